@@ -1,1 +1,30 @@
-//! BTF.
+//! The BPF Type Format: bytes in, bytes out.
+//!
+//! The format is that of the kernel's `include/uapi/linux/btf.h` and `Documentation/bpf/btf.rst`. In the order of a
+//! file:
+//!
+//! 1. [`header`]: where the types, the strings and the kind layouts stand, and in which byte order.
+//! 2. [`check`]: one pass that looks at every type once, so that nothing later has to doubt a reference.
+//! 3. [`Btf`]: a checked BTF, alone or split on a base; it owns its bytes and one offset per type, nothing per member.
+//! 4. [`Type`]: a view of one type, read from the bytes when asked.
+//! 5. [`ext`]: `.BTF.ext`, which ties instructions to functions, source lines and CO-RE relocations.
+//! 6. [`write`]: appending types to a BTF, and the flat merge of a base and its splits.
+//!
+//! The crate does no I/O and has no `unsafe`: whoever maps the file hands over [`bytes::Bytes`].
+#![forbid(unsafe_code)]
+
+mod btf;
+pub mod check;
+mod error;
+pub mod ext;
+pub mod header;
+mod kind;
+mod order;
+mod types;
+pub mod write;
+
+pub use btf::Btf;
+pub use error::Error;
+pub use kind::Kind;
+pub use order::ByteOrder;
+pub use types::{Array, Enumerator, IntEncoding, Linkage, Member, Param, SecVar, Type};

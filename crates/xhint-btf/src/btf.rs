@@ -1,0 +1,184 @@
+//! A checked BTF.
+
+use std::ffi::CStr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::check::{MAX_CHAIN, check};
+use crate::header::Header;
+use crate::{ByteOrder, Error, Kind, Type};
+
+/// A BTF whose every reference has been checked, alone or split on a base.
+///
+/// It owns its bytes (cheap to share: a mapped file stays mapped) and one `u32` per type. Type ids and string offsets
+/// of a split BTF go on where its base's end, so one id space covers both.
+#[derive(Debug, Clone)]
+pub struct Btf {
+    order: ByteOrder,
+    raw: Bytes,
+    types: Bytes,
+    strings: Bytes,
+    /// Where each type of ours starts in `types`.
+    offsets: Arc<[u32]>,
+    first_id: u32,
+    first_string: u32,
+    base: Option<Arc<Btf>>,
+}
+
+impl Btf {
+    /// Reads a BTF that stands alone: a kernel's, or a vendor's standalone one.
+    ///
+    /// # Errors
+    /// Any fault of the bytes, see [`Error`].
+    pub fn parse(raw: impl Into<Bytes>) -> Result<Btf, Error> {
+        Btf::read(raw.into(), None)
+    }
+
+    /// Reads a BTF that is split on `base`: a kernel module's, or a NIC's.
+    ///
+    /// # Errors
+    /// As [`Btf::parse`]; [`Error::BaseOrder`] if the two differ in byte order. A split BTF that was made for another
+    /// base mostly shows by a type id or string offset out of range; where it does not, no reader can tell.
+    pub fn parse_split(raw: impl Into<Bytes>, base: Arc<Btf>) -> Result<Btf, Error> {
+        Btf::read(raw.into(), Some(base))
+    }
+
+    fn read(raw: Bytes, base: Option<Arc<Btf>>) -> Result<Btf, Error> {
+        let header = Header::parse(&raw)?;
+        if base.as_ref().is_some_and(|b| b.order != header.order) {
+            return Err(Error::BaseOrder);
+        }
+        let offsets = check(&raw, &header, base.as_deref())?;
+        Ok(Btf {
+            order: header.order,
+            types: raw.slice(header.types),
+            strings: raw.slice(header.strings),
+            raw,
+            offsets: offsets.into(),
+            first_id: base.as_ref().map_or(1, |b| b.end_id()),
+            first_string: base.as_ref().map_or(0, |b| b.end_string()),
+            base,
+        })
+    }
+
+    /// The bytes it was read from.
+    pub fn raw(&self) -> &Bytes {
+        &self.raw
+    }
+
+    /// Byte order of the types it describes as well as of its own words.
+    pub fn order(&self) -> ByteOrder {
+        self.order
+    }
+
+    /// What it is split on.
+    pub fn base(&self) -> Option<&Arc<Btf>> {
+        self.base.as_ref()
+    }
+
+    /// The id of its own first type: 1, or one past the base's last.
+    pub fn first_id(&self) -> u32 {
+        self.first_id
+    }
+
+    /// One past the id of its last type.
+    pub fn end_id(&self) -> u32 {
+        // `check` has refused more types than fit.
+        self.first_id.saturating_add(self.offsets.len() as u32)
+    }
+
+    /// The offset of its own first string: 0, or where the base's strings end.
+    pub fn first_string(&self) -> u32 {
+        self.first_string
+    }
+
+    /// One past the last string offset.
+    pub fn end_string(&self) -> u32 {
+        self.first_string.saturating_add(self.strings.len() as u32)
+    }
+
+    /// The type with this id, here or in the base; id 0 is `void`. `None` for an id that does not exist.
+    #[inline]
+    pub fn ty(&self, id: u32) -> Option<Type<'_>> {
+        if id < self.first_id {
+            return match &self.base {
+                Some(base) => base.ty(id),
+                None => Some(Type::void(self)),
+            };
+        }
+        let at = *self.offsets.get(id.wrapping_sub(self.first_id) as usize)?;
+        Some(Type::at(self, id, at as usize))
+    }
+
+    /// Its own types in order, without the base's.
+    pub fn types(&self) -> impl ExactSizeIterator<Item = Type<'_>> + Clone {
+        let first = self.first_id;
+        let one = move |(n, at): (usize, &u32)| Type::at(self, first.wrapping_add(n as u32), *at as usize);
+        self.offsets.iter().enumerate().map(one)
+    }
+
+    /// The string at this offset, here or in the base; `None` beyond the end.
+    #[inline]
+    pub fn str_at(&self, offset: u32) -> Option<&str> {
+        if offset < self.first_string {
+            return self.base.as_ref()?.str_at(offset);
+        }
+        let tail = self.strings.get(offset.wrapping_sub(self.first_string) as usize..)?;
+        CStr::from_bytes_until_nul(tail).ok()?.to_str().ok()
+    }
+
+    /// The bytes of its own types, as they stand in the file.
+    pub(crate) fn type_bytes(&self) -> &Bytes {
+        &self.types
+    }
+
+    /// Its own strings, as they stand in the file.
+    pub(crate) fn string_bytes(&self) -> &Bytes {
+        &self.strings
+    }
+
+    /// The type behind `const`, `volatile`, `restrict` and type tags.
+    pub fn skip_mods(&self, id: u32) -> Type<'_> {
+        self.skip(id, Kind::is_modifier)
+    }
+
+    /// The type behind modifiers and typedefs.
+    pub fn skip_mods_and_typedefs(&self, id: u32) -> Type<'_> {
+        self.skip(id, |k| k.is_modifier() || k == Kind::Typedef)
+    }
+
+    fn skip(&self, mut id: u32, through: impl Fn(Kind) -> bool) -> Type<'_> {
+        // `check` has refused longer chains; each split may add its own to its base's.
+        for _ in 0..4 * MAX_CHAIN {
+            match self.ty(id) {
+                Some(ty) if through(ty.kind()) => id = ty.target(),
+                Some(ty) => return ty,
+                None => break,
+            }
+        }
+        Type::void(self)
+    }
+
+    /// Size in bytes of the type with this id, through modifiers, typedefs and arrays; a pointer has 8. `None` for
+    /// what has no size (void, a function, a forward declaration) or one beyond 32 bits.
+    pub fn type_size(&self, mut id: u32) -> Option<u32> {
+        let mut count: u32 = 1;
+        for _ in 0..4 * MAX_CHAIN {
+            let ty = self.skip_mods_and_typedefs(id);
+            match ty.kind() {
+                Kind::Array => {
+                    let array = ty.array()?;
+                    count = count.checked_mul(array.len)?;
+                    id = array.elem;
+                }
+                Kind::Ptr => return count.checked_mul(8),
+                Kind::Int | Kind::Float | Kind::Struct | Kind::Union | Kind::Enum | Kind::Enum64 | Kind::Datasec => {
+                    return count.checked_mul(ty.size());
+                }
+                _ => return None,
+            }
+        }
+        None
+    }
+}

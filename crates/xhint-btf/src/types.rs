@@ -1,0 +1,274 @@
+//! A view of one type.
+
+use crate::{Btf, Kind};
+
+/// One type of a [`Btf`], read from its bytes when asked. Cheap to copy.
+///
+/// The third word of a type is a size or a type id, by its kind: [`Type::size`] and [`Type::target`] answer 0 where
+/// the kind has none. The iterators are empty for kinds they do not fit.
+#[derive(Clone, Copy)]
+pub struct Type<'a> {
+    btf: &'a Btf,
+    id: u32,
+    /// Offset in the type section; `usize::MAX` for void.
+    at: usize,
+}
+
+/// A field of a struct or union.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member<'a> {
+    /// Its name, empty for an anonymous one.
+    pub name: &'a str,
+    /// Its type.
+    pub type_id: u32,
+    /// Bits from the start of the struct.
+    pub bit_offset: u32,
+    /// Width in bits of a bitfield, else 0 (also for a bitfield that only its int's encoding tells, see
+    /// [`IntEncoding`]).
+    pub bit_size: u32,
+}
+
+/// A name for a value of an enum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Enumerator<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its value, sign-extended to 64 bits if the enum is signed.
+    pub value: u64,
+}
+
+/// An array's shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Array {
+    /// Type id of an element.
+    pub elem: u32,
+    /// Type id of the index.
+    pub index: u32,
+    /// Number of elements, 0 for a flexible array.
+    pub len: u32,
+}
+
+/// How an int is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IntEncoding {
+    /// Two's complement.
+    pub signed: bool,
+    /// A `char`.
+    pub char: bool,
+    /// A `bool`.
+    pub bool: bool,
+    /// Bits from the member's offset to the value (older encoders describe bitfields so).
+    pub bit_offset: u8,
+    /// Bits of the value.
+    pub bits: u8,
+}
+
+/// A function's parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Param<'a> {
+    /// Its name, empty in a prototype without names.
+    pub name: &'a str,
+    /// Its type; 0 with an empty name stands for `...`.
+    pub type_id: u32,
+}
+
+/// A variable of a data section.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SecVar {
+    /// The variable's type id (kind VAR, or FUNC for an extern).
+    pub type_id: u32,
+    /// Bytes from the start of the section.
+    pub offset: u32,
+    /// Size in bytes.
+    pub size: u32,
+}
+
+/// Linkage of a function or variable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Linkage {
+    /// Seen in its unit only.
+    Static,
+    /// Defined here for all.
+    Global,
+    /// Defined elsewhere.
+    Extern,
+}
+
+impl<'a> Type<'a> {
+    pub(crate) fn at(btf: &'a Btf, id: u32, at: usize) -> Self {
+        Type { btf, id, at }
+    }
+
+    pub(crate) fn void(btf: &'a Btf) -> Self {
+        Type { btf, id: 0, at: usize::MAX }
+    }
+
+    /// The `n`-th 32-bit word, `struct btf_type` first. 0 beyond the end, which `check` has made unreachable.
+    #[inline]
+    pub(crate) fn word(self, n: usize) -> u32 {
+        let at = self.at.saturating_add(n.saturating_mul(4));
+        self.btf.order().u32(self.btf.type_bytes(), at).unwrap_or(0)
+    }
+
+    /// The BTF it stands in (the base, if it is the base's).
+    pub fn btf(self) -> &'a Btf {
+        self.btf
+    }
+
+    /// Its id.
+    pub fn id(self) -> u32 {
+        self.id
+    }
+
+    /// Its kind.
+    #[inline]
+    pub fn kind(self) -> Kind {
+        Kind::from_raw((self.word(1) >> 24) as u8 & 0x7f)
+    }
+
+    /// Number of members, enumerators, parameters or variables.
+    #[inline]
+    pub fn vlen(self) -> u32 {
+        self.word(1) & 0x00ff_ffff
+    }
+
+    /// The top bit of `info`: bitfields in a struct, signed in an enum, union in a forward declaration.
+    #[inline]
+    pub fn kind_flag(self) -> bool {
+        self.word(1) >> 31 != 0
+    }
+
+    /// Offset of its name among the strings, 0 if anonymous.
+    #[inline]
+    pub fn name_offset(self) -> u32 {
+        self.word(0)
+    }
+
+    /// Its name, empty if anonymous.
+    #[inline]
+    pub fn name(self) -> &'a str {
+        self.string(self.name_offset())
+    }
+
+    fn string(self, offset: u32) -> &'a str {
+        self.btf.str_at(offset).unwrap_or("")
+    }
+
+    /// Size in bytes of an int, float, struct, union, enum or data section; 0 for others.
+    #[inline]
+    pub fn size(self) -> u32 {
+        match self.kind() {
+            Kind::Int | Kind::Float | Kind::Struct | Kind::Union | Kind::Enum | Kind::Enum64 | Kind::Datasec => {
+                self.word(2)
+            }
+            _ => 0,
+        }
+    }
+
+    /// The type id it refers to (a pointer's target, a typedef's or modifier's type, a function's prototype, a
+    /// prototype's return type, a variable's type, what a tag is on); 0 for others.
+    #[inline]
+    pub fn target(self) -> u32 {
+        if self.kind().refers() { self.word(2) } else { 0 }
+    }
+
+    /// Fields of a struct or union.
+    pub fn members(self) -> impl ExactSizeIterator<Item = Member<'a>> + Clone {
+        let flag = self.kind_flag();
+        self.elements(self.kind().is_composite(), 3).map(move |at| {
+            let offset = self.word(at.wrapping_add(2));
+            let (bit_offset, bit_size) = if flag { (offset & 0x00ff_ffff, offset >> 24) } else { (offset, 0) };
+            Member { name: self.string(self.word(at)), type_id: self.word(at.wrapping_add(1)), bit_offset, bit_size }
+        })
+    }
+
+    /// Names and values of an enum of either width.
+    pub fn enumerators(self) -> impl ExactSizeIterator<Item = Enumerator<'a>> + Clone {
+        let kind = self.kind();
+        let (words, signed) = (if kind == Kind::Enum64 { 3 } else { 2 }, self.kind_flag());
+        self.elements(kind.is_any_enum(), words).map(move |at| {
+            let low = self.word(at.wrapping_add(1));
+            let value = match (words, signed) {
+                (3, _) => u64::from(self.word(at.wrapping_add(2))) << 32 | u64::from(low),
+                (_, true) => i64::from(low as i32) as u64,
+                (_, false) => u64::from(low),
+            };
+            Enumerator { name: self.string(self.word(at)), value }
+        })
+    }
+
+    /// Parameters of a function prototype.
+    pub fn params(self) -> impl ExactSizeIterator<Item = Param<'a>> + Clone {
+        self.elements(self.kind() == Kind::FuncProto, 2)
+            .map(move |at| Param { name: self.string(self.word(at)), type_id: self.word(at.wrapping_add(1)) })
+    }
+
+    /// Variables of a data section.
+    pub fn vars(self) -> impl ExactSizeIterator<Item = SecVar> + Clone {
+        self.elements(self.kind() == Kind::Datasec, 3).map(move |at| SecVar {
+            type_id: self.word(at),
+            offset: self.word(at.wrapping_add(1)),
+            size: self.word(at.wrapping_add(2)),
+        })
+    }
+
+    /// Word offsets of the elements behind the three common words, if this kind has them.
+    fn elements(self, fits: bool, words: usize) -> impl ExactSizeIterator<Item = usize> + Clone {
+        let count = if fits { self.vlen() as usize } else { 0 };
+        (0..count).map(move |n| n.wrapping_mul(words).wrapping_add(3))
+    }
+
+    /// An array's shape.
+    pub fn array(self) -> Option<Array> {
+        (self.kind() == Kind::Array).then(|| Array { elem: self.word(3), index: self.word(4), len: self.word(5) })
+    }
+
+    /// An int's encoding.
+    pub fn int(self) -> Option<IntEncoding> {
+        if self.kind() != Kind::Int {
+            return None;
+        }
+        let raw = self.word(3);
+        let encoding = raw >> 24 & 0xf;
+        Some(IntEncoding {
+            signed: encoding & 1 != 0,
+            char: encoding & 2 != 0,
+            bool: encoding & 4 != 0,
+            bit_offset: (raw >> 16) as u8,
+            bits: raw as u8,
+        })
+    }
+
+    /// Linkage of a function or variable.
+    pub fn linkage(self) -> Option<Linkage> {
+        let raw = match self.kind() {
+            Kind::Func => self.vlen(),
+            Kind::Var => self.word(3),
+            _ => return None,
+        };
+        match raw {
+            0 => Some(Linkage::Static),
+            1 => Some(Linkage::Global),
+            2 => Some(Linkage::Extern),
+            _ => None,
+        }
+    }
+
+    /// Which member or parameter a declaration tag is on; -1 for the type itself. `None` for other kinds.
+    pub fn component(self) -> Option<i32> {
+        (self.kind() == Kind::DeclTag).then(|| self.word(3) as i32)
+    }
+}
+
+impl std::fmt::Debug for Type<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "[{}] {} '{}'", self.id, self.kind(), self.name())
+    }
+}
+
+/// Same type of the same BTF, not the same content.
+impl PartialEq for Type<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id && std::ptr::eq(self.btf, other.btf)
+    }
+}

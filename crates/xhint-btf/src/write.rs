@@ -1,0 +1,1 @@
+//! Appending to a BTF, and flat merges. (In the making.)
