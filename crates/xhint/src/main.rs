@@ -1,0 +1,53 @@
+//! The command line: arguments and printing only.
+
+#[allow(dead_code)] // verbs that use the rest are on their way
+mod files;
+#[allow(dead_code)] // verbs that use the rest are on their way
+mod print;
+mod verb;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// One XDP program, any NIC metadata: describe, link, attach, read.
+#[derive(Debug, Parser)]
+#[command(name = "xhint", version, propagate_version = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// One variant a verb; its arguments and work are in the file of that name under `verb/`.
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Look into and write BTF.
+    #[command(subcommand)]
+    Btf(verb::btf::Verb),
+}
+
+impl Verb {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Verb::Btf(verb) => verb.run(),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().verb.run() {
+        Ok(code) => code,
+        // Whoever reads our output has had enough: nothing went wrong.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            print::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain().filter_map(|e| e.downcast_ref::<io::Error>());
+    causes.any(|e| e.kind() == io::ErrorKind::BrokenPipe)
+}

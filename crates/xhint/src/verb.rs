@@ -1,0 +1,3 @@
+//! One module a verb: its arguments, and what it prints.
+
+pub mod btf;

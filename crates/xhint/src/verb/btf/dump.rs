@@ -1,0 +1,43 @@
+//! `xhint btf dump`
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+
+use super::raw;
+use crate::{files, print};
+
+/// Print the types of a BTF.
+///
+/// Example: xhint btf dump mynic.btf --base vmlinux.btf --format raw
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Raw BTF, or an ELF object with a section .BTF
+    file: PathBuf,
+    /// What FILE is split on: raw BTF or ELF
+    #[arg(long, value_name = "BTF")]
+    base: Option<PathBuf>,
+    /// raw is `bpftool btf dump`'s text, line for line
+    #[arg(long, value_enum, default_value_t = Format::Raw)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    Raw,
+}
+
+impl Args {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let base = self.base.as_deref().map(|b| files::base(Some(b))).transpose()?;
+        let btf = files::btf(&self.file, base)?;
+        let mut out = print::stdout();
+        match self.format {
+            Format::Raw => raw::write(&mut out, &btf)?,
+        }
+        out.flush()?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
