@@ -20,7 +20,7 @@ pub struct Btf {
     types: Bytes,
     strings: Bytes,
     /// Where each type of ours starts in `types`.
-    offsets: Arc<[u32]>,
+    offsets: Vec<u32>,
     first_id: u32,
     first_string: u32,
     base: Option<Arc<Btf>>,
@@ -55,7 +55,7 @@ impl Btf {
             types: raw.slice(header.types),
             strings: raw.slice(header.strings),
             raw,
-            offsets: offsets.into(),
+            offsets,
             first_id: base.as_ref().map_or(1, |b| b.end_id()),
             first_string: base.as_ref().map_or(0, |b| b.end_string()),
             base,

@@ -14,44 +14,62 @@
 //! say which type is to blame.
 
 use crate::header::Header;
+use crate::kind::KindInfo;
 use crate::{Btf, ByteOrder, Error, Kind};
 
 /// The longest chain of modifiers, typedefs and arrays; the kernel's `MAX_RESOLVE_DEPTH` (kernel/bpf/btf.c).
 pub const MAX_CHAIN: usize = 32;
-/// Bytes of `struct btf_type`.
-const TYPE_LEN: usize = 12;
+
+/// Words of `struct btf_type`.
+const HEAD: usize = 3;
 
 /// Checks `raw` and yields the offset of each type within the type section.
 pub(crate) fn check(raw: &[u8], header: &Header, base: Option<&Btf>) -> Result<Vec<u32>, Error> {
     let strings = raw.get(header.strings.clone()).unwrap_or_default();
     check_strings(strings, header, base)?;
+    let (types, rest) = raw.get(header.types.clone()).unwrap_or_default().as_chunks::<4>();
     let pass = Pass {
-        types: raw.get(header.types.clone()).unwrap_or_default(),
+        types,
         layouts: raw.get(header.layouts.clone()).unwrap_or_default(),
         section: header.types.start,
         first_id: base.map_or(1, Btf::end_id),
         order: header.order,
     };
-    let first_string = base.map_or(0, Btf::end_string);
-    let end_string = u32::try_from(strings.len())
-        .ok()
-        .and_then(|len| first_string.checked_add(len))
-        .ok_or(Error::TooLarge { what: "the string section" })?;
-    let mut seen = Seen::default();
-    match header.order {
-        ByteOrder::Little => pass.walk(u32::from_le_bytes, &mut seen)?,
-        ByteOrder::Big => pass.walk(u32::from_be_bytes, &mut seen)?,
+    let seen = match header.order {
+        ByteOrder::Little => pass.walk(u32::from_le_bytes)?,
+        ByteOrder::Big => pass.walk(u32::from_be_bytes)?,
+    };
+    if !rest.is_empty() {
+        return Err(pass.no_record(types.len(), 0));
     }
-    let count = u32::try_from(seen.offsets.len()).map_err(|_| Error::TooLarge { what: "the number of types" })?;
-    let end_id = pass.first_id.checked_add(count).ok_or(Error::TooLarge { what: "the number of types" })?;
-    if seen.max_id >= end_id || seen.max_string >= end_string.max(1) {
-        return Err(pass.blame(&seen.offsets, end_id, end_string.max(1)));
-    }
-    pass.check_characters(&seen.offsets, strings, first_string)?;
+    check_references(&pass, &seen, strings, base.map_or(0, Btf::end_string))?;
     for &id in &seen.forward {
         pass.check_chain(&seen.offsets, id)?;
     }
     Ok(seen.offsets)
+}
+
+/// Every type id and string offset exists, and no name starts inside a character.
+fn check_references(pass: &Pass<'_>, seen: &Seen, strings: &[u8], first_string: u32) -> Result<(), Error> {
+    let count = |len: usize, first: u32, what| {
+        u32::try_from(len).ok().and_then(|len| first.checked_add(len)).ok_or(Error::TooLarge { what })
+    };
+    let end_id = count(seen.offsets.len(), pass.first_id, "the number of types")?;
+    // Offset 0 means no name, also where there are no strings.
+    let end = count(strings.len(), first_string, "the string section")?.max(1);
+    let inside = |offset: u32| match offset.checked_sub(first_string) {
+        Some(own) => strings.get(own as usize).is_some_and(|byte| byte & 0xc0 == 0x80),
+        None => false,
+    };
+    if seen.max_id < end_id && seen.max_string < end && strings.is_ascii() {
+        return Ok(());
+    }
+    let fault = pass.first_fault(&seen.offsets, |id, at, reference| match reference {
+        Ref::Id(target) if target >= end_id => Some(Error::TypeId { id, at, target, last: end_id.saturating_sub(1) }),
+        Ref::Str(offset) if offset >= end || inside(offset) => Some(Error::StringOffset { id, at, offset, end }),
+        _ => None,
+    });
+    fault.map_or(Ok(()), Err)
 }
 
 fn check_strings(strings: &[u8], header: &Header, base: Option<&Btf>) -> Result<(), Error> {
@@ -67,7 +85,8 @@ fn check_strings(strings: &[u8], header: &Header, base: Option<&Btf>) -> Result<
     if strings.last() != Some(&0) {
         return Err(Error::Strings { what: "end", at });
     }
-    match std::str::from_utf8(strings) {
+    // Names are ASCII nearly always, and that is faster to see.
+    match std::str::from_utf8(if strings.is_ascii() { &[] } else { strings }) {
         Ok(_) => Ok(()),
         Err(e) => Err(Error::NotUtf8 { at: at.saturating_add(e.valid_up_to()) }),
     }
@@ -75,7 +94,8 @@ fn check_strings(strings: &[u8], header: &Header, base: Option<&Btf>) -> Result<
 
 /// What the walk needs to know.
 struct Pass<'a> {
-    types: &'a [u8],
+    /// The type section, in words.
+    types: &'a [Word],
     layouts: &'a [u8],
     /// Where the type section starts, for messages.
     section: usize,
@@ -83,14 +103,16 @@ struct Pass<'a> {
     order: ByteOrder,
 }
 
+/// Four bytes as they stand in the file.
+type Word = [u8; 4];
+
 /// What the walk keeps.
 #[derive(Default)]
 struct Seen {
+    /// Where each type starts, in bytes.
     offsets: Vec<u32>,
     max_id: u32,
     max_string: u32,
-    /// Per type, how many links of its chain point backwards, up to the first that does not.
-    depth: Vec<u8>,
     /// Ids of links that point forwards.
     forward: Vec<u32>,
 }
@@ -98,13 +120,24 @@ struct Seen {
 /// One type as the walk sees it.
 struct Record<'a, R> {
     read: R,
-    kind: Kind,
+    info: &'static KindInfo,
     flag: bool,
     name: u32,
     /// Size or type id.
     third: u32,
-    /// The bytes behind the common 12.
-    tail: &'a [u8],
+    /// The words behind the common three.
+    tail: &'a [Word],
+}
+
+/// What the walk wants of a tail.
+#[derive(Default)]
+struct Tail {
+    max_id: u32,
+    max_string: u32,
+    /// An array's element, else 0.
+    link: u32,
+    /// A member starts beyond its struct's end.
+    outside: bool,
 }
 
 /// A reference that a type holds.
@@ -115,222 +148,209 @@ enum Ref {
 
 impl<'a> Pass<'a> {
     #[inline(always)]
-    fn walk(&self, read: impl Fn([u8; 4]) -> u32 + Copy, seen: &mut Seen) -> Result<(), Error> {
-        // Types of real kernels take 26 bytes on average; reserving for them avoids growing.
-        seen.offsets.reserve(self.types.len() / 24);
-        seen.depth.reserve(self.types.len() / 24);
-        let (mut at, mut id) = (0usize, self.first_id);
-        while at < self.types.len() {
-            let record = self.record(read, at, id)?;
-            seen.offsets.push(u32::try_from(at).map_err(|_| Error::TooLarge { what: "the type section" })?);
-            record.references(|r| match r {
-                Ref::Id(target) => seen.max_id = seen.max_id.max(target),
-                Ref::Str(offset) => seen.max_string = seen.max_string.max(offset),
-            });
-            if record.kind.is_composite() {
-                self.check_members(&record, at, id)?;
+    fn walk(&self, read: impl Fn(Word) -> u32 + Copy) -> Result<Seen, Error> {
+        // No type takes fewer than three words. Pages that are never written to cost nothing.
+        let mut seen = Seen { offsets: vec![0; self.types.len() / HEAD], ..Seen::default() };
+        let (mut max_id, mut max_string) = (0, 0);
+        let (mut left, mut id) = (self.types, self.first_id);
+        for slot in seen.offsets.iter_mut() {
+            let at = self.types.len().wrapping_sub(left.len());
+            let Some((record, next)) = self.record(read, left) else { break };
+            // The header's lengths are 32 bits wide, so every offset is.
+            *slot = (at as u32).wrapping_mul(4);
+            max_string = max_string.max(record.name);
+            let target = record.third & record.info.refers;
+            max_id = max_id.max(target);
+            if target & record.info.link >= id {
+                seen.forward.push(id);
             }
-            let depth = match record.link() {
-                Some(target) if target >= id => {
+            if !record.tail.is_empty() {
+                let tail = record.tail();
+                max_id = max_id.max(tail.max_id);
+                max_string = max_string.max(tail.max_string);
+                if tail.link >= id {
                     seen.forward.push(id);
-                    1
                 }
-                Some(target) => {
-                    let before = target.checked_sub(self.first_id).and_then(|n| seen.depth.get(n as usize));
-                    before.map_or(1, |d| d.saturating_add(1))
+                if tail.outside {
+                    return Err(self.outside(&record, at, id));
                 }
-                None => 0,
-            };
-            if usize::from(depth) > MAX_CHAIN {
-                return Err(self.chain(id, at));
             }
-            seen.depth.push(depth);
-            at = at.saturating_add(TYPE_LEN).saturating_add(record.tail.len());
+            left = next;
             id = id.checked_add(1).ok_or(Error::TooLarge { what: "the number of types" })?;
         }
-        Ok(())
-    }
-
-    /// The type at `at`, if all of it lies within the section.
-    #[inline(always)]
-    fn record<R: Fn([u8; 4]) -> u32 + Copy>(&self, read: R, at: usize, id: u32) -> Result<Record<'a, R>, Error> {
-        let bytes = self.types.get(at..).unwrap_or_default();
-        let place = self.section.saturating_add(at);
-        let truncated = |what, need| Error::Truncated { what, at: place, need, have: bytes.len() };
-        let (head, rest) = bytes.split_first_chunk::<TYPE_LEN>().ok_or(truncated("a type", TYPE_LEN))?;
-        let [n0, n1, n2, n3, i0, i1, i2, i3, t0, t1, t2, t3] = *head;
-        let info = read([i0, i1, i2, i3]);
-        let raw_kind = (info >> 24) as u8 & 0x7f;
-        let unknown = Error::Kind { id, at: place, kind: raw_kind };
-        let (once, each) = match Kind::sizes(raw_kind) {
-            _ if raw_kind == 0 => return Err(unknown),
-            Some(sizes) => sizes,
-            None => self.layout(raw_kind).ok_or(unknown)?,
-        };
-        let len = u64::from(info & 0x00ff_ffff).saturating_mul(u64::from(each)).saturating_add(u64::from(once));
-        let len = usize::try_from(len).unwrap_or(usize::MAX);
-        let tail = rest.get(..len).ok_or(truncated("a type", TYPE_LEN.saturating_add(len)))?;
-        Ok(Record {
-            read,
-            kind: Kind::from_raw(raw_kind),
-            flag: info >> 31 != 0,
-            name: read([n0, n1, n2, n3]),
-            third: read([t0, t1, t2, t3]),
-            tail,
-        })
-    }
-
-    /// Sizes of a kind we do not know, by the layout section: `{u8 info_sz, u8 elem_sz, u16 flags}` for each kind.
-    fn layout(&self, raw_kind: u8) -> Option<(u8, u8)> {
-        let at = usize::from(raw_kind).saturating_mul(4);
-        let [once, each, _, _] = *self.layouts.get(at..)?.first_chunk::<4>()?;
-        // Types stay aligned to words.
-        (once.is_multiple_of(4) && each.is_multiple_of(4)).then_some((once, each))
-    }
-
-    #[inline(always)]
-    fn check_members<R: Fn([u8; 4]) -> u32 + Copy>(&self, r: &Record<'_, R>, at: usize, id: u32) -> Result<(), Error> {
-        let bits = u64::from(r.third).saturating_mul(8);
-        for (member, [_, _, offset]) in r.triples().enumerate() {
-            let bit = if r.flag { offset & 0x00ff_ffff } else { offset };
-            if u64::from(bit) > bits {
-                let at = self.section.saturating_add(at);
-                return Err(Error::MemberOffset { id, at, member: member as u32, bit, size: r.third });
-            }
+        if !left.is_empty() {
+            return Err(self.no_record(self.types.len().wrapping_sub(left.len()), id));
         }
-        Ok(())
+        seen.offsets.truncate(id.wrapping_sub(self.first_id) as usize);
+        (seen.max_id, seen.max_string) = (max_id, max_string);
+        Ok(seen)
     }
 
-    fn chain(&self, id: u32, at: usize) -> Error {
-        Error::Chain { id, at: self.section.saturating_add(at), limit: MAX_CHAIN }
+    #[cold]
+    fn outside<R: Fn(Word) -> u32 + Copy>(&self, record: &Record<'_, R>, at: usize, id: u32) -> Error {
+        let (member, bit) = record.member_outside().unwrap_or_default();
+        Error::MemberOffset { id, at: self.place(at), member, bit, size: record.third }
+    }
+
+    /// The type at the start of `words` and what follows it; `None` if its kind is not known or not all of it is there.
+    #[inline(always)]
+    fn record<'w, R: Fn(Word) -> u32 + Copy>(&self, read: R, words: &'w [Word]) -> Option<(Record<'w, R>, &'w [Word])> {
+        let [name, word, third, rest @ ..] = words else { return None };
+        let word = read(*word);
+        let info = KindInfo::of(word);
+        let (tail, next) = rest.split_at_checked(self.tail_len(info, word)?)?;
+        Some((Record { read, info, flag: word >> 31 != 0, name: read(*name), third: read(*third), tail }, next))
+    }
+
+    /// The type at word `at`, read without haste.
+    fn record_at(&self, at: usize) -> Option<Record<'a, impl Fn(Word) -> u32 + Copy>> {
+        let order = self.order;
+        let read = move |word| match order {
+            ByteOrder::Little => u32::from_le_bytes(word),
+            ByteOrder::Big => u32::from_be_bytes(word),
+        };
+        Some(self.record(read, self.types.get(at..)?)?.0)
+    }
+
+    /// Words behind the common three of a type with this `info` word; `None` if its kind is not known.
+    #[inline(always)]
+    fn tail_len(&self, info: &KindInfo, word: u32) -> Option<usize> {
+        let (once, each) = if info.known { (info.once, info.each) } else { self.layout(word)? };
+        // 24 bits times 6 bits and a little: fits in 32.
+        Some((word & 0x00ff_ffff).wrapping_mul(each.into()).wrapping_add(once.into()) as usize)
+    }
+
+    /// Words of a kind we do not know, by the layout section: bytes `{u8 info_sz, u8 elem_sz, u16 flags}` for each kind.
+    #[cold]
+    fn layout(&self, word: u32) -> Option<(u8, u8)> {
+        let raw_kind = (word >> 24) as usize & 0x7f;
+        if raw_kind == 0 {
+            return None;
+        }
+        let [once, each, _, _] = *self.layouts.get(raw_kind.saturating_mul(4)..)?.first_chunk::<4>()?;
+        // Types stay aligned to words.
+        (once.is_multiple_of(4) && each.is_multiple_of(4)).then_some((once / 4, each / 4))
+    }
+
+    /// Why there is no record at `at`.
+    #[cold]
+    fn no_record(&self, at: usize, id: u32) -> Error {
+        let rest = self.types.get(at..).unwrap_or_default();
+        let have = rest.len().saturating_mul(4);
+        let Some(word) = self.order.u32(rest.as_flattened(), 4) else {
+            return Error::Truncated { what: "a type", at: self.place(at), need: HEAD.saturating_mul(4), have };
+        };
+        match self.tail_len(KindInfo::of(word), word) {
+            Some(words) => {
+                let need = HEAD.saturating_add(words).saturating_mul(4);
+                Error::Truncated { what: "a type", at: self.place(at), need, have }
+            }
+            None => Error::Kind { id, at: self.place(at), kind: (word >> 24) as u8 & 0x7f },
+        }
+    }
+
+    /// Where word `at` of the type section stands in the file.
+    fn place(&self, at: usize) -> usize {
+        self.section.saturating_add(at.saturating_mul(4))
     }
 
     /// Follows the chain from `start` to its end.
     fn check_chain(&self, offsets: &[u32], start: u32) -> Result<(), Error> {
-        let place = |id: u32| offsets.get(id.checked_sub(self.first_id)? as usize).map(|at| *at as usize);
+        let word_of = |id: u32| offsets.get(id.checked_sub(self.first_id)? as usize).map(|at| *at as usize / 4);
         let mut id = start;
         for _ in 0..=MAX_CHAIN {
             // What lies in the base has been checked there.
-            let Some(at) = place(id) else { return Ok(()) };
-            let order = self.order;
-            let link = self.record(|raw| order.u32(&raw, 0).unwrap_or(0), at, id)?.link();
-            let Some(next) = link else { return Ok(()) };
+            let Some(at) = word_of(id) else { return Ok(()) };
+            let Some(next) = self.record_at(at).and_then(|r| r.link()) else { return Ok(()) };
             id = next;
         }
-        Err(self.chain(start, place(start).unwrap_or(0)))
+        Err(Error::Chain { id: start, at: self.place(word_of(start).unwrap_or(0)), limit: MAX_CHAIN })
     }
 
-    /// The first type that refers to something that does not exist.
-    fn blame(&self, offsets: &[u32], end_id: u32, end_string: u32) -> Error {
-        let order = self.order;
-        for (n, at) in offsets.iter().enumerate() {
-            let (at, id) = (*at as usize, self.first_id.saturating_add(n as u32));
-            let place = self.section.saturating_add(at);
-            let Ok(record) = self.record(|raw| order.u32(&raw, 0).unwrap_or(0), at, id) else { continue };
+    /// The first type with a reference that `bad` finds a fault in.
+    #[cold]
+    fn first_fault(&self, offsets: &[u32], bad: impl Fn(u32, usize, Ref) -> Option<Error>) -> Option<Error> {
+        offsets.iter().zip(self.first_id..).find_map(|(offset, id)| {
+            let at = *offset as usize / 4;
             let mut fault = None;
-            record.references(|r| match r {
-                Ref::Id(target) if target >= end_id => {
-                    let last = end_id.saturating_sub(1);
-                    fault = fault.take().or(Some(Error::TypeId { id, at: place, target, last }));
-                }
-                Ref::Str(offset) if offset >= end_string => {
-                    let new = Error::StringOffset { id, at: place, offset, end: end_string };
-                    fault = fault.take().or(Some(new));
-                }
-                _ => {}
-            });
-            if let Some(fault) = fault {
-                return fault;
-            }
-        }
-        Error::TooLarge { what: "a reference" }
-    }
-
-    /// No name starts inside a character. Names are ASCII nearly always, and then there is nothing to look for.
-    fn check_characters(&self, offsets: &[u32], strings: &[u8], first_string: u32) -> Result<(), Error> {
-        let Ok(text) = std::str::from_utf8(strings) else { return Ok(()) };
-        if text.is_ascii() {
-            return Ok(());
-        }
-        let order = self.order;
-        for (n, at) in offsets.iter().enumerate() {
-            let (at, id) = (*at as usize, self.first_id.saturating_add(n as u32));
-            let mut bad = None;
-            self.record(|raw| order.u32(&raw, 0).unwrap_or(0), at, id)?.references(|r| {
-                if let Ref::Str(offset) = r
-                    && let Some(own) = offset.checked_sub(first_string)
-                    && !text.is_char_boundary(own as usize)
-                {
-                    bad = Some(offset);
+            self.record_at(at)?.references(|r| {
+                if fault.is_none() {
+                    fault = bad(id, self.place(at), r);
                 }
             });
-            if let Some(offset) = bad {
-                let at = self.section.saturating_add(at);
-                return Err(Error::StringOffset {
-                    id,
-                    at,
-                    offset,
-                    end: first_string.saturating_add(text.len() as u32),
-                });
-            }
-        }
-        Ok(())
+            fault
+        })
     }
 }
 
-impl<R: Fn([u8; 4]) -> u32 + Copy> Record<'_, R> {
+impl<R: Fn(Word) -> u32 + Copy> Record<'_, R> {
     /// Hands every type id and string offset of the type to `on`.
     #[inline(always)]
     fn references(&self, mut on: impl FnMut(Ref)) {
         on(Ref::Str(self.name));
-        if self.kind.refers() {
-            on(Ref::Id(self.third));
-        }
-        match self.kind {
-            Kind::Struct | Kind::Union => self.triples().for_each(|[name, ty, _]| {
+        on(Ref::Id(self.third & self.info.refers));
+        self.tail_references(on);
+    }
+
+    #[inline(always)]
+    fn tail_references(&self, mut on: impl FnMut(Ref)) {
+        match self.info.kind {
+            Kind::Struct | Kind::Union => self.elements().for_each(|[name, ty, _]| {
                 on(Ref::Str(name));
                 on(Ref::Id(ty));
             }),
-            Kind::Enum => self.pairs().for_each(|[name, _]| on(Ref::Str(name))),
-            Kind::Enum64 => self.triples().for_each(|[name, ..]| on(Ref::Str(name))),
-            Kind::FuncProto => self.pairs().for_each(|[name, ty]| {
+            Kind::Enum => self.elements().for_each(|[name, _]| on(Ref::Str(name))),
+            Kind::Enum64 => self.elements().for_each(|[name, _, _]| on(Ref::Str(name))),
+            Kind::FuncProto => self.elements().for_each(|[name, ty]| {
                 on(Ref::Str(name));
                 on(Ref::Id(ty));
             }),
-            Kind::Array => self.triples().for_each(|[elem, index, _]| {
+            Kind::Array => self.elements().for_each(|[elem, index, _]| {
                 on(Ref::Id(elem));
                 on(Ref::Id(index));
             }),
-            Kind::Datasec => self.triples().for_each(|[ty, ..]| on(Ref::Id(ty))),
+            Kind::Datasec => self.elements().for_each(|[ty, _, _]| on(Ref::Id(ty))),
             _ => {}
         }
+    }
+
+    /// Apart from the walk's loop, which then fits in the registers.
+    #[inline(never)]
+    fn tail(&self) -> Tail {
+        let mut tail = Tail::default();
+        self.tail_references(|r| match r {
+            Ref::Id(target) => tail.max_id = tail.max_id.max(target),
+            Ref::Str(offset) => tail.max_string = tail.max_string.max(offset),
+        });
+        match self.info.kind {
+            Kind::Array => tail.link = self.link().unwrap_or(0),
+            Kind::Struct | Kind::Union => tail.outside = self.member_outside().is_some(),
+            _ => {}
+        }
+        tail
+    }
+
+    /// The number and bit offset of a member that starts beyond its struct's end.
+    #[inline(always)]
+    fn member_outside(&self) -> Option<(u32, u32)> {
+        let bits = u64::from(self.third).wrapping_mul(8);
+        let mask = if self.flag { 0x00ff_ffff } else { u32::MAX };
+        let beyond = |(_, [_, _, offset]): &(u32, [u32; 3])| u64::from(offset & mask) > bits;
+        (0..).zip(self.elements()).find(beyond).map(|(n, [_, _, offset])| (n, offset & mask))
     }
 
     /// The next type of a chain that has to end: of a modifier, typedef or array.
     #[inline(always)]
     fn link(&self) -> Option<u32> {
-        match self.kind {
-            Kind::Typedef | Kind::Const | Kind::Volatile | Kind::Restrict | Kind::TypeTag => Some(self.third),
-            Kind::Array => self.triples().next().map(|[elem, ..]| elem),
-            _ => None,
+        match self.info.kind {
+            Kind::Array => self.elements().next().map(|[elem, _, _]| elem),
+            _ => (self.info.link != 0).then_some(self.third),
         }
     }
 
+    /// The tail in elements of `N` words.
     #[inline(always)]
-    fn triples(&self) -> impl Iterator<Item = [u32; 3]> {
-        let read = self.read;
-        self.tail.as_chunks::<12>().0.iter().map(move |c| {
-            let [a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3] = *c;
-            [read([a0, a1, a2, a3]), read([b0, b1, b2, b3]), read([c0, c1, c2, c3])]
-        })
-    }
-
-    #[inline(always)]
-    fn pairs(&self) -> impl Iterator<Item = [u32; 2]> {
-        let read = self.read;
-        self.tail.as_chunks::<8>().0.iter().map(move |c| {
-            let [a0, a1, a2, a3, b0, b1, b2, b3] = *c;
-            [read([a0, a1, a2, a3]), read([b0, b1, b2, b3])]
-        })
+    fn elements<const N: usize>(&self) -> impl Iterator<Item = [u32; N]> {
+        self.tail.as_chunks::<N>().0.iter().map(|words| words.map(self.read))
     }
 }

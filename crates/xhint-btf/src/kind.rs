@@ -30,64 +30,81 @@ pub enum Kind {
     Unknown = 255,
 }
 
-const KINDS: [Kind; 20] = [
-    Kind::Void,
-    Kind::Int,
-    Kind::Ptr,
-    Kind::Array,
-    Kind::Struct,
-    Kind::Union,
-    Kind::Enum,
-    Kind::Fwd,
-    Kind::Typedef,
-    Kind::Volatile,
-    Kind::Const,
-    Kind::Restrict,
-    Kind::Func,
-    Kind::FuncProto,
-    Kind::Var,
-    Kind::Datasec,
-    Kind::Float,
-    Kind::DeclTag,
-    Kind::TypeTag,
-    Kind::Enum64,
-];
+/// What the checking pass needs to know of a kind, by its number. All 7 bits' worth, so that no look-up can miss.
+#[derive(Clone, Copy)]
+pub(crate) struct KindInfo {
+    pub(crate) kind: Kind,
+    /// Neither void nor newer than this crate.
+    pub(crate) known: bool,
+    /// Words behind the three of `struct btf_type`, once.
+    pub(crate) once: u8,
+    /// Words for each of `vlen` elements.
+    pub(crate) each: u8,
+    /// All ones where the third word is a type id, else 0.
+    pub(crate) refers: u32,
+    /// All ones where that id is the next link of a chain that has to end: typedefs and modifiers.
+    pub(crate) link: u32,
+}
 
-/// Bytes behind the 12 of `struct btf_type`: (once, for each of `vlen` elements).
-const SIZES: [(u8, u8); 20] = [
-    (0, 0),
-    (4, 0),
-    (0, 0),
-    (12, 0),
-    (0, 12),
-    (0, 12),
-    (0, 8),
-    (0, 0),
-    (0, 0),
-    (0, 0),
-    (0, 0),
-    (0, 0),
-    (0, 0),
-    (0, 8),
-    (4, 0),
-    (0, 12),
-    (0, 0),
-    (4, 0),
-    (0, 0),
-    (0, 12),
-];
+static INFO: [KindInfo; 128] = {
+    const fn info(kind: Kind, once: u8, each: u8) -> KindInfo {
+        let link = matches!(kind, Kind::Const | Kind::Volatile | Kind::Restrict | Kind::TypeTag | Kind::Typedef);
+        let refers = link || matches!(kind, Kind::Ptr | Kind::Func | Kind::FuncProto | Kind::Var | Kind::DeclTag);
+        KindInfo {
+            kind,
+            known: !matches!(kind, Kind::Void | Kind::Unknown),
+            once,
+            each,
+            refers: if refers { u32::MAX } else { 0 },
+            link: if link { u32::MAX } else { 0 },
+        }
+    }
+    let mut table = [info(Kind::Unknown, 0, 0); 128];
+    let known = [
+        info(Kind::Void, 0, 0),
+        info(Kind::Int, 1, 0),
+        info(Kind::Ptr, 0, 0),
+        info(Kind::Array, 3, 0),
+        info(Kind::Struct, 0, 3),
+        info(Kind::Union, 0, 3),
+        info(Kind::Enum, 0, 2),
+        info(Kind::Fwd, 0, 0),
+        info(Kind::Typedef, 0, 0),
+        info(Kind::Volatile, 0, 0),
+        info(Kind::Const, 0, 0),
+        info(Kind::Restrict, 0, 0),
+        info(Kind::Func, 0, 0),
+        info(Kind::FuncProto, 0, 2),
+        info(Kind::Var, 1, 0),
+        info(Kind::Datasec, 0, 3),
+        info(Kind::Float, 0, 0),
+        info(Kind::DeclTag, 1, 0),
+        info(Kind::TypeTag, 0, 0),
+        info(Kind::Enum64, 0, 3),
+    ];
+    let mut n = 0;
+    #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)] // evaluated when compiled
+    while n < known.len() {
+        table[n] = known[n];
+        n += 1;
+    }
+    table
+};
+
+impl KindInfo {
+    /// By the `info` word of a type.
+    #[inline(always)]
+    pub(crate) fn of(info: u32) -> &'static KindInfo {
+        #[allow(clippy::indexing_slicing)] // 7 bits, 128 entries
+        &INFO[(info >> 24 & 0x7f) as usize]
+    }
+}
 
 impl Kind {
-    /// The kind with number `raw`; [`Kind::Unknown`] for one above 19.
+    /// The kind by the `info` word of a type; [`Kind::Unknown`] for a number above 19.
     #[inline]
-    pub fn from_raw(raw: u8) -> Kind {
-        KINDS.get(usize::from(raw)).copied().unwrap_or(Kind::Unknown)
-    }
-
-    /// `(info_sz, elem_sz)` of a known kind: bytes behind the common 12, once and per element.
-    #[inline]
-    pub(crate) fn sizes(raw: u8) -> Option<(u8, u8)> {
-        SIZES.get(usize::from(raw)).copied()
+    pub(crate) fn of(info: u32) -> Kind {
+        KindInfo::of(info).kind
     }
 
     /// `const`, `volatile`, `restrict` or a type tag: what CO-RE looks through.
@@ -106,24 +123,6 @@ impl Kind {
     #[inline]
     pub fn is_any_enum(self) -> bool {
         matches!(self, Kind::Enum | Kind::Enum64)
-    }
-
-    /// Whether the third word of such a type is a type id (otherwise a size, or nothing).
-    #[inline]
-    pub fn refers(self) -> bool {
-        matches!(
-            self,
-            Kind::Ptr
-                | Kind::Typedef
-                | Kind::Volatile
-                | Kind::Const
-                | Kind::Restrict
-                | Kind::Func
-                | Kind::FuncProto
-                | Kind::Var
-                | Kind::DeclTag
-                | Kind::TypeTag
-        )
     }
 
     /// The word C and bpftool use for it.

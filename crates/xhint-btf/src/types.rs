@@ -1,5 +1,6 @@
 //! A view of one type.
 
+use crate::kind::KindInfo;
 use crate::{Btf, Kind};
 
 /// One type of a [`Btf`], read from its bytes when asked. Cheap to copy.
@@ -123,7 +124,7 @@ impl<'a> Type<'a> {
     /// Its kind.
     #[inline]
     pub fn kind(self) -> Kind {
-        Kind::from_raw((self.word(1) >> 24) as u8 & 0x7f)
+        Kind::of(self.word(1))
     }
 
     /// Number of members, enumerators, parameters or variables.
@@ -169,7 +170,7 @@ impl<'a> Type<'a> {
     /// prototype's return type, a variable's type, what a tag is on); 0 for others.
     #[inline]
     pub fn target(self) -> u32 {
-        if self.kind().refers() { self.word(2) } else { 0 }
+        self.word(2) & KindInfo::of(self.word(1)).refers
     }
 
     /// Fields of a struct or union.
