@@ -1,0 +1,237 @@
+//! Committed data, and C sources compiled to BPF objects and NIC BTFs.
+//!
+//! Compiled files go to `fixtures/` in cargo's target directory, named after the hash of all that went into them, so
+//! that a test compiles once and a changed source is never missed.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+use std::{env, fs, process};
+
+/// Where the committed fixtures lie: `programs/`, `nics/`, `corpus/`, `include/`.
+#[must_use]
+pub fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
+}
+
+/// A file of the committed kernel BTF, `vmlinux.btf` or a module's split BTF on it.
+///
+/// # Panics
+/// When there is none of that name.
+#[must_use]
+pub fn corpus(name: &str) -> Vec<u8> {
+    let path = corpus_path(name);
+    fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Where a file of the committed kernel BTF lies.
+#[must_use]
+pub fn corpus_path(name: &str) -> PathBuf {
+    directory().join("corpus").join(name)
+}
+
+/// The raw BTF of a NIC described in C, `fixtures/nics/NAME`.
+#[must_use]
+pub fn nic(name: &str) -> Vec<u8> {
+    let object = Compile::new(&directory().join("nics").join(name)).object();
+    let bytes = fs::read(&object).expect("a compiled NIC");
+    section(&bytes, ".BTF").unwrap_or_else(|| panic!("{name} has no .BTF")).to_vec()
+}
+
+/// A program of `fixtures/programs`, to be compiled.
+#[must_use]
+pub fn program(name: &str) -> Compile {
+    Compile::new(&directory().join("programs").join(name))
+}
+
+/// The clang compilers on this machine, oldest first. Debian's `clang` is the first that is always there.
+#[must_use]
+pub fn clangs() -> &'static [&'static str] {
+    static FOUND: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+        let known = ["clang-14", "clang-16", "clang-19"];
+        let there = |name: &&str| Command::new(name).arg("--version").output().is_ok();
+        let mut found: Vec<_> = known.into_iter().filter(there).collect();
+        if found.is_empty() {
+            found.push("clang");
+        }
+        found
+    });
+    &FOUND
+}
+
+/// A C file and how to compile it for BPF.
+#[derive(Debug, Clone, Hash)]
+pub struct Compile {
+    source: PathBuf,
+    clang: &'static str,
+    cpu: &'static str,
+    big_endian: bool,
+    arguments: Vec<String>,
+}
+
+impl Compile {
+    /// Little endian, `-mcpu=v3`, `-O2 -g`, with the newest clang.
+    #[must_use]
+    pub fn new(source: &Path) -> Compile {
+        Compile {
+            source: source.to_owned(),
+            clang: clangs().last().expect("a clang"),
+            cpu: "v3",
+            big_endian: false,
+            arguments: Vec::new(),
+        }
+    }
+
+    /// Another compiler, by its command.
+    #[must_use]
+    pub fn clang(mut self, clang: &'static str) -> Compile {
+        self.clang = clang;
+        self
+    }
+
+    /// Another `-mcpu`: `v2`, `v3`, or, from clang 18 on, `v4`.
+    #[must_use]
+    pub fn cpu(mut self, cpu: &'static str) -> Compile {
+        self.cpu = cpu;
+        self
+    }
+
+    /// `-target bpfeb`.
+    #[must_use]
+    pub fn big_endian(mut self) -> Compile {
+        self.big_endian = true;
+        self
+    }
+
+    /// One more argument, `-DNAME=VALUE` for example.
+    #[must_use]
+    pub fn argument(mut self, argument: impl Into<String>) -> Compile {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// Compiles, unless that was done before, and says where the object is.
+    ///
+    /// # Panics
+    /// When clang fails, with what it said.
+    #[must_use]
+    pub fn object(&self) -> PathBuf {
+        let target = cache().join(format!("{}-{:016x}.o", self.stem(), self.digest()));
+        if target.exists() {
+            return target;
+        }
+        // Tests run at once: each writes a file of its own, and renaming is atomic.
+        let id = std::thread::current().id();
+        let partial = target.with_extension(format!("{}-{id:?}.tmp", process::id()));
+        let output = Command::new(self.clang)
+            .args(["-O2", "-g", "-c", "-Wall", "-Werror", "-target"])
+            .arg(if self.big_endian { "bpfeb" } else { "bpf" })
+            .arg(format!("-mcpu={}", self.cpu))
+            .arg("-I")
+            .arg(directory().join("include"))
+            .arg("-I")
+            .arg(libbpf_headers())
+            // So that the paths in line info are the same everywhere.
+            .arg(format!("-ffile-prefix-map={}=fixtures", directory().display()))
+            .args(&self.arguments)
+            .arg(&self.source)
+            .arg("-o")
+            .arg(&partial)
+            .output()
+            .unwrap_or_else(|error| panic!("{}: {error}; run make setup", self.clang));
+        assert!(output.status.success(), "{self:?}:\n{}", String::from_utf8_lossy(&output.stderr));
+        fs::rename(&partial, &target).expect("renaming a compiled object");
+        target
+    }
+
+    fn stem(&self) -> String {
+        let stem = self.source.file_stem().expect("a file name");
+        stem.to_string_lossy().into_owned()
+    }
+
+    /// Of the source, every header beside it, and how it is compiled.
+    fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.hash(&mut hasher);
+        let source = fs::read(&self.source);
+        source.unwrap_or_else(|error| panic!("{}: {error}", self.source.display())).hash(&mut hasher);
+        for folder in [directory().join("include"), self.source.with_file_name("")] {
+            for header in headers(&folder) {
+                fs::read(&header).expect("a header").hash(&mut hasher);
+            }
+        }
+        hasher.finish()
+    }
+}
+
+fn headers(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut headers: Vec<_> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "h"))
+        .collect();
+    headers.sort();
+    headers
+}
+
+/// A directory for whatever a test makes: `fixtures/` in cargo's target directory.
+#[must_use]
+pub fn cache() -> PathBuf {
+    static CACHE: LazyLock<PathBuf> = LazyLock::new(|| {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let target = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+        let cache = target.unwrap_or_else(|| workspace.join("target"));
+        let cache = cache.join("fixtures");
+        fs::create_dir_all(&cache).expect("a directory for fixtures");
+        cache.canonicalize().expect("a directory for fixtures")
+    });
+    CACHE.clone()
+}
+
+/// Keeps `bytes` in the [`cache`] under a name made of `stem`, their hash and `extension`, and says where.
+///
+/// # Panics
+/// When it cannot be written.
+#[must_use]
+pub fn keep(stem: &str, extension: &str, bytes: &[u8]) -> PathBuf {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    let path = cache().join(format!("{stem}-{:016x}.{extension}", hasher.finish()));
+    if !path.exists() {
+        let id = std::thread::current().id();
+        let partial = path.with_extension(format!("{}-{id:?}.tmp", process::id()));
+        fs::write(&partial, bytes).expect("writing to the fixture cache");
+        fs::rename(&partial, &path).expect("renaming in the fixture cache");
+    }
+    path
+}
+
+/// The headers of the libbpf that the tests are linked with, as `bpf/*.h` in the directory returned.
+fn libbpf_headers() -> PathBuf {
+    static HEADERS: LazyLock<PathBuf> = LazyLock::new(|| {
+        let folder = cache().join(format!("libbpf-{}", crate::oracle::version()));
+        let ready = folder.join("bpf");
+        if !ready.exists() {
+            let partial = folder.with_extension(format!("{}.tmp", process::id()));
+            fs::create_dir_all(partial.join("bpf")).expect("a directory for headers");
+            for (name, contents) in libbpf_sys::API_HEADERS {
+                fs::write(partial.join("bpf").join(name), contents).expect("writing a header");
+            }
+            // Where another test process was faster, its copy is as good.
+            let _ = fs::rename(&partial, &folder);
+        }
+        assert!(ready.exists(), "{} was not made", ready.display());
+        folder
+    });
+    HEADERS.clone()
+}
+
+/// The bytes of the section `name` of a 64-bit ELF file, in either byte order.
+#[must_use]
+pub fn section<'a>(elf: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let elf = crate::damage::Elf::read(elf)?;
+    let section = elf.sections().into_iter().find(|s| s.name == name)?;
+    elf.bytes.get(section.offset..section.offset + section.size)
+}
