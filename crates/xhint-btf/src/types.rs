@@ -111,6 +111,13 @@ impl<'a> Type<'a> {
         self.btf.order().u32(self.btf.type_bytes(), at).unwrap_or(0)
     }
 
+    /// How many 32-bit words it takes, the three of `struct btf_type` included.
+    pub(crate) fn words(self) -> usize {
+        let info = KindInfo::of(self.word(1));
+        let tail = self.vlen().wrapping_mul(info.each.into()).wrapping_add(info.once.into());
+        (tail as usize).saturating_add(3)
+    }
+
     /// The BTF it stands in (the base, if it is the base's).
     pub fn btf(self) -> &'a Btf {
         self.btf

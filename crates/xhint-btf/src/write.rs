@@ -1,1 +1,219 @@
-//! Appending to a BTF, and flat merges. (In the making.)
+//! Appending types to a BTF, and the flat merge of a base and its splits.
+//!
+//! A [`Writer`] goes on where a BTF ends: what was there keeps its ids and string offsets, byte for byte.
+
+use std::collections::HashMap;
+
+use crate::{Btf, ByteOrder, Error, Kind};
+
+/// A BTF that grows.
+///
+/// ```
+/// use xhint_btf::{Btf, ByteOrder, Kind, write::{NewType, Writer}};
+/// let mut writer = Writer::new(ByteOrder::Little);
+/// let int = writer.push(NewType { name: "int", third: 4, tail: &[1 << 24 | 32], ..NewType::of(Kind::Int) })?;
+/// let name = writer.string("rx_hash")?;
+/// writer.push(NewType { name: "meta", vlen: 1, third: 4, tail: &[name, int, 0], ..NewType::of(Kind::Struct) })?;
+/// let btf = Btf::parse(writer.finish())?;
+/// assert_eq!(btf.ty(2).unwrap().members().next().unwrap().name, "rx_hash");
+/// # Ok::<(), xhint_btf::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Writer {
+    order: ByteOrder,
+    types: Vec<u8>,
+    strings: Vec<u8>,
+    /// Strings added here, so that each stands once.
+    added: HashMap<String, u32>,
+    next_id: u32,
+    /// String offsets below this one stand in the base.
+    first_string: u32,
+}
+
+/// A type to be added.
+#[derive(Debug, Clone, Copy)]
+pub struct NewType<'a> {
+    /// Its name, empty for an anonymous one.
+    pub name: &'a str,
+    /// Its kind.
+    pub kind: Kind,
+    /// Top bit of `info`.
+    pub flag: bool,
+    /// Number of elements; a function's linkage.
+    pub vlen: u32,
+    /// Size or type id.
+    pub third: u32,
+    /// The words behind `struct btf_type`.
+    pub tail: &'a [u32],
+}
+
+impl NewType<'_> {
+    /// An anonymous type of this kind, without elements.
+    pub fn of(kind: Kind) -> Self {
+        NewType { name: "", kind, flag: false, vlen: 0, third: 0, tail: &[] }
+    }
+}
+
+impl Writer {
+    /// An empty BTF.
+    pub fn new(order: ByteOrder) -> Writer {
+        Writer { order, types: vec![], strings: vec![0], added: HashMap::new(), next_id: 1, first_string: 0 }
+    }
+
+    /// An empty BTF that is split on `base`.
+    pub fn split(base: &Btf) -> Writer {
+        Writer { next_id: base.end_id(), first_string: base.end_string(), strings: vec![], ..Writer::new(base.order()) }
+    }
+
+    /// Goes on where `btf` ends; if that is split, on the same base.
+    pub fn extend(btf: &Btf) -> Writer {
+        Writer {
+            order: btf.order(),
+            types: btf.type_bytes().to_vec(),
+            strings: btf.string_bytes().to_vec(),
+            added: HashMap::new(),
+            next_id: btf.end_id(),
+            first_string: btf.first_string(),
+        }
+    }
+
+    /// The id that the next type will have.
+    pub fn next_id(&self) -> u32 {
+        self.next_id
+    }
+
+    /// The offset of `text` among the strings; it is added unless it was before.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] if the strings no longer fit in 32 bits.
+    pub fn string(&mut self, text: &str) -> Result<u32, Error> {
+        if text.is_empty() {
+            return Ok(0);
+        }
+        if let Some(offset) = self.added.get(text) {
+            return Ok(*offset);
+        }
+        let offset = self.end_string()?;
+        // A zero byte inside would make two strings of it.
+        self.strings.extend(text.bytes().filter(|b| *b != 0));
+        self.strings.push(0);
+        self.end_string()?;
+        self.added.insert(text.to_owned(), offset);
+        Ok(offset)
+    }
+
+    /// Adds a type and yields its id. Ids and string offsets in `tail` are taken as they are.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] if ids or strings no longer fit in 32 bits.
+    pub fn push(&mut self, new: NewType<'_>) -> Result<u32, Error> {
+        let name = self.string(new.name)?;
+        let info = u32::from(new.flag) << 31 | u32::from(new.kind as u8 & 0x7f) << 24 | new.vlen & 0x00ff_ffff;
+        self.words([name, info, new.third].iter().chain(new.tail).copied());
+        self.take_id()
+    }
+
+    /// Adds all types of `btf`, which stands alone or is split on what this writer began with, and yields by how much
+    /// the ids of its own types moved.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`]; [`Error::BaseOrder`] if the byte orders differ; [`Error::Kind`] for kinds newer than this
+    /// crate, whose references it can't move.
+    pub fn append(&mut self, btf: &Btf) -> Result<u32, Error> {
+        if btf.order() != self.order {
+            return Err(Error::BaseOrder);
+        }
+        let (first_id, first_string) = (btf.first_id(), btf.first_string());
+        let by_ids = self.next_id.saturating_sub(first_id);
+        let by_strings = self.end_string()?.saturating_sub(first_string);
+        self.strings.extend_from_slice(btf.string_bytes());
+        self.end_string()?;
+        let id = |id: u32| if id < first_id { id } else { id.saturating_add(by_ids) };
+        // Offset 0 means no name, whichever BTF says so.
+        let string = |off: u32| if off == 0 || off < first_string { off } else { off.saturating_add(by_strings) };
+        for ty in btf.types() {
+            let roles = roles(ty.kind()).ok_or(Error::Kind { id: ty.id(), at: 0, kind: (ty.word(1) >> 24) as u8 })?;
+            let third = if ty.target() != 0 { id(ty.target()) } else { ty.word(2) };
+            let tail = (3..ty.words()).zip(roles.iter().cycle()).map(|(n, role)| match role {
+                Role::Id => id(ty.word(n)),
+                Role::Str => string(ty.word(n)),
+                Role::Plain => ty.word(n),
+            });
+            self.words([string(ty.word(0)), ty.word(1), third].into_iter().chain(tail));
+            self.take_id()?;
+        }
+        Ok(by_ids)
+    }
+
+    /// The bytes of the whole: header, types, strings.
+    pub fn finish(self) -> Vec<u8> {
+        let word = |n: usize| self.order.bytes(n as u32);
+        let magic = match self.order {
+            ByteOrder::Little => [0x9f, 0xeb],
+            ByteOrder::Big => [0xeb, 0x9f],
+        };
+        let mut out = Vec::with_capacity(self.types.len().saturating_add(self.strings.len()).saturating_add(24));
+        out.extend(magic);
+        out.extend([1, 0]);
+        out.extend(word(24));
+        out.extend([word(0), word(self.types.len()), word(self.types.len()), word(self.strings.len())].as_flattened());
+        out.extend(self.types);
+        out.extend(self.strings);
+        out
+    }
+
+    fn words(&mut self, words: impl Iterator<Item = u32>) {
+        self.types.extend(words.flat_map(|w| self.order.bytes(w)));
+    }
+
+    fn take_id(&mut self) -> Result<u32, Error> {
+        let id = self.next_id;
+        self.next_id = id.checked_add(1).ok_or(Error::TooLarge { what: "the number of types" })?;
+        if u32::try_from(self.types.len()).is_err() {
+            return Err(Error::TooLarge { what: "the type section" });
+        }
+        Ok(id)
+    }
+
+    /// Where the next string will stand.
+    fn end_string(&self) -> Result<u32, Error> {
+        let own = u32::try_from(self.strings.len()).ok();
+        own.and_then(|len| self.first_string.checked_add(len)).ok_or(Error::TooLarge { what: "the string section" })
+    }
+}
+
+/// One flat BTF of a base and what is split on it or stands alone: the base's types keep their ids, the others follow
+/// in the order given. Nothing is folded together, so a type that two of them describe stands there twice.
+///
+/// # Errors
+/// As [`Writer::append`].
+pub fn merge(base: &Btf, others: &[&Btf]) -> Result<Vec<u8>, Error> {
+    let mut writer = Writer::extend(base);
+    for other in others {
+        writer.append(other)?;
+    }
+    Ok(writer.finish())
+}
+
+/// What a word behind `struct btf_type` means.
+#[derive(Clone, Copy)]
+enum Role {
+    Id,
+    Str,
+    Plain,
+}
+
+/// The words of one element, repeated to the end of the type; `None` for a kind that is not known.
+fn roles(kind: Kind) -> Option<&'static [Role]> {
+    use Role::{Id, Plain, Str};
+    Some(match kind {
+        Kind::Struct | Kind::Union => &[Str, Id, Plain],
+        Kind::Enum => &[Str, Plain],
+        Kind::Enum64 => &[Str, Plain, Plain],
+        Kind::FuncProto => &[Str, Id],
+        Kind::Array => &[Id, Id, Plain],
+        Kind::Datasec => &[Id, Plain, Plain],
+        Kind::Unknown | Kind::Void => return None,
+        _ => &[Plain],
+    })
+}
