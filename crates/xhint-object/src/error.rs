@@ -10,6 +10,59 @@ pub enum Error {
         /// Its first bytes in hexadecimal.
         first: String,
     },
+    /// Not an ELF file at all.
+    #[error("not an ELF file; compile the program with `clang -target bpf -O2 -g -c`")]
+    NotElf,
+    /// An ELF file of another kind.
+    #[error("not an eBPF object: {what}; compile the program with `clang -target bpf -O2 -g -c`")]
+    NotBpf {
+        /// What it is instead.
+        what: String,
+    },
+    /// Parts that add up to more than the file.
+    #[error("bad ELF file: the {what} add up to more than the file holds, so some lie over others")]
+    Overlap {
+        /// Which parts.
+        what: &'static str,
+    },
+    /// Sections that disagree on byte order.
+    #[error("the ELF file, .BTF and .BTF.ext do not have the same byte order")]
+    ByteOrder,
+    /// A record of `.BTF.ext` that fits nothing in the object.
+    #[error(".BTF.ext, section {name}: {what}")]
+    ExtSection {
+        /// The ELF section that the record is for.
+        name: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A name of a section or symbol that is not UTF-8.
+    #[error("the name '{name}' is not UTF-8")]
+    Name {
+        /// The name, with marks in place of the bad bytes.
+        name: String,
+    },
+    /// A section that is at fault.
+    #[error("section {name}: {what}")]
+    Section {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A symbol that is at fault.
+    #[error("symbol {number} '{name}': {what}")]
+    Symbol {
+        /// Its number in the symbol table.
+        number: usize,
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// An object that outgrew ELF.
+    #[error("cannot write the object: {0}")]
+    Write(#[from] object::write::Error),
     /// An ELF file that cannot be read.
     #[error("bad ELF file: {0}")]
     Elf(#[from] object::read::Error),

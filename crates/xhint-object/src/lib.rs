@@ -3,6 +3,11 @@
 
 mod carrier;
 mod error;
+mod image;
+mod insn;
+mod model;
+mod reach;
 
 pub use carrier::btf_of;
 pub use error::Error;
+pub use model::{Function, Object, Place, Relo};

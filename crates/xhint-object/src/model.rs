@@ -1,0 +1,236 @@
+//! The model of an eBPF object: its functions, what is relocated in them, where that stands in the source.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use xhint_btf::ext::{BtfExt, CoreRelo, LineInfo};
+use xhint_btf::{Btf, ByteOrder};
+
+use crate::image::{Image, Place as SymbolPlace};
+use crate::{Error, insn};
+
+/// An eBPF object, read and checked.
+#[derive(Debug, Clone)]
+pub struct Object {
+    pub(crate) image: Image,
+    pub(crate) btf: Arc<Btf>,
+    pub(crate) ext: BtfExt,
+    pub(crate) functions: Vec<Function>,
+    pub(crate) relos: Vec<Relo>,
+    /// Line records by section number, sorted by instruction.
+    lines: HashMap<usize, Vec<LineInfo>>,
+}
+
+/// A program, or a function that programs call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Function {
+    /// Name of its symbol.
+    pub name: String,
+    /// Name of the ELF section it stands in: what libbpf calls SEC.
+    pub section_name: String,
+    /// Number of that section.
+    pub(crate) section: usize,
+    /// First byte in the section.
+    pub(crate) start: usize,
+    /// One past its last byte in the section.
+    pub(crate) end: usize,
+    /// Number of its symbol.
+    pub(crate) symbol: usize,
+    /// Seen by other objects, and verified alone.
+    pub(crate) global: bool,
+}
+
+/// A CO-RE relocation in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Relo {
+    /// The record, whose `insn_off` counts from the start of the section.
+    pub core: CoreRelo,
+    /// Index of the function it stands in.
+    pub(crate) function: usize,
+    pub(crate) section: usize,
+}
+
+/// A place in the source, as the compiler noted it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The file as it was named to the compiler.
+    pub file: String,
+    /// Line from 1; 0 if the compiler noted none.
+    pub line: u32,
+    /// Column from 1; 0 if not known.
+    pub column: u32,
+    /// The text of the line, without leading blanks.
+    pub text: String,
+}
+
+impl Function {
+    /// A program of its own, rather than a function in `.text` that programs call.
+    pub fn is_program(&self) -> bool {
+        self.section_name != ".text"
+    }
+
+    /// A program that runs at XDP's receive hook, where the metadata is.
+    pub fn is_xdp(&self) -> bool {
+        let name = self.section_name.strip_prefix('?').unwrap_or(&self.section_name);
+        name == "xdp" || name == "xdp.frags"
+    }
+}
+
+impl Object {
+    /// Reads an object of either byte order.
+    ///
+    /// # Errors
+    /// What is wrong with the ELF, the BTF or `.BTF.ext`, and where; [`Error::NoSection`] without BTF.
+    pub fn parse(file: impl Into<Bytes>) -> Result<Object, Error> {
+        let image = Image::read(&file.into())?;
+        let hint = "; compile with -g so that the program carries BTF";
+        let number = image.section_named(".BTF").ok_or(Error::NoSection { name: ".BTF", hint })?;
+        let raw = Bytes::copy_from_slice(image.bytes(number));
+        let btf = Btf::parse(raw).map_err(|source| Error::Btf { section: ".BTF", source })?;
+        let ext = match image.section_named(".BTF.ext") {
+            Some(number) => BtfExt::parse(image.bytes(number)),
+            None => Ok(BtfExt { order: image.order, funcs: vec![], lines: vec![], relos: vec![] }),
+        };
+        let ext = ext.map_err(|source| Error::Btf { section: ".BTF.ext", source })?;
+        if btf.order() != image.order || ext.order != image.order {
+            return Err(Error::ByteOrder);
+        }
+        let functions = functions(&image)?;
+        let relos = relos(&image, &btf, &ext, &functions)?;
+        let lines = lines(&image, &btf, &ext);
+        Ok(Object { image, btf: Arc::new(btf), ext, functions, relos, lines })
+    }
+
+    /// The object's own types: what the program was compiled against.
+    pub fn btf(&self) -> &Arc<Btf> {
+        &self.btf
+    }
+
+    /// Byte order of the machine the object is for.
+    pub fn order(&self) -> ByteOrder {
+        self.image.order
+    }
+
+    /// Programs and the functions they call, by section and offset.
+    pub fn functions(&self) -> &[Function] {
+        &self.functions
+    }
+
+    /// CO-RE relocations, in the order of `.BTF.ext`.
+    pub fn relos(&self) -> &[Relo] {
+        &self.relos
+    }
+
+    /// The function a relocation stands in.
+    pub fn function_of(&self, relo: &Relo) -> Option<&Function> {
+        self.functions.get(relo.function)
+    }
+
+    /// The line of source that a relocation comes from. `None` if the compiler noted none (`-g` was off).
+    pub fn place_of(&self, relo: &Relo) -> Option<Place> {
+        self.place(relo.section, relo.core.insn_off)
+    }
+
+    /// The line of source that the instruction at byte `offset` of section `section` comes from.
+    pub(crate) fn place(&self, section: usize, offset: u32) -> Option<Place> {
+        let lines = self.lines.get(&section)?;
+        let after = lines.partition_point(|l| l.insn_off <= offset);
+        let line = lines.get(after.checked_sub(1)?)?;
+        let text = |offset| self.btf.str_at(offset).unwrap_or("");
+        Some(Place {
+            file: text(line.file_name_off).to_owned(),
+            line: line.line(),
+            column: line.column(),
+            text: text(line.line_off).trim_start().to_owned(),
+        })
+    }
+
+    /// The index of the function that the instruction at byte `offset` of section `section` belongs to.
+    pub(crate) fn function_at(&self, section: usize, offset: usize) -> Option<usize> {
+        function_at(&self.functions, section, offset)
+    }
+
+    /// The instructions of a function.
+    pub(crate) fn code(&self, function: &Function) -> &[u8] {
+        self.image.bytes(function.section).get(function.start..function.end).unwrap_or_default()
+    }
+}
+
+fn function_at(functions: &[Function], section: usize, offset: usize) -> Option<usize> {
+    let after = functions.partition_point(|f| (f.section, f.start) <= (section, offset));
+    let index = after.checked_sub(1)?;
+    functions.get(index).filter(|f| f.section == section && offset < f.end).map(|_| index)
+}
+
+/// The functions by section and offset; every one lies in its section and none over another.
+fn functions(image: &Image) -> Result<Vec<Function>, Error> {
+    let mut out: Vec<Function> = Vec::new();
+    for (number, symbol) in image.symbols.iter().enumerate() {
+        let SymbolPlace::Section(section) = symbol.place else { continue };
+        let Some(home) = image.sections.get(section).filter(|s| s.is_code()) else { continue };
+        if !symbol.is_function() || symbol.size == 0 {
+            continue;
+        }
+        let (start, size) = (symbol.value as usize, symbol.size as usize);
+        let end = start.saturating_add(size);
+        let fault = |what| Error::Symbol { number, name: symbol.name.clone(), what };
+        if end > image.bytes(section).len() {
+            return Err(fault(format!("it ends at {end:#x}, beyond section {}", home.name)));
+        }
+        if !start.is_multiple_of(insn::SIZE) || !size.is_multiple_of(insn::SIZE) {
+            return Err(fault(format!("bytes {start:#x} to {end:#x} are no whole instructions")));
+        }
+        out.push(Function {
+            name: symbol.name.clone(),
+            section_name: home.name.clone(),
+            section,
+            start,
+            end,
+            symbol: number,
+            global: !symbol.is_local(),
+        });
+    }
+    out.sort_by_key(|f| (f.section, f.start, f.symbol));
+    for (one, next) in out.iter().zip(out.iter().skip(1)) {
+        if one.section == next.section && one.end > next.start {
+            let what = format!("it overlaps the function {}", one.name);
+            return Err(Error::Symbol { number: next.symbol, name: next.name.clone(), what });
+        }
+    }
+    Ok(out)
+}
+
+/// The relocations, each in the function it stands in.
+fn relos(image: &Image, btf: &Btf, ext: &BtfExt, functions: &[Function]) -> Result<Vec<Relo>, Error> {
+    let mut out = Vec::new();
+    for part in &ext.relos {
+        let name = btf.str_at(part.name_off).unwrap_or("");
+        let missing = || Error::ExtSection { name: name.to_owned(), what: "no such ELF section".to_owned() };
+        let section = image.section_named(name).ok_or_else(missing)?;
+        for core in &part.records {
+            let at = core.insn_off as usize;
+            let fault = |what: &str| Error::ExtSection {
+                name: name.to_owned(),
+                what: format!("the CO-RE relocation of the instruction at {at:#x}: {what}"),
+            };
+            if !at.is_multiple_of(insn::SIZE) {
+                return Err(fault("no instruction starts there"));
+            }
+            let function = function_at(functions, section, at).ok_or_else(|| fault("no function is there"))?;
+            out.push(Relo { core: *core, function, section });
+        }
+    }
+    Ok(out)
+}
+
+fn lines(image: &Image, btf: &Btf, ext: &BtfExt) -> HashMap<usize, Vec<LineInfo>> {
+    let mut out: HashMap<usize, Vec<LineInfo>> = HashMap::new();
+    for part in &ext.lines {
+        if let Some(section) = btf.str_at(part.name_off).and_then(|n| image.section_named(n)) {
+            out.entry(section).or_default().extend(&part.records);
+        }
+    }
+    out.values_mut().for_each(|l| l.sort_by_key(|l| l.insn_off));
+    out
+}

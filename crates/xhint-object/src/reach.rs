@@ -1,0 +1,181 @@
+//! Which instructions can be reached, once relocation has turned `bpf_core_field_exists` and its like into constants.
+//!
+//! libbpf poisons an instruction whose relocation has no answer, and leaves it to the verifier whether it is ever run.
+//! We want to tell beforehand, in words of the source. So this follows what the verifier would: constants in registers
+//! and in stack slots, from every entry on, through each branch that a constant does not decide. It knows less than
+//! the verifier (no ranges, no pointers), so it may take dead code for alive, never the other way round as far as
+//! constants go.
+//!
+//! 1. Each function is cut into blocks at its jump targets; a block is run with the state at its start.
+//! 2. A block's end gives its state to the blocks it can go to; where two meet, what differs becomes unknown. A block
+//!    whose start state changed is run again. States only ever lose knowledge, so this ends.
+//! 3. A call that is reached makes its callee reached, with what is known of the arguments; a function whose address
+//!    is taken is reached with nothing known.
+
+mod state;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use xhint_btf::ByteOrder;
+
+use crate::insn::{CALL, EXIT, Insn, JA, JA32, JMP, JMP32, SIZE};
+use state::State;
+
+/// What is asked of a program's functions. Functions are told apart by a number of the caller's.
+pub trait Code {
+    /// The instructions of a function, relocations applied.
+    fn code(&self, function: usize) -> &[u8];
+    /// The function that the instruction at byte `at` calls, or whose address it takes.
+    fn callee(&self, function: usize, at: usize) -> Option<usize>;
+    /// Whether the instruction at byte `at` is poisoned: it cannot be run, and what it would yield is not known.
+    fn is_poisoned(&self, function: usize, at: usize) -> bool;
+    /// Whether the kernel verifies this function by itself, whatever its callers pass.
+    fn is_global(&self, function: usize) -> bool;
+    fn order(&self) -> ByteOrder;
+}
+
+/// What can be reached from some entries.
+#[derive(Debug, Default)]
+pub struct Reach {
+    /// Functions.
+    pub functions: BTreeSet<usize>,
+    /// Poisoned instructions: function and byte.
+    pub poisoned: BTreeSet<(usize, usize)>,
+}
+
+/// What can be reached when any of `entries` is run.
+pub fn reach(code: &impl Code, entries: impl IntoIterator<Item = usize>) -> Reach {
+    let mut walk = Walk { code, at_entry: HashMap::new(), out: Reach::default(), todo: Vec::new() };
+    for entry in entries {
+        walk.enter(entry, State::default());
+    }
+    while let Some(function) = walk.todo.pop() {
+        walk.function(function);
+    }
+    walk.out
+}
+
+struct Walk<'a, C> {
+    code: &'a C,
+    /// What is known at the start of each function that was reached.
+    at_entry: HashMap<usize, State>,
+    out: Reach,
+    /// Functions to run, for the first time or again.
+    todo: Vec<usize>,
+}
+
+impl<C: Code> Walk<'_, C> {
+    fn enter(&mut self, function: usize, state: State) {
+        let changed = match self.at_entry.get_mut(&function) {
+            Some(known) => known.join(&state),
+            None => {
+                self.at_entry.insert(function, state);
+                true
+            }
+        };
+        self.out.functions.insert(function);
+        if changed && !self.todo.contains(&function) {
+            self.todo.push(function);
+        }
+    }
+
+    fn function(&mut self, function: usize) {
+        let targets = jump_targets(self.code.code(function), self.code.order());
+        let start = self.at_entry.get(&function).cloned().unwrap_or_default();
+        let mut at_block: BTreeMap<usize, State> = BTreeMap::from([(0, start)]);
+        let mut todo = BTreeSet::from([0]);
+        while let Some(block) = todo.pop_first() {
+            let Some(state) = at_block.get(&block).cloned() else { continue };
+            for (next, state) in self.block(function, block, state, &targets) {
+                let changed = match at_block.get_mut(&next) {
+                    Some(known) => known.join(&state),
+                    None => {
+                        at_block.insert(next, state);
+                        true
+                    }
+                };
+                if changed {
+                    todo.insert(next);
+                }
+            }
+        }
+    }
+
+    /// Runs one block; gives the blocks it can go on to, each with the state it is entered in.
+    fn block(
+        &mut self,
+        function: usize,
+        start: usize,
+        mut state: State,
+        targets: &HashSet<usize>,
+    ) -> Vec<(usize, State)> {
+        let mut at = start;
+        while let Some(insn) = Insn::at(self.code.code(function), at, self.code.order()) {
+            let next = at.saturating_add(if insn.is_wide() { 2 * SIZE } else { SIZE });
+            let poisoned = self.code.is_poisoned(function, at);
+            if poisoned {
+                self.out.poisoned.insert((function, at));
+                state.forget_result(insn);
+            } else if let Some(callee) = self.code.callee(function, at) {
+                let known = insn.code == CALL && !self.code.is_global(callee);
+                self.enter(callee, if known { state.arguments() } else { State::default() });
+                state.run(insn, None);
+            } else if insn.code == EXIT {
+                return Vec::new();
+            } else if is_jump(insn) {
+                return branch(insn, at, next, &state);
+            } else {
+                state.run(insn, Insn::at(self.code.code(function), at.saturating_add(SIZE), self.code.order()));
+            }
+            at = next;
+            if targets.contains(&at) {
+                return vec![(at, state)];
+            }
+        }
+        // Beyond the last instruction: a function that does not end, which the verifier will refuse.
+        Vec::new()
+    }
+}
+
+/// Where a jump can go, and what is known there.
+fn branch(insn: Insn, at: usize, next: usize, state: &State) -> Vec<(usize, State)> {
+    let Some(target) = target(insn, at) else { return Vec::new() };
+    if matches!(insn.code, JA | JA32) {
+        return vec![(target, state.clone())];
+    }
+    let mut out = Vec::new();
+    let decided = state.decide(insn);
+    if decided != Some(false) {
+        out.push((target, state.assume(insn, true)));
+    }
+    if decided != Some(true) {
+        out.push((next, state.assume(insn, false)));
+    }
+    out
+}
+
+fn is_jump(insn: Insn) -> bool {
+    matches!(insn.class(), JMP | JMP32) && !matches!(insn.code, CALL | EXIT)
+}
+
+/// The byte a jump goes to.
+pub fn target(insn: Insn, at: usize) -> Option<usize> {
+    let distance = if insn.code == JA32 { insn.imm } else { i32::from(insn.off) };
+    let bytes = (distance as isize).checked_add(1)?.checked_mul(SIZE as isize)?;
+    at.checked_add_signed(bytes)
+}
+
+fn jump_targets(code: &[u8], order: ByteOrder) -> HashSet<usize> {
+    let mut out = HashSet::new();
+    let mut at = 0usize;
+    while let Some(insn) = Insn::at(code, at, order) {
+        if is_jump(insn) {
+            out.extend(target(insn, at));
+        }
+        at = at.saturating_add(if insn.is_wide() { 2 * SIZE } else { SIZE });
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;
