@@ -5,6 +5,7 @@
 //! | [`fixture`] | where the committed data lies, and C sources compiled to BPF objects or NIC BTFs, cached by content |
 //! | [`oracle`] | libbpf's own CO-RE: the instructions it makes of an object and a custom BTF |
 //! | [`flat`] | a base and NIC BTFs put into one flat BTF by libbpf alone |
+//! | [`cases`] | programs, metadata, and the values they must read, worked out by hand |
 //! | [`run`] | a program loaded by libbpf and run by `BPF_PROG_TEST_RUN` with metadata in front of its packet |
 //! | [`privilege`] | may this process load programs? if not, the test says loudly that it was skipped |
 //! | [`damage`] | valid files broken systematically, the same way every time |
@@ -21,6 +22,7 @@
     clippy::unwrap_used
 )]
 
+pub mod cases;
 pub mod damage;
 pub mod fixture;
 pub mod flat;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use libbpf_sys as sys;
 
+use crate::cases::Case;
 use crate::libbpf::{Object, text};
 
 /// What a run left behind.
@@ -28,6 +29,37 @@ impl Loaded {
         let mut object = Object::open(path, btf)?;
         object.load()?;
         Ok(Loaded(object))
+    }
+
+    /// The same, of all programs in the object only `name`.
+    ///
+    /// # Errors
+    /// libbpf's refusal with its log, which has the verifier's.
+    pub fn load_one(path: &Path, btf: Option<&Path>, name: &str) -> Result<Loaded, String> {
+        let mut object = Object::open(path, btf)?;
+        for program in object.programs() {
+            // SAFETY: the pointer came from the live object, which is not loaded yet.
+            unsafe {
+                let wanted = text(sys::bpf_program__name(program)) == name;
+                sys::bpf_program__set_autoload(program, wanted);
+            }
+        }
+        object.load()?;
+        Ok(Loaded(object))
+    }
+
+    /// Runs a case's program on a packet with the case's metadata, and returns as many numbers as the case expects.
+    ///
+    /// # Panics
+    /// When the run fails or does not end in `XDP_PASS`.
+    #[must_use]
+    pub fn read(&self, case: &Case) -> Vec<u64> {
+        let outcome = self.run(case.program, &case.metadata(), &[0; 64]);
+        let outcome = outcome.unwrap_or_else(|error| panic!("{case:?}: {error}"));
+        assert_eq!(outcome.returned, sys::XDP_PASS, "{case:?}");
+        let out = self.global(".bss");
+        let words = out.chunks_exact(8).take(case.out.len());
+        words.map(|word| u64::from_ne_bytes(word.try_into().unwrap())).collect()
     }
 
     /// Runs the XDP program `name` once on `packet` with `metadata` in front (`BPF_PROG_TEST_RUN`; the context's
