@@ -15,11 +15,17 @@ fn the_kernel_reads_what_was_worked_out_by_hand() {
     }
     let base = fixture::corpus("vmlinux.btf");
     for case in CASES {
-        let object = fixture::program(case.source).object();
         let flat = merge(&base, &[Nic::Standalone(&fixture::nic(case.nic))]);
         let flat = fixture::keep("oracle", "btf", &flat);
-        let outcome = Loaded::load_one(&object, Some(&flat), case.program).unwrap().read(case);
-        assert_eq!(outcome, case.out, "{case:?}");
+        for variant in fixture::variants() {
+            if !variant.compiles_all_of(case.source) {
+                continue;
+            }
+            let object = fixture::program(case.source).variant(variant).object();
+            let loaded = Loaded::load_one(&object, Some(&flat), case.program);
+            let loaded = loaded.unwrap_or_else(|error| panic!("{variant:?} {case:?}: {error}"));
+            assert_eq!(loaded.read(case), case.out, "{variant:?} {case:?}");
+        }
     }
 }
 
