@@ -60,6 +60,12 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// A dispatch that needs a jump longer than an instruction can hold.
+    #[error("the dispatch needs a jump over {distance} instructions, more than eBPF can; use --dispatch tail")]
+    TooFar {
+        /// How far.
+        distance: i64,
+    },
     /// An object that outgrew ELF.
     #[error("cannot write the object: {0}")]
     Write(#[from] object::write::Error),

@@ -82,6 +82,8 @@ pub struct Symbol {
     pub place: Place,
     pub value: u64,
     pub size: u64,
+    /// Not to be written.
+    pub gone: bool,
 }
 
 /// Where a symbol stands.

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use xhint_btf::ext::{BtfExt, CoreRelo, LineInfo};
 use xhint_btf::{Btf, ByteOrder};
 
+use crate::Error;
 use crate::image::{Image, Place as SymbolPlace};
-use crate::{Error, insn};
+use crate::insn::{self, Insn};
 
 /// An eBPF object, read and checked.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub struct Object {
     pub(crate) relos: Vec<Relo>,
     /// Line records by section number, sorted by instruction.
     lines: HashMap<usize, Vec<LineInfo>>,
+    /// Symbol numbers of relocations in code, by section and offset.
+    relocated: HashMap<(usize, usize), usize>,
 }
 
 /// A program, or a function that programs call.
@@ -99,7 +102,8 @@ impl Object {
         let functions = functions(&image)?;
         let relos = relos(&image, &btf, &ext, &functions)?;
         let lines = lines(&image, &btf, &ext);
-        Ok(Object { image, btf: Arc::new(btf), ext, functions, relos, lines })
+        let relocated = relocated(&image);
+        Ok(Object { image, btf: Arc::new(btf), ext, functions, relos, lines, relocated })
     }
 
     /// The object's own types: what the program was compiled against.
@@ -149,6 +153,49 @@ impl Object {
     /// The index of the function that the instruction at byte `offset` of section `section` belongs to.
     pub(crate) fn function_at(&self, section: usize, offset: usize) -> Option<usize> {
         function_at(&self.functions, section, offset)
+    }
+
+    /// The function that the instruction at byte `at` of `function` calls, or whose address it takes; `None` for other
+    /// instructions, kernel functions, and calls that lead to no function's start.
+    ///
+    /// As libbpf has it: a relocated call goes one instruction further than its immediate says from the symbol, a
+    /// relocated wide load's immediate is bytes from the symbol, and without a relocation a call is a distance.
+    pub(crate) fn callee(&self, function: &Function, at: usize) -> Option<usize> {
+        let insn = Insn::at(self.code(function), at, self.order())?;
+        if !insn.is_local_call() && !insn.is_wide() {
+            return None;
+        }
+        let offset = function.start.saturating_add(at);
+        let (section, start) = match self.relocated.get(&(function.section, offset)) {
+            Some(symbol) => {
+                let symbol = self.image.symbols.get(*symbol)?;
+                let SymbolPlace::Section(section) = symbol.place else { return None };
+                let base = usize::try_from(symbol.value).ok()?;
+                let distance = if insn.is_wide() { insn.imm as isize } else { call_distance(insn)? };
+                (section, base.checked_add_signed(distance)?)
+            }
+            None if insn.is_local_call() => {
+                let next = offset.checked_add(insn::SIZE)?;
+                (function.section, next.checked_add_signed((insn.imm as isize).checked_mul(insn::SIZE as isize)?)?)
+            }
+            None => return None,
+        };
+        let index = self.function_at(section, start)?;
+        self.functions.get(index).filter(|f| f.start == start).map(|_| index)
+    }
+
+    /// The type id of the FUNC that func info has for a function.
+    pub(crate) fn func_info(&self, function: &Function) -> Option<u32> {
+        let part = self.ext.funcs.iter().find(|s| self.btf.str_at(s.name_off) == Some(&function.section_name))?;
+        part.records.iter().find(|r| r.insn_off as usize == function.start).map(|r| r.type_id)
+    }
+
+    /// The line records of a function, their offsets from its start.
+    pub(crate) fn lines_of(&self, function: &Function) -> Vec<LineInfo> {
+        let Some(lines) = self.lines.get(&function.section) else { return Vec::new() };
+        let from = lines.partition_point(|l| (l.insn_off as usize) < function.start);
+        let own = lines.iter().skip(from).take_while(|l| (l.insn_off as usize) < function.end);
+        own.map(|l| LineInfo { insn_off: l.insn_off.saturating_sub(function.start as u32), ..*l }).collect()
     }
 
     /// The instructions of a function.
@@ -222,6 +269,21 @@ fn relos(image: &Image, btf: &Btf, ext: &BtfExt, functions: &[Function]) -> Resu
         }
     }
     Ok(out)
+}
+
+fn relocated(image: &Image) -> HashMap<(usize, usize), usize> {
+    let mut out = HashMap::new();
+    for (number, section) in image.sections.iter().enumerate() {
+        if section.is_code() {
+            out.extend(image.relocations(number).map(|r| ((number, r.offset as usize), r.symbol)));
+        }
+    }
+    out
+}
+
+/// How many bytes behind a symbol a relocated call leads.
+fn call_distance(insn: Insn) -> Option<isize> {
+    (insn.imm as isize).checked_add(1)?.checked_mul(insn::SIZE as isize)
 }
 
 fn lines(image: &Image, btf: &Btf, ext: &BtfExt) -> HashMap<usize, Vec<LineInfo>> {

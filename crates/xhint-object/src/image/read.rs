@@ -180,6 +180,7 @@ impl Reader<'_> {
             place,
             value: raw.st_value(endian),
             size: raw.st_size(endian),
+            gone: false,
         })
     }
 }

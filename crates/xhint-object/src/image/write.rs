@@ -5,7 +5,7 @@ use object::write::{StringId, StringTable};
 use object::{Endianness, elf};
 use xhint_btf::ByteOrder;
 
-use super::{Content, Image, Place, Relocations, Section};
+use super::{Content, Image, Place, Relocations, Section, Symbol};
 use crate::Error;
 
 impl Image {
@@ -46,8 +46,9 @@ impl Image {
     /// Which symbols are written in which order: as they are, local ones first as ELF wants it, without those whose
     /// section goes.
     fn symbol_order(&self) -> Vec<usize> {
-        let stays = |n: &usize| match self.symbols.get(*n).map(|s| s.place) {
-            Some(Place::Section(section)) => !self.sections.get(section).is_none_or(|s| s.gone),
+        let stays = |n: &usize| match self.symbols.get(*n) {
+            Some(symbol) if symbol.gone => false,
+            Some(Symbol { place: Place::Section(section), .. }) => !self.sections.get(*section).is_none_or(|s| s.gone),
             _ => true,
         };
         let mut order: Vec<_> = (0..self.symbols.len()).filter(stays).collect();

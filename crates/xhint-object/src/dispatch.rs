@@ -1,0 +1,4 @@
+//! One object for many layouts.
+
+mod emit;
+mod entry;

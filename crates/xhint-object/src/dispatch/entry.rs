@@ -1,0 +1,178 @@
+//! The way from a packet's metadata to the copy that reads it, in instructions.
+//!
+//! What the verifier lets a program do with `data_meta` shapes it: the id can be read only at a fixed distance from
+//! `data_meta`, behind a test that so many bytes are there, and pointers into a packet compare by `<` and `>` only. So
+//! the total length is found first: `data_meta + L` is neither above nor below `data`. In the case of each length the
+//! id is then read where the selector of that length's layouts has it.
+
+use std::collections::BTreeMap;
+
+use xhint_btf::ByteOrder;
+
+use super::emit::{Emit, If, Label, Op, R0, R1, R2, R3, R4, R5};
+
+/// Where a layout has its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct IdAt {
+    /// Bytes from the start of the metadata to the word the id is in.
+    pub offset: u32,
+    /// Bytes of that word: 1, 2, 4 or 8.
+    pub bytes: u32,
+    /// Whether the word is in the other byte order than the program.
+    pub swapped: bool,
+    /// Bits to shift the word down by.
+    pub shift: u32,
+    /// Bits of the id.
+    pub bits: u32,
+}
+
+/// A layout as dispatch sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Case {
+    /// Bytes of metadata in front of the packet.
+    pub size: u32,
+    pub at: IdAt,
+    pub id: u32,
+}
+
+/// Cases by length, then by where the id stands.
+type ByLength = BTreeMap<u32, BTreeMap<IdAt, Vec<(u32, Label)>>>;
+
+/// Emits the decision: jumps to the label of the case that the packet is, else to `none`. r1 keeps the context; r0 and
+/// r2 to r5 are used.
+pub fn decide(emit: &mut Emit, cases: &[(Case, Label)], none: Label) {
+    let mut by_length = ByLength::new();
+    for (case, label) in cases {
+        by_length.entry(case.size).or_default().entry(case.at).or_default().push((case.id, *label));
+    }
+    load_ends(emit);
+    let lengths: Vec<_> = by_length.keys().copied().collect();
+    find_length(emit, &lengths, none, &mut |emit, length| {
+        for (at, ids) in by_length.get(&length).into_iter().flatten() {
+            let other = emit.label();
+            load_id(emit, *at);
+            let mut ids = ids.clone();
+            ids.sort_unstable();
+            find_id(emit, &ids, other);
+            emit.put(other);
+        }
+        emit.jump(none);
+    });
+}
+
+/// r2 = `data_meta`, r3 = `data`.
+pub fn load_ends(emit: &mut Emit) {
+    // struct xdp_md: data, data_end, data_meta.
+    emit.load(4, R2, R1, 8);
+    emit.load(4, R3, R1, 0);
+}
+
+/// Emits a search among `lengths`, which ascend: where `data_meta + length` is `data` goes what `found` emits.
+pub fn find_length(emit: &mut Emit, lengths: &[u32], none: Label, found: &mut impl FnMut(&mut Emit, u32)) {
+    let (low, rest) = lengths.split_at(lengths.len() / 2);
+    let Some((middle, high)) = rest.split_first() else {
+        emit.jump(none);
+        return;
+    };
+    let below = if low.is_empty() { none } else { emit.label() };
+    let above = if high.is_empty() { none } else { emit.label() };
+    emit.mov(R4, R2);
+    emit.op(Op::Add, R4, *middle as i32);
+    emit.jump_if(If::Above, R4, R3, below);
+    emit.jump_if(If::Below, R4, R3, above);
+    found(emit, *middle);
+    if !low.is_empty() {
+        emit.put(below);
+        find_length(emit, low, none, found);
+    }
+    if !high.is_empty() {
+        emit.put(above);
+        find_length(emit, high, none, found);
+    }
+}
+
+/// r5 = the id, from metadata whose length is known.
+pub fn load_id(emit: &mut Emit, at: IdAt) {
+    emit.load(at.bytes, R5, R2, at.offset as i16);
+    if at.swapped {
+        emit.swap(R5, at.bytes);
+    }
+    if at.shift != 0 {
+        emit.op(Op::Rsh, R5, at.shift as i32);
+    }
+    if at.shift.saturating_add(at.bits) < at.bytes.saturating_mul(8) || at.bytes == 8 {
+        let mask = 1u64.checked_shl(at.bits).map_or(u64::MAX, |m| m.wrapping_sub(1));
+        match i32::try_from(mask) {
+            Ok(mask) => emit.op(Op::And, R5, mask),
+            Err(_) => {
+                emit.wide(R0, mask);
+                emit.op_reg(Op::And, R5, R0);
+            }
+        }
+    }
+}
+
+/// Emits a search for the id in r5 among `ids`, which ascend.
+fn find_id(emit: &mut Emit, ids: &[(u32, Label)], none: Label) {
+    // So few are tested one by one faster than halved.
+    if ids.len() <= 3 {
+        for (id, label) in ids {
+            emit.jump_if_imm32(If::Equal, R5, *id, *label);
+        }
+        emit.jump(none);
+        return;
+    }
+    let (low, high) = ids.split_at(ids.len() / 2);
+    let above = emit.label();
+    if let Some((last, _)) = low.last() {
+        emit.jump_if_imm32(If::Above, R5, *last, above);
+    }
+    find_id(emit, low, none);
+    emit.put(above);
+    find_id(emit, high, none);
+}
+
+impl IdAt {
+    /// The id that is the field at `bit` (from the start of the metadata, as BTF counts in `order`) of so many `bits`,
+    /// in the byte order `field`. `None` if no single load can read it.
+    pub fn field(bit: u32, bits: u32, field: ByteOrder, order: ByteOrder) -> Option<IdAt> {
+        for bytes in [1u32, 2, 4, 8] {
+            let width = bytes.checked_mul(8)?;
+            let start = bit.checked_sub(bit.checked_rem(width)?)?;
+            let in_word = bit.checked_sub(start)?;
+            let end = in_word.checked_add(bits)?;
+            if end <= width {
+                // BTF counts bits from the low end on little-endian targets, from the high end on big-endian ones.
+                let shift = if field == ByteOrder::Little { in_word } else { width.checked_sub(end)? };
+                return Some(IdAt { offset: start / 8, bytes, swapped: field != order, shift, bits });
+            }
+        }
+        // A word that lies across its natural places, at whole bytes.
+        let bytes = bits / 8;
+        let whole = bit.is_multiple_of(8) && bits.is_multiple_of(8) && matches!(bytes, 2 | 4 | 8);
+        whole.then_some(IdAt { offset: bit / 8, bytes, swapped: field != order, shift: 0, bits })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_word_is_read_as_such() {
+        let at = IdAt::field(96, 32, ByteOrder::Little, ByteOrder::Little).unwrap();
+        assert_eq!(at, IdAt { offset: 12, bytes: 4, swapped: false, shift: 0, bits: 32 });
+        let at = IdAt::field(48, 32, ByteOrder::Big, ByteOrder::Little).unwrap();
+        assert_eq!((at.offset, at.bytes, at.swapped, at.shift), (6, 4, true, 0));
+    }
+
+    #[test]
+    fn bits_are_read_from_the_smallest_word_that_holds_them() {
+        let at = IdAt::field(11, 3, ByteOrder::Little, ByteOrder::Little).unwrap();
+        assert_eq!(at, IdAt { offset: 1, bytes: 1, swapped: false, shift: 3, bits: 3 });
+        let at = IdAt::field(6, 4, ByteOrder::Little, ByteOrder::Little).unwrap();
+        assert_eq!(at, IdAt { offset: 0, bytes: 2, swapped: false, shift: 6, bits: 4 });
+        let at = IdAt::field(6, 4, ByteOrder::Big, ByteOrder::Big).unwrap();
+        assert_eq!(at, IdAt { offset: 0, bytes: 2, swapped: false, shift: 6, bits: 4 });
+    }
+}

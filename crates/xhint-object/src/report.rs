@@ -1,0 +1,121 @@
+//! What linking did, or would do: every relocation, and what it becomes for each layout.
+//!
+//! The shapes here are also the JSON that `xhint explain --json` prints; docs/explain-json.md describes them. Fields
+//! are added, never renamed or removed.
+
+use serde::Serialize;
+
+/// All that linking found out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The layouts the object was linked for, in the order of `results` below.
+    pub layouts: Vec<LayoutReport>,
+    /// Every CO-RE relocation, in the order of `.BTF.ext`.
+    pub relocations: Vec<RelocationReport>,
+    /// How packets of several layouts come to the right copy.
+    pub dispatch: DispatchReport,
+    /// What is worth knowing and stops nothing.
+    pub warnings: Vec<String>,
+}
+
+/// A layout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LayoutReport {
+    /// Its struct's name, flavour included.
+    pub name: String,
+    /// The id packets carry.
+    pub id: u32,
+    /// Bytes of metadata.
+    pub size: u32,
+    /// The file it comes from.
+    pub source: String,
+}
+
+/// How dispatch is done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct DispatchReport {
+    /// `none`, `static` or `tail`.
+    pub kind: &'static str,
+    /// Why it was chosen, if it was not asked for.
+    pub why: String,
+}
+
+/// One relocation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RelocationReport {
+    /// Its number in the object, from 0.
+    pub number: usize,
+    /// The ELF section.
+    pub section: String,
+    /// The program or function.
+    pub function: String,
+    /// The instruction in that function, from 0.
+    pub instruction: usize,
+    /// `byte_off`, `byte_sz`, `field_exists`, `signed`, `lshift_u64`, `rshift_u64`, `local_type_id`, `target_type_id`,
+    /// `type_exists`, `type_size`, `enumval_exists`, `enumval_value` or `type_matches`.
+    pub kind: &'static str,
+    /// The access in C words, such as `nic_meta.l3.v6.flow`.
+    pub access: String,
+    /// Where it stands in the source; absent if the object has no line info there.
+    pub place: Option<PlaceReport>,
+    /// What it becomes: for each of [`Report::layouts`], then for no layout if there is a fallback.
+    pub results: Vec<ResultReport>,
+}
+
+/// A place in the source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlaceReport {
+    /// The file as it was named to the compiler.
+    pub file: String,
+    /// Line from 1.
+    pub line: u32,
+    /// Column from 1; 0 if not known.
+    pub column: u32,
+    /// The text of the line.
+    pub text: String,
+}
+
+/// What a relocation becomes for one layout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ResultReport {
+    /// The layout's name; absent for the fallback.
+    pub layout: Option<String>,
+    /// What it is in the target, such as `mlx_rx_v3.hash (u32)`; absent if there is nothing.
+    pub target: Option<String>,
+    /// The value that the compiler wrote.
+    pub was: u64,
+    /// The value that is there after linking; absent if the instruction is poisoned.
+    pub value: Option<u64>,
+    /// Why there is no value, and what could be meant instead.
+    pub why: Option<String>,
+    /// Whether the program can come to this instruction, as linked for this layout.
+    pub reached: bool,
+}
+
+impl RelocationReport {
+    /// Whether this relocation fails for the layout with this index: the program would run into it, and it has no
+    /// value.
+    pub fn fails(&self, layout: usize) -> bool {
+        self.results.get(layout).is_some_and(|r| r.value.is_none() && r.reached)
+    }
+}
+
+/// The name of a relocation kind, as the kernel's `enum bpf_core_relo_kind` and libbpf's log have it.
+pub fn kind_name(kind: u32) -> &'static str {
+    const NAMES: [&str; 13] = [
+        "byte_off",
+        "byte_sz",
+        "field_exists",
+        "signed",
+        "lshift_u64",
+        "rshift_u64",
+        "local_type_id",
+        "target_type_id",
+        "type_exists",
+        "type_size",
+        "enumval_exists",
+        "enumval_value",
+        "type_matches",
+    ];
+    NAMES.get(kind as usize).copied().unwrap_or("unknown")
+}
