@@ -3,13 +3,14 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup build demo test lint doc bench ci
+.PHONY: help setup build demo test lint doc bench fuzz fuzz-smoke ci
 
 help:
 	@echo 'make demo        build and run the demonstration (root)'
 	@echo 'make test        every test of the workspace'
-	@echo 'make ci          what .ci/run runs: lint, test, doc, and that the benches compile'
+	@echo 'make ci          what .ci/run runs: lint, test, doc, fuzz-smoke, and that the benches compile'
 	@echo 'make bench       the benchmarks, beside libbpf in the same run'
+	@echo 'make fuzz        coverage-guided fuzzing: make fuzz FUZZ=btf FUZZ_SECONDS=60'
 	@echo 'make setup       install what is missing (root, apt)'
 
 setup:
@@ -35,5 +36,13 @@ doc:
 bench: setup
 	$(CARGO) bench --workspace
 
-ci: setup lint test doc
+# libFuzzer on stable Rust; what it needs beyond setup is a C++ compiler.
+fuzz: setup
+	scripts/fuzz.sh
+
+# Random damage from a fixed seed, a few seconds for each target.
+fuzz-smoke: setup
+	$(CARGO) run --release --quiet -p xhint-fuzz --bin smoke -- $(or $(FUZZ_SECONDS),10)
+
+ci: setup lint test doc fuzz-smoke
 	$(CARGO) bench --workspace --no-run

@@ -1,0 +1,77 @@
+//! The targets, and the only list of them.
+
+use std::sync::{Arc, LazyLock};
+
+use xhint_btf::Btf;
+use xhint_btf::ext::BtfExt;
+use xhint_object::Object;
+use xhint_testkit::fixture;
+
+use crate::{Target, seeds};
+
+/// Every target.
+pub const TARGETS: [Target; 4] = [
+    Target { name: "btf", run: btf, seeds: seeds::btfs },
+    Target { name: "split", run: split, seeds: seeds::splits },
+    Target { name: "ext", run: ext, seeds: seeds::exts },
+    Target { name: "object", run: object, seeds: seeds::objects },
+];
+
+fn btf(bytes: &[u8]) {
+    match Btf::parse(bytes.to_vec()) {
+        Ok(btf) => walk(&btf),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+fn split(bytes: &[u8]) {
+    static BASE: LazyLock<Arc<Btf>> =
+        LazyLock::new(|| Arc::new(Btf::parse(fixture::corpus("vmlinux.btf")).expect("a base")));
+    match Btf::parse_split(bytes.to_vec(), Arc::clone(&BASE)) {
+        Ok(btf) => walk(&btf),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// Asks every question that a type answers.
+fn walk(btf: &Btf) {
+    for ty in btf.types() {
+        let mut sum = u64::from(ty.size()) + u64::from(ty.target()) + u64::from(ty.vlen());
+        sum += ty.name().len() as u64;
+        for member in ty.members() {
+            sum += u64::from(member.bit_offset) + u64::from(member.bit_size);
+            sum += btf.skip_mods_and_typedefs(member.type_id).id() as u64;
+            sum += member.name.len() as u64;
+        }
+        for enumerator in ty.enumerators() {
+            sum = sum.wrapping_add(enumerator.value);
+        }
+        sum = sum.wrapping_add(ty.params().count() as u64 + ty.vars().count() as u64);
+        let more = (ty.array(), ty.int(), ty.linkage(), ty.component());
+        let resolved = (btf.skip_mods(ty.id()).id(), btf.type_size(ty.id()));
+        std::hint::black_box((sum, more, resolved));
+    }
+}
+
+/// What is read is written and read again, and is the same.
+fn ext(bytes: &[u8]) {
+    match BtfExt::parse(bytes) {
+        Ok(ext) => {
+            let again = BtfExt::parse(&ext.write()).expect("what was written can be read");
+            assert_eq!(ext, again);
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+fn object(bytes: &[u8]) {
+    match Object::parse(bytes.to_vec()) {
+        Ok(object) => {
+            for relo in object.relos() {
+                std::hint::black_box((object.function_of(relo), object.place_of(relo)));
+            }
+            walk(object.btf());
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
