@@ -250,3 +250,6 @@ fn drop_labels(image: &mut Image) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,46 @@
-//! One object for many layouts.
+//! One object for many layouts: copies of each program, and an entry that goes to the right one.
+//!
+//! - [`direct`]: the entry tests length and id and calls the copy. Nothing is needed at run time, any loader will do.
 
+mod classes;
+mod copies;
+mod direct;
 mod emit;
 mod entry;
+
+pub use entry::{Case, IdAt};
+
+/// What packets get that no copy is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fallback {
+    /// The program itself, linked for no layout: every `bpf_core_field_exists` on metadata is 0 in it.
+    #[default]
+    Program,
+    /// A fixed XDP action, such as `XDP_PASS`, without running the program.
+    Action(u32),
+}
+
+/// A program that is dispatched, and the layouts it can read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dispatched {
+    /// Index of the function.
+    pub function: usize,
+    /// A layout's case, and the index of its variant.
+    pub cases: Vec<(Case, usize)>,
+}
+
+/// The variants of an object: one for each layout, and one for none.
+pub struct Plan<'a> {
+    pub object: &'a crate::Object,
+    pub variants: &'a [crate::variant::Variant<'a>],
+    /// What each variant's copies are named by.
+    pub names: Vec<String>,
+    /// Index of the variant for no layout.
+    pub fallback: usize,
+    /// What packets of no layout get.
+    pub or_else: Fallback,
+    pub programs: Vec<Dispatched>,
+}
+
+pub use copies::place_btf;
+pub use direct::link as link_direct;

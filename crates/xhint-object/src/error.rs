@@ -66,6 +66,9 @@ pub enum Error {
         /// How far.
         distance: i64,
     },
+    /// BTF that cannot take what was to be added.
+    #[error("cannot write .BTF: {0}")]
+    BtfWrite(#[from] xhint_btf::Error),
     /// An object that outgrew ELF.
     #[error("cannot write the object: {0}")]
     Write(#[from] object::write::Error),

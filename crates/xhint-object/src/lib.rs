@@ -10,6 +10,7 @@ mod insn;
 mod model;
 mod reach;
 mod report;
+mod variant;
 
 pub use carrier::btf_of;
 pub use error::Error;

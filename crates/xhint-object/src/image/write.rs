@@ -15,8 +15,8 @@ impl Image {
     /// [`Error::Write`] if a table outgrows what ELF can count.
     pub fn write(&self) -> Result<Vec<u8>, Error> {
         let mut names = StringTable::new();
-        let section_names: Vec<_> = self.sections.iter().map(|s| name_id(&mut names, &s.name)).collect();
-        let symbol_names: Vec<_> = self.symbols.iter().map(|s| name_id(&mut names, &s.name)).collect();
+        let section_names: Vec<_> = self.sections.iter().map(|s| name_id(&mut names, &s.name, s.gone)).collect();
+        let symbol_names: Vec<_> = self.symbols.iter().map(|s| name_id(&mut names, &s.name, s.gone)).collect();
         let mut strings = vec![0];
         names.write(&mut strings, 1)?;
         let offset = |id: &Option<StringId>| names.maybe_get_offset(*id);
@@ -57,8 +57,8 @@ impl Image {
     }
 }
 
-fn name_id<'a>(names: &mut StringTable<'a>, name: &'a str) -> Option<StringId> {
-    (!name.is_empty()).then(|| names.add(name.as_bytes()))
+fn name_id<'a>(names: &mut StringTable<'a>, name: &'a str, gone: bool) -> Option<StringId> {
+    (!gone && !name.is_empty()).then(|| names.add(name.as_bytes()))
 }
 
 fn endianness(order: ByteOrder) -> Endianness {

@@ -1,0 +1,118 @@
+//! An object's code as relocated under one binding: for one layout, or for none.
+
+use std::collections::{BTreeMap, HashSet};
+
+use xhint_btf::ByteOrder;
+
+use crate::insn::{Insn, SIZE};
+use crate::model::Relo;
+use crate::reach::{Code, Reach, reach};
+use crate::{Error, Object, assembly};
+
+/// The patches of one binding, and the code they make.
+#[derive(Debug, Clone)]
+pub struct Variant<'a> {
+    object: &'a Object,
+    /// By function: where in it, and the instruction that stands there now.
+    patches: BTreeMap<usize, Vec<(usize, Vec<u8>)>>,
+    /// Function and place of what has no value.
+    poisoned: HashSet<(usize, usize)>,
+}
+
+/// What became of an instruction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It has its value.
+    Patched,
+    /// It must never run.
+    Poisoned,
+}
+
+impl<'a> Variant<'a> {
+    /// Lets `patch` change a copy of each relocated instruction (16 bytes of a wide one), given the relocation and its
+    /// index.
+    ///
+    /// # Errors
+    /// Those of `patch`.
+    pub fn new(
+        object: &'a Object,
+        mut patch: impl FnMut(usize, &Relo, &mut [u8]) -> Result<Fate, Error>,
+    ) -> Result<Variant<'a>, Error> {
+        let mut out = Variant { object, patches: BTreeMap::new(), poisoned: HashSet::new() };
+        for (index, relo) in object.relos.iter().enumerate() {
+            let Some(function) = object.functions.get(relo.function) else { continue };
+            let at = (relo.core.insn_off as usize).saturating_sub(function.start);
+            let mut insn = object.insn_bytes(function, at).to_vec();
+            if patch(index, relo, &mut insn)? == Fate::Poisoned {
+                out.poisoned.insert((relo.function, at));
+            }
+            out.patches.entry(relo.function).or_default().push((at, insn));
+        }
+        Ok(out)
+    }
+
+    /// Applies the patches of `function` to its code, or to a copy of it that differs elsewhere.
+    pub fn apply(&self, function: usize, code: &mut [u8]) {
+        for (at, insn) in self.patches.get(&function).into_iter().flatten() {
+            assembly::set(code, *at, insn);
+        }
+    }
+
+    /// The patches of `function`.
+    pub fn patches(&self, function: usize) -> &[(usize, Vec<u8>)] {
+        self.patches.get(&function).map_or(&[], Vec::as_slice)
+    }
+
+    /// What can be reached from the functions `entries`.
+    pub fn reach(&self, entries: impl IntoIterator<Item = usize>) -> Reach {
+        let mut code = BTreeMap::new();
+        for index in self.patches.keys() {
+            if let Some(function) = self.object.functions.get(*index) {
+                let mut own = self.object.code(function).to_vec();
+                self.apply(*index, &mut own);
+                code.insert(*index, own);
+            }
+        }
+        reach(&Patched { variant: self, code }, entries)
+    }
+}
+
+impl Object {
+    /// The bytes of the instruction at byte `at` of a function.
+    pub(crate) fn insn_bytes(&self, function: &crate::Function, at: usize) -> &[u8] {
+        let code = self.code(function);
+        let wide = Insn::at(code, at, self.order()).is_some_and(Insn::is_wide);
+        let end = at.saturating_add(if wide { 2 * SIZE } else { SIZE });
+        code.get(at..end).unwrap_or_default()
+    }
+}
+
+struct Patched<'a> {
+    variant: &'a Variant<'a>,
+    code: BTreeMap<usize, Vec<u8>>,
+}
+
+impl Code for Patched<'_> {
+    fn code(&self, function: usize) -> &[u8] {
+        let object = self.variant.object;
+        let original = || object.functions.get(function).map_or(&[][..], |f| object.code(f));
+        self.code.get(&function).map_or_else(original, Vec::as_slice)
+    }
+
+    fn callee(&self, function: usize, at: usize) -> Option<usize> {
+        let object = self.variant.object;
+        object.functions.get(function).and_then(|f| object.callee(f, at))
+    }
+
+    fn is_poisoned(&self, function: usize, at: usize) -> bool {
+        self.variant.poisoned.contains(&(function, at))
+    }
+
+    fn is_global(&self, function: usize) -> bool {
+        self.variant.object.functions.get(function).is_some_and(|f| f.global)
+    }
+
+    fn order(&self) -> ByteOrder {
+        self.variant.object.order()
+    }
+}
