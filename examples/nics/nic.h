@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * How a vendor says in C what metadata its NIC puts in front of packets. The file is compiled, never run:
+ *
+ *	clang -target bpf -g -c alpha_fw1.c -o alpha_fw1.o
+ *
+ * and what matters of the result is its BTF, which `xhint --nic alpha_fw1.o` takes.
+ */
+#ifndef NIC_H
+#define NIC_H
+
+#include <linux/types.h>
+
+#define tag(text) __attribute__((btf_decl_tag(text)))
+
+/* The struct is a layout: it describes all bytes of metadata that a packet carries. */
+#define layout tag("xhint:layout")
+/* Programs may know it by another name. */
+#define answers_to(name) tag("xhint:as=" #name)
+/* What the field means, where its name does not say it. */
+#define hint(name) tag("xhint:hint=" #name)
+
+#endif
