@@ -1,0 +1,218 @@
+//! Putting a program on a device, or another in its place.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::SystemTime;
+
+use libbpf_rs::Program;
+use libbpf_rs::query::{LinkInfoIter, LinkTypeInfo, ProgInfoIter};
+
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::home::Home;
+use crate::load::{Loaded, Plan, load};
+use crate::rights::Rights;
+use crate::site::{Generation, Live, Site};
+use crate::state::{Mode, State};
+use crate::sys;
+
+/// What is to run on a device.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The linked object.
+    pub linked: Vec<u8>,
+    /// What it was made from; `entry` names the program for the device, `since` is filled in.
+    pub state: State,
+    /// Take the place of a program that xhint did not put there.
+    pub replace: bool,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    /// Id of the program that the device runs now.
+    pub program: u32,
+    /// Id of the one of ours that it ran before, which made room in one step.
+    pub before: Option<u32>,
+    /// Name and id of someone else's that was taken off.
+    pub replaced: Option<String>,
+}
+
+/// Puts the program of `job` on `device`, in the place of one that an earlier call put there, if there is one: in one
+/// step, with its maps.
+///
+/// 1. The object is loaded and pinned; until then nothing on the device has changed.
+/// 2. A link is made, or the one that is there updated. This is the step that counts.
+/// 3. What the generation before had pinned is cleared away.
+///
+/// # Errors
+/// Any [`Error`]. What ran before runs still.
+pub fn attach(home: &Home, device: &Device, job: &Job) -> Result<Done> {
+    Rights::current().check()?;
+    let _lock = home.lock(device)?;
+    let site = Site::of(home, device);
+    adopt(home, device, &site)?;
+    site.repair()?;
+    let live = site.live()?;
+    let foreign = match &live {
+        Some(_) => None,
+        None => foreign(device, job.replace)?,
+    };
+    let before = live.as_ref().and_then(|l| site.current(l));
+    let loaded = load_after(before.as_ref(), device, job)?;
+    let next = site.next();
+    let mut state = job.state.clone();
+    state.entry = loaded.entry().to_owned();
+    state.since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    next.make(&loaded, &state)?;
+    let put = match &live {
+        Some(live) => update(device, live, before.as_ref(), &loaded, state.mode),
+        None => create(&site, device, &loaded, state.mode, foreign.as_ref()),
+    };
+    put.inspect_err(|_| {
+        let _first = next.clear();
+    })?;
+    // From here on it runs, whatever becomes of the tidying up: the next call does that again.
+    let _later = site.keep_only(&next);
+    let program = Program::id_from_fd(loaded.entry_fd()?).map_err(bpf("the program's id"))?;
+    Ok(Done { program, before: live.map(|l| l.program), replaced: foreign.map(|f| f.name) })
+}
+
+/// Loads the job's object with the maps of `before`.
+fn load_after(before: Option<&Generation>, device: &Device, job: &Job) -> Result<Loaded> {
+    let keep = before.map(Generation::maps).unwrap_or_default();
+    let same = before.and_then(|b| b.state().ok()).is_some_and(|s| s.object.bytes == job.state.object.bytes);
+    let entry = Some(job.state.entry.as_str()).filter(|e| !e.is_empty());
+    load(&Plan { object: &job.linked, entry, keep: &keep, same, device: device.name() })
+}
+
+/// Another program on the link that is there.
+fn update(device: &Device, live: &Live, before: Option<&Generation>, loaded: &Loaded, mode: Mode) -> Result<()> {
+    let was = before.and_then(|b| b.state().ok()).map(|s| s.mode);
+    if was.is_some_and(|was| was != mode) {
+        return Err(Error::Mode { device: device.name().to_owned() });
+    }
+    sys::link_update(live.link.as_fd(), loaded.entry_fd()?).map_err(|e| refused(device, e))
+}
+
+/// A first link, pinned.
+fn create(site: &Site, device: &Device, loaded: &Loaded, mode: Mode, foreign: Option<&Foreign>) -> Result<()> {
+    let (entry, flags) = (loaded.entry_fd()?, flags(mode));
+    let link = || device.netns().run(|| sys::xdp_link(entry, device.ifindex(), flags).map_err(|e| refused(device, e)));
+    let pin = |link: OwnedFd| {
+        let path = site.link_path();
+        sys::pin(link.as_fd(), &path).map_err(Error::file(&path)).inspect_err(|_| {
+            let _off = sys::link_detach(link.as_fd());
+        })
+    };
+    let Some(foreign) = foreign else { return link().and_then(pin) };
+    // Nothing takes the place of a program that is not ours in one step, so it goes first, and comes back on failure.
+    foreign.take_off(device)?;
+    link().and_then(pin).inspect_err(|_| {
+        let _back = foreign.put_back(device);
+    })
+}
+
+fn flags(mode: Mode) -> u32 {
+    match mode {
+        Mode::Native => sys::XDP_NATIVE,
+        Mode::Generic => sys::XDP_GENERIC,
+    }
+}
+
+/// The kernel's refusal in words that help.
+fn refused(device: &Device, cause: io::Error) -> Error {
+    let name = device.name().to_owned();
+    let said = match cause.raw_os_error() {
+        Some(libc::EOPNOTSUPP) => return Error::NoNative { device: name },
+        Some(libc::ENODEV) => return Error::NoDevice { device: name, netns: device.netns().name().map(str::to_owned) },
+        Some(libc::EPERM) => return Error::Rights { missing: "CAP_NET_ADMIN".to_owned() },
+        Some(libc::EBUSY) => "another program is there; see `ip link show dev`",
+        Some(libc::EINVAL | libc::ERANGE) => {
+            "most often an MTU too large for XDP without frags, LRO, or too few queues: `ip link show dev`, `ethtool -k`"
+        }
+        _ => "",
+    };
+    Error::Attach { device: name, cause, said: said.to_owned() }
+}
+
+/// A program on the device that is not ours.
+struct Foreign {
+    name: String,
+    /// For when it must come back; none without `CAP_SYS_ADMIN`.
+    program: Option<OwnedFd>,
+    /// The link that holds it, if one does.
+    link: Option<OwnedFd>,
+    flags: u32,
+}
+
+/// Someone else's program on `device`; an error unless it may be replaced.
+fn foreign(device: &Device, replace: bool) -> Result<Option<Foreign>> {
+    let programs = device.programs()?;
+    let Some(id) = programs.ids().next() else { return Ok(None) };
+    let name = program_name(id);
+    if !replace {
+        return Err(Error::Foreign { device: device.name().to_owned(), program: name });
+    }
+    let links = LinkInfoIter::default().filter(|l| l.prog_id == id);
+    let mut on_device = links.filter(|l| matches!(&l.info, LinkTypeInfo::Xdp(x) if x.ifindex == device.ifindex()));
+    let link =
+        on_device.next().map(|l| sys::link_by_id(l.id).map_err(bpf_io("the link of the other program"))).transpose()?;
+    let flags = if programs.native == id { sys::XDP_NATIVE } else { sys::XDP_GENERIC };
+    Ok(Some(Foreign { name, program: Program::fd_from_id(id).ok(), link, flags }))
+}
+
+impl Foreign {
+    fn take_off(&self, device: &Device) -> Result<()> {
+        let off = || match &self.link {
+            Some(link) => sys::link_detach(link.as_fd()),
+            None => sys::xdp_attach(device.ifindex(), None, self.flags),
+        };
+        device.netns().run(|| off().map_err(bpf_io(&format!("{}: cannot take off {}", device.name(), self.name))))
+    }
+
+    fn put_back(&self, device: &Device) -> Result<()> {
+        let Some(program) = self.program.as_ref().map(AsFd::as_fd) else { return Ok(()) };
+        let back = |program: BorrowedFd<'_>| sys::xdp_attach(device.ifindex(), Some(program), self.flags);
+        device
+            .netns()
+            .run(|| back(program).map_err(bpf_io(&format!("{}: cannot put back {}", device.name(), self.name))))
+    }
+}
+
+/// A program's name and id, as far as they may be known.
+fn program_name(id: u32) -> String {
+    let info = ProgInfoIter::default().find(|p| p.id == id);
+    match info {
+        Some(p) => format!("'{}' (id {id})", p.name.to_string_lossy()),
+        None => format!("with id {id}"),
+    }
+}
+
+/// A device that was renamed or moved since has its pins and state elsewhere: they are brought here.
+pub(crate) fn adopt(home: &Home, device: &Device, site: &Site) -> Result<()> {
+    if site.live()?.is_some() {
+        return Ok(());
+    }
+    let ids: Vec<u32> = device.programs()?.ids().collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    for (_, _, other) in Site::all(home) {
+        if other.live()?.is_some_and(|l| ids.contains(&l.program)) {
+            site.clear()?;
+            return site.take_over(&other);
+        }
+    }
+    Ok(())
+}
+
+fn bpf(what: &str) -> impl FnOnce(libbpf_rs::Error) -> Error {
+    let what = what.to_owned();
+    move |e| Error::Bpf { what, cause: io::Error::other(format!("{e:#}")) }
+}
+
+fn bpf_io(what: &str) -> impl FnOnce(io::Error) -> Error {
+    let what = what.to_owned();
+    move |cause| Error::Bpf { what, cause }
+}

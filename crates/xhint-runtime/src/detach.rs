@@ -1,0 +1,32 @@
+//! Taking a program off a device, with all that was kept for it.
+
+use crate::attach::adopt;
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::home::Home;
+use crate::site::Site;
+use crate::sys;
+
+use std::os::fd::AsFd;
+
+/// Takes off `device` what [`crate::attach::attach`] put there, and clears away pins and state, its maps among them.
+/// Returns the id of the program; `None` if only leftovers were there, which are gone now.
+///
+/// # Errors
+/// [`Error::NotAttached`] if there was nothing.
+pub fn detach(home: &Home, device: &Device) -> Result<Option<u32>> {
+    let _lock = home.lock(device)?;
+    let site = Site::of(home, device);
+    adopt(home, device, &site)?;
+    if !site.exists() {
+        return Err(Error::NotAttached(device.name().to_owned()));
+    }
+    let live = site.live()?;
+    if let Some(live) = &live {
+        // By itself an unpinned link goes off its device some time later; this way it is off when we return.
+        let off = sys::link_detach(live.link.as_fd());
+        off.map_err(|cause| Error::Bpf { what: format!("{}: cannot detach", device.name()), cause })?;
+    }
+    site.clear()?;
+    Ok(live.map(|l| l.program))
+}

@@ -1,0 +1,165 @@
+//! What can go wrong on the way to a device, each with what to do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why something was not done. Whatever it says, what was attached before is attached still.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No such device in this network namespace.
+    #[error("{device}: no such network device{}; `ip link` lists those that are", in_netns(.netns.as_deref()))]
+    NoDevice {
+        /// The name asked for.
+        device: String,
+        /// The network namespace it was looked for in, if one was given.
+        netns: Option<String>,
+    },
+    /// A name that no device can have.
+    #[error("'{0}' cannot be the name of a network device")]
+    BadDevice(String),
+    /// A network namespace that is not there or may not be entered.
+    #[error("network namespace {name}: {cause}")]
+    Netns {
+        /// As given.
+        name: String,
+        /// What the kernel said.
+        cause: io::Error,
+    },
+    /// Rights that this process lacks.
+    #[error("missing {missing}; run as root, or grant it: setcap cap_bpf,cap_net_admin,cap_perfmon+ep on the program")]
+    Rights {
+        /// Names of capabilities.
+        missing: String,
+    },
+    /// No BPF file system to pin in.
+    #[error("{}: no BPF file system; mount one: mount -t bpf bpf {}", .0.display(), .0.display())]
+    NoBpffs(PathBuf),
+    /// Another xhint works on this device.
+    #[error("{device}: another xhint (pid {pid}) is at work on it; try again when it is done")]
+    Busy {
+        /// The device.
+        device: String,
+        /// Its process id, or `?`.
+        pid: String,
+    },
+    /// Someone else's program is attached.
+    #[error(
+        "{device}: has the XDP program {program} attached, which xhint did not put there; detach it (ip link set dev \
+         {device} xdp off) or take its place with --replace"
+    )]
+    Foreign {
+        /// The device.
+        device: String,
+        /// Its name and id, as far as they may be known.
+        program: String,
+    },
+    /// Nothing of ours is attached.
+    #[error("{0}: xhint has nothing attached to it; `xhint status` lists the devices that have")]
+    NotAttached(String),
+    /// The driver cannot run XDP itself.
+    #[error(
+        "{device}: its driver has no native XDP; --mode generic works on any device, but there the NIC's metadata is gone"
+    )]
+    NoNative {
+        /// The device.
+        device: String,
+    },
+    /// Attached in the other mode.
+    #[error(
+        "{device}: a program is attached in the other mode, which cannot change in one step; `xhint detach {device}` first"
+    )]
+    Mode {
+        /// The device.
+        device: String,
+    },
+    /// The kernel refused to attach.
+    #[error("{device}: cannot attach: {cause}{}", why(.said))]
+    Attach {
+        /// The device.
+        device: String,
+        /// What the kernel said.
+        cause: io::Error,
+        /// And in more words, if it did.
+        said: String,
+    },
+    /// The kernel refused to load.
+    #[error("{program}: the kernel refuses to load it: {reason}")]
+    Load {
+        /// The program at fault, or the object.
+        program: String,
+        /// The line of the verifier's log that tells most, or libbpf's words.
+        reason: String,
+        /// All of what libbpf and the verifier said.
+        log: String,
+    },
+    /// The object has not the program that was asked for.
+    #[error("no XDP program {wanted}in the object; it has: {have}")]
+    NoProgram {
+        /// Name and a space, or empty.
+        wanted: String,
+        /// Names of those that are.
+        have: String,
+    },
+    /// The object has several, and none was named.
+    #[error("the object has several XDP programs, name one with --program: {0}")]
+    ManyPrograms(String),
+    /// A map changed shape, so its contents cannot be kept.
+    #[error(
+        "map {map}: {what}, so its contents cannot be kept; detach first (`xhint detach {device}`) to start with empty maps"
+    )]
+    MapChanged {
+        /// The device.
+        device: String,
+        /// The map.
+        map: String,
+        /// What is another.
+        what: String,
+    },
+    /// A file or pin of ours.
+    #[error("{}: {cause}", .path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the kernel said.
+        cause: io::Error,
+    },
+    /// A state file that is not one.
+    #[error("{}: not a state of xhint's ({cause}); `xhint detach` clears it away", .path.display())]
+    State {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: serde_json::Error,
+    },
+    /// A call of libbpf's.
+    #[error("{what}: {cause}")]
+    Bpf {
+        /// What was tried.
+        what: String,
+        /// What came of it.
+        cause: io::Error,
+    },
+}
+
+/// Of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// Ties an error of a file operation to the file.
+    pub(crate) fn file(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
+        move |cause| Error::File { path: path.to_owned(), cause }
+    }
+
+    /// Ties an error of libbpf's to what was tried.
+    pub(crate) fn bpf<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> Error {
+        move |cause| Error::Bpf { what: what.into(), cause: cause.into() }
+    }
+}
+
+fn in_netns(netns: Option<&str>) -> String {
+    netns.map(|n| format!(" in network namespace {n}")).unwrap_or_default()
+}
+
+fn why(said: &str) -> String {
+    if said.is_empty() { String::new() } else { format!(" ({said})") }
+}

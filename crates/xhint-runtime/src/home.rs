@@ -1,0 +1,166 @@
+//! Where xhint keeps what outlives it: pins in a BPF file system, the state beside them in `/run`.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::mount::{MsFlags, mount};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+
+use crate::device::Device;
+use crate::error::{Error, Result};
+
+/// Where a BPF file system is mounted by custom.
+const BPFFS: &str = "/sys/fs/bpf";
+/// The same as the first process sees it: `ip netns exec` gives its child a `/sys` with none.
+const BPFFS_OF_INIT: &str = "/proc/1/root/sys/fs/bpf";
+/// State: gone after a restart, as pins are.
+const RUN: &str = "/run/xhint";
+/// How long to wait for another xhint to finish with a device: a swap takes some 25 ms, a link well below a second.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The two places.
+#[derive(Debug, Clone)]
+pub struct Home {
+    pins: PathBuf,
+    run: PathBuf,
+}
+
+/// The right to change what is attached to one device; ends when dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _file: Flock<fs::File>,
+}
+
+impl Home {
+    /// The system's own: `/sys/fs/bpf/xhint` and `/run/xhint`. Mounts a BPF file system where there is none yet.
+    ///
+    /// # Errors
+    /// [`Error::NoBpffs`] if it may not.
+    pub fn system() -> Result<Home> {
+        Ok(Home { pins: bpffs()?.join("xhint"), run: RUN.into() })
+    }
+
+    /// Another place: `pins` must lie in a BPF file system.
+    pub fn at(pins: impl Into<PathBuf>, run: impl Into<PathBuf>) -> Home {
+        Home { pins: pins.into(), run: run.into() }
+    }
+
+    /// Where the pins of all devices are: a directory per network namespace, in it one per device.
+    pub(crate) fn all_pins(&self) -> PathBuf {
+        self.pins.join("dev")
+    }
+
+    /// Where the state of all devices is, cut up in the same way.
+    pub(crate) fn all_state(&self) -> PathBuf {
+        self.run.join("dev")
+    }
+
+    /// Where the pins of `device` are.
+    pub(crate) fn pins(&self, device: &Device) -> PathBuf {
+        self.all_pins().join(device.netns().inode().to_string()).join(pin_name(device.name()))
+    }
+
+    /// Where the state of `device` is.
+    pub(crate) fn state(&self, device: &Device) -> PathBuf {
+        self.all_state().join(device.netns().inode().to_string()).join(pin_name(device.name()))
+    }
+
+    /// Waits for the right to change what is attached to `device`.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if another process keeps it for too long.
+    pub fn lock(&self, device: &Device) -> Result<Lock> {
+        let dir = self.run.join("lock");
+        fs::create_dir_all(&dir).map_err(Error::file(&dir))?;
+        let path = dir.join(format!("{}-{}", device.netns().inode(), pin_name(device.name())));
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let mut file = file.map_err(Error::file(&path))?;
+        let since = Instant::now();
+        loop {
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(mut held) => {
+                    // Who holds it, for the message below; the lock itself does not depend on it.
+                    let said = held.set_len(0).and_then(|()| write!(held, "{}", std::process::id()));
+                    said.map_err(Error::file(&path))?;
+                    return Ok(Lock { _file: held });
+                }
+                Err((back, nix::errno::Errno::EAGAIN)) if since.elapsed() < PATIENCE => {
+                    file = back;
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                Err((mut back, nix::errno::Errno::EAGAIN)) => {
+                    let mut pid = String::new();
+                    let _unknown = back.rewind().and_then(|()| back.read_to_string(&mut pid));
+                    let pid = if pid.is_empty() { "?".to_owned() } else { pid };
+                    return Err(Error::Busy { device: device.name().to_owned(), pid });
+                }
+                Err((_, e)) => return Err(Error::File { path, cause: e.into() }),
+            }
+        }
+    }
+}
+
+/// A device's or map's name as a file name in a BPF file system, which takes no dots (`bpf_lookup` in
+/// `kernel/bpf/inode.c`).
+pub(crate) fn pin_name(name: &str) -> String {
+    name.replace('%', "%25").replace('.', "%2e")
+}
+
+/// The name that [`pin_name`] was given.
+pub(crate) fn name_of_pin(pin: &str) -> String {
+    pin.replace("%2e", ".").replace("%25", "%")
+}
+
+fn bpffs() -> Result<PathBuf> {
+    let here = Path::new(BPFFS);
+    let init = Path::new(BPFFS_OF_INIT);
+    if is_bpffs(here) {
+        return Ok(here.to_owned());
+    }
+    if is_bpffs(init) {
+        return Ok(init.to_owned());
+    }
+    // A mount in a mount namespace of our own would go away with us, and the pins with it.
+    let ours = |which: &str| fs::read_link(which).ok();
+    if ours("/proc/self/ns/mnt") != ours("/proc/1/ns/mnt") {
+        return Err(Error::NoBpffs(here.to_owned()));
+    }
+    mount(Some("bpf"), here, Some("bpf"), MsFlags::empty(), Some("mode=0700"))
+        .map_err(|_| Error::NoBpffs(here.to_owned()))?;
+    Ok(here.to_owned())
+}
+
+fn is_bpffs(path: &Path) -> bool {
+    statfs(path).is_ok_and(|s| s.filesystem_type() == BPF_FS_MAGIC)
+}
+
+/// Removes a directory and all in it; that there is none is fine. Pins are files to this.
+pub(crate) fn remove_dir(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::File { path: path.to_owned(), cause: e }),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a directory if nothing is in it.
+pub(crate) fn remove_empty(path: &Path) {
+    // Not empty, or not there: both are what is wanted.
+    let _kept = fs::remove_dir(path);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_have_no_dots_and_tell_their_name() {
+        for name in ["eth0", "eth0.100", "a%2eb", "%", "a.%25.b"] {
+            let pin = pin_name(name);
+            assert!(!pin.contains('.'), "{pin}");
+            assert_eq!(name_of_pin(&pin), name);
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Attaching linked XDP programs to devices, so that it lasts and can be undone.
+//!
+//! The kernel is the only truth about what runs: a pinned bpf_link says which program a device runs. Beside it stand
+//! *generations*, each with the pins of one load and the state it was made from. The one whose program the link runs
+//! is the current one; any other is what a step left that did not come to its end, and the next call clears it away.
+//! So there is no step at which a crash leaves a device without a program, or a state that cannot be told.
+//!
+//! 1. [`Home`] is where pins and state stand, [`Device`] what they are for, and [`Rights`] what may be done.
+//! 2. [`load`] brings a linked object into the kernel, with the maps of the generation before.
+
+pub mod attach;
+pub mod detach;
+mod device;
+mod error;
+mod home;
+pub mod load;
+mod netns;
+mod rights;
+mod site;
+mod state;
+pub mod status;
+mod sys;
+
+pub use device::{Device, Programs};
+pub use error::{Error, Result};
+pub use home::{Home, Lock};
+pub use netns::Netns;
+pub use rights::Rights;
+pub use state::{LayoutState, LinkedAs, Mode, Source, State};

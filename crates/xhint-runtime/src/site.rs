@@ -1,0 +1,234 @@
+//! One device's pins and state, and what they say is running.
+//!
+//! ```text
+//! /sys/fs/bpf/xhint/dev/NETNS/IFNAME/link          the bpf_link: as long as it is there, the device runs its program
+//!                                   /maps          leads to the current generation's maps
+//!                                   /g7/programs/  one pin per program
+//!                                   /g7/maps/      one pin per map
+//! /run/xhint/dev/NETNS/IFNAME/g7/                  what it was made from (state.rs)
+//! ```
+//! Nothing says which generation is the current one but the link itself: it is the one with the link's program.
+
+use std::fs;
+use std::os::fd::AsFd;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use libbpf_rs::query::{LinkInfo, LinkTypeInfo};
+use libbpf_rs::{Link, Program};
+
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::home::{Home, name_of_pin, pin_name, remove_dir, remove_empty};
+use crate::load::Loaded;
+use crate::state::State;
+use crate::sys;
+
+/// Where one device's pins and state are.
+#[derive(Debug, Clone)]
+pub(crate) struct Site {
+    pins: PathBuf,
+    state: PathBuf,
+}
+
+/// The link of a site, alive.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub link: Link,
+    /// The program it runs.
+    pub program: u32,
+    /// The device it is on.
+    pub ifindex: u32,
+}
+
+/// One load: its pins and the state it was made from.
+#[derive(Debug, Clone)]
+pub(crate) struct Generation {
+    pub number: u64,
+    pub pins: PathBuf,
+    pub state: PathBuf,
+}
+
+impl Site {
+    pub fn of(home: &Home, device: &Device) -> Site {
+        Site { pins: home.pins(device), state: home.state(device) }
+    }
+
+    /// All sites there are, with the network namespace's inode and the device's name.
+    pub fn all(home: &Home) -> Vec<(u64, String, Site)> {
+        let mut all = Vec::new();
+        for netns in names(&home.all_pins()) {
+            let Ok(inode) = netns.parse() else { continue };
+            for pin in names(&home.all_pins().join(&netns)) {
+                let (pins, state) = (home.all_pins().join(&netns).join(&pin), home.all_state().join(&netns).join(&pin));
+                all.push((inode, name_of_pin(&pin), Site { pins, state }));
+            }
+        }
+        all
+    }
+
+    pub fn link_path(&self) -> PathBuf {
+        self.pins.join("link")
+    }
+
+    /// Whether anything is here.
+    pub fn exists(&self) -> bool {
+        self.pins.exists() || self.state.exists()
+    }
+
+    /// The link, if it is there and still on a device. One that was detached, or whose device is gone, has no ifindex.
+    pub fn live(&self) -> Result<Option<Live>> {
+        let path = self.link_path();
+        if !path.exists() {
+            return Ok(None);
+        }
+        let err =
+            |e: libbpf_rs::Error| Error::File { path: path.clone(), cause: std::io::Error::other(format!("{e:#}")) };
+        let link = Link::open(&path).map_err(err)?;
+        let LinkInfo { info, prog_id, .. } = link.info().map_err(err)?;
+        Ok(match info {
+            LinkTypeInfo::Xdp(xdp) if xdp.ifindex != 0 => Some(Live { link, program: prog_id, ifindex: xdp.ifindex }),
+            _ => None,
+        })
+    }
+
+    /// All generations, oldest first.
+    pub fn generations(&self) -> Vec<Generation> {
+        let mut numbers: Vec<u64> = names(&self.pins)
+            .into_iter()
+            .chain(names(&self.state))
+            .filter_map(|n| n.strip_prefix('g')?.parse().ok())
+            .collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers.into_iter().map(|n| self.generation(n)).collect()
+    }
+
+    fn generation(&self, number: u64) -> Generation {
+        let name = format!("g{number}");
+        Generation { number, pins: self.pins.join(&name), state: self.state.join(&name) }
+    }
+
+    /// The generation that `live` runs.
+    pub fn current(&self, live: &Live) -> Option<Generation> {
+        self.generations().into_iter().rev().find(|g| g.has_program(live.program))
+    }
+
+    /// A generation that there is none of yet.
+    pub fn next(&self) -> Generation {
+        let last = self.generations().last().map_or(0, |g| g.number);
+        self.generation(last.saturating_add(1))
+    }
+
+    /// Clears away what steps left that did not come to their end. The caller holds the device's lock.
+    pub fn repair(&self) -> Result<()> {
+        let Some(live) = self.live()? else { return self.clear() };
+        let Some(current) = self.current(&live) else { return Ok(()) };
+        self.keep_only(&current)
+    }
+
+    /// Clears away all generations but one, which `maps` then leads to.
+    pub fn keep_only(&self, current: &Generation) -> Result<()> {
+        for old in self.generations().iter().filter(|g| g.number != current.number) {
+            old.clear()?;
+        }
+        let (maps, fresh) = (self.pins.join("maps"), self.pins.join("maps-new"));
+        let target = Path::new(&format!("g{}", current.number)).join("maps");
+        if fs::read_link(&maps).is_ok_and(|t| t == target) {
+            return Ok(());
+        }
+        // In two steps, so that there always is one.
+        let _none = fs::remove_file(&fresh);
+        symlink(&target, &fresh).map_err(Error::file(&fresh))?;
+        fs::rename(&fresh, &maps).map_err(Error::file(&maps))
+    }
+
+    /// Clears away all. The link must be off the device.
+    pub fn clear(&self) -> Result<()> {
+        // The link goes first: as long as it is there, there is something to tell about.
+        let _none = fs::remove_file(self.link_path());
+        remove_dir(&self.pins)?;
+        remove_dir(&self.state)?;
+        for dir in [&self.pins, &self.state] {
+            dir.parent().into_iter().for_each(remove_empty);
+        }
+        Ok(())
+    }
+
+    /// Takes over the pins and state of `other`: the device was renamed or moved since.
+    pub fn take_over(&self, other: &Site) -> Result<()> {
+        for (from, to) in [(&other.pins, &self.pins), (&other.state, &self.state)] {
+            if let Some(dir) = to.parent() {
+                fs::create_dir_all(dir).map_err(Error::file(dir))?;
+            }
+            if from.exists() {
+                fs::rename(from, to).map_err(Error::file(from))?;
+            }
+            from.parent().into_iter().for_each(remove_empty);
+        }
+        Ok(())
+    }
+}
+
+impl Generation {
+    /// Pins all programs and maps of `loaded` and writes `state` down. If it cannot do all, it leaves nothing.
+    pub fn make(&self, loaded: &Loaded, state: &State) -> Result<()> {
+        let make = || {
+            state.write(&self.state)?;
+            for (dir, pins) in [(self.programs_dir(), loaded.program_pins()), (self.maps_dir(), loaded.map_pins())] {
+                fs::create_dir_all(&dir).map_err(Error::file(&dir))?;
+                for (name, fd) in pins? {
+                    let path = dir.join(pin_name(&name));
+                    sys::pin(fd.as_fd(), &path).map_err(Error::file(&path))?;
+                }
+            }
+            Ok(())
+        };
+        make().inspect_err(|_| {
+            let _first = self.clear();
+        })
+    }
+
+    /// What it was made from.
+    pub fn state(&self) -> Result<State> {
+        State::read(&self.state)
+    }
+
+    /// Its maps by name, and where each is pinned.
+    pub fn maps(&self) -> Vec<(String, PathBuf)> {
+        let dir = self.maps_dir();
+        names(&dir).into_iter().map(|pin| (name_of_pin(&pin), dir.join(&pin))).collect()
+    }
+
+    /// Where its maps are pinned.
+    pub fn maps_dir(&self) -> PathBuf {
+        self.pins.join("maps")
+    }
+
+    /// Where its programs are pinned.
+    pub fn programs_dir(&self) -> PathBuf {
+        self.pins.join("programs")
+    }
+
+    fn has_program(&self, id: u32) -> bool {
+        let dir = self.programs_dir();
+        names(&dir).iter().any(|pin| program_id(&dir.join(pin)).is_ok_and(|i| i == id))
+    }
+
+    pub fn clear(&self) -> Result<()> {
+        remove_dir(&self.pins)?;
+        remove_dir(&self.state)
+    }
+}
+
+fn program_id(pin: &Path) -> libbpf_rs::Result<u32> {
+    Program::id_from_fd(Program::fd_from_pinned_path(pin)?.as_fd())
+}
+
+/// The names in a directory, sorted; none if there is no such directory.
+fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.filter_map(|e| e.file_name().into_string().ok()).collect();
+    names.sort_unstable();
+    names
+}

@@ -1,0 +1,82 @@
+//! The few BPF calls that libbpf-rs has no safe form for, through libbpf-sys.
+//!
+//! Each takes and gives descriptors as Rust owns them, and an error as the kernel said it.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use libbpf_sys as raw;
+
+use crate::device::Programs;
+
+/// `XDP_FLAGS_SKB_MODE` of `linux/if_link.h`.
+pub const XDP_GENERIC: u32 = 1 << 1;
+/// `XDP_FLAGS_DRV_MODE`.
+pub const XDP_NATIVE: u32 = 1 << 2;
+
+/// Attaches `program` to the device `ifindex` of the caller's network namespace. The link lasts as long as the
+/// descriptor or a pin of it.
+pub fn xdp_link(program: BorrowedFd<'_>, ifindex: u32, flags: u32) -> io::Result<OwnedFd> {
+    let target = i32::try_from(ifindex).map_err(io::Error::other)?;
+    let opts =
+        raw::bpf_link_create_opts { sz: size_of::<raw::bpf_link_create_opts>() as u64, flags, ..Default::default() };
+    // SAFETY: the descriptor is open while borrowed; `opts` outlives the call and tells its own size.
+    let fd = unsafe { raw::bpf_link_create(program.as_raw_fd(), target, raw::BPF_XDP, &opts) };
+    owned(fd)
+}
+
+/// Puts `program` in the place of the one that `link` runs, in one step.
+pub fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: both descriptors are open while borrowed; null stands for no options.
+    done(unsafe { raw::bpf_link_update(link.as_raw_fd(), program.as_raw_fd(), std::ptr::null()) })
+}
+
+/// Takes the program off the device; the link stays as an empty thing.
+pub fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the descriptor is open while borrowed.
+    done(unsafe { raw::bpf_link_detach(link.as_raw_fd()) })
+}
+
+/// The link with this id (`CAP_SYS_ADMIN`).
+pub fn link_by_id(id: u32) -> io::Result<OwnedFd> {
+    // SAFETY: takes a number.
+    owned(unsafe { raw::bpf_link_get_fd_by_id(id) })
+}
+
+/// Attaches `program` the old way, without a link; `None` detaches. `flags` as in [`xdp_link`].
+pub fn xdp_attach(ifindex: u32, program: Option<BorrowedFd<'_>>, flags: u32) -> io::Result<()> {
+    let target = i32::try_from(ifindex).map_err(io::Error::other)?;
+    let fd = program.map_or(-1, |p| p.as_raw_fd());
+    // SAFETY: the descriptor is open while borrowed, or -1 for none; null stands for no options.
+    done(unsafe { raw::bpf_xdp_attach(target, fd, flags, std::ptr::null()) })
+}
+
+/// Pins what `fd` stands for at `path` in a BPF file system.
+pub fn pin(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: the descriptor is open while borrowed; the path is a C string that outlives the call.
+    done(unsafe { raw::bpf_obj_pin(fd.as_raw_fd(), path.as_ptr()) })
+}
+
+/// Which XDP programs the device `ifindex` of the caller's network namespace runs.
+pub fn xdp_query(ifindex: u32) -> io::Result<Programs> {
+    let target = i32::try_from(ifindex).map_err(io::Error::other)?;
+    let mut opts = raw::bpf_xdp_query_opts { sz: size_of::<raw::bpf_xdp_query_opts>() as u64, ..Default::default() };
+    // SAFETY: `opts` outlives the call, tells its own size, and is ours alone to write.
+    done(unsafe { raw::bpf_xdp_query(target, 0, &mut opts) })?;
+    Ok(Programs { native: opts.drv_prog_id, generic: opts.skb_prog_id, offloaded: opts.hw_prog_id })
+}
+
+/// libbpf's calls return a descriptor, or a negative errno.
+fn owned(fd: RawFd) -> io::Result<OwnedFd> {
+    done(fd)?;
+    // SAFETY: the call has just opened it for us, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn done(code: i32) -> io::Result<()> {
+    if code < 0 { Err(io::Error::from_raw_os_error(code.saturating_neg())) } else { Ok(()) }
+}

@@ -1,0 +1,303 @@
+//! Attaching, swapping and detaching on real devices, and what happens when it fails half-way.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod common;
+
+use std::fs;
+use std::path::PathBuf;
+
+use caps::Capability::{CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN};
+use common::{World, sh, with_only};
+use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use xhint_runtime::attach::{Job, attach};
+use xhint_runtime::detach::detach;
+use xhint_runtime::status::status;
+use xhint_runtime::{Device, Error, LinkedAs, Mode, Source, State};
+use xhint_testkit::fixture::{Compile, keep};
+use xhint_testkit::privileged;
+
+/// Counts packets in a map and in .bss; ENTRIES and VERDICT vary.
+const COUNTER: &str = r#"
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#ifndef ENTRIES
+#define ENTRIES 4
+#endif
+#ifndef VERDICT
+#define VERDICT XDP_PASS
+#endif
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, ENTRIES);
+	__type(key, __u32);
+	__type(value, __u64);
+} counts SEC(".maps");
+__u64 seen;
+SEC("xdp") int count(struct xdp_md *ctx)
+{
+	__u32 key = 0;
+	__u64 *n = bpf_map_lookup_elem(&counts, &key);
+
+	seen++;
+	if (n)
+		__sync_fetch_and_add(n, 1);
+#ifdef BROKEN
+	return *(int *)(long)ctx->data;
+#endif
+	return VERDICT;
+}
+#ifdef SECOND
+SEC("xdp") int other(struct xdp_md *ctx) { return XDP_DROP; }
+#endif
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+"#;
+
+fn job(arguments: &[&str]) -> Job {
+    let source = keep("counter", "bpf.c", COUNTER.as_bytes());
+    let compile = Compile::new(&source).argument("-I/usr/include/x86_64-linux-gnu");
+    let object = arguments.iter().fold(compile, |c, a| c.argument(*a)).object();
+    let bytes = fs::read(&object).unwrap();
+    let state = State {
+        entry: String::new(),
+        mode: Mode::Native,
+        since: 0,
+        object: Source { path: object, bytes: bytes.clone() },
+        nics: Vec::new(),
+        layouts: Vec::new(),
+        options: LinkedAs::default(),
+    };
+    Job { linked: bytes, state, replace: false }
+}
+
+fn device(world: &World) -> Device {
+    Device::find("near", world.netns()).unwrap()
+}
+
+fn value(maps: &Option<PathBuf>, map: &str) -> u64 {
+    let map = MapHandle::from_pinned_path(maps.as_ref().unwrap().join(map)).unwrap();
+    let bytes = map.lookup(&0u32.to_ne_bytes(), MapFlags::ANY).unwrap().unwrap();
+    u64::from_ne_bytes(bytes[..8].try_into().unwrap())
+}
+
+/// Sends packets to the device from the other end: ARP requests, which nobody answers.
+fn send(world: &World) {
+    let _ = sh(&format!(
+        "ip -n {n} addr replace 192.0.2.1/24 dev far; ip netns exec {n} ping -c 3 -i 0.002 -W 0.01 192.0.2.9; true",
+        n = world.name
+    ));
+}
+
+#[test]
+fn attach_swap_detach() {
+    if !privileged() {
+        return;
+    }
+    let world = World::new();
+    let device = device(&world);
+    let first = attach(&world.home, &device, &job(&[])).unwrap();
+    assert_eq!(first.before, None);
+    assert_eq!(device.programs().unwrap().native, first.program);
+    send(&world);
+    let before = status(&world.home, &device).unwrap();
+    let counted = value(&before.maps_dir, "counts");
+    assert!(counted > 0);
+    assert_eq!(value(&before.maps_dir, "xhint%2ebss"), counted);
+    assert_eq!((before.device.as_str(), before.program_id), ("near", first.program));
+    assert_eq!(before.state.unwrap().entry, "count");
+
+    // The same object: the map and the variable go on.
+    let second = attach(&world.home, &device, &job(&[])).unwrap();
+    assert_eq!((second.before, device.programs().unwrap().native), (Some(first.program), second.program));
+    let after = status(&world.home, &device).unwrap();
+    assert!(value(&after.maps_dir, "counts") >= counted);
+    assert!(value(&after.maps_dir, "xhint%2ebss") >= counted);
+    assert!(!before.maps_dir.unwrap().exists(), "the generation before is gone");
+
+    // Another object: the map goes on, the variable starts anew, for it may stand elsewhere.
+    attach(&world.home, &device, &job(&["-DVERDICT=XDP_DROP"])).unwrap();
+    let third = status(&world.home, &device).unwrap();
+    assert!(value(&third.maps_dir, "counts") >= counted);
+    assert!(value(&third.maps_dir, "xhint%2ebss") < counted);
+    let lasting = third.maps_dir.unwrap().parent().unwrap().parent().unwrap().join("maps/counts");
+    assert!(lasting.exists(), "maps leads to the current ones");
+
+    assert!(detach(&world.home, &device).unwrap().is_some());
+    assert_eq!(device.programs().unwrap().ids().count(), 0, "off when detach returns");
+    assert_eq!(world.left(), Vec::<PathBuf>::new());
+    assert!(matches!(detach(&world.home, &device), Err(Error::NotAttached(_))));
+}
+
+#[test]
+fn what_runs_stays_when_the_next_one_fails() {
+    if !privileged() {
+        return;
+    }
+    let world = World::new();
+    let device = device(&world);
+    let first = attach(&world.home, &device, &job(&[])).unwrap();
+    let still = || {
+        assert_eq!(device.programs().unwrap().native, first.program);
+        assert_eq!(status(&world.home, &device).unwrap().program_id, first.program);
+    };
+
+    match attach(&world.home, &device, &job(&["-DBROKEN"])) {
+        Err(Error::Load { program, reason, .. }) => {
+            assert_eq!(program, "count");
+            assert!(
+                reason.contains("invalid access to packet") || reason.contains("outside of the packet"),
+                "{reason}"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    still();
+    match attach(&world.home, &device, &job(&["-DENTRIES=8"])) {
+        Err(e @ Error::MapChanged { .. }) => assert!(e.to_string().contains("had 4 entries and has 8"), "{e}"),
+        other => panic!("{other:?}"),
+    }
+    still();
+    let mut generic = job(&[]);
+    generic.state.mode = Mode::Generic;
+    assert!(matches!(attach(&world.home, &device, &generic), Err(Error::Mode { .. })));
+    still();
+    assert!(matches!(attach(&world.home, &device, &job(&["-DSECOND"])), Err(Error::ManyPrograms(_))));
+    let mut named = job(&["-DSECOND"]);
+    named.state.entry = "nothing".into();
+    assert!(matches!(attach(&world.home, &device, &named), Err(Error::NoProgram { .. })));
+    let mut broken = job(&[]);
+    broken.linked.truncate(300);
+    assert!(matches!(attach(&world.home, &device, &broken), Err(Error::Load { .. })));
+    still();
+    detach(&world.home, &device).unwrap();
+    assert_eq!(world.left(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_foreign_program_is_named_and_only_replaced_when_asked() {
+    if !privileged() {
+        return;
+    }
+    let world = World::new();
+    let device = device(&world);
+    let path = job(&["-DSECOND"]).state.object.path;
+    let put = || sh(&format!("ip -n {} link set dev near xdpdrv obj {} program count", world.name, path.display()));
+    put();
+    let foreign = device.programs().unwrap().native;
+    let error = attach(&world.home, &device, &job(&[])).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains(&format!("'count' (id {foreign})")) && text.contains("--replace"), "{text}");
+    assert_eq!(device.programs().unwrap().native, foreign);
+    assert_eq!(world.left(), Vec::<PathBuf>::new());
+
+    let mut replace = job(&[]);
+    replace.replace = true;
+    let done = attach(&world.home, &device, &replace).unwrap();
+    assert_eq!(done.replaced, Some(format!("'count' (id {foreign})")));
+    assert_eq!(device.programs().unwrap().native, done.program);
+    detach(&world.home, &device).unwrap();
+
+    // What can't be put there leaves the foreign one where it was.
+    put();
+    let foreign = device.programs().unwrap().native;
+    let mut bad = job(&["-DBROKEN"]);
+    bad.replace = true;
+    attach(&world.home, &device, &bad).unwrap_err();
+    assert_eq!(device.programs().unwrap().native, foreign);
+}
+
+#[test]
+fn leftovers_of_a_crash_are_cleared() {
+    if !privileged() {
+        return;
+    }
+    let world = World::new();
+    let device = device(&world);
+    attach(&world.home, &device, &job(&[])).unwrap();
+    let dir = status(&world.home, &device).unwrap().maps_dir.unwrap();
+    let site = dir.parent().unwrap().parent().unwrap().to_owned();
+
+    // A swap that died before its link update leaves a generation that does not run.
+    fs::create_dir_all(site.join("g77/maps")).unwrap();
+    let map = MapHandle::from_pinned_path(dir.join("counts")).unwrap();
+    sh(&format!("bpftool map pin pinned {} {}", dir.join("counts").display(), site.join("g77/maps/counts").display()));
+    drop(map);
+    send(&world);
+    let counted = value(&Some(dir), "counts");
+    attach(&world.home, &device, &job(&[])).unwrap();
+    assert!(!site.join("g77").exists());
+    assert!(value(&status(&world.home, &device).unwrap().maps_dir, "counts") >= counted);
+
+    // A detach that died after its first step leaves a link without a device.
+    sh(&format!("bpftool link detach pinned {}", site.join("link").display()));
+    assert!(matches!(status(&world.home, &device), Err(Error::NotAttached(_))));
+    let done = attach(&world.home, &device, &job(&[])).unwrap();
+    assert_eq!((done.before, device.programs().unwrap().native), (None, done.program));
+
+    // The same when the device went away and came back.
+    sh(&format!(
+        "ip -n {n} link del near && ip -n {n} link add near type veth peer name far && ip -n {n} link set near up",
+        n = world.name
+    ));
+    let again = Device::find("near", world.netns()).unwrap();
+    assert!(matches!(status(&world.home, &again), Err(Error::NotAttached(_))));
+    attach(&world.home, &again, &job(&[])).unwrap();
+
+    // Lost state does not keep anyone from going on or from detaching.
+    let program = status(&world.home, &again).unwrap().program_id;
+    fs::remove_dir_all(std::env::temp_dir().join(&world.name).join("dev")).unwrap();
+    assert!(status(&world.home, &again).unwrap().trouble.unwrap().contains("attach again"));
+    assert_eq!(attach(&world.home, &again, &job(&[])).unwrap().before, Some(program));
+    assert!(detach(&world.home, &again).unwrap().is_some());
+    assert_eq!(world.left(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_renamed_device_keeps_its_program() {
+    if !privileged() {
+        return;
+    }
+    let world = World::new();
+    let first = attach(&world.home, &device(&world), &job(&[])).unwrap();
+    sh(&format!(
+        "ip -n {n} link set near down && ip -n {n} link set near name eth0.5 && ip -n {n} link set eth0.5 up",
+        n = world.name
+    ));
+    let renamed = Device::find("eth0.5", world.netns()).unwrap();
+    assert_eq!(attach(&world.home, &renamed, &job(&[])).unwrap().before, Some(first.program));
+    detach(&world.home, &renamed).unwrap();
+    assert_eq!(world.left(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn rights_and_devices_that_are_missing_are_told() {
+    if !privileged() {
+        return;
+    }
+    let world = World::new();
+    let device = device(&world);
+    let text = |e: Error| e.to_string();
+    let lacking =
+        with_only(&[CAP_NET_ADMIN, CAP_SYS_ADMIN], || attach(&world.home, &device, &job(&[])).map(|d| d.program));
+    assert!(lacking.is_ok(), "CAP_SYS_ADMIN stands for CAP_BPF: {lacking:?}");
+    detach(&world.home, &device).unwrap();
+    let lacking = with_only(&[CAP_BPF], || attach(&world.home, &device, &job(&[])));
+    assert!(text(lacking.unwrap_err()).contains("missing CAP_NET_ADMIN"));
+    let lacking = with_only(&[], || attach(&world.home, &device, &job(&[])));
+    assert!(text(lacking.unwrap_err()).contains("missing CAP_BPF and CAP_NET_ADMIN"));
+    assert_eq!(world.left(), Vec::<PathBuf>::new());
+
+    assert!(text(Device::find("nope", world.netns()).unwrap_err()).contains("nope: no such network device"));
+    for bad in ["", "a/b", "..", "sixteencharacter", "a b"] {
+        assert!(matches!(Device::find(bad, world.netns()), Err(Error::BadDevice(_))), "{bad}");
+    }
+    sh(&format!("ip -n {} tuntap add flat mode tun", world.name));
+    let dummy = Device::find("flat", world.netns()).unwrap();
+    let refused = text(attach(&world.home, &dummy, &job(&[])).unwrap_err());
+    assert!(refused.contains("--mode generic"), "{refused}");
+    assert_eq!(world.left(), Vec::<PathBuf>::new());
+    let mut generic = job(&[]);
+    generic.state.mode = Mode::Generic;
+    let done = attach(&world.home, &dummy, &generic).unwrap();
+    assert_eq!(dummy.programs().unwrap().generic, done.program);
+    detach(&world.home, &dummy).unwrap();
+}

@@ -1,0 +1,112 @@
+//! What the tests of the runtime share: the examples, compiled, and network namespaces of their own.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::{fs, process};
+
+use caps::{CapSet, Capability, CapsHashSet};
+use xhint_runtime::{Home, Netns};
+use xhint_testkit::fixture::{Compile, section};
+
+/// The workspace's top.
+pub fn top() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// A file of `examples/`, to be compiled against `include/`.
+pub fn example(name: &str) -> Compile {
+    let (source, include) = (top().join("examples").join(name), top().join("include"));
+    // The kit compiles again when the source changes; this makes it see the header too.
+    let mut hasher = DefaultHasher::new();
+    fs::read(include.join("xhint.h")).unwrap().hash(&mut hasher);
+    Compile::new(&source)
+        .argument(format!("-I{}", include.display()))
+        .argument("-I/usr/include/x86_64-linux-gnu")
+        .argument(format!("-DHEADER_{:x}", hasher.finish()))
+}
+
+/// The BTF of a NIC of `examples/nics`.
+pub fn nic(name: &str) -> Vec<u8> {
+    let object = fs::read(example(&format!("nics/{name}.c")).object()).unwrap();
+    section(&object, ".BTF").unwrap().to_vec()
+}
+
+/// Runs `work` on a thread that has no capabilities but `kept`.
+pub fn with_only<T: Send>(kept: &[Capability], work: impl FnOnce() -> T + Send) -> T {
+    let kept: CapsHashSet = kept.iter().copied().collect();
+    std::thread::scope(|s| {
+        let done = s.spawn(|| {
+            for set in [CapSet::Effective, CapSet::Permitted] {
+                caps::set(None, set, &kept).unwrap();
+            }
+            work()
+        });
+        done.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// A network namespace with a veth pair `near`, `far`, that goes away when dropped, and a place for pins and state.
+pub struct World {
+    pub name: String,
+    pub home: Home,
+    dir: PathBuf,
+    pins: PathBuf,
+}
+
+impl World {
+    pub fn new() -> World {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("xhrt-{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let system = Home::system().expect("a BPF file system");
+        drop(system);
+        let (dir, pins) = (std::env::temp_dir().join(&name), Path::new("/sys/fs/bpf").join(&name));
+        sh(&format!("ip netns add {name}"));
+        // From here on dropping it tidies up.
+        let world = World { home: Home::at(&pins, &dir), name, dir, pins };
+        let name = &world.name;
+        sh(&format!("ip -n {name} link add near type veth peer name far"));
+        sh(&format!("ip -n {name} link set near up && ip -n {name} link set far up"));
+        world
+    }
+
+    pub fn netns(&self) -> Netns {
+        Netns::named(&self.name).unwrap()
+    }
+
+    /// Files and pins that are left.
+    pub fn left(&self) -> Vec<PathBuf> {
+        let mut left = files(&self.pins);
+        left.extend(files(&self.dir).into_iter().filter(|p| !p.starts_with(self.dir.join("lock"))));
+        left
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.pins);
+        let _ = fs::remove_dir_all(&self.dir);
+        let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
+    }
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path());
+    entries.flat_map(|p| if p.is_dir() && !p.is_symlink() { files(&p) } else { vec![p] }).collect()
+}
+
+/// Runs a shell command that must work; returns what it printed.
+pub fn sh(command: &str) -> String {
+    let output = Command::new("sh").args(["-c", command]).output().unwrap();
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
