@@ -1,0 +1,72 @@
+//! What keeps BTFs from forming a universe.
+
+/// A fault in how NIC BTFs describe layouts, or fit together. `file` is the name the BTF was added under.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A split BTF on another base than the universe's.
+    #[error("{file}: split on another base than the one in use; give the base it was made for, or a standalone BTF")]
+    OtherBase {
+        /// The NIC BTF.
+        file: String,
+    },
+    /// Byte order differs from the base's.
+    #[error("{file}: its byte order is not the base's")]
+    ByteOrder {
+        /// The NIC BTF.
+        file: String,
+    },
+    /// A tag that says nothing we understand.
+    #[error("{file}: type [{id}] '{name}': tag \"{tag}\": {why}")]
+    Tag {
+        /// The NIC BTF.
+        file: String,
+        /// The tagged type.
+        id: u32,
+        /// Its name.
+        name: String,
+        /// The tag.
+        tag: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A type that cannot be a layout.
+    #[error("{file}: layout '{name}' (type [{id}]): {why}")]
+    NotALayout {
+        /// The NIC BTF.
+        file: String,
+        /// The type.
+        id: u32,
+        /// Its name.
+        name: String,
+        /// Why not.
+        why: String,
+    },
+    /// Two layouts that packets could not tell apart.
+    #[error(
+        "layouts '{first}' ({first_file}) and '{second}' ({second_file}) have the same id {id:#x}; \
+         give one of them another id (tag xhint:id=…)"
+    )]
+    SameId {
+        /// The id.
+        id: u32,
+        /// The layout that came first.
+        first: String,
+        /// Its file.
+        first_file: String,
+        /// The layout that came second.
+        second: String,
+        /// Its file.
+        second_file: String,
+    },
+    /// A layout was named that is nowhere.
+    #[error("no struct '{name}' in {files}{hint}")]
+    NoSuchLayout {
+        /// The name asked for.
+        name: String,
+        /// Where it was looked for.
+        files: String,
+        /// What could be meant, if anything.
+        hint: String,
+    },
+}

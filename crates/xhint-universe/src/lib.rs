@@ -1,0 +1,23 @@
+//! The type universe: one base BTF and any number of NIC BTFs, addressed together.
+//!
+//! 1. [`name`]: the essential name, by which local and target types meet.
+//! 2. [`index`]: types by essential name, found in one pass over a BTF for all names that are asked for, and kept.
+//! 3. [`layout`]: which structs of a NIC BTF are layouts, their ids and selectors.
+//! 4. [`Universe`]: the sources together, and which of them answers for a name.
+//!
+//! What stands in front of a packet, how layouts are tagged and how ids are derived is specified in
+//! `docs/layout-abi.md`; this crate follows it.
+#![forbid(unsafe_code)]
+
+mod content;
+mod error;
+pub mod index;
+pub mod layout;
+pub mod name;
+mod universe;
+
+pub use content::{content, derived_id};
+pub use error::Error;
+pub use index::Candidate;
+pub use layout::{FieldOrder, Layout, Selector, field_order};
+pub use universe::{Source, SourceId, TypeRef, Universe};

@@ -1,0 +1,186 @@
+//! The sources together.
+
+use std::sync::Arc;
+
+use xhint_btf::{Btf, Type};
+
+use crate::Error;
+use crate::index::{Candidate, Index};
+use crate::layout::{self, Layout};
+use crate::name::essential;
+
+/// Which of a universe's BTFs: the base is 0, NIC BTFs follow in the order they were added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceId(pub u32);
+
+impl SourceId {
+    /// The base BTF.
+    pub const BASE: SourceId = SourceId(0);
+}
+
+/// A type of a universe: which BTF, and the id there. A split BTF's ids below its own first are its base's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TypeRef {
+    /// The BTF.
+    pub source: SourceId,
+    /// The id in it.
+    pub id: u32,
+}
+
+/// One BTF of a universe.
+#[derive(Debug, Clone)]
+pub struct Source {
+    name: Arc<str>,
+    btf: Arc<Btf>,
+    index: Arc<Index>,
+}
+
+impl Source {
+    /// The name it was added under, for messages.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The BTF.
+    pub fn btf(&self) -> &Arc<Btf> {
+        &self.btf
+    }
+}
+
+/// One base BTF and any number of NIC BTFs.
+///
+/// A clone shares the BTFs and what has been found in them, so a program that links again and again keeps one universe
+/// with the base and clones it for each choice of NIC BTFs.
+#[derive(Debug, Clone)]
+pub struct Universe {
+    sources: Vec<Source>,
+    layouts: Vec<Layout>,
+}
+
+impl Universe {
+    /// A universe with nothing but its base.
+    pub fn new(base: Arc<Btf>) -> Universe {
+        Universe { sources: vec![Source::new("base", base)], layouts: Vec::new() }
+    }
+
+    /// The base BTF.
+    pub fn base(&self) -> &Arc<Btf> {
+        // There is always a first one.
+        self.sources.first().map(|s| &s.btf).unwrap_or_else(|| unreachable!("a universe has a base"))
+    }
+
+    /// Adds a NIC BTF, split on the base or standalone, with the layouts it declares. `name` (a file's, mostly) is for
+    /// messages.
+    ///
+    /// # Errors
+    /// [`Error::OtherBase`], [`Error::ByteOrder`], a tag or a layout that makes no sense, or an id that another layout
+    /// has. The universe is unchanged then.
+    pub fn add(&mut self, name: &str, btf: Arc<Btf>) -> Result<SourceId, Error> {
+        if btf.order() != self.base().order() {
+            return Err(Error::ByteOrder { file: name.to_owned() });
+        }
+        if btf.base().is_some_and(|base| !Arc::ptr_eq(base, self.base())) {
+            return Err(Error::OtherBase { file: name.to_owned() });
+        }
+        let id = SourceId(u32::try_from(self.sources.len()).unwrap_or(u32::MAX));
+        let found = layout::find(name, id, &btf)?;
+        for (n, new) in found.iter().enumerate() {
+            let earlier = self.layouts.iter().chain(found.iter().take(n));
+            self.check_id(earlier, new, name)?;
+        }
+        self.sources.push(Source::new(name, btf));
+        self.layouts.extend(found);
+        Ok(id)
+    }
+
+    /// Makes the struct or typedef `name` of a NIC BTF a layout, if it is not one yet, and yields its place among
+    /// [`Universe::layouts`].
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLayout`], or as [`Universe::add`].
+    pub fn add_layout(&mut self, name: &str) -> Result<usize, Error> {
+        if let Some(n) = self.layouts.iter().position(|l| l.name == name) {
+            return Ok(n);
+        }
+        for (n, source) in (0u32..).zip(&self.sources).skip(1) {
+            if let Some(new) = layout::named(&source.name, SourceId(n), &source.btf, name)? {
+                self.check_id(self.layouts.iter(), &new, &source.name)?;
+                self.layouts.push(new);
+                return Ok(self.layouts.len().saturating_sub(1));
+            }
+        }
+        let files: Vec<_> = self.sources.iter().skip(1).map(|s| &*s.name).collect();
+        let known: Vec<_> = self.layouts.iter().map(|l| l.name.as_str()).collect();
+        Err(Error::NoSuchLayout {
+            name: name.to_owned(),
+            files: if files.is_empty() { "no NIC BTF at all".to_owned() } else { files.join(", ") },
+            hint: if known.is_empty() { String::new() } else { format!("; layouts are {}", known.join(", ")) },
+        })
+    }
+
+    fn check_id<'l>(
+        &self,
+        mut earlier: impl Iterator<Item = &'l Layout>,
+        new: &Layout,
+        file: &str,
+    ) -> Result<(), Error> {
+        match earlier.find(|l| l.id == new.id) {
+            None => Ok(()),
+            Some(first) => Err(Error::SameId {
+                id: new.id,
+                first: first.name.clone(),
+                first_file: self.source(first.source).map_or(file, |s| &s.name).to_owned(),
+                second: new.name.clone(),
+                second_file: file.to_owned(),
+            }),
+        }
+    }
+
+    /// All BTFs, the base first.
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    /// One BTF.
+    pub fn source(&self, id: SourceId) -> Option<&Source> {
+        self.sources.get(id.0 as usize)
+    }
+
+    /// All layouts, in the order their BTFs were added.
+    pub fn layouts(&self) -> &[Layout] {
+        &self.layouts
+    }
+
+    /// The type behind a reference.
+    pub fn ty(&self, at: TypeRef) -> Option<Type<'_>> {
+        self.source(at.source)?.btf.ty(at.id)
+    }
+
+    /// Whether some layout answers to this essential name: then it means metadata, and is looked for nowhere else.
+    pub fn is_metadata(&self, essential_name: &str) -> bool {
+        self.layouts.iter().any(|l| l.answers(essential_name))
+    }
+
+    /// Looks for these names (flavours are cut off) in all sources, in one pass over each. Not needed before
+    /// [`Universe::candidates`], but faster than one pass a name.
+    pub fn require<'n>(&self, names: impl IntoIterator<Item = &'n str>) {
+        let names: Vec<&str> = names.into_iter().map(essential).collect();
+        for source in &self.sources {
+            source.index.require(&source.btf, names.iter().copied());
+        }
+    }
+
+    /// Types of one source that answer to an essential name, in order of id.
+    pub fn candidates(&self, source: SourceId, essential_name: &str) -> Arc<[Candidate]> {
+        match self.source(source) {
+            Some(source) => source.index.get(&source.btf, essential_name),
+            None => Arc::default(),
+        }
+    }
+}
+
+impl Source {
+    fn new(name: &str, btf: Arc<Btf>) -> Source {
+        Source { name: name.into(), btf, index: Arc::default() }
+    }
+}
