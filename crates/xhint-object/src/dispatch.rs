@@ -44,3 +44,6 @@ pub struct Plan<'a> {
 
 pub use copies::place_btf;
 pub use direct::link as link_direct;
+
+#[cfg(test)]
+mod tests;
