@@ -8,7 +8,7 @@ use std::fs;
 
 use caps::Capability::{CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON};
 use common::{example, nic, with_only};
-use xhint_testkit::fixture::{Compile, clangs, keep};
+use xhint_testkit::fixture::{Compile, Variant, clangs, keep};
 use xhint_testkit::flat::{Nic, merge};
 use xhint_testkit::privileged;
 use xhint_testkit::run::Loaded;
@@ -37,7 +37,7 @@ fn probe(clang: &'static str) -> Compile {
     let source = keep("probe", "bpf.c", PROBE.as_bytes());
     let include = common::top().join("include");
     Compile::new(&source)
-        .clang(clang)
+        .variant(Variant { clang, cpu: "v3" })
         .argument(format!("-I{}", include.display()))
         .argument("-I/usr/include/x86_64-linux-gnu")
 }
@@ -81,7 +81,7 @@ fn the_example_loads_for_every_nic() {
     for name in ["alpha_fw1", "alpha_fw2", "beta"] {
         let flat = keep(name, "flat.btf", &merge(&base, &[Nic::Standalone(&nic(name))]));
         for clang in clangs() {
-            let object = example("hints.bpf.c").clang(clang).object();
+            let object = example("hints.bpf.c").variant(Variant { clang, cpu: "v3" }).object();
             let load = || Loaded::load(&object, Some(&flat)).map(|_| ());
             assert_eq!(with_only(&[CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON], load), Ok(()), "{name}, {clang}");
         }
