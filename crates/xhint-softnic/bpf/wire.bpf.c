@@ -1,0 +1,726 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/*
+ * The hardware of the soft NIC. A packet that comes off the wire is
+ *
+ *   1. parsed (Ethernet, two VLAN tags, IPv4, IPv6 and its extension headers, TCP, UDP, ICMP, ARP),
+ *      which gives one value per hint and a bit per hint that this packet has;
+ *   2. given a layout: one plan of those flashed;
+ *   3. described: each op of the plan puts one value at one place of a scratch buffer;
+ *   4. sent on: the scratch goes in front of the packet, the packet into the device.
+ *
+ * Nothing here knows a layout: all of that is in the plan. A flash replaces the array of plans in
+ * one step, and a packet reads that array once, so it is described by one firmware entirely.
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_core_read.h>
+
+#include "wire.h"
+
+#define HEADER_BYTES 256 /* of a packet that are parsed */
+#define CHUNK 64         /* bytes checksummed at a time */
+#define MAX_CHUNKS 256   /* so packets up to 16 KiB */
+
+#define ETH_P_IP 0x0800
+#define ETH_P_ARP 0x0806
+#define ETH_P_IPV6 0x86DD
+#define ETH_P_8021Q 0x8100
+#define ETH_P_8021AD 0x88A8
+
+/* enum xdp_rss_hash_type, include/net/xdp.h */
+#define RSS_L3_IPV4 (1u << 0)
+#define RSS_L3_IPV6 (1u << 1)
+#define RSS_L4 (1u << 3)
+#define RSS_L4_TCP (1u << 4)
+#define RSS_L4_UDP (1u << 5)
+
+struct xdp_rxq_info {
+	__u32 queue_index;
+} __attribute__((preserve_access_index));
+
+struct xdp_buff {
+	struct xdp_rxq_info *rxq;
+} __attribute__((preserve_access_index));
+
+extern void *bpf_cast_to_kern_ctx(void *obj) __ksym;
+
+/* One packet in work. Too large for the stack; also what a test may look at afterwards. */
+struct work {
+	__u64 values[SLOTS];
+	__u64 present;
+	__u64 meta[META_WORDS];
+	__u8 header[HEADER_BYTES + CHUNK]; /* some more than is ever filled, so that a masked offset stays inside */
+	__u8 chunk[CHUNK];
+	__u8 tuple[TOEPLITZ_BYTES + 4];
+};
+
+struct toeplitz {
+	__u32 of[TOEPLITZ_BYTES][256];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct work);
+} works SEC(".maps");
+
+/* What a byte at a place of the 5-tuple adds to the hash; filled by user space from the key. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct toeplitz);
+} toeplitz SEC(".maps");
+
+struct plans {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_INNER_MAP); /* a firmware has as many plans as it likes */
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct plan));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct plans);
+} firmware SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} port SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, COUNTERS);
+	__type(key, __u32);
+	__type(value, __u64);
+} counters SEC(".maps");
+
+/* Packets per layout id. User space makes the entry before it flashes the layout. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, 4096);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, __u64);
+} layouts SEC(".maps");
+
+/* The running number, over all CPUs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} seq SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct settings);
+} settings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 16 << 20);
+} truth_log SEC(".maps");
+
+static __always_inline void count(__u32 what, __u64 by)
+{
+	__u64 *n = bpf_map_lookup_elem(&counters, &what);
+
+	if (n)
+		*n += by;
+}
+
+static __always_inline void set(struct work *w, enum slot slot, __u64 value)
+{
+	w->values[slot] = value;
+	w->present |= 1ull << slot;
+}
+
+static __always_inline void is(struct work *w, enum class class)
+{
+	w->present |= 1ull << class;
+}
+
+/* Big-endian numbers of the header; the caller has compared `at` with the length. */
+static __always_inline __u8 get8(const struct work *w, __u32 at)
+{
+	return w->header[at & (HEADER_BYTES - 1)];
+}
+
+static __always_inline __u16 get16(const struct work *w, __u32 at)
+{
+	const __u8 *p = w->header + (at & (HEADER_BYTES - 1));
+
+	return (__u16)p[0] << 8 | p[1];
+}
+
+static __always_inline __u32 get32(const struct work *w, __u32 at)
+{
+	const __u8 *p = w->header + (at & (HEADER_BYTES - 1));
+
+	return (__u32)p[0] << 24 | (__u32)p[1] << 16 | (__u32)p[2] << 8 | p[3];
+}
+
+static __always_inline __u64 get64(const struct work *w, __u32 at)
+{
+	return (__u64)get32(w, at) << 32 | get32(w, at + 4);
+}
+
+/* What the parser has found so far. */
+struct parse {
+	__u32 len;       /* of the packet */
+	__u32 have;      /* bytes of it in work.header */
+	__u32 l3;
+	__u32 l4;        /* 0: there is none to be read */
+	__u32 l4_len;    /* by the IP header, for the checksum */
+	__u32 tuple_len; /* bytes of work.tuple that make the hash, without ports */
+	__u32 hash_type;
+	__u16 proto;     /* EtherType after the tags */
+	__u8 ip_proto;
+	__u8 fragment;
+	__u8 l3_bad;     /* IPv4 header checksum is wrong */
+};
+
+static __always_inline int parse_ethernet(struct work *w, struct parse *p)
+{
+	__u32 at = 12;
+
+	if (p->have < 14)
+		return -1;
+	p->proto = get16(w, at);
+	for (int i = 0; i < 2; i++) {
+		if (p->proto != ETH_P_8021Q && p->proto != ETH_P_8021AD)
+			break;
+		if (p->have < at + 6)
+			break;
+		if (i == 0) { /* the outer tag is the one a NIC strips */
+			set(w, SLOT_VLAN_PROTO, p->proto);
+			set(w, SLOT_VLAN_TCI, get16(w, at + 2));
+			is(w, CLASS_VLAN);
+		}
+		at += 4;
+		p->proto = get16(w, at);
+	}
+	p->l3 = at + 2;
+	set(w, SLOT_ETH_PROTO, p->proto);
+	return 0;
+}
+
+/* The one's complement sum of an IPv4 header is 0xffff. */
+static __always_inline __u8 ipv4_header_bad(struct work *w, __u32 at, __u32 len)
+{
+	__u32 sum = 0;
+
+	for (__u32 i = 0; i < 60; i += 2) {
+		if (i >= len)
+			break;
+		sum += get16(w, at + i);
+	}
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return sum != 0xffff;
+}
+
+static __always_inline void parse_ipv4(struct work *w, struct parse *p)
+{
+	__u32 at = p->l3, ihl, total;
+	__u16 frag;
+
+	if (p->have < at + 20 || get8(w, at) >> 4 != 4)
+		return;
+	ihl = (get8(w, at) & 15) * 4;
+	total = get16(w, at + 2);
+	if (ihl < 20 || p->have < at + ihl || total < ihl || total > p->len - at)
+		return;
+	is(w, CLASS_IPV4);
+	frag = get16(w, at + 6);
+	p->fragment = (frag & 0x3fff) != 0; /* more fragments, or an offset */
+	p->ip_proto = get8(w, at + 9);
+	p->l3_bad = ipv4_header_bad(w, at, ihl);
+	p->l4_len = total - ihl;
+	if (!p->fragment)
+		p->l4 = at + ihl;
+
+	set(w, SLOT_IP_TOS, get8(w, at + 1));
+	set(w, SLOT_IP_TTL, get8(w, at + 8));
+	set(w, SLOT_IP_PROTO, p->ip_proto);
+	set(w, SLOT_IPV4_SRC, get32(w, at + 12));
+	set(w, SLOT_IPV4_DST, get32(w, at + 16));
+
+	for (int i = 0; i < 8; i++)
+		w->tuple[i] = get8(w, at + 12 + i);
+	p->tuple_len = 8;
+	p->hash_type = RSS_L3_IPV4;
+}
+
+static __always_inline int is_extension(__u8 next)
+{
+	/* hop-by-hop, routing, fragment, authentication, destination options */
+	return next == 0 || next == 43 || next == 44 || next == 51 || next == 60;
+}
+
+static __always_inline void parse_ipv6(struct work *w, struct parse *p)
+{
+	__u32 at = p->l3, end, next_at;
+	__u8 next;
+
+	if (p->have < at + 40 || get8(w, at) >> 4 != 6)
+		return;
+	end = at + 40 + get16(w, at + 4);
+	if (end > p->len)
+		return;
+	is(w, CLASS_IPV6);
+	set(w, SLOT_IPV6_FLOW, get32(w, at) & 0xfffff);
+	set(w, SLOT_IP_TOS, (get16(w, at) >> 4) & 0xff);
+	set(w, SLOT_IP_TTL, get8(w, at + 7));
+	set(w, SLOT_IPV6_SRC, get64(w, at + 8));
+	set(w, SLOT_IPV6_SRC_LOW, get64(w, at + 16));
+	set(w, SLOT_IPV6_DST, get64(w, at + 24));
+	set(w, SLOT_IPV6_DST_LOW, get64(w, at + 32));
+
+	next = get8(w, at + 6);
+	next_at = at + 40;
+	for (int i = 0; i < 6; i++) {
+		if (!is_extension(next))
+			break;
+		if (p->have < next_at + 8)
+			break;
+		if (next == 44) {
+			/* an atomic fragment (RFC 6946) is a whole packet */
+			if (get16(w, next_at + 2) & 0xfff9)
+				p->fragment = 1;
+			next = get8(w, next_at);
+			next_at += 8;
+		} else if (next == 51) {
+			next = get8(w, next_at);
+			next_at += (get8(w, next_at + 1) + 2) * 4;
+		} else {
+			next = get8(w, next_at);
+			next_at += (get8(w, next_at + 1) + 1) * 8;
+		}
+		next_at &= 0xffff;
+		if (p->fragment)
+			break;
+	}
+	p->ip_proto = next;
+	set(w, SLOT_IP_PROTO, next);
+	if (!p->fragment && !is_extension(next) && next_at <= end) {
+		p->l4 = next_at;
+		p->l4_len = end - next_at;
+	}
+
+	for (int i = 0; i < 32; i++)
+		w->tuple[i] = get8(w, at + 8 + i);
+	p->tuple_len = 32;
+	p->hash_type = RSS_L3_IPV6;
+}
+
+static __always_inline void parse_arp(struct work *w, struct parse *p)
+{
+	if (p->have < p->l3 + 8)
+		return;
+	is(w, CLASS_ARP);
+	set(w, SLOT_ARP_OP, get16(w, p->l3 + 6));
+}
+
+static __always_inline void set_ports(struct work *w, struct parse *p)
+{
+	set(w, SLOT_SRC_PORT, get16(w, p->l4));
+	set(w, SLOT_DST_PORT, get16(w, p->l4 + 2));
+	p->hash_type |= RSS_L4;
+}
+
+/* Returns whether the packet has a header that was read; if not, l4 is forgotten. */
+static __always_inline int parse_l4(struct work *w, struct parse *p)
+{
+	__u32 at = p->l4;
+
+	if (!at)
+		return 0;
+	if (p->ip_proto == 6 && p->l4_len >= 20 && p->have >= at + 20) {
+		is(w, CLASS_TCP);
+		set_ports(w, p);
+		p->hash_type |= RSS_L4_TCP;
+		set(w, SLOT_TCP_FLAGS, get8(w, at + 13));
+	} else if (p->ip_proto == 17 && p->l4_len >= 8 && p->have >= at + 8) {
+		is(w, CLASS_UDP);
+		set_ports(w, p);
+		p->hash_type |= RSS_L4_UDP;
+	} else if ((p->ip_proto == 1 || p->ip_proto == 58) && p->l4_len >= 4 && p->have >= at + 4) {
+		is(w, CLASS_ICMP);
+		set(w, SLOT_ICMP_TYPE, get8(w, at));
+		set(w, SLOT_ICMP_CODE, get8(w, at + 1));
+	} else {
+		return 0;
+	}
+	set(w, SLOT_L4_OFFSET, at);
+	return 1;
+}
+
+static __always_inline __u32 pkt_type(const struct work *w)
+{
+	__u64 c = w->present;
+	int tcp = c >> CLASS_TCP & 1, udp = c >> CLASS_UDP & 1, icmp = c >> CLASS_ICMP & 1;
+
+	if (c >> CLASS_IPV4 & 1)
+		return tcp ? PKT_IPV4_TCP : udp ? PKT_IPV4_UDP : icmp ? PKT_IPV4_ICMP : PKT_IPV4;
+	if (c >> CLASS_IPV6 & 1)
+		return tcp ? PKT_IPV6_TCP : udp ? PKT_IPV6_UDP : icmp ? PKT_IPV6_ICMP : PKT_IPV6;
+	return c >> CLASS_ARP & 1 ? PKT_ARP : PKT_UNKNOWN;
+}
+
+/*
+ * Toeplitz with the key that user space put into the table: addresses, then ports where there are.
+ * Its own function, verified once, as are the other two of its kind.
+ */
+__noinline int hash_tuple(__u32 len)
+{
+	__u32 zero = 0, hash = 0;
+	struct work *w = bpf_map_lookup_elem(&works, &zero);
+	struct toeplitz *t = bpf_map_lookup_elem(&toeplitz, &zero);
+
+	if (!w || !t)
+		return 0;
+	for (__u32 i = 0; i < TOEPLITZ_BYTES; i++) {
+		if (i >= len)
+			break;
+		hash ^= t->of[i][w->tuple[i]];
+	}
+	return hash;
+}
+
+static __always_inline __u32 mix(__u32 h)
+{
+	/* The finaliser of MurmurHash3: a flow's mark follows from its hash and looks nothing like it. */
+	h ^= h >> 16;
+	h *= 0x85ebca6b;
+	h ^= h >> 13;
+	h *= 0xc2b2ae35;
+	h ^= h >> 16;
+	return h;
+}
+
+static __always_inline void set_hash(struct work *w, struct parse *p)
+{
+	__u32 len = p->tuple_len, hash;
+
+	if (!len)
+		return;
+	if (p->hash_type & RSS_L4) {
+		__u8 *ports = w->tuple + (len == 8 ? 8 : 32);
+
+		for (int i = 0; i < 4; i++)
+			ports[i] = get8(w, p->l4 + i);
+		len += 4;
+	}
+	hash = hash_tuple(len);
+	set(w, SLOT_RX_HASH, hash);
+	set(w, SLOT_RX_HASH_TYPE, p->hash_type);
+	set(w, SLOT_FLOW_MARK, mix(hash));
+}
+
+struct sum {
+	struct xdp_md *ctx;
+	struct work *w;
+	__u32 at;
+	__u32 left;
+	__s64 sum;
+};
+
+static long sum_chunk(__u32 i, struct sum *s)
+{
+	__u32 take = s->left;
+
+	if (take == 0)
+		return 1;
+	if (take > CHUNK)
+		take = CHUNK;
+	if (take < CHUNK)
+		for (int k = 0; k < CHUNK; k++)
+			s->w->chunk[k] = 0;
+	if (take == 0 || bpf_xdp_load_bytes(s->ctx, s->at, s->w->chunk, take)) {
+		s->sum = -1;
+		return 1;
+	}
+	s->sum = bpf_csum_diff(0, 0, (__be32 *)s->w->chunk, CHUNK, s->sum);
+	s->at += take;
+	s->left -= take;
+	return 0;
+}
+
+static __always_inline __u32 fold(__u64 sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return sum;
+}
+
+/* Whether the transport's checksum over `len` bytes at `at` holds. */
+static __always_inline __u32 l4_sum_state(struct xdp_md *ctx, struct work *w, struct parse *p)
+{
+	struct sum s = { .ctx = ctx, .w = w, .at = p->l4 };
+	__u32 len = p->l4_len;
+	__u64 pseudo;
+
+	if (p->ip_proto == 17) {
+		if (get16(w, p->l4 + 6) == 0)
+			return CSUM_NONE; /* UDP over IPv4 may go without; over IPv6 it is not ours to judge */
+		len = get16(w, p->l4 + 4);
+		if (len < 8 || len > p->l4_len)
+			return CSUM_BAD;
+	}
+	if (len > CHUNK * MAX_CHUNKS)
+		return CSUM_NONE;
+	s.left = len;
+	pseudo = bpf_htons(len) + bpf_htons(p->ip_proto);
+	bpf_loop(MAX_CHUNKS, sum_chunk, &s, 0);
+	if (s.sum < 0 || s.left)
+		return CSUM_NONE;
+	if (p->ip_proto != 1) { /* all but ICMP of IPv4 sum the addresses too */
+		for (__u32 i = 0; i < 16; i++) {
+			if (i * 2 >= p->tuple_len)
+				break;
+			pseudo += *(__u16 *)(w->tuple + i * 2);
+		}
+	} else {
+		pseudo = 0;
+	}
+	return fold((__u64)(__u32)s.sum + pseudo) == 0xffff ? CSUM_OK : CSUM_BAD;
+}
+
+static __always_inline void set_csum(struct xdp_md *ctx, struct work *w, struct parse *p, int l4)
+{
+	__u32 state = CSUM_NONE;
+
+	if (p->l3_bad)
+		state = CSUM_BAD;
+	else if (l4)
+		state = l4_sum_state(ctx, w, p);
+	set(w, SLOT_CSUM_STATE, state);
+}
+
+struct write {
+	const struct plan *plan;
+	struct work *w;
+};
+
+/* Puts one field into the scratch. */
+static long write_field(__u32 i, struct write *c)
+{
+	const struct plan *plan = c->plan;
+	struct work *w = c->w;
+	const struct op *op;
+	__u64 value, mask;
+	__u32 word, at, bits;
+
+	if (i >= MAX_OPS)
+		return 1;
+	op = &plan->op[i];
+	if ((w->present & op->need) != op->need)
+		return 0;
+	value = op->slot == SLOT_CONST ? op->konst : w->values[op->slot & (SLOTS - 1)];
+	value >>= op->shift & 63;
+	if (op->flags & OP_TABLE)
+		value = plan->tables[op->table & (MAX_TABLES - 1)][value & (TABLE_LEN - 1)];
+	bits = op->bits;
+	if (bits < 1 || bits > 64)
+		return 0;
+	mask = ~0ull >> ((64 - bits) & 63);
+	value &= mask;
+	if (op->flags & OP_SWAP)
+		value = __builtin_bswap64(value) >> ((64 - bits) & 63);
+
+	word = op->bit_offset >> 6;
+	at = op->bit_offset & 63;
+	if (word >= META_WORDS - 1)
+		return 0;
+	w->meta[word] = (w->meta[word] & ~(mask << at)) | value << at;
+	if (at + bits > 64) { /* so at > 0 */
+		mask >>= (64 - at) & 63;
+		w->meta[word + 1] = (w->meta[word + 1] & ~mask) | value >> ((64 - at) & 63);
+	}
+	return 0;
+}
+
+/* Writes the scratch in front of the packet. */
+static __always_inline int put_meta(struct xdp_md *ctx, struct work *w, __u32 size)
+{
+	const __u32 *from = (const __u32 *)w->meta;
+	void *to, *end;
+
+	if (size > MAX_META || bpf_xdp_adjust_meta(ctx, -(int)size))
+		return -1;
+	to = (void *)(long)ctx->data_meta;
+	end = (void *)(long)ctx->data;
+#pragma clang loop unroll(full)
+	for (int i = 0; i < MAX_META / 4; i++) {
+		if (to + 4 * i + 4 > end)
+			break;
+		*(__u32 *)(to + 4 * i) = from[i];
+	}
+	return 0;
+}
+
+static __always_inline const struct plan *choose(void *plans, const struct plan *first,
+						 const struct work *w)
+{
+	__u32 n = first->count, i = 0;
+
+	if (n < 2)
+		return first;
+	if (first->mode == MODE_FLOW)
+		i = (__u32)w->values[SLOT_FLOW_MARK] % n;
+	else if (first->mode == MODE_ROUND)
+		i = w->values[SLOT_SEQ] % n;
+	else
+		i = bpf_get_prandom_u32() % n;
+	return i ? bpf_map_lookup_elem(plans, &i) : first;
+}
+
+static __always_inline void log_truth(const struct work *w, const struct plan *plan)
+{
+	struct truth *t = bpf_ringbuf_reserve(&truth_log, sizeof(*t), 0);
+
+	if (!t) {
+		count(COUNT_TRUTH_LOST, 1);
+		return;
+	}
+	t->key = get64(w, 4) & 0xffffffffffffull; /* bytes 6 to 11 */
+	t->present = w->present;
+	t->id = plan ? plan->id : 0;
+	t->serial = plan ? plan->serial : 0;
+	for (int i = 0; i < SLOTS; i++)
+		t->values[i] = w->values[i];
+	bpf_ringbuf_submit(t, 0);
+}
+
+/* Reads what is parsed of the packet into the scratch. */
+static __always_inline int load_header(struct xdp_md *ctx, struct work *w, struct parse *p)
+{
+	__u32 have;
+
+	p->len = bpf_xdp_get_buff_len(ctx);
+	have = p->len;
+	if (have > HEADER_BYTES)
+		have = HEADER_BYTES;
+	if (have < 1 || bpf_xdp_load_bytes(ctx, 0, w->header, have))
+		return -1;
+	p->have = have;
+	return 0;
+}
+
+/* Step 1: every value that anybody wants. `slots` says which of the dear ones are wanted. */
+static __always_inline int parse(struct xdp_md *ctx, struct work *w, __u64 slots)
+{
+	const __u64 hashes = 1ull << SLOT_RX_HASH | 1ull << SLOT_RX_HASH_TYPE | 1ull << SLOT_FLOW_MARK;
+	struct xdp_buff *buff = bpf_cast_to_kern_ctx(ctx);
+	struct parse p = {};
+	__u32 zero = 0;
+	__u64 *number;
+	int l4;
+
+	__builtin_memset(w->values, 0, sizeof(w->values));
+	w->present = 0;
+	if (load_header(ctx, w, &p) || parse_ethernet(w, &p))
+		return -1;
+
+	set(w, SLOT_CONST, 0);
+	set(w, SLOT_RX_TIMESTAMP, bpf_ktime_get_tai_ns());
+	set(w, SLOT_RX_QUEUE, ctx->rx_queue_index);
+	set(w, SLOT_PKT_LEN, p.len);
+	set(w, SLOT_RX_DESC, (__u64)buff->rxq);
+	number = bpf_map_lookup_elem(&seq, &zero);
+	if (number)
+		set(w, SLOT_SEQ, __sync_fetch_and_add(number, 1));
+
+	if (p.proto == ETH_P_IP)
+		parse_ipv4(w, &p);
+	else if (p.proto == ETH_P_IPV6)
+		parse_ipv6(w, &p);
+	else if (p.proto == ETH_P_ARP)
+		parse_arp(w, &p);
+	l4 = parse_l4(w, &p);
+	if (!(w->present >> CLASS_IPV4 & 7))
+		is(w, CLASS_OTHER);
+	set(w, SLOT_PKT_TYPE, pkt_type(w));
+	if (slots & hashes)
+		set_hash(w, &p);
+	if (slots & 1ull << SLOT_CSUM_STATE)
+		set_csum(ctx, w, &p, l4);
+	return p.len;
+}
+
+/* Steps 2 and 3; returns the bytes of metadata, or -1 if there is no room for them. */
+static __always_inline int describe(struct xdp_md *ctx, struct work *w, const struct plan *plan)
+{
+	struct write c = { .plan = plan, .w = w };
+	__u32 id = plan->id;
+	__u64 *packets;
+
+	set(w, SLOT_LAYOUT_ID, id);
+	__builtin_memset(w->meta, 0, sizeof(w->meta));
+	bpf_loop(plan->ops, write_field, &c, 0);
+	if (plan->size && put_meta(ctx, w, plan->size))
+		return -1;
+	packets = bpf_map_lookup_elem(&layouts, &id);
+	if (packets)
+		*packets += 1;
+	return 0;
+}
+
+SEC("xdp")
+int wire(struct xdp_md *ctx)
+{
+	const struct plan *plan = NULL, *first = NULL;
+	const struct settings *how;
+	struct work *w;
+	__u32 zero = 0;
+	__u64 slots = 0, truth;
+	void *plans;
+	int len, out;
+
+	w = bpf_map_lookup_elem(&works, &zero);
+	how = bpf_map_lookup_elem(&settings, &zero);
+	if (!w || !how)
+		return XDP_ABORTED;
+	truth = how->truth;
+	plans = bpf_map_lookup_elem(&firmware, &zero);
+	if (plans)
+		first = bpf_map_lookup_elem(plans, &zero);
+	if (first)
+		slots = first->slots;
+
+	len = parse(ctx, w, truth ? ~0ull : slots);
+	count(COUNT_PACKETS, 1);
+	if (len < 0) {
+		count(COUNT_DROP_LOAD, 1);
+		return XDP_DROP;
+	}
+	count(COUNT_BYTES, len);
+	if (first)
+		plan = choose(plans, first, w);
+	if (!plan) {
+		count(COUNT_PLAIN, 1);
+	} else if (describe(ctx, w, plan)) {
+		count(COUNT_DROP_META, 1);
+		return XDP_DROP;
+	}
+	if (truth)
+		log_truth(w, plan);
+	out = bpf_redirect_map(&port, 0, 0);
+	count(out == XDP_REDIRECT ? COUNT_FORWARDED : COUNT_DROP_PORT, 1);
+	return out;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,171 @@
+//! What can go wrong with a soft NIC, and what to do about it.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why a call failed. Nothing is left half-done by one.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The process may not.
+    #[error("the soft NIC needs {missing}; run as root or grant it")]
+    Capability {
+        /// The capabilities that lack, by their names.
+        missing: String,
+    },
+    /// No name for a device.
+    #[error("{name:?} can not name a device: {why}")]
+    BadName {
+        /// The name given.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// There is a soft NIC of this name.
+    #[error("soft NIC {name} is up already; use it, or take it down first: xhint nic down {name}")]
+    Exists {
+        /// Its name.
+        name: String,
+    },
+    /// A device of this name is not ours.
+    #[error("a device {name} exists and is no soft NIC; choose another name")]
+    NameTaken {
+        /// Its name.
+        name: String,
+    },
+    /// There is no soft NIC of this name.
+    #[error("there is no soft NIC {name}; bring it up first: xhint nic up {name} ...")]
+    NotFound {
+        /// The name asked for.
+        name: String,
+    },
+    /// An `up` was killed half-way, or something took a part away.
+    #[error(
+        "soft NIC {name} is broken: {what} is missing; repair it by xhint nic up {name} ..., or remove it by xhint nic down {name}"
+    )]
+    Broken {
+        /// Its name.
+        name: String,
+        /// What is missing.
+        what: String,
+    },
+    /// Another process works on it.
+    #[error("another process {doing} soft NIC {name} right now; try again when it is done")]
+    Busy {
+        /// Its name.
+        name: String,
+        /// What it does.
+        doing: &'static str,
+    },
+    /// A network namespace can not be had.
+    #[error("network namespace {name}: {source}; see `ip netns`")]
+    Netns {
+        /// Its name or path.
+        name: String,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The kernel refused a netlink request.
+    #[error("{doing}: {source}")]
+    Netlink {
+        /// What was asked of it.
+        doing: String,
+        /// Its answer.
+        source: io::Error,
+    },
+    /// The kernel has no veth.
+    #[error("this kernel has no veth devices (CONFIG_VETH); load the module veth or use another kernel")]
+    NoVeth,
+    /// The kernel refused a BPF object.
+    #[error("{doing}: {source}")]
+    Bpf {
+        /// What was asked of it.
+        doing: String,
+        /// Its answer.
+        source: libbpf_rs::Error,
+    },
+    /// A file or socket failed.
+    #[error("{doing} {}: {source}", path.display())]
+    File {
+        /// What was tried.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// A system call failed.
+    #[error("{doing}: {source}")]
+    System {
+        /// What was tried.
+        doing: &'static str,
+        /// The cause.
+        source: io::Error,
+    },
+    /// An MTU that does not work with XDP.
+    #[error("MTU {mtu} is out of range; {min} to {max} work with XDP on one page")]
+    BadMtu {
+        /// The one given.
+        mtu: u32,
+        /// The least.
+        min: u32,
+        /// The most.
+        max: u32,
+    },
+    /// A firmware of too many layouts, or one twice.
+    #[error("this firmware can not be flashed: {why}")]
+    BadFirmware {
+        /// What is wrong.
+        why: String,
+    },
+    /// A frame can not be sent.
+    #[error("frame {number} of the traffic has {len} bytes; {min} to {max} can be sent{hint}")]
+    BadFrame {
+        /// Which, from 1.
+        number: usize,
+        /// Its length in bytes.
+        len: usize,
+        /// The least.
+        min: usize,
+        /// The most.
+        max: usize,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// Nothing to send.
+    #[error("the traffic holds no frames; nothing can be sent")]
+    NoFrames,
+    /// A capture file can not be used.
+    #[error("{}: {why}", path.display())]
+    Capture {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        why: String,
+    },
+    /// A record of the wire program is not as expected.
+    #[error("the pinned {what} of soft NIC {name} is of another version; take it down and up again")]
+    Version {
+        /// Its name.
+        name: String,
+        /// What does not fit.
+        what: &'static str,
+    },
+}
+
+/// Short for this crate's results.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Names what was being done when libbpf failed.
+pub(crate) fn bpf(doing: impl Into<String>) -> impl FnOnce(libbpf_rs::Error) -> Error {
+    move |source| Error::Bpf { doing: doing.into(), source }
+}
+
+/// Names what was being done when a system call failed.
+pub(crate) fn system<E: Into<io::Error>>(doing: &'static str) -> impl FnOnce(E) -> Error {
+    move |source| Error::System { doing, source: source.into() }
+}
+
+/// Names the file on which a call failed.
+pub(crate) fn file<E: Into<io::Error>>(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(E) -> Error {
+    move |source| Error::File { doing, path: path.into(), source: source.into() }
+}

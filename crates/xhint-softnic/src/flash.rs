@@ -1,0 +1,72 @@
+//! What may be flashed.
+
+use xhint_layout::Plan;
+
+use crate::abi;
+use crate::error::{Error, Result};
+
+/// Most layouts of one firmware.
+pub const MAX_LAYOUTS: usize = 1024;
+
+/// Which of several layouts a packet gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Mode {
+    /// All packets of a flow get one layout; packets without a flow get the first.
+    #[default]
+    Flow = 0,
+    /// One after the other.
+    Round = 1,
+    /// Any.
+    Random = 2,
+}
+
+/// Checks that the plans make a firmware.
+pub(crate) fn check(plans: &[Plan]) -> Result<()> {
+    let bad = |why: String| Err(Error::BadFirmware { why });
+    if plans.len() > MAX_LAYOUTS {
+        return bad(format!("it has {} layouts, and {MAX_LAYOUTS} is the most", plans.len()));
+    }
+    for (i, plan) in plans.iter().enumerate() {
+        if plan.id == 0 {
+            return bad(format!("layout {} has the id 0, which means none", plan.name));
+        }
+        if let Some(twin) = plans.iter().take(i).find(|other| other.id == plan.id) {
+            return bad(format!("layouts {} and {} have one id, {:#x}", twin.name, plan.name, plan.id));
+        }
+        if !abi::tables_fit(plan) {
+            return bad(format!(
+                "layout {} has more than 4 enumerations of its own, or one with values beyond 32 bits",
+                plan.name
+            ));
+        }
+        if let Err(error) = plan.clone().checked() {
+            return bad(error.to_string());
+        }
+    }
+    Ok(())
+}
+
+impl Mode {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Flow => "flow",
+            Mode::Round => "round",
+            Mode::Random => "random",
+        }
+    }
+
+    /// The mode of this name.
+    pub fn from_name(name: &str) -> Option<Mode> {
+        [Mode::Flow, Mode::Round, Mode::Random].into_iter().find(|mode| mode.name() == name)
+    }
+
+    pub(crate) fn from_raw(raw: u32) -> Mode {
+        match raw {
+            1 => Mode::Round,
+            2 => Mode::Random,
+            _ => Mode::Flow,
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Network namespaces with names, kept as `ip netns` keeps them: a bind mount in `/run/netns`.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::statfs::{FsType, fstatfs};
+
+use crate::error::{Error, Result, file, system};
+
+const DIR: &str = "/run/netns";
+
+/// The namespace file system's magic (include/uapi/linux/magic.h, NSFS_MAGIC).
+const NSFS: FsType = FsType(0x6e73_6673);
+
+/// Where `ip netns` has the namespace of this name.
+pub(crate) fn path(name: &str) -> PathBuf {
+    Path::new(DIR).join(name)
+}
+
+/// Opens a namespace by its name for `ip netns`, or by a path.
+pub(crate) fn open(name: &str) -> Result<File> {
+    let path = if name.contains('/') { PathBuf::from(name) } else { path(name) };
+    let failed = |source: io::Error| Error::Netns { name: name.to_string(), source };
+    let file = File::open(&path).map_err(failed)?;
+    let kind = fstatfs(&file).map_err(|e| failed(e.into()))?.filesystem_type();
+    if kind != NSFS {
+        return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "not a namespace")));
+    }
+    Ok(file)
+}
+
+/// The calling thread's namespace.
+pub(crate) fn current() -> Result<File> {
+    let path = "/proc/thread-self/ns/net";
+    File::open(path).map_err(file("opening", path))
+}
+
+/// Runs `work` on a thread of its own, whose namespace it may change.
+pub(crate) fn on_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    thread::scope(|scope| {
+        let handle = thread::Builder::new()
+            .name("softnic".to_string())
+            .spawn_scoped(scope, work)
+            .map_err(system("starting a thread"))?;
+        match handle.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// Runs `work` on a thread of its own inside `netns`.
+pub(crate) fn inside<T: Send>(netns: &File, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    on_thread(|| {
+        setns(netns, CloneFlags::CLONE_NEWNET).map_err(system("entering a network namespace"))?;
+        work()
+    })
+}
+
+/// Makes a namespace of this name and moves the calling thread into it.
+pub(crate) fn create(name: &str) -> Result<()> {
+    share_dir()?;
+    let path = path(name);
+    OpenOptions::new().write(true).create_new(true).mode(0o444).open(&path).map_err(file("creating", &path))?;
+    unshare(CloneFlags::CLONE_NEWNET).map_err(system("making a network namespace"))?;
+    let none: Option<&str> = None;
+    mount(Some("/proc/thread-self/ns/net"), &path, none, MsFlags::MS_BIND, none).map_err(file("mounting", &path))
+}
+
+/// Takes the name away; the namespace goes when nothing is in it. Fine if there is none.
+pub(crate) fn remove(name: &str) -> Result<()> {
+    let path = path(name);
+    match umount2(&path, MntFlags::MNT_DETACH) {
+        // EINVAL: there is a file, but nothing mounted on it.
+        Ok(()) | Err(nix::Error::ENOENT | nix::Error::EINVAL) => {}
+        Err(error) => return Err(file("unmounting", &path)(error)),
+    }
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file("removing", &path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Makes `/run/netns` a shared mount, so that every mount namespace sees what is mounted there.
+fn share_dir() -> Result<()> {
+    fs::create_dir_all(DIR).map_err(file("creating", DIR))?;
+    let none: Option<&str> = None;
+    let share = || mount(none, DIR, none, MsFlags::MS_SHARED | MsFlags::MS_REC, none);
+    match share() {
+        Err(nix::Error::EINVAL) => {
+            mount(Some(DIR), DIR, none, MsFlags::MS_BIND | MsFlags::MS_REC, none).map_err(file("mounting", DIR))?;
+            share().map_err(file("sharing the mount", DIR))
+        }
+        other => other.map_err(file("sharing the mount", DIR)),
+    }
+}

@@ -1,0 +1,307 @@
+//! A soft NIC, from up to down.
+//!
+//! ```text
+//!     the caller's namespace │ namespace xhint-NAME
+//!                            │
+//!                            │            XDP: parse, write metadata, redirect
+//!        NAME ◀──────── veth ┼── port ◀──────────────────────── wire1 ◀── veth ── wire0 ◀── send
+//! ```
+
+use std::fs::File;
+
+use caps::{CapSet, Capability};
+use xhint_layout::Plan;
+
+use crate::error::{Error, Result, file, system};
+use crate::flash::{self, Mode};
+use crate::gro::Ethtool;
+use crate::rtnl::{End, Link, Rtnl};
+use crate::wire::Maps;
+use crate::{name, netns, pins, wire};
+
+/// The inner namespace's devices.
+pub(crate) const PORT: &str = "port";
+pub(crate) const WIRE0: &str = "wire0";
+const WIRE1: &str = "wire1";
+
+/// Bytes that two VLAN tags add to a frame.
+const TAGS: u32 = 8;
+
+const MIN_MTU: u32 = 68;
+
+/// What XDP on one page leaves to a veth pair, less two VLAN tags; drivers/net/veth.c, `veth_xdp_set`.
+const MAX_MTU: u32 = 3400;
+
+/// How a device is to be.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The namespace the device is to be in: a name for `ip netns`, or a path. The caller's if `None`.
+    pub netns: Option<String>,
+    /// The device's MTU in bytes.
+    pub mtu: u32,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config { netns: None, mtu: 1500 }
+    }
+}
+
+/// A soft NIC that is up. Dropping it leaves the device as it is.
+#[derive(Debug)]
+pub struct SoftNic {
+    name: String,
+    pub(crate) netns: File,
+    pub(crate) maps: Maps,
+}
+
+impl SoftNic {
+    /// Makes the device `name`, its packets described as `plans` say.
+    ///
+    /// A half-made one that was left behind is cleared away first. If anything fails, nothing remains.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] and [`Error::NameTaken`] if there is one; [`Error::Capability`] without the
+    /// rights; whatever the kernel refuses.
+    pub fn up(name: &str, config: &Config, plans: &[Plan], mode: Mode) -> Result<SoftNic> {
+        name::check(name)?;
+        may()?;
+        flash::check(plans)?;
+        if !(MIN_MTU..=MAX_MTU).contains(&config.mtu) {
+            return Err(Error::BadMtu { mtu: config.mtu, min: MIN_MTU, max: MAX_MTU });
+        }
+        let outer = match &config.netns {
+            Some(netns) => netns::open(netns)?,
+            None => netns::current()?,
+        };
+        let _lock = name::lock(name, "", "changes")?;
+        match state(name)? {
+            State::Whole => return Err(Error::Exists { name: name.to_string() }),
+            State::Broken(_) => remove(name)?,
+            State::Absent => {}
+        }
+        netns::inside(&outer, || free(name))?;
+        let made = make(name, config, &outer).and_then(|()| {
+            let nic = SoftNic::open(name)?;
+            nic.maps.flash(plans, mode)?;
+            Ok(nic)
+        });
+        if made.is_err() {
+            // The first error is the one to tell; what can not be removed is for the next call.
+            let _ = remove(name);
+        }
+        made
+    }
+
+    /// The soft NIC `name`, made by this process or another.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is none, [`Error::Broken`] if a part is missing.
+    pub fn open(name: &str) -> Result<SoftNic> {
+        name::check(name)?;
+        may()?;
+        match state(name)? {
+            State::Whole => {}
+            State::Absent => return Err(Error::NotFound { name: name.to_string() }),
+            State::Broken(what) => return Err(Error::Broken { name: name.to_string(), what }),
+        }
+        Ok(SoftNic {
+            name: name.to_string(),
+            netns: netns::open(&name::netns(name))?,
+            maps: Maps::open(&pins::dir(name))?,
+        })
+    }
+
+    /// The names of all soft NICs, broken ones too.
+    ///
+    /// # Errors
+    /// If bpffs can not be read.
+    pub fn list() -> Result<Vec<String>> {
+        pins::names()
+    }
+
+    /// Its name, and the device's.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The device's MAC address, as it was made.
+    pub fn mac(&self) -> [u8; 6] {
+        name::mac(&self.name, 1)
+    }
+
+    /// Replaces the firmware while packets flow: each packet is described by the old plans alone or by
+    /// the new ones alone, and after the return, packets that come off the wire are by the new ones. No
+    /// plans: packets come without metadata.
+    ///
+    /// # Errors
+    /// [`Error::BadFirmware`] if the plans do not fit together; then the old ones stay.
+    pub fn flash(&self, plans: &[Plan], mode: Mode) -> Result<()> {
+        flash::check(plans)?;
+        let _lock = name::lock(&self.name, "", "changes")?;
+        self.maps.flash(plans, mode)
+    }
+
+    /// Removes the device and all that belongs to it.
+    ///
+    /// # Errors
+    /// What could not be removed; another call goes on with the rest.
+    pub fn down(self) -> Result<()> {
+        SoftNic::down_by_name(&self.name)
+    }
+
+    /// Removes the soft NIC `name`, whole or broken.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is nothing of it.
+    pub fn down_by_name(name: &str) -> Result<()> {
+        name::check(name)?;
+        may()?;
+        let _lock = name::lock(name, "", "changes")?;
+        match state(name)? {
+            State::Absent => Err(Error::NotFound { name: name.to_string() }),
+            _ => remove(name),
+        }
+    }
+
+    /// The device's far end and the wire's near end.
+    pub(crate) fn links(&self) -> Result<(Link, Link)> {
+        netns::inside(&self.netns, || {
+            let mut rtnl = Rtnl::open()?;
+            let mut link = |name: &str| {
+                rtnl.by_name(name)?
+                    .ok_or_else(|| Error::Broken { name: self.name.clone(), what: format!("its device {name}") })
+            };
+            Ok((link(PORT)?, link(WIRE0)?))
+        })
+    }
+}
+
+enum State {
+    Absent,
+    Broken(String),
+    Whole,
+}
+
+/// What there is of a soft NIC. Its device can not be there without the namespace.
+fn state(name: &str) -> Result<State> {
+    let (path, dir) = (netns::path(&name::netns(name)), pins::dir(name));
+    let exists = |path: &std::path::Path| path.try_exists().map_err(file("looking for", path));
+    if !exists(&path)? && !exists(&dir)? {
+        return Ok(State::Absent);
+    }
+    let Ok(netns) = netns::open(&name::netns(name)) else {
+        return Ok(State::Broken(format!("its namespace {}", name::netns(name))));
+    };
+    if !wire::link_exists(&dir) {
+        return Ok(State::Broken(format!("its wire program in {}", dir.display())));
+    }
+    let port = netns::inside(&netns, || Rtnl::open()?.by_name(PORT))?;
+    Ok(match port {
+        Some(_) => State::Whole,
+        None => State::Broken(format!("the device {name}")),
+    })
+}
+
+/// The device's name has to be free in the calling thread's namespace.
+fn free(name: &str) -> Result<()> {
+    match Rtnl::open()?.by_name(name)? {
+        Some(_) => Err(Error::NameTaken { name: name.to_string() }),
+        None => Ok(()),
+    }
+}
+
+/// Makes the namespace, the devices and the program, in that order, so that whatever exists can be
+/// found by the namespace's name.
+fn make(name: &str, config: &Config, outer: &File) -> Result<()> {
+    // Sockets belong to the namespace they were opened in.
+    let (mut rtnl, ethtool) = netns::inside(outer, || Ok((Rtnl::open()?, Ethtool::open()?)))?;
+    netns::on_thread(|| {
+        netns::create(&name::netns(name))?;
+        quiet()?;
+        let mut inner = Rtnl::open()?;
+        links(&mut inner, name, config, outer)?;
+        // NAPI starts when a device comes up with GRO; and only a port that comes up after that lets
+        // redirected frames through (drivers/net/veth.c, veth_set_xdp_features).
+        ethtool.gro_on(name)?;
+        let device = index(&mut rtnl, name)?;
+        rtnl.set_up(device, false)?;
+        Ethtool::open()?.gro_on(PORT)?;
+        for of in [WIRE0, WIRE1, PORT] {
+            let index = index(&mut inner, of)?;
+            inner.set_up(index, true)?;
+        }
+        program(&mut inner, name)
+    })
+}
+
+/// Keeps IPv6 of the calling thread's namespace silent.
+fn quiet() -> Result<()> {
+    for of in ["all", "default"] {
+        let path = format!("/proc/sys/net/ipv6/conf/{of}/disable_ipv6");
+        match std::fs::write(&path, "1") {
+            // A kernel without IPv6 is silent already.
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(file("writing", path)(error)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Makes both pairs.
+fn links(rtnl: &mut Rtnl, name: &str, config: &Config, outer: &File) -> Result<()> {
+    let wide = config.mtu.saturating_add(TAGS);
+    let end = |of: &'static str, n: u8| End { name: of, mac: name::mac(name, n), mtu: wide, netns: None };
+    rtnl.add_veth(&end(WIRE0, 3), &end(WIRE1, 4))?;
+    let device = End { name, mac: name::mac(name, 1), mtu: config.mtu, netns: Some(outer) };
+    rtnl.add_veth(&end(PORT, 2), &device)
+}
+
+fn index(rtnl: &mut Rtnl, name: &str) -> Result<u32> {
+    match rtnl.by_name(name)? {
+        Some(link) => Ok(link.index),
+        None => Err(system("looking for a device that was just made")(std::io::Error::from_raw_os_error(libc::ENODEV))),
+    }
+}
+
+/// Loads, attaches and pins the wire program, in the inner namespace.
+fn program(rtnl: &mut Rtnl, name: &str) -> Result<()> {
+    let object = wire::load()?;
+    wire::plug(&object, index(rtnl, PORT)?)?;
+    let link = wire::attach(&object, index(rtnl, WIRE1)?)?;
+    wire::pin(&object, link, &pins::create(name)?)
+}
+
+/// Removes whatever there is. The devices go first and at once; the namespace itself dies later.
+fn remove(name: &str) -> Result<()> {
+    let inner = name::netns(name);
+    if let Ok(netns) = netns::open(&inner) {
+        netns::inside(&netns, || {
+            let mut rtnl = Rtnl::open()?;
+            rtnl.remove(PORT)?;
+            rtnl.remove(WIRE0)
+        })?;
+    }
+    pins::remove(name)?;
+    netns::remove(&inner)
+}
+
+/// Says which capabilities lack, before anything is begun.
+fn may() -> Result<()> {
+    let needed = [
+        Capability::CAP_SYS_ADMIN,
+        Capability::CAP_NET_ADMIN,
+        Capability::CAP_NET_RAW,
+        Capability::CAP_BPF,
+        Capability::CAP_PERFMON,
+    ];
+    let mut missing = Vec::new();
+    for capability in needed {
+        let has = caps::has_cap(None, CapSet::Effective, capability)
+            .map_err(|e| system("reading capabilities")(std::io::Error::other(e.to_string())))?;
+        if !has {
+            missing.push(capability.to_string());
+        }
+    }
+    if missing.is_empty() { Ok(()) } else { Err(Error::Capability { missing: missing.join(", ") }) }
+}

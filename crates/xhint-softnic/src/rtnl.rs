@@ -1,0 +1,188 @@
+//! Links by rtnetlink: veth pairs, flags, counters.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, Stats64,
+};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+use crate::error::{Error, Result, system};
+
+/// Larger than any answer about one link.
+const ANSWER: usize = 32 << 10;
+
+/// A socket in the namespace it was opened in.
+pub(crate) struct Rtnl {
+    socket: Socket,
+    sequence: u32,
+    answer: Vec<u8>,
+}
+
+/// What is to be made of one end of a pair.
+pub(crate) struct End<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) mac: [u8; 6],
+    pub(crate) mtu: u32,
+    /// The namespace it is to be in, if not the socket's.
+    pub(crate) netns: Option<&'a File>,
+}
+
+/// What is known of a link.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Link {
+    pub(crate) index: u32,
+    pub(crate) mtu: u32,
+    pub(crate) stats: Stats64,
+}
+
+impl Rtnl {
+    /// Opens a socket in the calling thread's namespace.
+    pub(crate) fn open() -> Result<Rtnl> {
+        let mut socket = Socket::new(NETLINK_ROUTE).map_err(system("opening a netlink socket"))?;
+        socket.bind_auto().map_err(system("binding a netlink socket"))?;
+        socket.connect(&SocketAddr::new(0, 0)).map_err(system("connecting a netlink socket"))?;
+        Ok(Rtnl { socket, sequence: 0, answer: Vec::with_capacity(ANSWER) })
+    }
+
+    /// Makes a veth pair in one step: both ends or none.
+    pub(crate) fn add_veth(&mut self, here: &End<'_>, there: &End<'_>) -> Result<()> {
+        let mut message = end(here);
+        let data = InfoData::Veth(InfoVeth::Peer(end(there)));
+        message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Veth), LinkInfo::Data(data)]));
+        let flags = NLM_F_CREATE | NLM_F_EXCL;
+        match self.change(RouteNetlinkMessage::NewLink(message), flags) {
+            Ok(()) => Ok(()),
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
+                Err(Error::NameTaken { name: there.name.to_string() })
+            }
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Err(Error::NoVeth),
+            Err(source) => {
+                Err(Error::Netlink { doing: format!("making the veth pair {} and {}", here.name, there.name), source })
+            }
+        }
+    }
+
+    /// Sets a link up. A silent one speaks no ARP and takes no part in multicast.
+    pub(crate) fn set_up(&mut self, index: u32, silent: bool) -> Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.header.flags = LinkFlags::Up;
+        message.header.change_mask = LinkFlags::Up;
+        if silent {
+            message.header.flags |= LinkFlags::Noarp;
+            message.header.change_mask |= LinkFlags::Noarp | LinkFlags::Multicast;
+        }
+        self.change(RouteNetlinkMessage::SetLink(message), 0)
+            .map_err(|source| Error::Netlink { doing: format!("setting link {index} up"), source })
+    }
+
+    /// Removes a link, with its peer. Fine if there is none.
+    pub(crate) fn remove(&mut self, name: &str) -> Result<()> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::IfName(name.to_string()));
+        match self.change(RouteNetlinkMessage::DelLink(message), 0) {
+            Err(error) if error.raw_os_error() != Some(libc::ENODEV) => {
+                Err(Error::Netlink { doing: format!("removing link {name}"), source: error })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The link of this name, or `None`.
+    pub(crate) fn by_name(&mut self, name: &str) -> Result<Option<Link>> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::IfName(name.to_string()));
+        match self.get(message) {
+            Ok(link) => Ok(Some(link)),
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+            Err(source) => Err(Error::Netlink { doing: format!("asking for link {name}"), source }),
+        }
+    }
+
+    /// The link of this number.
+    pub(crate) fn by_index(&mut self, index: u32) -> Result<Link> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        self.get(message).map_err(|source| Error::Netlink { doing: format!("asking for link {index}"), source })
+    }
+
+    fn get(&mut self, message: LinkMessage) -> io::Result<Link> {
+        self.send(RouteNetlinkMessage::GetLink(message), 0)?;
+        loop {
+            match self.receive()? {
+                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => return Ok(describe(&link)),
+                NetlinkPayload::Error(error) => return Err(error.to_io()),
+                _ => {}
+            }
+        }
+    }
+
+    fn change(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+        self.send(message, flags | NLM_F_ACK)?;
+        loop {
+            if let NetlinkPayload::Error(error) = self.receive()? {
+                return match error.code {
+                    None => Ok(()),
+                    Some(_) => Err(error.to_io()),
+                };
+            }
+        }
+    }
+
+    fn send(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut header = NetlinkHeader::default();
+        header.flags = flags | NLM_F_REQUEST;
+        header.sequence_number = self.sequence;
+        let mut packet = NetlinkMessage::new(header, NetlinkPayload::from(message));
+        packet.finalize();
+        let mut bytes = vec![0; packet.buffer_len()];
+        packet.serialize(&mut bytes);
+        self.socket.send(&bytes, 0).map(drop)
+    }
+
+    /// The next answer to the last request.
+    fn receive(&mut self) -> io::Result<NetlinkPayload<RouteNetlinkMessage>> {
+        loop {
+            self.answer.clear();
+            self.socket.recv(&mut self.answer, 0)?;
+            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&self.answer)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+            if message.header.sequence_number == self.sequence {
+                return Ok(message.payload);
+            }
+        }
+    }
+}
+
+fn end(end: &End<'_>) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::IfName(end.name.to_string()));
+    message.attributes.push(LinkAttribute::Address(end.mac.to_vec()));
+    message.attributes.push(LinkAttribute::Mtu(end.mtu));
+    message.attributes.push(LinkAttribute::NumTxQueues(1));
+    message.attributes.push(LinkAttribute::NumRxQueues(1));
+    if let Some(netns) = end.netns {
+        message.attributes.push(LinkAttribute::NetNsFd(netns.as_raw_fd()));
+    }
+    message
+}
+
+fn describe(message: &LinkMessage) -> Link {
+    let mut link = Link { index: message.header.index, mtu: 0, stats: Stats64::default() };
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            LinkAttribute::Stats64(stats) => link.stats = *stats,
+            _ => {}
+        }
+    }
+    link
+}
