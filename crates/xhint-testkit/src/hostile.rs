@@ -20,19 +20,26 @@ mod kind {
 pub struct Forge {
     types: Vec<u8>,
     strings: Vec<u8>,
-    count: u32,
+    next_id: u32,
+    first_string: u32,
 }
 
 impl Forge {
     /// No types, and the empty string.
     #[must_use]
     pub fn new() -> Forge {
-        Forge { strings: vec![0], ..Forge::default() }
+        Forge { strings: vec![0], next_id: 1, ..Forge::default() }
+    }
+
+    /// No types and no strings, to go on where a base ends: with its first free id and string offset.
+    #[must_use]
+    pub fn split(end_id: u32, end_string: u32) -> Forge {
+        Forge { next_id: end_id, first_string: end_string, ..Forge::default() }
     }
 
     /// Adds a string and returns its offset.
     pub fn string(&mut self, string: &str) -> u32 {
-        let offset = self.strings.len() as u32;
+        let offset = self.first_string + self.strings.len() as u32;
         self.strings.extend_from_slice(string.as_bytes());
         self.strings.push(0);
         offset
@@ -43,8 +50,8 @@ impl Forge {
         for word in [name, kind << 24 | vlen, size_or_type].iter().chain(rest) {
             self.types.extend_from_slice(&word.to_le_bytes());
         }
-        self.count += 1;
-        self.count
+        self.next_id += 1;
+        self.next_id - 1
     }
 
     /// The BTF's bytes.

@@ -30,9 +30,18 @@ unsafe extern "C" fn keep(
     0
 }
 
+static HOOK: Once = Once::new();
+
+/// Drops all that libbpf will say in this process, unless a log was started before.
+pub fn silence() {
+    // SAFETY: no callback is what libbpf takes for silence.
+    HOOK.call_once(|| unsafe {
+        sys::libbpf_set_print(None);
+    });
+}
+
 /// Starts an empty log for this thread. libbpf's messages, debug ones too, go to the log of the thread that calls it.
 pub fn start_log() {
-    static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         // SAFETY: `keep` has the signature libbpf asks for and lives as long as the process.
         unsafe { sys::libbpf_set_print(Some(keep)) };
@@ -70,6 +79,14 @@ impl Btf {
         // SAFETY: libbpf copies `length` bytes; `base` is null or a live btf.
         let btf = unsafe { sys::btf__new_split(bytes.as_ptr().cast(), length, base) };
         Btf::owned(btf)
+    }
+
+    /// `btf__parse`: raw or in an ELF file.
+    pub fn parse(path: &Path) -> Result<Btf, String> {
+        start_log();
+        let path = c_path(path);
+        // SAFETY: the path lives through the call.
+        Btf::owned(unsafe { sys::btf__parse(path.as_ptr(), ptr::null_mut()) })
     }
 
     /// `btf__new_empty` or, with a base, `btf__new_empty_split`. The base must outlive the result.

@@ -220,3 +220,34 @@ pub fn btf_end_id(bytes: &[u8], base: Option<&[u8]>) -> Result<u32, String> {
     let base = base.map(|base| libbpf::Btf::new(base, None)).transpose()?;
     Ok(libbpf::Btf::new(bytes, base.as_ref())?.end_id())
 }
+
+/// libbpf at work and nothing kept of it, for measuring: its messages are dropped unformatted.
+pub mod quiet {
+    use std::any::Any;
+    use std::path::Path;
+
+    use crate::libbpf::{Btf, Object, silence};
+
+    /// Parses the flat BTF file at `path`: `btf__parse`.
+    ///
+    /// # Panics
+    /// When libbpf refuses.
+    #[must_use]
+    pub fn parse(path: &Path) -> Box<dyn Any> {
+        silence();
+        Box::new(Btf::parse(path).expect("libbpf parses"))
+    }
+
+    /// Opens the object at `path` and does all that precedes the verifier: with CO-RE against `btf` if given, which
+    /// libbpf parses for that.
+    ///
+    /// # Panics
+    /// When libbpf refuses.
+    #[must_use]
+    pub fn prepare(path: &Path, btf: Option<&Path>) -> Box<dyn Any> {
+        silence();
+        let mut object = Object::open(path, btf).expect("libbpf opens");
+        object.prepare().expect("libbpf prepares");
+        Box::new(object)
+    }
+}

@@ -31,12 +31,12 @@ pub fn read(path: &Path) -> anyhow::Result<Bytes> {
     Ok(fs::read(path).with_context(|| format!("{}", path.display()))?.into())
 }
 
-/// Maps a file of the kernel's own. `None` where the kernel cannot map it (before 6.16).
+/// Maps a file of the kernel's own, privately as sysfs asks. `None` where the kernel cannot map it (before 6.16).
 fn map(path: &Path) -> Option<Bytes> {
     let file = File::open(path).ok()?;
     // SAFETY: sysfs maps the kernel's own BTF, which is read-only and stays as it is while the kernel runs (a module's
     // while it is loaded, and the mapping holds the pages).
-    let map = unsafe { memmap2::Mmap::map(&file) }.ok()?;
+    let map = unsafe { memmap2::MmapOptions::new().map_copy_read_only(&file) }.ok()?;
     Some(Bytes::from_owner(map))
 }
 
