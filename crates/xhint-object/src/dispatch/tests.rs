@@ -47,10 +47,13 @@ fn linked(
 ) -> PathBuf {
     let mut shapes: Vec<_> = layouts.iter().map(|l| l.0).collect();
     shapes.push((0, 0));
-    let variants: Vec<_> = shapes
+    let mut variants: Vec<_> = shapes
         .iter()
         .map(|shape| Variant::new(object, |_, relo, insn| Ok(patch(object, relo, insn, *shape))).unwrap())
         .collect();
+    for variant in &mut variants {
+        variant.fold(&variant.reach(0..object.functions().len()));
+    }
     let names = (0..layouts.len()).map(|n| format!("l{n}")).chain(["fallback".to_owned()]).collect();
     let cases = layouts.iter().enumerate().map(|(n, ((size, _), id))| (case(*size, *id), n)).collect();
     let function = object.functions().iter().position(|f| f.name == "first").unwrap();
