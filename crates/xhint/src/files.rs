@@ -99,3 +99,18 @@ pub fn check_distinct<'a>(output: &Path, inputs: impl IntoIterator<Item = &'a Pa
     }
     Ok(())
 }
+
+/// The NIC BTF at `path`: raw or in an ELF object, standing alone or split on `base`.
+///
+/// # Errors
+/// Names the file.
+pub fn nic(path: &Path, base: &Arc<Btf>) -> anyhow::Result<Btf> {
+    let bytes = read(path)?;
+    // A BTF that stands alone hardly ever has references beyond its end, and a split one hardly ever has not.
+    let alone = xhint_object::btf_of(bytes.clone(), None);
+    let btf = match alone {
+        Ok(btf) => Ok(btf),
+        Err(alone) => xhint_object::btf_of(bytes, Some(Arc::clone(base))).map_err(|_| alone),
+    };
+    btf.with_context(|| format!("{}", path.display()))
+}

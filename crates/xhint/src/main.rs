@@ -2,6 +2,7 @@
 
 #[allow(dead_code)] // verbs that use the rest are on their way
 mod files;
+mod layouts;
 #[allow(dead_code)] // verbs that use the rest are on their way
 mod print;
 mod verb;
@@ -25,12 +26,16 @@ enum Verb {
     /// Look into and write BTF.
     #[command(subcommand)]
     Btf(verb::btf::Verb),
+    /// A NIC in software, to try things on.
+    #[command(subcommand)]
+    Nic(verb::nic::Verb),
 }
 
 impl Verb {
     fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Verb::Btf(verb) => verb.run(),
+            Verb::Nic(verb) => verb.run(),
         }
     }
 }

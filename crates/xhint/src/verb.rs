@@ -1,3 +1,4 @@
 //! One module a verb: its arguments, and what it prints.
 
 pub mod btf;
+pub mod nic;

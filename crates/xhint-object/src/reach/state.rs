@@ -152,8 +152,7 @@ impl State {
         }))
     }
 
-    /// The second operand of an ALU or jump instruction.
-    pub fn operand(&self, insn: Insn) -> Option<u64> {
+    fn operand(&self, insn: Insn) -> Option<u64> {
         if insn.code & SRC_REG != 0 { self.get(insn.src) } else { Some(i64::from(insn.imm) as u64) }
     }
 

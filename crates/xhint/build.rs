@@ -1,0 +1,51 @@
+//! Compiles the example program and the example NICs, which `xhint demo` carries with it. Needs clang with its BPF
+//! target; `CLANG` names another compiler. The headers are those of the libbpf that xhint is built with.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, exit};
+use std::{env, fs};
+
+const SOURCES: [&str; 4] = ["hints.bpf.c", "nics/alpha_fw1.c", "nics/alpha_fw2.c", "nics/beta.c"];
+
+fn main() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let (examples, include) = (top.join("examples"), top.join("include"));
+    println!("cargo:rerun-if-env-changed=CLANG");
+    for dir in [&examples, &include] {
+        println!("cargo:rerun-if-changed={}", dir.display());
+    }
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+    for source in SOURCES {
+        compile(&examples.join(source), &include, &out);
+    }
+}
+
+fn compile(source: &Path, include: &Path, out: &Path) {
+    let clang = env::var("CLANG").unwrap_or_else(|_| "clang".to_owned());
+    let object = out.join(source.file_name().unwrap_or_default()).with_extension("o");
+    // libbpf-sys tells where it put its headers.
+    let libbpf = env::var("DEP_BPF_INCLUDE").unwrap_or_default();
+    let arch = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
+    let mut command = Command::new(&clang);
+    command
+        .args(["-O2", "-g", "-target", "bpf", "-mcpu=v3", "-Wall", "-Werror"])
+        // So that the paths in line info are the same wherever it is built.
+        .arg(format!("-ffile-prefix-map={}=.", env!("CARGO_MANIFEST_DIR").trim_end_matches("/crates/xhint")))
+        .arg("-fdebug-compilation-dir=.")
+        .arg("-I")
+        .arg(include)
+        .arg(format!("-I{libbpf}"))
+        // The kernel's asm/ headers, where Debian keeps those of the machine it builds on.
+        .arg(format!("-I/usr/include/{arch}-linux-gnu"))
+        .arg("-c")
+        .arg(source)
+        .arg("-o")
+        .arg(&object);
+    let failed = match command.status() {
+        Ok(status) if status.success() && fs::metadata(&object).is_ok() => return,
+        Ok(status) => format!("{status}"),
+        Err(error) => format!("{error}; install clang, or name one by CLANG"),
+    };
+    eprintln!("{clang} could not compile {}: {failed}", source.display());
+    exit(1);
+}

@@ -1,0 +1,251 @@
+//! `xhint nic …`: the soft NIC.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use clap::{Subcommand, ValueEnum};
+use serde_json::json;
+use xhint_softnic::{Config, Mix, SendOptions, SoftNic, Status, Traffic};
+
+use crate::{layouts, print};
+
+/// What can be done with a soft NIC: a network device whose packets arrive with metadata in front, as its firmware's
+/// layouts say.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Bring one up.
+    #[command(after_help = "Example: xhint nic up mynic0 --layout fw1.o")]
+    Up(Up),
+    /// Replace its firmware, while packets flow.
+    #[command(after_help = "Example: xhint nic flash mynic0 --layout fw2.o")]
+    Flash(Flash),
+    /// Send packets into it from the wire.
+    #[command(
+        after_help = "Example: xhint nic send mynic0 --count 10000 --rate 1000\n         xhint nic send mynic0 --pcap trace.pcap"
+    )]
+    Send(Send),
+    /// Show its firmware and counters.
+    #[command(after_help = "Example: xhint nic status mynic0 --json")]
+    Status(Show),
+    /// Remove it.
+    #[command(after_help = "Example: xhint nic down mynic0")]
+    Down(Name),
+}
+
+/// The layouts of a firmware.
+#[derive(Debug, clap::Args)]
+struct Firmware {
+    /// NIC BTF whose layouts the NIC writes: raw BTF or an ELF object; may be given again
+    #[arg(long = "layout", value_name = "NIC.btf")]
+    layouts: Vec<PathBuf>,
+    /// What NIC BTFs are split on [default: the running kernel's BTF]
+    #[arg(long, value_name = "BTF")]
+    base: Option<PathBuf>,
+    /// Which layout a packet gets, if there are several
+    #[arg(long, value_enum, default_value_t = Mode::Flow)]
+    mode: Mode,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Mode {
+    /// Packets of one flow get one layout
+    Flow,
+    /// One after the other
+    Round,
+    /// Any
+    Random,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Up {
+    /// The device's name
+    name: String,
+    #[command(flatten)]
+    firmware: Firmware,
+    /// Network namespace the device is to be in, by its name for `ip netns` or a path [default: ours]
+    #[arg(long)]
+    netns: Option<String>,
+    /// The device's MTU in bytes
+    #[arg(long, default_value_t = Config::default().mtu)]
+    mtu: u32,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Flash {
+    /// The device's name
+    name: String,
+    #[command(flatten)]
+    firmware: Firmware,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Send {
+    /// The device's name
+    name: String,
+    /// Packets of this pcap or pcapng file rather than generated ones
+    #[arg(long, value_name = "FILE")]
+    pcap: Option<PathBuf>,
+    /// How many packets; 0 goes on until interrupted [default: 1000, or each of the file once]
+    #[arg(long)]
+    count: Option<u64>,
+    /// Packets a second [default: as fast as none is lost]
+    #[arg(long)]
+    rate: Option<u64>,
+    /// Number of different flows generated
+    #[arg(long, default_value_t = Mix::default().flows)]
+    flows: usize,
+    /// Other seeds generate other flows
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// One flow in so many gets a wrong checksum
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    bad_checksums: usize,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Show {
+    /// The device's name [default: all]
+    name: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Name {
+    /// The device's name
+    name: String,
+}
+
+impl Verb {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Verb::Up(args) => {
+                let config = Config { netns: args.netns, mtu: args.mtu };
+                SoftNic::up(&args.name, &config, &args.firmware.plans()?, args.firmware.mode.into())?;
+            }
+            Verb::Flash(args) => {
+                let plans = args.firmware.plans()?;
+                SoftNic::open(&args.name)?.flash(&plans, args.firmware.mode.into())?;
+            }
+            Verb::Send(args) => args.run()?,
+            Verb::Status(args) => args.run()?,
+            Verb::Down(args) => SoftNic::down_by_name(&args.name)?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Firmware {
+    fn plans(&self) -> anyhow::Result<Vec<xhint_layout::Plan>> {
+        layouts::plans(&layouts::universe(&self.layouts, self.base.as_deref())?)
+    }
+}
+
+impl From<Mode> for xhint_softnic::Mode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Flow => xhint_softnic::Mode::Flow,
+            Mode::Round => xhint_softnic::Mode::Round,
+            Mode::Random => xhint_softnic::Mode::Random,
+        }
+    }
+}
+
+impl Send {
+    fn run(self) -> anyhow::Result<()> {
+        let nic = SoftNic::open(&self.name)?;
+        let (traffic, default) = match &self.pcap {
+            Some(file) => {
+                let traffic = Traffic::pcap(file)?;
+                let once = traffic.len() as u64;
+                (traffic, once)
+            }
+            None => {
+                let Send { flows, seed, bad_checksums, .. } = self;
+                (Traffic::mixed(&Mix { flows, seed, bad_checksums, to: nic.mac() }), 1000)
+            }
+        };
+        let stop = Arc::new(AtomicBool::new(false));
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+            signal_hook::flag::register(signal, Arc::clone(&stop))?;
+        }
+        let count = Some(self.count.unwrap_or(default)).filter(|n| *n != 0);
+        let options = SendOptions { rate: self.rate, count, stop: Some(stop), ..SendOptions::default() };
+        let sent = nic.send(&traffic, &options)?;
+        if self.json {
+            return print::json(&json!({
+                "packets": sent.packets,
+                "bytes": sent.bytes,
+                "arrived": sent.arrived,
+                "dropped": sent.dropped,
+                "seconds": sent.elapsed.as_secs_f64(),
+            }));
+        }
+        let rate = sent.packets as f64 / sent.elapsed.as_secs_f64().max(1e-9);
+        println!(
+            "{} packets sent, {} arrived, {} dropped, {rate:.0} a second",
+            sent.packets, sent.arrived, sent.dropped
+        );
+        Ok(())
+    }
+}
+
+impl Show {
+    fn run(self) -> anyhow::Result<()> {
+        let names = match self.name {
+            Some(name) => vec![name],
+            None => SoftNic::list()?,
+        };
+        let all = names.iter().map(|n| Ok(SoftNic::open(n)?.status()?)).collect::<anyhow::Result<Vec<Status>>>()?;
+        if self.json {
+            return print::json(&all.iter().map(status_json).collect::<Vec<_>>());
+        }
+        all.iter().for_each(status_text);
+        Ok(())
+    }
+}
+
+fn status_json(s: &Status) -> serde_json::Value {
+    let layouts = s
+        .layouts
+        .iter()
+        .map(|l| json!({"name": l.name, "id": l.id, "size": l.size, "fields": l.fields, "packets": l.packets}));
+    json!({
+        "name": s.name,
+        "flash": s.flash,
+        "mode": s.mode.name(),
+        "layouts": layouts.collect::<Vec<_>>(),
+        "packets": s.packets,
+        "bytes": s.bytes,
+        "forwarded": s.forwarded,
+        "arrived": s.arrived,
+        "dropped": s.dropped.total(),
+    })
+}
+
+fn status_text(s: &Status) {
+    println!(
+        "{}: firmware {} ({}), {} packets off the wire, {} arrived, {} dropped",
+        s.name,
+        s.flash,
+        s.mode.name(),
+        s.packets,
+        s.arrived,
+        s.dropped.total()
+    );
+    for l in &s.layouts {
+        println!(
+            "  layout {:<24} id {:#010x}  {:>3} bytes  {:>2} fields  {} packets",
+            l.name, l.id, l.size, l.fields, l.packets
+        );
+    }
+    if s.layouts.is_empty() {
+        println!("  no layouts: packets come without metadata");
+    }
+}
