@@ -111,6 +111,11 @@ impl<'a> Type<'a> {
         self.btf.order().u32(self.btf.type_bytes(), at).unwrap_or(0)
     }
 
+    /// Where it starts in the type section; `None` for void.
+    pub(crate) fn offset(self) -> Option<usize> {
+        (self.at != usize::MAX).then_some(self.at)
+    }
+
     /// How many 32-bit words it takes, the three of `struct btf_type` included.
     pub(crate) fn words(self) -> usize {
         let info = KindInfo::of(self.word(1));

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use crate::{Btf, ByteOrder, Error, Kind};
+use crate::{Btf, ByteOrder, Error, Kind, SecVar, Type};
 
 /// A BTF that grows.
 ///
@@ -111,6 +111,27 @@ impl Writer {
         let info = u32::from(new.flag) << 31 | u32::from(new.kind as u8 & 0x7f) << 24 | new.vlen & 0x00ff_ffff;
         self.words([name, info, new.third].iter().chain(new.tail).copied());
         self.take_id()
+    }
+
+    /// Gives a data section of the BTF that this writer goes on from more variables and a new size. Ids stay; types
+    /// behind the section move in the file, so this can be done for one section only.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] for more variables than a type can count.
+    pub fn add_vars(&mut self, section: Type<'_>, size: u32, vars: &[SecVar]) -> Result<(), Error> {
+        let too_large = Error::TooLarge { what: "the number of variables" };
+        let count =
+            u32::try_from(vars.len()).ok().and_then(|n| n.checked_add(section.vlen())).ok_or(too_large.clone())?;
+        let (true, Some(start)) = (count < 1 << 24, section.offset()) else { return Err(too_large) };
+        let info = section.word(1) & 0xff00_0000 | count;
+        let words = section.words();
+        let end = start.saturating_add(words.saturating_mul(4)).min(self.types.len());
+        let old = (3..words).map(|n| section.word(n));
+        let new = vars.iter().flat_map(|v| [v.type_id, v.offset, v.size]);
+        let all = [section.word(0), info, size].into_iter().chain(old).chain(new);
+        let bytes: Vec<u8> = all.flat_map(|w| self.order.bytes(w)).collect();
+        self.types.splice(start.min(end)..end, bytes);
+        Ok(())
     }
 
     /// Adds all types of `btf`, which stands alone or is split on what this writer began with, and yields by how much

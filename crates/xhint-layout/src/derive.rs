@@ -24,6 +24,7 @@
 use std::collections::HashMap;
 
 use xhint_btf::{Btf, Kind, Member, Type};
+use xhint_universe::{FieldOrder, Layout, Universe, field_order};
 
 use crate::error::Error;
 use crate::hint::{Class, Hint, Value};
@@ -36,14 +37,25 @@ const MAX_DEPTH: usize = 16;
 const MAX_VISITS: usize = 4096;
 
 impl Plan {
-    /// Makes the plan of the struct `type_id`, as layout `id` called `name`.
+    /// Makes the plan of a layout of this universe.
+    ///
+    /// # Errors
+    /// As [`Plan::of`].
+    pub fn of_layout(universe: &Universe, layout: &Layout) -> Result<Plan, Error> {
+        match universe.source(layout.source) {
+            Some(source) => Plan::of(source.btf(), layout.type_id, &layout.name, layout.id),
+            None => Err(Error::NotAStruct { id: layout.type_id, what: "of no source of this universe".to_string() }),
+        }
+    }
+
+    /// Makes the plan of the struct or union `type_id`, as layout `id` called `name`.
     ///
     /// # Errors
     /// What keeps the struct from being a layout: its size, tags that name nothing, fields that are no
     /// numbers or lie on each other.
     pub fn of(btf: &Btf, type_id: u32, name: &str, id: u32) -> Result<Plan, Error> {
         let ty = btf.skip_mods_and_typedefs(type_id);
-        if ty.kind() != Kind::Struct {
+        if !ty.kind().is_composite() {
             return Err(Error::NotAStruct { id: type_id, what: describe(ty) });
         }
         let empty = Plan { name: name.to_string(), id, size: ty.size(), fields: Vec::new(), silent: Vec::new() };
@@ -270,30 +282,20 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Big if a typedef on the way says so, else that of the machine the BTF is for.
     fn order(&self, type_id: u32) -> Order {
-        let mut ty = self.btf.skip_mods(type_id);
-        for _ in 0..MAX_DEPTH {
-            if ty.kind() != Kind::Typedef {
-                break;
-            }
-            match ty.name() {
-                "__be16" | "__be32" | "__be64" | "be16" | "be32" | "be64" => return Order::Big,
-                "__le16" | "__le32" | "__le64" | "le16" | "le32" | "le64" => return Order::Little,
-                _ => ty = self.btf.skip_mods(ty.target()),
-            }
-        }
-        match self.btf.order() {
-            xhint_btf::ByteOrder::Little => Order::Little,
-            xhint_btf::ByteOrder::Big => Order::Big,
+        match field_order(self.btf, type_id) {
+            FieldOrder::Big => Order::Big,
+            FieldOrder::Little => Order::Little,
+            FieldOrder::Host if cfg!(target_endian = "big") => Order::Big,
+            FieldOrder::Host => Order::Little,
         }
     }
 
     fn tagged_hint(&self, tags: &[&str], path: &str) -> Result<Option<Hint>, Error> {
+        if tags.contains(&"xhint:selector") {
+            return Ok(Some(Hint::LayoutId));
+        }
         for tag in tags {
-            if *tag == "xhint:selector" {
-                return Ok(Some(Hint::LayoutId));
-            }
             if let Some(name) = tag.strip_prefix("xhint:hint=") {
                 return match Hint::from_name(name) {
                     Some(hint) => Ok(Some(hint)),

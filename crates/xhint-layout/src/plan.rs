@@ -6,9 +6,9 @@ use crate::hint::{Class, Hint};
 /// Most fields with a hint that one layout may have.
 pub const MAX_FIELDS: usize = 64;
 
-/// Most bytes that fit in front of a packet: 256 of headroom on veth less the 40 of the kernel's
-/// own frame header (`struct xdp_frame`).
-pub const MAX_SIZE: u32 = 216;
+/// Most bytes that the kernel lets a packet carry (net/core/xdp.c counts them in words up to 252). A
+/// device may have room for fewer.
+pub const MAX_SIZE: u32 = xhint_universe::layout::MAX_SIZE;
 
 /// The order of a field's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

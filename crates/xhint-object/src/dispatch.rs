@@ -1,12 +1,17 @@
 //! One object for many layouts: copies of each program, and an entry that goes to the right one.
 //!
 //! - [`direct`]: the entry tests length and id and calls the copy. Nothing is needed at run time, any loader will do.
+//! - [`tail`]: the entry looks the id up and tail-calls a slot. Layouts can be added while it runs; [`table`] is the
+//!   agreement with whoever does.
 
 mod classes;
 mod copies;
 mod direct;
 mod emit;
 mod entry;
+mod maps;
+pub mod table;
+mod tail;
 
 pub use entry::{Case, IdAt};
 
@@ -44,6 +49,7 @@ pub struct Plan<'a> {
 
 pub use copies::place_btf;
 pub use direct::link as link_direct;
+pub use tail::link as link_tail;
 
 #[cfg(test)]
 mod tests;

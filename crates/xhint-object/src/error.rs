@@ -66,6 +66,12 @@ pub enum Error {
         /// How far.
         distance: i64,
     },
+    /// Too many ids that hash together.
+    #[error("the table of ids has no room for id {id:#x}: too many others fall together with it; declare another id")]
+    TableFull {
+        /// The id.
+        id: u32,
+    },
     /// BTF that cannot take what was to be added.
     #[error("cannot write .BTF: {0}")]
     BtfWrite(#[from] xhint_btf::Error),

@@ -13,6 +13,7 @@ mod report;
 mod variant;
 
 pub use carrier::btf_of;
+pub use dispatch::{Fallback, table};
 pub use error::Error;
 pub use model::{Function, Object, Place, Relo};
 pub use report::{DispatchReport, LayoutReport, PlaceReport, RelocationReport, Report, ResultReport};

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use xhint_btf::ByteOrder;
 
-use crate::insn::{CALL, EXIT, Insn, JA, JA32, JMP, JMP32, SIZE};
+use crate::insn::{ADD64_REG, CALL, EXIT, Insn, JA, JA32, JMP, JMP32, SIZE, SUB64_REG};
 use state::State;
 
 /// What is asked of a program's functions. Functions are told apart by a number of the caller's.
@@ -41,6 +41,8 @@ pub struct Reach {
     pub functions: BTreeSet<usize>,
     /// Poisoned instructions: function and byte.
     pub poisoned: BTreeSet<(usize, usize)>,
+    /// Additions and subtractions of a register, and its value where that is always the same.
+    pub addends: BTreeMap<(usize, usize), Option<u64>>,
 }
 
 /// What can be reached when any of `entries` is run.
@@ -125,6 +127,11 @@ impl<C: Code> Walk<'_, C> {
             } else if is_jump(insn) {
                 return branch(insn, at, next, &state);
             } else {
+                if matches!(insn.code, ADD64_REG | SUB64_REG) {
+                    let value = state.operand(insn);
+                    let known = self.out.addends.entry((function, at)).or_insert(value);
+                    *known = known.filter(|k| Some(*k) == value);
+                }
                 state.run(insn, Insn::at(self.code.code(function), at.saturating_add(SIZE), self.code.order()));
             }
             at = next;

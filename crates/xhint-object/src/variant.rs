@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use xhint_btf::ByteOrder;
 
-use crate::insn::{Insn, SIZE};
+use crate::insn::{Insn, SIZE, SRC_REG};
 use crate::model::Relo;
 use crate::reach::{Code, Reach, reach};
 use crate::{Error, Object, assembly};
@@ -61,6 +61,19 @@ impl<'a> Variant<'a> {
     /// The patches of `function`.
     pub fn patches(&self, function: usize) -> &[(usize, Vec<u8>)] {
         self.patches.get(&function).map_or(&[], Vec::as_slice)
+    }
+
+    /// Writes constants that are added to or taken from a register into the instruction itself, in all that `reach`
+    /// has reached: without CAP_PERFMON the verifier refuses `r1 = 16; r2 += r1` on a pointer into metadata, which is
+    /// what `bpf_core_type_size` compiles to, and takes `r2 += 16`.
+    pub fn fold(&mut self, reach: &Reach) {
+        for ((function, at), value) in &reach.addends {
+            let Some(imm) = value.and_then(|v| i32::try_from(v as i64).ok()) else { continue };
+            let Some(code) = self.object.functions.get(*function).map(|f| self.object.code(f)) else { continue };
+            let Some(insn) = Insn::at(code, *at, self.object.order()) else { continue };
+            let new = Insn { code: insn.code & !SRC_REG, src: 0, imm, ..insn };
+            self.patches.entry(*function).or_default().push((*at, new.bytes(self.object.order()).to_vec()));
+        }
     }
 
     /// What can be reached from the functions `entries`.

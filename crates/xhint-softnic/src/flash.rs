@@ -8,6 +8,10 @@ use crate::error::{Error, Result};
 /// Most layouts of one firmware.
 pub const MAX_LAYOUTS: usize = 1024;
 
+/// Most bytes of metadata: 256 of headroom on veth less the 40 of the kernel's own frame header
+/// (`struct xdp_frame`).
+pub const MAX_META: u32 = 216;
+
 /// Which of several layouts a packet gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u32)]
@@ -33,6 +37,9 @@ pub(crate) fn check(plans: &[Plan]) -> Result<()> {
         }
         if let Some(twin) = plans.iter().take(i).find(|other| other.id == plan.id) {
             return bad(format!("layouts {} and {} have one id, {:#x}", twin.name, plan.name, plan.id));
+        }
+        if plan.size > MAX_META {
+            return bad(format!("layout {} has {} bytes, and at most {MAX_META} fit here", plan.name, plan.size));
         }
         if !abi::tables_fit(plan) {
             return bad(format!(

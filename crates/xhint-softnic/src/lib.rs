@@ -31,7 +31,7 @@ mod truth;
 mod wire;
 
 pub use error::{Error, Result};
-pub use flash::{MAX_LAYOUTS, Mode};
+pub use flash::{MAX_LAYOUTS, MAX_META, Mode};
 pub use nic::{Config, SoftNic};
 pub use send::{Credit, SendOptions, Sent};
 pub use status::{Dropped, LayoutStatus, Status};

@@ -2,7 +2,8 @@
 
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 
@@ -44,16 +45,39 @@ pub(crate) fn mac(name: &str, end: u8) -> [u8; 6] {
     [0x06, a, b, c, d, end]
 }
 
-/// Keeps others from changing (`what` is empty) or feeding (`"send"`) the NIC until it is dropped.
+/// Keeps others from changing (`what` is empty) or feeding (`"send-"`) the NIC until it is dropped.
 pub(crate) fn lock(name: &str, what: &str, doing: &'static str) -> Result<Flock<fs::File>> {
     fs::create_dir_all(LOCKS).map_err(file("creating", LOCKS))?;
-    let path = Path::new(LOCKS).join(format!("nic-{name}.{what}lock"));
-    let opened =
-        OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(file("opening", &path))?;
-    Flock::lock(opened, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
-        nix::Error::EWOULDBLOCK => Error::Busy { name: name.to_string(), doing },
-        other => system("locking")(io::Error::from(other)),
-    })
+    let path = lock_path(name, what);
+    loop {
+        let opened =
+            OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(file("opening", &path))?;
+        let locked = Flock::lock(opened, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
+            nix::Error::EWOULDBLOCK => Error::Busy { name: name.to_string(), doing },
+            other => system("locking")(io::Error::from(other)),
+        })?;
+        // Whoever held it may have removed it: then it keeps nobody out any more.
+        let inode = locked.metadata().map_err(file("looking at", &path))?.ino();
+        if fs::metadata(&path).is_ok_and(|now| now.ino() == inode) {
+            return Ok(locked);
+        }
+    }
+}
+
+/// Removes the locks of a NIC that is gone. The caller holds the first.
+pub(crate) fn forget(name: &str) -> Result<()> {
+    for what in ["send-", ""] {
+        let path = lock_path(name, what);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(file("removing", &path)(error)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn lock_path(name: &str, what: &str) -> PathBuf {
+    Path::new(LOCKS).join(format!("nic-{name}.{what}lock"))
 }
 
 #[cfg(test)]

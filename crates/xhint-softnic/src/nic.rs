@@ -80,7 +80,10 @@ impl SoftNic {
             State::Broken(_) => remove(name)?,
             State::Absent => {}
         }
-        netns::inside(&outer, || free(name))?;
+        if let Err(taken) = netns::inside(&outer, || free(name)) {
+            name::forget(name)?;
+            return Err(taken);
+        }
         let made = make(name, config, &outer).and_then(|()| {
             let nic = SoftNic::open(name)?;
             nic.maps.flash(plans, mode)?;
@@ -88,7 +91,7 @@ impl SoftNic {
         });
         if made.is_err() {
             // The first error is the one to tell; what can not be removed is for the next call.
-            let _ = remove(name);
+            let _ = remove(name).and_then(|()| name::forget(name));
         }
         made
     }
@@ -139,6 +142,10 @@ impl SoftNic {
     pub fn flash(&self, plans: &[Plan], mode: Mode) -> Result<()> {
         flash::check(plans)?;
         let _lock = name::lock(&self.name, "", "changes")?;
+        if !matches!(state(&self.name)?, State::Whole) {
+            name::forget(&self.name)?;
+            return Err(Error::NotFound { name: self.name.clone() });
+        }
         self.maps.flash(plans, mode)
     }
 
@@ -158,10 +165,22 @@ impl SoftNic {
         name::check(name)?;
         may()?;
         let _lock = name::lock(name, "", "changes")?;
-        match state(name)? {
+        let was = state(name)?;
+        remove(name)?;
+        name::forget(name)?;
+        match was {
             State::Absent => Err(Error::NotFound { name: name.to_string() }),
-            _ => remove(name),
+            _ => Ok(()),
         }
+    }
+
+    /// The number of the device behind the receive descriptor, in the NIC's own namespace: what a program
+    /// finds that walks a field with the hint `rx_desc` to its device.
+    ///
+    /// # Errors
+    /// If the kernel does not tell.
+    pub fn rx_device(&self) -> Result<u32> {
+        netns::inside(&self.netns, || index(&mut Rtnl::open()?, WIRE1))
     }
 
     /// The device's far end and the wire's near end.

@@ -40,6 +40,16 @@ impl Truth {
         has.then(|| self.values.get(usize::from(slot)).copied()).flatten()
     }
 
+    /// The value of a hint as a field has it that is no enumeration: a packet's type without its
+    /// transport, see [`xhint_layout::hint::PKT_TYPES`].
+    pub fn plain(&self, hint: Hint) -> Option<u64> {
+        let value = self.value(hint)?;
+        match hint.values() {
+            None => Some(value),
+            Some(rows) => rows.iter().find(|row| row.1 == value).map(|row| row.3),
+        }
+    }
+
     /// Whether the packet is of this kind.
     pub fn is(&self, class: Class) -> bool {
         self.present & class.bit() != 0

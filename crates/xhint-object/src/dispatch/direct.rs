@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::copies::Copies;
+use super::copies::{Code, Copies};
 use super::emit::{Emit, Label, R0};
 use super::entry::decide;
 use super::{Dispatched, Fallback, Plan};
@@ -18,18 +18,13 @@ pub fn link(plan: Plan<'_>) -> Result<Image, Error> {
     let entries = plan.programs.iter().map(|p| p.function).collect();
     let mut copies = Copies::new(plan.object, plan.variants, plan.names, plan.fallback, entries)?;
     for program in &plan.programs {
-        let (code, relocations) = entry(&mut copies, program, plan.fallback, plan.or_else)?;
-        copies.set_entry(program.function, code, relocations)?;
+        let code = entry(&mut copies, program, plan.fallback, plan.or_else)?;
+        copies.set_entry(program.function, code, None)?;
     }
     copies.finish()
 }
 
-fn entry(
-    copies: &mut Copies<'_>,
-    program: &Dispatched,
-    fallback: usize,
-    or_else: Fallback,
-) -> Result<(Vec<u8>, Vec<crate::image::Relocation>), Error> {
+fn entry(copies: &mut Copies<'_>, program: &Dispatched, fallback: usize, or_else: Fallback) -> Result<Code, Error> {
     let mut emit = Emit::new(copies.object.order());
     let none = emit.label();
     let mut calls: BTreeMap<usize, Label> = BTreeMap::new();

@@ -23,8 +23,6 @@ pub const R3: u8 = 3;
 pub const R4: u8 = 4;
 pub const R5: u8 = 5;
 pub const R6: u8 = 6;
-pub const R7: u8 = 7;
-pub const R10: u8 = 10;
 
 /// Comparisons of a conditional jump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +30,6 @@ pub const R10: u8 = 10;
 pub enum If {
     Equal = 0x10,
     Above = 0x20,
-    NotEqual = 0x50,
     Below = 0xa0,
 }
 
@@ -41,7 +38,6 @@ pub enum If {
 #[repr(u8)]
 pub enum Op {
     Add = 0x00,
-    Mul = 0x20,
     Or = 0x40,
     And = 0x50,
     Lsh = 0x60,
@@ -113,14 +109,20 @@ impl Emit {
         self.raw(op as u8 | SRC_REG | ALU64, dst, src, 0, 0);
     }
 
-    /// `dst = *(uN *)(src + off)`; `bytes` is 1, 2, 4 or 8.
-    pub fn load(&mut self, bytes: u32, dst: u8, src: u8, off: i16) {
-        self.raw(width(bytes) | 0x60 | LDX, dst, src, off, 0);
+    /// 32-bit multiplication; the upper half becomes 0.
+    pub fn mul32(&mut self, dst: u8, imm: u32) {
+        self.raw(0x24, dst, 0, 0, imm as i32);
     }
 
-    /// `*(uN *)(dst + off) = src`.
-    pub fn store(&mut self, bytes: u32, dst: u8, off: i16, src: u8) {
-        self.raw(width(bytes) | 0x60 | 3, dst, src, off, 0);
+    /// `dst = *(uN *)(src + off)`; `bytes` is 1, 2, 4 or 8.
+    pub fn load(&mut self, bytes: u32, dst: u8, src: u8, off: i16) {
+        let width = match bytes {
+            1 => 0x10,
+            2 => 0x08,
+            8 => 0x18,
+            _ => 0x00,
+        };
+        self.raw(width | 0x60 | LDX, dst, src, off, 0);
     }
 
     /// Turns the low `bytes` around.
@@ -187,14 +189,5 @@ impl Emit {
             }
         }
         Ok((self.code, self.relocations))
-    }
-}
-
-fn width(bytes: u32) -> u8 {
-    match bytes {
-        1 => 0x10,
-        2 => 0x08,
-        8 => 0x18,
-        _ => 0x00,
     }
 }

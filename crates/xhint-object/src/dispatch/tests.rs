@@ -47,10 +47,13 @@ fn linked(
 ) -> PathBuf {
     let mut shapes: Vec<_> = layouts.iter().map(|l| l.0).collect();
     shapes.push((0, 0));
-    let variants: Vec<_> = shapes
+    let mut variants: Vec<_> = shapes
         .iter()
         .map(|shape| Variant::new(object, |_, relo, insn| Ok(patch(object, relo, insn, *shape))).unwrap())
         .collect();
+    for variant in &mut variants {
+        variant.fold(&variant.reach(0..object.functions().len()));
+    }
     let names = (0..layouts.len()).map(|n| format!("l{n}")).chain(["fallback".to_owned()]).collect();
     let cases = layouts.iter().enumerate().map(|(n, ((size, _), id))| (case(*size, *id), n)).collect();
     let function = object.functions().iter().position(|f| f.name == "first").unwrap();
@@ -84,12 +87,21 @@ const PASS: u32 = 2;
 
 #[test]
 fn each_packet_is_read_by_the_copy_for_its_length_and_id() {
+    check(link_direct);
+}
+
+#[test]
+fn each_packet_is_read_by_the_program_in_the_slot_of_its_length_and_id() {
+    check(link_tail);
+}
+
+fn check(link: impl Fn(Plan<'_>) -> Result<crate::image::Image, Error>) {
     if !privileged() {
         return;
     }
     // Two of one length, one that is equal to another but for its id, ids on both sides of the sign.
     let layouts = [((16, 4), 0x11), ((16, 8), 0xffff_fff0), ((32, 0), 0x11), ((8, 0), 7), ((16, 4), 0x1000)];
-    let path = linked(&object(), &layouts, Fallback::Program, link_direct);
+    let path = linked(&object(), &layouts, Fallback::Program, link);
     let loaded = Loaded::load(&path, None).unwrap();
     for round in 0..3 {
         for ((size, offset), id) in layouts {

@@ -152,7 +152,8 @@ impl State {
         }))
     }
 
-    fn operand(&self, insn: Insn) -> Option<u64> {
+    /// The second operand of an ALU or jump instruction.
+    pub fn operand(&self, insn: Insn) -> Option<u64> {
         if insn.code & SRC_REG != 0 { self.get(insn.src) } else { Some(i64::from(insn.imm) as u64) }
     }
 

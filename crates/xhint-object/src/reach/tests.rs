@@ -109,3 +109,11 @@ fn a_loop_ends() {
     let code = [i(MOV64_IMM, 1, 0, 0, 0), i(0x07, 1, 0, 0, 1), i(0x55, 1, 0, -2, 100), i(0x61, 0, 2, 4, 0), EXIT_INSN];
     assert_eq!(poisoned(&program(&[&code], &[], &[(0, 3)])), [(0, 3)]);
 }
+
+#[test]
+fn an_addend_is_known_if_it_is_the_same_each_time() {
+    let add = i(ADD64_REG, 2, 1, 0, 0);
+    let code = [i(MOV64_IMM, 1, 0, 0, 16), add, i(0x15, 3, 0, 1, 0), i(MOV64_IMM, 1, 0, 0, 8), add, EXIT_INSN];
+    let addends = reach(&program(&[&code], &[], &[]), [0]).addends;
+    assert_eq!(addends, BTreeMap::from([((0, SIZE), Some(16)), ((0, 4 * SIZE), None)]));
+}

@@ -1,0 +1,154 @@
+//! Where `--dispatch tail` looks an id up: the agreement between the linked object and whoever adds layouts to it while
+//! it runs.
+//!
+//! The object has, for each program that is dispatched, a map `xhint_slots_PROGRAM` of type PROG_ARRAY, and for all of
+//! them one variable [`IDS`] in the data section [`IDS_SECTION`] (an array map of one element, as loaders make of data
+//! sections). A layout has one slot, the same in the map of each program.
+//!
+//! [`IDS`] is [`BUCKETS`] buckets of [`WAYS`] words of 64 bits in the byte order of the machine. A word says which slot
+//! a layout has:
+//!
+//! ```text
+//! bits 63–32  the layout's id        bits 31–24  its length in words of 4 bytes        bits 23–0  its slot
+//! ```
+//! It stands in the bucket that the id hashes to: `(id * 0x9e3779b1) mod 2^32`, the upper [`BUCKET_BITS`] of it. The
+//! ways of a bucket are tested from the first on; a word of 0 is free. The entry reads all ways, so order means
+//! nothing and holes do no harm.
+//!
+//! To add a layout: load its program, write its slot in each program array, then write its word, at once as 64 bits.
+//! To take one away: clear the word first, then the slots. A word whose slot is empty sends its packets to the
+//! fallback. To replace one: write the new program into the slot.
+
+/// The data section that holds the ids.
+pub const IDS_SECTION: &str = ".data.xhint";
+/// The variable in it.
+pub const IDS: &str = "xhint_ids";
+/// What the name of a program's array of slots begins with; the program's name follows.
+pub const SLOTS: &str = "xhint_slots_";
+/// Slots of an array.
+pub const SLOT_COUNT: u32 = 4096;
+/// Bits of a bucket's number.
+pub const BUCKET_BITS: u32 = 10;
+/// Buckets of the table.
+pub const BUCKETS: u32 = 1 << BUCKET_BITS;
+/// Words of a bucket.
+pub const WAYS: u32 = 8;
+/// Bytes of the table.
+pub const TABLE_SIZE: u32 = BUCKETS * WAYS * 8;
+/// Bits of a slot's number in a word.
+pub const SLOT_BITS: u32 = 24;
+/// What an id is multiplied by: 2^32 divided by the golden ratio, Knuth's multiplicative hashing.
+pub const MULTIPLIER: u32 = 0x9e37_79b1;
+
+/// The name of the slots of `program`.
+pub fn slots_name(program: &str) -> String {
+    format!("{SLOTS}{program}")
+}
+
+/// The bucket of an id.
+pub fn bucket(id: u32) -> u32 {
+    id.wrapping_mul(MULTIPLIER) >> 32_u32.saturating_sub(BUCKET_BITS)
+}
+
+/// The word of a layout with this id, of `size` bytes, in slot 0: what its packets are compared with.
+pub fn key(id: u32, size: u32) -> u64 {
+    u64::from(id) << 32 | u64::from(size / 4 & 0xff) << SLOT_BITS
+}
+
+/// The table, as it stands in the data section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    words: Vec<u64>,
+}
+
+impl Default for Table {
+    fn default() -> Table {
+        Table { words: vec![0; (BUCKETS * WAYS) as usize] }
+    }
+}
+
+impl Table {
+    /// The table in the bytes of a data section, by the machine's order. `None` if they are too few.
+    pub fn from_ne_bytes(bytes: &[u8]) -> Option<Table> {
+        let own = bytes.get(..TABLE_SIZE as usize)?;
+        Some(Table { words: own.as_chunks().0.iter().map(|w| u64::from_ne_bytes(*w)).collect() })
+    }
+
+    /// Its words in order.
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+
+    /// Where in the table (a word's index) the layout with this id and size stands, and its slot.
+    pub fn find(&self, id: u32, size: u32) -> Option<(usize, u32)> {
+        let ways = self.ways(id);
+        let slot = |word: u64| word ^ key(id, size);
+        let found = ways.clone().zip(self.words.get(ways)?).find(|(_, w)| slot(**w) < 1 << SLOT_BITS)?;
+        Some((found.0, slot(*found.1) as u32))
+    }
+
+    /// Puts a layout into `slot` and tells the index of its word. A layout that is there moves to the new slot. `None`
+    /// if its bucket is full: such a layout needs another id.
+    pub fn put(&mut self, id: u32, size: u32, slot: u32) -> Option<usize> {
+        let there = self.find(id, size).map(|f| f.0);
+        let free = || self.ways(id).find(|n| self.words.get(*n) == Some(&0));
+        let index = there.or_else(free)?;
+        *self.words.get_mut(index)? = key(id, size) | u64::from(slot & ((1 << SLOT_BITS) - 1));
+        Some(index)
+    }
+
+    /// Takes a layout out and tells the index of its word.
+    pub fn remove(&mut self, id: u32, size: u32) -> Option<usize> {
+        let (index, _) = self.find(id, size)?;
+        *self.words.get_mut(index)? = 0;
+        Some(index)
+    }
+
+    fn ways(&self, id: u32) -> std::ops::Range<usize> {
+        let start = bucket(id).saturating_mul(WAYS) as usize;
+        start..start.saturating_add(WAYS as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layout_is_found_where_it_was_put_until_it_is_removed() {
+        let mut table = Table::default();
+        let index = table.put(0x11, 16, 3).unwrap();
+        assert_eq!(table.words()[index], 0x11_0400_0003);
+        assert_eq!(index / WAYS as usize, bucket(0x11) as usize);
+        assert_eq!(table.find(0x11, 16), Some((index, 3)));
+        assert_eq!(table.find(0x11, 20), None);
+        assert_eq!(table.put(0x11, 16, 5), Some(index));
+        assert_eq!(table.find(0x11, 16), Some((index, 5)));
+        let bytes: Vec<u8> = table.words().iter().flat_map(|w| w.to_ne_bytes()).collect();
+        assert_eq!(Table::from_ne_bytes(&bytes).unwrap(), table);
+        assert_eq!(table.remove(0x11, 16), Some(index));
+        assert_eq!(table, Table::default());
+    }
+
+    #[test]
+    fn a_thousand_layouts_fit() {
+        let mut table = Table::default();
+        let mut id = 1u32;
+        for slot in 0..1000 {
+            // Ids as they are derived look like random numbers.
+            id = id.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            assert!(table.put(id, 64, slot).is_some(), "{slot}");
+        }
+        for slot in 0..1000 {
+            assert!(table.put(0x100 + slot, 64, slot).is_some(), "{slot}");
+        }
+    }
+
+    #[test]
+    fn a_full_bucket_says_so() {
+        let mut table = Table::default();
+        let same: Vec<u32> = (1..).filter(|id| bucket(*id) == 7).take(9).collect();
+        let put: Vec<bool> = same.iter().map(|id| table.put(*id, 8, 0).is_some()).collect();
+        assert_eq!(put, [true, true, true, true, true, true, true, true, false]);
+    }
+}
