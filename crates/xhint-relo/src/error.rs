@@ -1,0 +1,58 @@
+//! What is wrong with a relocation itself. That a target lacks what it asks for is no error, see
+//! [`crate::Resolution::poison`].
+
+/// A relocation that makes no sense, or has more than one answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A kind beyond the 13.
+    #[error("relocation kind {0} is not known")]
+    Kind(u32),
+    /// The local type does not exist.
+    #[error("relocation names local type [{0}], which does not exist")]
+    NoType(u32),
+    /// The local type has no name to look for.
+    #[error("relocation names local type [{id}], an anonymous {kind}; only types with a name can be looked for")]
+    Anonymous {
+        /// The type's id.
+        id: u32,
+        /// Its kind in words.
+        kind: &'static str,
+    },
+    /// The access string does not fit the local type.
+    #[error("access string \"{text}\" of {kind} '{name}' (local type [{id}]): {why}")]
+    Access {
+        /// The access string.
+        text: String,
+        /// The root type's id.
+        id: u32,
+        /// Its name.
+        name: String,
+        /// Its kind in words.
+        kind: &'static str,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// Several candidates give several answers.
+    #[error("{what} is ambiguous: {first} gives {first_value}, {second} gives {second_value}")]
+    Ambiguous {
+        /// What was asked, in C words.
+        what: String,
+        /// The first candidate, with its file.
+        first: String,
+        /// Its answer.
+        first_value: String,
+        /// Another one that differs.
+        second: String,
+        /// Its answer.
+        second_value: String,
+    },
+    /// Types nest too deeply to be compared, or a target is nonsense.
+    #[error("{what}: {why}")]
+    Target {
+        /// What was asked, in C words.
+        what: String,
+        /// What is wrong.
+        why: &'static str,
+    },
+}

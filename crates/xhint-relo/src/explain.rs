@@ -1,0 +1,341 @@
+//! What a relocation means, in words for a person: the access as C has it, where it leads, and, if nowhere, what could
+//! be meant instead. Made only when asked for; linking needs none of it.
+
+use std::collections::HashSet;
+
+use xhint_btf::ext::CoreRelo;
+use xhint_btf::{Btf, Kind, Type};
+use xhint_universe::{FieldOrder, SourceId, TypeRef, field_order, name::essential};
+
+use crate::binding::Targets;
+use crate::matching::{Target, field_type, find, is_pointer};
+use crate::resolver::Question;
+use crate::spec::Spec;
+use crate::{Error, RelocKind, Resolver};
+
+/// Levels of members that are searched for something similar.
+const MAX_DEPTH: usize = 6;
+/// How many suggestions are made.
+const MAX_HINTS: usize = 3;
+
+/// A relocation in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    /// What is asked.
+    pub kind: RelocKind,
+    /// The local root's name.
+    pub root: String,
+    /// The access in C words, such as `nic_meta.l3.v6.flow`.
+    pub access: String,
+    /// Where it leads.
+    pub found: Option<Found>,
+    /// Why it leads nowhere.
+    pub miss: Option<Miss>,
+}
+
+/// Where an access leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The BTF's name.
+    pub file: String,
+    /// The root type's name there.
+    pub root: String,
+    /// Bits from its start.
+    pub bit_offset: u32,
+    /// Width in bits; 0 if it has none.
+    pub bits: u32,
+    /// The field's type in C words.
+    pub ty: String,
+}
+
+/// Why an access leads nowhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Miss {
+    /// No type of that name, or not of that kind; what similar names there are.
+    NoType {
+        /// Names that could be meant.
+        similar: Vec<String>,
+    },
+    /// The name means metadata, and no layout is bound that answers to it.
+    NoLayout,
+    /// The type lacks a member or enumerator.
+    NoMember {
+        /// The type that was looked into.
+        within: String,
+        /// The name that is missing.
+        name: String,
+        /// Paths that could be meant.
+        similar: Vec<String>,
+    },
+    /// The member is there, but of a type that does not fit.
+    Type {
+        /// The member's path.
+        member: String,
+        /// Its type as the program has it.
+        local: String,
+        /// Its type in the target.
+        target: String,
+    },
+    /// The member is there, in the other byte order.
+    ByteOrder {
+        /// The member's path.
+        member: String,
+        /// Its type in the target.
+        target: String,
+    },
+    /// The member is a pointer, and pointers are not to be followed.
+    Pointer {
+        /// The member's path.
+        member: String,
+    },
+    /// The type is there, but does not match member by member.
+    Mismatch,
+}
+
+impl std::fmt::Display for Miss {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let instead = |f: &mut std::fmt::Formatter<'_>, similar: &[String]| match similar {
+            [] => Ok(()),
+            some => write!(f, "; there is {}", some.join(", ")),
+        };
+        match self {
+            Miss::NoType { similar } => {
+                f.write_str("no such type")?;
+                instead(f, similar)
+            }
+            Miss::NoLayout => f.write_str("no layout is bound that answers to this name"),
+            Miss::NoMember { within, name, similar } => {
+                write!(f, "{within} has no '{name}'")?;
+                instead(f, similar)
+            }
+            Miss::Type { member, local, target } => write!(f, "'{member}' is {target}, not {local}"),
+            Miss::ByteOrder { member, target } => {
+                write!(f, "'{member}' is {target}, in another byte order; declare a flavour of the struct that says so")
+            }
+            Miss::Pointer { member } => {
+                write!(
+                    f,
+                    "'{member}' is a pointer, and without CAP_PERFMON (or with --no-walk) pointers count as absent"
+                )
+            }
+            Miss::Mismatch => f.write_str("the type does not match"),
+        }
+    }
+}
+
+impl Resolver<'_> {
+    /// Explains one relocation.
+    ///
+    /// # Errors
+    /// As [`Resolver::resolve`].
+    pub fn explain(&mut self, relo: &CoreRelo) -> Result<Explanation, Error> {
+        let answer = self.resolve(relo)?;
+        let question = Question::of(self.local, relo)?;
+        let found = answer.target.and_then(|at| self.found(&question, at));
+        let asked = question.kind != RelocKind::TypeIdLocal;
+        let miss = if answer.target.is_none() && asked { Some(self.miss(&question)) } else { None };
+        let (root, access) = (question.root.name().to_owned(), self.words(&question));
+        Ok(Explanation { kind: question.kind, root, access, found, miss })
+    }
+
+    /// The access in C words.
+    pub(crate) fn words(&self, question: &Question<'_>) -> String {
+        let root = question.root.name();
+        let mut out = if root.is_empty() { "(anonymous)".to_owned() } else { root.to_owned() };
+        for (n, step) in question.spec.steps.iter().enumerate() {
+            match step.name {
+                Some(name) if question.kind.is_enumerator() => return format!("{out}::{name}"),
+                Some(name) => {
+                    out.push('.');
+                    out.push_str(name);
+                }
+                // Pointing at one struct is the rule, and goes without saying.
+                None if n == 0 && step.index == 0 => {}
+                None => out.push_str(&format!("[{}]", step.index)),
+            }
+        }
+        out
+    }
+
+    fn found(&self, question: &Question<'_>, at: TypeRef) -> Option<Found> {
+        let source = self.universe.source(at.source)?;
+        let btf: &Btf = source.btf();
+        let layout = self.binding.layout(self.universe).is_some_and(|l| (l.source, l.type_id) == (at.source, at.id));
+        let target = Target { btf, id: at.id, layout, walk: self.binding.walk };
+        let spec = find(self.local, &question.spec, target, question.kind).ok()??;
+        let (bits, ty) = field_in_words(btf, &spec, question.kind);
+        let root = btf.ty(at.id)?.name().to_owned();
+        Some(Found { file: source.name().to_owned(), root, bit_offset: spec.bit_offset, bits, ty })
+    }
+
+    fn miss(&self, question: &Question<'_>) -> Miss {
+        let name = question.root.name();
+        let (types, layout) = match self.binding.targets(self.universe, name, question.root.kind()) {
+            Targets::Layout(at) => (vec![at], true),
+            Targets::Types(types) => (types, false),
+        };
+        let Some((at, source)) = types.first().and_then(|at| Some((*at, self.universe.source(at.source)?))) else {
+            let wanted = essential(self.binding.target_name(name));
+            if self.universe.is_metadata(wanted) {
+                return Miss::NoLayout;
+            }
+            return Miss::NoType { similar: self.similar_types(question.root) };
+        };
+        let btf: &Btf = source.btf();
+        if question.kind.is_enumerator() {
+            return missing_enumerator(question, btf.skip_mods_and_typedefs(at.id));
+        }
+        if !question.kind.is_field() {
+            return Miss::Mismatch;
+        }
+        let target = Target { btf, id: at.id, layout: false, walk: true };
+        self.missing_field(question, target, layout)
+    }
+
+    /// Goes as far as the target follows, and says what is wrong at the next step.
+    fn missing_field(&self, question: &Question<'_>, target: Target<'_>, layout: bool) -> Miss {
+        let steps = &question.spec.steps;
+        let prefix = |n: usize| Spec { steps: steps.iter().take(n).copied().collect(), ..question.spec.clone() };
+        let reach = |n: usize| find(self.local, &prefix(n), target, RelocKind::FieldExists).ok().flatten();
+        let path = |n: usize| -> String { steps.iter().take(n).filter_map(|s| s.name).collect::<Vec<_>>().join(".") };
+        if let Some(spec) = reach(steps.len()).filter(|_| layout) {
+            let id = field_type(target.btf, &spec).unwrap_or(0);
+            let member = path(steps.len());
+            let words = type_words(target.btf, id);
+            return match is_pointer(target.btf, id) && !self.binding.walk {
+                true => Miss::Pointer { member },
+                false => Miss::ByteOrder { member, target: words },
+            };
+        }
+        let far = (1..steps.len()).rev().find_map(|n| Some((n, reach(n)?)));
+        let Some((n, spec)) = far else { return Miss::Mismatch };
+        let within = match spec.steps.last() {
+            Some(s) if s.name.is_some() => {
+                target.btf.skip_mods_and_typedefs(field_type(target.btf, &spec).unwrap_or(0))
+            }
+            Some(s) => target.btf.skip_mods_and_typedefs(s.type_id),
+            None => target.btf.skip_mods_and_typedefs(target.id),
+        };
+        let Some(name) = steps.get(n).and_then(|s| s.name) else {
+            return Miss::NoMember { within: type_name(within), name: format!("{}[]", path(n)), similar: vec![] };
+        };
+        let mut all = Vec::new();
+        members(target.btf, target.btf.skip_mods_and_typedefs(target.id), "", 0, &mut all);
+        // The same path, yet not taken: it is there with another type.
+        let wanted = path(n.saturating_add(1));
+        if let Some((member, id)) = all.iter().find(|(p, _)| *p == wanted) {
+            let local = steps.get(n).and_then(|s| self.local.ty(s.type_id)?.members().nth(s.index as usize));
+            let local = local.map_or_else(String::new, |m| type_words(self.local, m.type_id));
+            return Miss::Type { member: member.clone(), local, target: type_words(target.btf, *id) };
+        }
+        let similar = similar(name, all.iter().map(|(p, _)| p.as_str()));
+        Miss::NoMember { within: type_name(target.btf.ty(target.id).unwrap_or(within)), name: wanted, similar }
+    }
+
+    /// Names of layouts and of NIC BTFs' types, and of the base's, that are close to the root's.
+    fn similar_types(&self, root: Type<'_>) -> Vec<String> {
+        let wanted = essential(root.name());
+        let mut names: Vec<&str> = self.universe.layouts().iter().map(|l| l.name.as_str()).collect();
+        for (n, source) in (0u32..).zip(self.universe.sources()) {
+            // In a kernel's 130,000 types something is always similar; the kind has to be right as well.
+            let base = SourceId(n) == SourceId::BASE;
+            let near = |t: &Type<'_>| t.kind() == root.kind() && strsim::levenshtein(wanted, essential(t.name())) <= 2;
+            if !base || wanted.len() > 4 {
+                names.extend(source.btf().types().filter(near).map(|t| t.name()));
+            }
+        }
+        similar(wanted, names.into_iter())
+    }
+}
+
+fn missing_enumerator(question: &Question<'_>, ty: Type<'_>) -> Miss {
+    let name = question.spec.steps.first().and_then(|s| s.name).unwrap_or_default();
+    let similar = similar(name, ty.enumerators().map(|e| e.name));
+    Miss::NoMember { within: type_name(ty), name: name.to_owned(), similar }
+}
+
+/// Paths and types of all members, anonymous structs and unions looked into.
+fn members(btf: &Btf, ty: Type<'_>, prefix: &str, depth: usize, out: &mut Vec<(String, u32)>) {
+    for member in ty.members() {
+        if depth > MAX_DEPTH || out.len() > 4096 {
+            return;
+        }
+        let path = match (prefix, member.name) {
+            ("", name) => name.to_owned(),
+            (prefix, "") => prefix.to_owned(),
+            (prefix, name) => format!("{prefix}.{name}"),
+        };
+        if !member.name.is_empty() {
+            out.push((path.clone(), member.type_id));
+        }
+        let inner = btf.skip_mods_and_typedefs(member.type_id);
+        if inner.kind().is_composite() {
+            members(btf, inner, &path, depth.saturating_add(1), out);
+        }
+    }
+}
+
+/// What comes close to `wanted`, best first: the same last name elsewhere, then few letters' difference.
+fn similar<'n>(wanted: &str, names: impl Iterator<Item = &'n str>) -> Vec<String> {
+    let last = |path: &'n str| path.rsplit('.').next().unwrap_or(path);
+    let mut seen = HashSet::new();
+    let mut close: Vec<(usize, &str)> = names
+        .filter(|path| !path.is_empty() && seen.insert(*path))
+        .filter_map(|path| {
+            let name = last(path);
+            let distance = strsim::damerau_levenshtein(wanted, name);
+            let limit = wanted.chars().count().max(name.chars().count()) / 3;
+            let part = name.len() > 3 && wanted.len() > 3 && (name.contains(wanted) || wanted.contains(name));
+            (distance <= limit || part).then_some((distance, path))
+        })
+        .collect();
+    close.sort();
+    close.into_iter().take(MAX_HINTS).map(|(_, path)| path.to_owned()).collect()
+}
+
+fn field_in_words(btf: &Btf, spec: &Spec<'_>, kind: RelocKind) -> (u32, String) {
+    if !kind.is_field() {
+        let bits = btf.type_size(spec.root).unwrap_or(0).saturating_mul(8);
+        return (bits, type_words(btf, spec.root));
+    }
+    let Some(last) = spec.steps.last() else { return (0, String::new()) };
+    let size = |id| btf.type_size(id).unwrap_or(0).saturating_mul(8);
+    match last.name.and_then(|_| btf.ty(last.type_id)?.members().nth(last.index as usize)) {
+        Some(member) if member.bit_size != 0 => (member.bit_size, type_words(btf, member.type_id)),
+        Some(member) => (size(member.type_id), type_words(btf, member.type_id)),
+        None => (size(last.type_id), type_words(btf, last.type_id)),
+    }
+}
+
+fn type_name(ty: Type<'_>) -> String {
+    match (ty.kind(), ty.name()) {
+        (kind, "") => format!("an anonymous {kind}"),
+        (Kind::Int | Kind::Typedef | Kind::Float, name) => name.to_owned(),
+        (kind, name) => format!("{kind} {name}"),
+    }
+}
+
+/// A type as C would write it, with the byte order if a typedef hides it.
+pub fn type_words(btf: &Btf, id: u32) -> String {
+    let (mut id, mut suffix) = (id, String::new());
+    for _ in 0..32 {
+        let ty = btf.skip_mods(id);
+        match ty.kind() {
+            Kind::Void => return format!("void{suffix}"),
+            Kind::Ptr => suffix = format!(" *{}", suffix.trim_start()),
+            Kind::Array => suffix.push_str(&format!("[{}]", ty.array().map_or(0, |a| a.len))),
+            Kind::Typedef if field_order(btf, id) != FieldOrder::Host && !is_order_name(ty.name()) => {
+                let order = if field_order(btf, id) == FieldOrder::Big { "big" } else { "little" };
+                return format!("{}{suffix} ({order}-endian)", ty.name());
+            }
+            Kind::FuncProto => return format!("function{suffix}"),
+            _ => return format!("{}{suffix}", type_name(ty)),
+        }
+        id = ty.array().map_or(ty.target(), |a| a.elem);
+    }
+    suffix
+}
+
+fn is_order_name(name: &str) -> bool {
+    name.starts_with("__be") || name.starts_with("__le")
+}

@@ -1,0 +1,172 @@
+//! The target spec: the local spec found again in a candidate.
+//!
+//! Only names and indices are taken over. Anonymous structs and unions of the target are looked into wherever a member
+//! is wanted, however the local side nests them.
+
+use xhint_btf::{Btf, Kind, Member, Type};
+use xhint_universe::field_order;
+
+use crate::spec::{Accessor, Spec, is_flexible};
+use crate::{RelocKind, compat};
+
+/// Levels of anonymous members.
+const MAX_DEPTH: usize = 32;
+/// Members looked at for one step; anonymous members that fan out at every level would otherwise never end.
+const MAX_MEMBERS: u32 = 1 << 20;
+
+/// A candidate, and by which rules it is matched.
+#[derive(Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub(crate) btf: &'a Btf,
+    pub(crate) id: u32,
+    /// It is the bound layout: byte order counts.
+    pub(crate) layout: bool,
+    /// Pointers of the layout count as there.
+    pub(crate) walk: bool,
+}
+
+/// The target is nonsense: too deep, or its offsets do not fit.
+pub(crate) type Nonsense = &'static str;
+
+/// The target spec, or `None` if the target has nothing that fits.
+pub(crate) fn find<'a>(
+    local: &Btf,
+    spec: &Spec<'_>,
+    target: Target<'a>,
+    kind: RelocKind,
+) -> Result<Option<Spec<'a>>, Nonsense> {
+    let deep = |_| "types nest too deeply to be compared";
+    if kind.is_field() {
+        return field(local, spec, target);
+    }
+    if kind.is_enumerator() {
+        return Ok(enumerator(spec, target));
+    }
+    let fits = match kind {
+        RelocKind::TypeMatches => compat::matches(local, spec.root, target.btf, target.id, target.layout),
+        // The binding has settled that a layout is what was asked for, be it struct or typedef.
+        _ if target.layout => Ok(true),
+        _ => compat::types(local, spec.root, target.btf, target.id),
+    };
+    Ok(fits.map_err(deep)?.then(|| Spec::root(target.id)))
+}
+
+fn enumerator<'a>(spec: &Spec<'_>, target: Target<'a>) -> Option<Spec<'a>> {
+    let ty = target.btf.skip_mods_and_typedefs(target.id);
+    let wanted = xhint_universe::name::essential(spec.steps.first()?.name?);
+    let fits = |name: &str| xhint_universe::name::essential(name) == wanted;
+    let (index, found) = (0u32..).zip(ty.enumerators()).find(|(_, e)| fits(e.name))?;
+    let step = Accessor { type_id: ty.id(), index, name: Some(found.name) };
+    Some(Spec { root: target.id, steps: vec![step], bit_offset: 0 })
+}
+
+fn field<'a>(local: &Btf, wanted: &Spec<'_>, target: Target<'a>) -> Result<Option<Spec<'a>>, Nonsense> {
+    let mut search = Search { local, target, spec: Spec::root(target.id), left: MAX_MEMBERS };
+    let mut id = target.id;
+    for (n, step) in wanted.steps.iter().enumerate() {
+        let ty = target.btf.skip_mods_and_typedefs(id);
+        match step.name {
+            Some(name) => match search.member(ty, step, name, 0)? {
+                Some(next) => id = next,
+                None => return Ok(None),
+            },
+            None => match search.element(ty, step.index, n == 0)? {
+                Some(next) => id = next,
+                None => return Ok(None),
+            },
+        }
+    }
+    let fits = !target.layout || search.readable(wanted, id);
+    Ok(fits.then_some(search.spec))
+}
+
+struct Search<'l, 'a> {
+    local: &'l Btf,
+    target: Target<'a>,
+    spec: Spec<'a>,
+    left: u32,
+}
+
+impl<'a> Search<'_, 'a> {
+    /// Finds the member `name` in `ty` or its anonymous members; yields its type.
+    fn member(&mut self, ty: Type<'a>, step: &Accessor<'_>, name: &str, depth: usize) -> Result<Option<u32>, Nonsense> {
+        if depth > MAX_DEPTH {
+            return Err("anonymous members nest too deeply");
+        }
+        for (index, member) in (0u32..).zip(ty.members()) {
+            self.left = self.left.checked_sub(1).ok_or("anonymous members fan out beyond reason")?;
+            if member.name.is_empty() {
+                let before = self.spec.bit_offset;
+                self.spec.skip_bits(member.bit_offset)?;
+                let inner = self.target.btf.skip_mods_and_typedefs(member.type_id);
+                if let Some(found) = self.member(inner, step, name, depth.saturating_add(1))? {
+                    return Ok(Some(found));
+                }
+                self.spec.bit_offset = before;
+            } else if member.name == name {
+                return self.take(ty, index, member, step);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The member has the right name: it is the one, or nothing is.
+    fn take(
+        &mut self,
+        ty: Type<'a>,
+        index: u32,
+        member: Member<'a>,
+        step: &Accessor<'_>,
+    ) -> Result<Option<u32>, Nonsense> {
+        let wanted = self.local.ty(step.type_id).and_then(|t| t.members().nth(step.index as usize));
+        let wanted = wanted.ok_or("the local member does not exist")?;
+        if !compat::fields(self.local, wanted.type_id, self.target.btf, member.type_id) {
+            return Ok(None);
+        }
+        self.spec.skip_bits(member.bit_offset)?;
+        self.spec.steps.push(Accessor { type_id: ty.id(), index, name: Some(member.name) });
+        Ok(Some(member.type_id))
+    }
+
+    /// Goes to element `index`; at the start of a spec the elements are the root type itself.
+    fn element(&mut self, ty: Type<'a>, index: u32, first: bool) -> Result<Option<u32>, Nonsense> {
+        let elem = if first {
+            ty.id()
+        } else {
+            let Some(array) = ty.array() else { return Ok(None) };
+            if index >= array.len && !is_flexible(self.target.btf, &self.spec, array.len) {
+                return Ok(None);
+            }
+            self.target.btf.skip_mods_and_typedefs(array.elem).id()
+        };
+        self.spec.steps.push(Accessor { type_id: elem, index, name: None });
+        self.spec.advance(self.target.btf, elem, index)?;
+        Ok(Some(elem))
+    }
+
+    /// Whether the layout's field at the end, of type `id`, can be read as the local one says: same byte order, and no
+    /// pointer where pointers are of no use.
+    fn readable(&self, wanted: &Spec<'_>, id: u32) -> bool {
+        let order = |btf: &Btf, spec: &Spec<'_>| field_type(btf, spec).map(|ty| field_order(btf, ty));
+        order(self.local, wanted) == order(self.target.btf, &self.spec)
+            && (self.target.walk || !is_pointer(self.target.btf, id))
+    }
+}
+
+/// The type of the member at the end of a spec, before any index into it; the root's if there is none.
+pub(crate) fn field_type(btf: &Btf, spec: &Spec<'_>) -> Option<u32> {
+    let Some(step) = spec.steps.iter().rev().find(|s| s.name.is_some()) else { return Some(spec.root) };
+    Some(btf.ty(step.type_id)?.members().nth(step.index as usize)?.type_id)
+}
+
+/// A pointer or an array of them.
+pub(crate) fn is_pointer(btf: &Btf, mut id: u32) -> bool {
+    for _ in 0..MAX_DEPTH {
+        let ty = btf.skip_mods_and_typedefs(id);
+        match ty.array() {
+            Some(array) => id = array.elem,
+            None => return ty.kind() == Kind::Ptr,
+        }
+    }
+    false
+}

@@ -1,0 +1,246 @@
+//! The relocations of one object against one universe.
+
+use std::collections::HashMap;
+
+use xhint_btf::ext::CoreRelo;
+use xhint_btf::{Btf, Type};
+use xhint_universe::{TypeRef, Universe};
+
+use crate::binding::Targets;
+use crate::matching::{Nonsense, Target, find};
+use crate::spec::Spec;
+use crate::value::{Class, Value, value};
+use crate::{Binding, Error, RelocKind};
+
+/// The answer to a relocation: what [`crate::patch`] needs to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resolution {
+    /// What is asked.
+    pub kind: RelocKind,
+    /// What the compiler put into the instruction.
+    pub orig: u64,
+    /// What belongs there.
+    pub new: u64,
+    /// There is no answer: the instruction must never run.
+    pub poison: bool,
+    /// Whether the instruction must hold `orig`.
+    pub sure: bool,
+    /// Bytes that the field takes locally; 0 if it is no plain field.
+    pub orig_size: u32,
+    /// Bytes that it takes in the target.
+    pub new_size: u32,
+    /// The sizes differ, and the value would not survive that: a load or store must be poisoned.
+    pub size_conflict: bool,
+    /// The type that answered; `None` if none did.
+    pub target: Option<TypeRef>,
+    /// Bits from the start of that type to the field.
+    pub bit_offset: u32,
+}
+
+impl std::fmt::Display for Resolution {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.poison {
+            true => f.write_str("nothing"),
+            false if self.kind == RelocKind::FieldExists => write!(f, "bit {}", self.bit_offset),
+            false => write!(f, "{}", self.new),
+        }
+    }
+}
+
+/// Resolves the relocations of one object, and remembers what it found.
+#[derive(Debug)]
+pub struct Resolver<'a> {
+    pub(crate) local: &'a Btf,
+    pub(crate) universe: &'a Universe,
+    pub(crate) binding: Binding,
+    /// By local type. As in libbpf, a type that failed once where others fitted is not asked again.
+    targets: HashMap<u32, Targets>,
+    answers: HashMap<(u32, u32, u32), Resolution>,
+}
+
+impl<'a> Resolver<'a> {
+    /// A resolver for the object whose `.BTF` is `local`.
+    pub fn new(local: &'a Btf, universe: &'a Universe, binding: Binding) -> Self {
+        Resolver { local, universe, binding, targets: HashMap::new(), answers: HashMap::new() }
+    }
+
+    /// Looks for all names that these relocations will ask for, in one pass over each BTF.
+    pub fn prepare<'r>(&self, relos: impl IntoIterator<Item = &'r CoreRelo>) {
+        let mut last = 0;
+        let mut names: Vec<&str> = Vec::new();
+        for relo in relos {
+            // Relocations of one type mostly stand together.
+            if relo.type_id != last && relo.kind != RelocKind::TypeIdLocal as u32 {
+                last = relo.type_id;
+                names.extend(self.local.ty(last).map(|ty| self.binding.target_name(ty.name())));
+            }
+        }
+        names.sort_unstable();
+        names.dedup();
+        self.universe.require(names.into_iter().filter(|name| !name.is_empty()));
+    }
+
+    /// The answer to one relocation.
+    ///
+    /// # Errors
+    /// [`Error`] if the relocation makes no sense or has several answers. That there is none is not an error: the
+    /// resolution then says 0 (for "does it exist") or `poison`.
+    pub fn resolve(&mut self, relo: &CoreRelo) -> Result<Resolution, Error> {
+        let key = (relo.type_id, relo.access_str_off, relo.kind);
+        if let Some(known) = self.answers.get(&key) {
+            return Ok(*known);
+        }
+        let question = Question::of(self.local, relo)?;
+        let answer = self.answer(&question)?;
+        self.answers.insert(key, answer);
+        Ok(answer)
+    }
+
+    fn answer(&mut self, question: &Question<'a>) -> Result<Resolution, Error> {
+        let local = question.local_value(self.local)?;
+        if question.kind == RelocKind::TypeIdLocal {
+            return Ok(resolution(question.kind, local, Some(local), None));
+        }
+        if question.root.name().is_empty() {
+            return Err(Error::Anonymous { id: question.root.id(), kind: question.root.kind().name() });
+        }
+        let targets = match self.targets.get(&question.root.id()) {
+            Some(known) => known.clone(),
+            None => self.binding.targets(self.universe, question.root.name(), question.root.kind()),
+        };
+        let (answer, narrowed) = match targets {
+            Targets::Layout(at) => (self.ask(question, local, at, true)?, Targets::Layout(at)),
+            Targets::Types(types) => self.ask_all(question, local, types)?,
+        };
+        self.targets.insert(question.root.id(), narrowed);
+        Ok(answer.unwrap_or_else(|| resolution(question.kind, local, None, None)))
+    }
+
+    /// Asks several types. All that answer must agree; those that don't fit are not asked again if any does.
+    fn ask_all(
+        &self,
+        question: &Question<'a>,
+        local: Value,
+        types: Vec<TypeRef>,
+    ) -> Result<(Option<Resolution>, Targets), Error> {
+        let mut fitting = Vec::new();
+        let mut answer: Option<Resolution> = None;
+        for &at in &types {
+            let Some(new) = self.ask(question, local, at, false)? else { continue };
+            match &answer {
+                Some(first) if question.differ(first, &new) => return Err(self.ambiguous(question, first, &new)),
+                Some(_) => {}
+                None => answer = Some(new),
+            }
+            fitting.push(at);
+        }
+        Ok((answer, Targets::Types(if fitting.is_empty() { types } else { fitting })))
+    }
+
+    /// Asks one type; `None` if it does not fit.
+    fn ask(
+        &self,
+        question: &Question<'a>,
+        local: Value,
+        at: TypeRef,
+        layout: bool,
+    ) -> Result<Option<Resolution>, Error> {
+        let Some(source) = self.universe.source(at.source) else { return Ok(None) };
+        let btf: &Btf = source.btf();
+        let nonsense = |why: Nonsense| {
+            let what = self.words(question);
+            Error::Target { what: format!("{what} in {}", self.place(at)), why }
+        };
+        let target = Target { btf, id: at.id, layout, walk: self.binding.walk };
+        let Some(spec) = find(self.local, &question.spec, target, question.kind).map_err(nonsense)? else {
+            return Ok(None);
+        };
+        let mut new = value(btf, &spec, question.kind, self.local.order()).map_err(nonsense)?;
+        if let (RelocKind::TypeIdTarget, true, Some(l)) = (question.kind, layout, self.binding.layout(self.universe)) {
+            new.value = l.id.into();
+        }
+        Ok(Some(Resolution { bit_offset: spec.bit_offset, ..resolution(question.kind, local, Some(new), Some(at)) }))
+    }
+
+    fn ambiguous(&self, question: &Question<'a>, first: &Resolution, second: &Resolution) -> Error {
+        let place = |r: &Resolution| r.target.map_or_else(String::new, |at| self.place(at));
+        Error::Ambiguous {
+            what: self.words(question),
+            first: place(first),
+            first_value: first.to_string(),
+            second: place(second),
+            second_value: second.to_string(),
+        }
+    }
+
+    /// A type with its file, for messages.
+    pub(crate) fn place(&self, at: TypeRef) -> String {
+        let file = self.universe.source(at.source).map_or("?", |s| s.name());
+        match self.universe.ty(at) {
+            Some(ty) => format!("{} '{}' [{}] of {file}", ty.kind(), ty.name(), at.id),
+            None => format!("type [{}] of {file}", at.id),
+        }
+    }
+}
+
+/// A relocation, read.
+pub(crate) struct Question<'a> {
+    pub(crate) kind: RelocKind,
+    pub(crate) root: Type<'a>,
+    pub(crate) spec: Spec<'a>,
+    pub(crate) access: &'a str,
+}
+
+impl<'a> Question<'a> {
+    pub(crate) fn of(local: &'a Btf, relo: &CoreRelo) -> Result<Self, Error> {
+        let kind = RelocKind::from_raw(relo.kind).ok_or(Error::Kind(relo.kind))?;
+        let root = local.ty(relo.type_id).filter(|_| relo.type_id != 0).ok_or(Error::NoType(relo.type_id))?;
+        let access = local.str_at(relo.access_str_off);
+        let wrong = |why| Error::Access {
+            text: access.unwrap_or_default().to_owned(),
+            id: root.id(),
+            name: root.name().to_owned(),
+            kind: root.kind().name(),
+            why,
+        };
+        let access = access.ok_or_else(|| wrong("the string lies outside the string section"))?;
+        let spec = Spec::parse(local, root.id(), access, kind).map_err(wrong)?;
+        Ok(Question { kind, root, spec, access })
+    }
+
+    /// Whether two answers contradict each other. Two types never share an id, whatever the numbers in their BTFs.
+    fn differ(&self, a: &Resolution, b: &Resolution) -> bool {
+        self.kind == RelocKind::TypeIdTarget || (a.new, a.poison, a.bit_offset) != (b.new, b.poison, b.bit_offset)
+    }
+
+    fn local_value(&self, local: &Btf) -> Result<Value, Error> {
+        value(local, &self.spec, self.kind, local.order()).map_err(|why| Error::Access {
+            text: self.access.to_owned(),
+            id: self.root.id(),
+            name: self.root.name().to_owned(),
+            kind: self.root.kind().name(),
+            why,
+        })
+    }
+}
+
+fn resolution(kind: RelocKind, local: Value, new: Option<Value>, target: Option<TypeRef>) -> Resolution {
+    use RelocKind::*;
+    // What asks whether something exists, or for a type's id or size, has 0 for an answer where there is nothing.
+    let zero = matches!(kind, FieldExists | EnumeratorExists | TypeExists | TypeMatches | TypeSize | TypeIdTarget);
+    let found = new.unwrap_or_default();
+    let size_conflict =
+        new.is_some() && local.size != found.size && (local.class != found.class || local.class == Class::Other);
+    Resolution {
+        kind,
+        orig: local.value,
+        new: found.value,
+        poison: new.is_none() && !zero,
+        sure: local.sure,
+        orig_size: local.size,
+        new_size: found.size,
+        size_conflict,
+        target,
+        bit_offset: 0,
+    }
+}
