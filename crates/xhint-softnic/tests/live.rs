@@ -7,33 +7,12 @@ mod common;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use common::{btf, compile, plan, privileged, unique};
+use common::{alone, btf, compile, mixed, plan, privileged, send, up};
 use libbpf_rs::{Link, MapCore, Object, ObjectBuilder, RingBufferBuilder};
-use nix::sched::{CloneFlags, unshare};
 use xhint_layout::{Hint, Plan};
-use xhint_softnic::{Config, Error, Mix, Mode, SendOptions, SoftNic, Traffic, Truth};
-
-/// Removes the device however the test ends.
-struct Down(String);
-
-impl Drop for Down {
-    fn drop(&mut self) {
-        let _ = SoftNic::down_by_name(&self.0);
-    }
-}
-
-/// The test's thread gets a namespace of its own, in which the device is to be.
-fn alone() {
-    unshare(CloneFlags::CLONE_NEWNET).unwrap();
-}
-
-fn up(plans: &[Plan], mode: Mode) -> (SoftNic, Down) {
-    let name = unique();
-    let nic = SoftNic::up(&name, &Config::default(), plans, mode).unwrap();
-    (nic, Down(name))
-}
+use xhint_softnic::{Mode, SendOptions, Truth};
 
 fn load() -> Object {
     ObjectBuilder::default().open_memory(&compile("reader.bpf.c")).unwrap().load().unwrap()
@@ -61,14 +40,6 @@ fn seen(object: &Object) -> HashMap<u64, Vec<u8>> {
         .unwrap();
     builder.build().unwrap().consume().unwrap();
     seen.take()
-}
-
-fn mixed(nic: &SoftNic) -> Traffic {
-    Traffic::mixed(&Mix { flows: 420, to: nic.mac(), bad_checksums: 10, ..Mix::default() })
-}
-
-fn send(count: u64) -> SendOptions {
-    SendOptions { count: Some(count), ..SendOptions::default() }
 }
 
 /// Compares every field of every packet; returns how many comparisons said something.
@@ -207,79 +178,22 @@ fn one_after_the_other_gets_each_layout() {
     assert_eq!((status.plain, status.layouts.len(), status.arrived), (500, 0, 8_500));
 }
 
+/// A program walks from the metadata's pointer to the device the packet came in by.
 #[test]
-fn it_outlives_its_maker_and_goes_whole() {
+fn the_receive_descriptor_can_be_walked() {
     if !privileged() {
         return;
     }
     alone();
     let layouts = btf(&compile("layouts.c"));
-    let (nic, down) = up(&[plan(&layouts, "third", 0x33)], Mode::Flow);
-    let name = nic.name().to_string();
-    drop(nic);
-    let again = SoftNic::up(&name, &Config::default(), &[], Mode::Flow).unwrap_err();
-    assert!(matches!(again, Error::Exists { .. }), "{again}");
-    let nic = SoftNic::open(&name).unwrap();
-    assert_eq!(nic.status().unwrap().layouts[0].name, "third");
-    assert!(SoftNic::list().unwrap().contains(&name));
-    nic.down().unwrap();
-    assert!(nix::net::if_::if_nametoindex(name.as_str()).is_err());
-    assert!(!SoftNic::list().unwrap().contains(&name));
-    assert!(!std::path::Path::new(&format!("/run/netns/xhint-{name}")).exists());
-    for gone in [SoftNic::open(&name).map(drop), SoftNic::down_by_name(&name)] {
-        assert!(matches!(gone.unwrap_err(), Error::NotFound { .. }));
-    }
-    drop(down);
-}
-
-#[test]
-fn what_is_half_there_is_repaired() {
-    if !privileged() {
-        return;
-    }
-    alone();
-    let (nic, down) = up(&[], Mode::Flow);
-    let name = nic.name().to_string();
-    // As if `up` had been killed before its last step.
-    std::fs::remove_file(format!("/sys/fs/bpf/xhint/nic/{name}/link")).unwrap();
-    assert!(matches!(SoftNic::open(&name).unwrap_err(), Error::Broken { .. }));
-    let nic = SoftNic::up(&name, &Config::default(), &[], Mode::Flow).unwrap();
-    assert_eq!(nic.send(&mixed(&nic), &send(100)).unwrap().arrived, 100);
-    // Or before the first thing in its namespace was made.
-    nic.down().unwrap();
-    std::fs::write(format!("/run/netns/xhint-{name}"), "").unwrap();
-    SoftNic::down_by_name(&name).unwrap();
-    assert!(!std::path::Path::new(&format!("/run/netns/xhint-{name}")).exists());
-    drop(down);
-}
-
-#[test]
-fn a_taken_name_is_left_alone() {
-    if !privileged() {
-        return;
-    }
-    alone();
-    let error = SoftNic::up("lo", &Config::default(), &[], Mode::Flow).unwrap_err();
-    assert!(matches!(error, Error::NameTaken { .. }), "{error}");
-    assert!(nix::net::if_::if_nametoindex("lo").is_ok());
-    assert!(!std::path::Path::new("/run/netns/xhint-lo").exists());
-    assert!(!SoftNic::list().unwrap().contains(&"lo".to_string()));
-}
-
-#[test]
-fn a_device_that_is_down_loses_and_says_so() {
-    if !privileged() {
-        return;
-    }
-    alone();
-    let (nic, _down) = up(&[], Mode::Flow);
-    let status = std::process::Command::new("ip").args(["link", "set", nic.name(), "down"]).status();
-    if !status.is_ok_and(|s| s.success()) {
-        xhint_testkit::privilege::skipped("no ip(8)");
-        return;
-    }
-    let start = Instant::now();
-    let sent = nic.send(&mixed(&nic), &send(100)).unwrap();
-    assert_eq!((sent.packets, sent.arrived), (100, 0));
-    assert!(start.elapsed() < Duration::from_secs(10));
+    let (nic, _down) = up(&[plan(&layouts, "walked", 0x44)], Mode::Flow);
+    let object = ObjectBuilder::default().open_memory(&compile("walker.bpf.c")).unwrap().load().unwrap();
+    let _link = attach(&object, "walker", nic.name());
+    nic.send(&mixed(&nic), &send(100)).unwrap();
+    let found = |what: u32| {
+        let map = object.maps().find(|m| m.name() == "found").unwrap();
+        let value = map.lookup(&what.to_ne_bytes(), libbpf_rs::MapFlags::ANY).unwrap().unwrap();
+        u64::from_ne_bytes(value.try_into().unwrap())
+    };
+    assert_eq!((found(0), found(1), found(2)), (100, nic.rx_device().unwrap().into(), 0));
 }

@@ -57,3 +57,10 @@ struct second {
 struct third {
 	__u32 btf_id;
 } third;
+
+/* A vendor's descriptor, as far as it is anybody's business. */
+struct walked {
+	struct rx_ring *ptr_to_rx hint("rx_desc");
+	__u32 rx_queue;
+	__u32 btf_id;
+} walked;

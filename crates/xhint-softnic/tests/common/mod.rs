@@ -4,9 +4,11 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use nix::sched::{CloneFlags, unshare};
 use object::{Object, ObjectSection};
 use xhint_btf::{Btf, Kind};
 use xhint_layout::Plan;
+use xhint_softnic::{Config, Mix, Mode, SendOptions, SoftNic, Traffic};
 use xhint_testkit::fixture::Compile;
 pub use xhint_testkit::privileged;
 
@@ -33,4 +35,32 @@ pub fn btf(elf: &[u8]) -> Btf {
 pub fn plan(btf: &Btf, name: &str, id: u32) -> Plan {
     let ty = btf.types().find(|t| t.kind() == Kind::Struct && t.name() == name).unwrap();
     Plan::of(btf, ty.id(), name, id).unwrap()
+}
+
+/// Removes the device however the test ends.
+pub struct Down(pub String);
+
+impl Drop for Down {
+    fn drop(&mut self) {
+        let _ = SoftNic::down_by_name(&self.0);
+    }
+}
+
+/// The test's thread gets a namespace of its own, in which the device is to be.
+pub fn alone() {
+    unshare(CloneFlags::CLONE_NEWNET).unwrap();
+}
+
+pub fn up(plans: &[Plan], mode: Mode) -> (SoftNic, Down) {
+    let name = unique();
+    let nic = SoftNic::up(&name, &Config::default(), plans, mode).unwrap();
+    (nic, Down(name))
+}
+
+pub fn mixed(nic: &SoftNic) -> Traffic {
+    Traffic::mixed(&Mix { flows: 420, to: nic.mac(), bad_checksums: 10, ..Mix::default() })
+}
+
+pub fn send(count: u64) -> SendOptions {
+    SendOptions { count: Some(count), ..SendOptions::default() }
 }
