@@ -26,6 +26,20 @@ pub fn btf_of(file: impl Into<Bytes>, base: Option<Arc<Btf>>) -> Result<Btf, Err
     }
 }
 
+/// A NIC's BTF: as [`btf_of`], standalone if it makes sense by itself, else split on `base`.
+///
+/// # Errors
+/// As [`btf_of`]; of the two readings, the fault that the file has as split BTF, unless it cannot be one.
+pub fn nic_btf(file: impl Into<Bytes>, base: Arc<Btf>) -> Result<Btf, Error> {
+    let file = file.into();
+    match btf_of(file.clone(), None) {
+        Ok(btf) => Ok(btf),
+        // What is split refers to types or strings that it does not have.
+        Err(Error::Btf { .. }) => btf_of(file, Some(base)),
+        Err(other) => Err(other),
+    }
+}
+
 fn from_elf(file: &Bytes, base: Option<Arc<Btf>>) -> Result<Btf, Error> {
     let elf = object::File::parse(&file[..])?;
     let section = |name| -> Result<Option<Bytes>, Error> {

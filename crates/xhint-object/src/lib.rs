@@ -12,7 +12,7 @@ mod reach;
 mod report;
 mod variant;
 
-pub use carrier::btf_of;
+pub use carrier::{btf_of, nic_btf};
 pub use dispatch::{Fallback, table};
 pub use error::Error;
 pub use model::{Function, Object, Place, Relo};

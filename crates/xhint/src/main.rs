@@ -5,6 +5,7 @@ mod files;
 mod layouts;
 #[allow(dead_code)] // verbs that use the rest are on their way
 mod print;
+mod sources;
 mod verb;
 
 use std::io;
@@ -26,6 +27,9 @@ enum Verb {
     /// Look into and write BTF.
     #[command(subcommand)]
     Btf(verb::btf::Verb),
+    /// Look at the metadata layouts a NIC describes.
+    #[command(subcommand)]
+    Layout(verb::layout::Verb),
     /// A NIC in software, to try things on.
     #[command(subcommand)]
     Nic(verb::nic::Verb),
@@ -35,6 +39,7 @@ impl Verb {
     fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Verb::Btf(verb) => verb.run(),
+            Verb::Layout(verb) => verb.run(),
             Verb::Nic(verb) => verb.run(),
         }
     }
@@ -55,4 +60,14 @@ fn main() -> ExitCode {
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let mut causes = error.chain().filter_map(|e| e.downcast_ref::<io::Error>());
     causes.any(|e| e.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_sound() {
+        super::Cli::command().debug_assert();
+    }
 }

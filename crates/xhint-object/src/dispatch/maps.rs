@@ -156,7 +156,7 @@ fn add_relocations(image: &mut Image, target: usize, new: Vec<Relocation>) {
 /// __array(values, int (void *)); } NAME SEC(".maps") = { .values = { … } };`
 fn prog_array(btf: &mut Writer, name: &str) -> Result<u32, Error> {
     let int = int(btf, "int", 4)?;
-    let mut number = |btf: &mut Writer, value| -> Result<u32, Error> {
+    let number = |btf: &mut Writer, value| -> Result<u32, Error> {
         let array = array(btf, int, value)?;
         Ok(btf.push(NewType { third: array, ..NewType::of(Kind::Ptr) })?)
     };
