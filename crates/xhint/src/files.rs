@@ -1,7 +1,7 @@
 //! Files in and out: mapped for reading, replaced in one step for writing.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -80,6 +80,8 @@ pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         .prefix(".xhint-")
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
         .tempfile_in(dir)
+        // Its own words would name a file nobody has asked for.
+        .map_err(|e| io::Error::from(e.kind()))
         .with_context(name)?;
     file.write_all(bytes).with_context(name)?;
     file.persist(path).map_err(|e| e.error).with_context(name)?;
@@ -105,12 +107,5 @@ pub fn check_distinct<'a>(output: &Path, inputs: impl IntoIterator<Item = &'a Pa
 /// # Errors
 /// Names the file.
 pub fn nic(path: &Path, base: &Arc<Btf>) -> anyhow::Result<Btf> {
-    let bytes = read(path)?;
-    // A BTF that stands alone hardly ever has references beyond its end, and a split one hardly ever has not.
-    let alone = xhint_object::btf_of(bytes.clone(), None);
-    let btf = match alone {
-        Ok(btf) => Ok(btf),
-        Err(alone) => xhint_object::btf_of(bytes, Some(Arc::clone(base))).map_err(|_| alone),
-    };
-    btf.with_context(|| format!("{}", path.display()))
+    xhint_object::nic_btf(read(path)?, Arc::clone(base)).with_context(|| format!("{}", path.display()))
 }

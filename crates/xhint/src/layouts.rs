@@ -17,8 +17,8 @@ pub fn universe(nics: &[PathBuf], base: Option<&Path>) -> anyhow::Result<Univers
     let mut universe = Universe::new(files::base(base)?);
     for path in nics {
         let btf = files::nic(path, universe.base())?;
-        let name = path.display().to_string();
-        universe.add(&name, Arc::new(btf)).with_context(|| name.clone())?;
+        // The universe names the file by itself.
+        universe.add(&path.display().to_string(), Arc::new(btf))?;
     }
     Ok(universe)
 }

@@ -1,13 +1,10 @@
 //! Which BTF to work with: `--nic` and `--base`, the same for every verb that has them.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use anyhow::Context;
-use xhint_btf::Btf;
 use xhint_universe::Universe;
 
-use crate::files;
+use crate::layouts;
 
 /// The arguments that make a type universe.
 #[derive(Debug, Clone, clap::Args)]
@@ -33,28 +30,11 @@ impl Sources {
     /// # Errors
     /// Names the file.
     pub fn universe(&self) -> anyhow::Result<Universe> {
-        let base = files::base(self.base.file.as_deref())?;
-        let mut universe = Universe::new(base.clone());
-        for nic in &self.nics {
-            add(&mut universe, nic, base.clone())?;
-        }
-        Ok(universe)
+        layouts::universe(&self.nics, self.base.file.as_deref())
     }
 
     /// All files.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.nics.iter().map(PathBuf::as_path).chain(self.base.file.as_deref())
     }
-}
-
-/// Adds the NIC BTF at `path`.
-///
-/// # Errors
-/// Names the file.
-pub fn add(universe: &mut Universe, path: &Path, base: Arc<Btf>) -> anyhow::Result<()> {
-    let name = path.display().to_string();
-    let btf = xhint_object::nic_btf(files::read(path)?, base).with_context(|| name.clone())?;
-    // The universe names the file by itself.
-    universe.add(&name, Arc::new(btf))?;
-    Ok(())
 }

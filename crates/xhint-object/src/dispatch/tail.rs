@@ -71,7 +71,7 @@ fn entry(
     let mut emit = Emit::new(copies.object.order());
     let (hit, none, last) = (emit.label(), emit.label(), emit.label());
     // The lookup that all lengths share wants the id in r5 and the length's part of the key in r0.
-    let mut on_length = |emit: &mut Emit, length: u32, selectors: &[IdAt]| {
+    let on_length = |emit: &mut Emit, length: u32, selectors: &[IdAt]| {
         for (n, at) in selectors.iter().enumerate() {
             load_id(emit, *at);
             emit.mov_imm(R0, super::table::key(0, length) as i32);

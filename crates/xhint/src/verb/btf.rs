@@ -1,7 +1,9 @@
 //! `xhint btf …`
 
 mod dump;
+mod json;
 mod raw;
+mod stitch;
 
 use std::process::ExitCode;
 
@@ -12,12 +14,15 @@ use clap::Subcommand;
 pub enum Verb {
     /// Print the types of a BTF.
     Dump(dump::Args),
+    /// Put a base BTF and NIC BTFs into one flat BTF, for loaders that take a custom BTF.
+    Stitch(stitch::Args),
 }
 
 impl Verb {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Verb::Dump(args) => args.run(),
+            Verb::Stitch(args) => args.run(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 
-use super::raw;
+use super::{json, raw};
 use crate::{files, print};
 
 /// Print the types of a BTF.
@@ -27,6 +27,8 @@ pub struct Args {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Format {
     Raw,
+    /// The same as JSON, as `bpftool -j` has it
+    Json,
 }
 
 impl Args {
@@ -36,6 +38,7 @@ impl Args {
         let mut out = print::stdout();
         match self.format {
             Format::Raw => raw::write(&mut out, &btf)?,
+            Format::Json => json::write(&mut out, &btf)?,
         }
         out.flush()?;
         Ok(ExitCode::SUCCESS)

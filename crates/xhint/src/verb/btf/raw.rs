@@ -88,11 +88,13 @@ fn enumerators(out: &mut impl Write, ty: Type<'_>) -> io::Result<()> {
     Ok(())
 }
 
-fn name(name: &str) -> &str {
+/// A name as bpftool writes it.
+pub fn name(name: &str) -> &str {
     if name.is_empty() { "(anon)" } else { name }
 }
 
-fn encoding(int: IntEncoding) -> &'static str {
+/// An int's encoding as bpftool writes it.
+pub fn encoding(int: IntEncoding) -> &'static str {
     match (int.signed, int.char, int.bool) {
         (false, false, false) => "(none)",
         (true, false, false) => "SIGNED",
@@ -102,7 +104,8 @@ fn encoding(int: IntEncoding) -> &'static str {
     }
 }
 
-fn linkage(ty: Type<'_>) -> &'static str {
+/// Linkage as bpftool writes it.
+pub fn linkage(ty: Type<'_>) -> &'static str {
     match ty.linkage() {
         Some(Linkage::Static) => "static",
         Some(Linkage::Global) => "global",

@@ -9,8 +9,8 @@ use serde::Serialize;
 use xhint_layout::{Field, Order, Plan};
 use xhint_universe::{Layout, Universe};
 
-use crate::sources::{self, Base};
-use crate::{files, print};
+use crate::sources::Base;
+use crate::{layouts, print};
 
 /// Show the layouts of a NIC's BTF: each field's place, width, byte order and hint.
 ///
@@ -31,9 +31,7 @@ pub struct Args {
 
 impl Args {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let base = files::base(self.base.file.as_deref())?;
-        let mut universe = Universe::new(base.clone());
-        sources::add(&mut universe, &self.file, base)?;
+        let mut universe = layouts::universe(std::slice::from_ref(&self.file), self.base.file.as_deref())?;
         let chosen: Vec<Layout> = match &self.layout {
             Some(name) => {
                 let index = universe.add_layout(name)?;
