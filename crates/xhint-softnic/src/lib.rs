@@ -16,6 +16,7 @@ mod abi;
 mod error;
 mod flash;
 mod gro;
+mod home;
 mod name;
 mod netns;
 mod nic;

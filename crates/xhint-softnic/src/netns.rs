@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -11,6 +11,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::statfs::{FsType, fstatfs};
 
 use crate::error::{Error, Result, file, system};
+use crate::home;
 
 const DIR: &str = "/run/netns";
 
@@ -19,7 +20,7 @@ const NSFS: FsType = FsType(0x6e73_6673);
 
 /// Where `ip netns` has the namespace of this name.
 pub(crate) fn path(name: &str) -> PathBuf {
-    Path::new(DIR).join(name)
+    home::at(DIR).join(name)
 }
 
 /// Opens a namespace by its name for `ip netns`, or by a path.
@@ -62,7 +63,8 @@ pub(crate) fn inside<T: Send>(netns: &File, work: impl FnOnce() -> Result<T> + S
     })
 }
 
-/// Makes a namespace of this name and moves the calling thread into it.
+/// Makes a namespace of this name and moves the calling thread into it. On a thread that has entered
+/// [`home`].
 pub(crate) fn create(name: &str) -> Result<()> {
     share_dir()?;
     let path = path(name);
@@ -74,6 +76,13 @@ pub(crate) fn create(name: &str) -> Result<()> {
 
 /// Takes the name away; the namespace goes when nothing is in it. Fine if there is none.
 pub(crate) fn remove(name: &str) -> Result<()> {
+    on_thread(|| {
+        home::enter()?;
+        unname(name)
+    })
+}
+
+fn unname(name: &str) -> Result<()> {
     let path = path(name);
     match umount2(&path, MntFlags::MNT_DETACH) {
         // EINVAL: there is a file, but nothing mounted on it.

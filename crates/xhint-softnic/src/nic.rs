@@ -17,7 +17,7 @@ use crate::flash::{self, Mode};
 use crate::gro::Ethtool;
 use crate::rtnl::{End, Link, Rtnl};
 use crate::wire::Maps;
-use crate::{name, netns, pins, wire};
+use crate::{home, name, netns, pins, wire};
 
 /// The inner namespace's devices.
 pub(crate) const PORT: &str = "port";
@@ -236,6 +236,7 @@ fn make(name: &str, config: &Config, outer: &File) -> Result<()> {
     // Sockets belong to the namespace they were opened in.
     let (mut rtnl, ethtool) = netns::inside(outer, || Ok((Rtnl::open()?, Ethtool::open()?)))?;
     netns::on_thread(|| {
+        home::enter()?;
         netns::create(&name::netns(name))?;
         quiet()?;
         let mut inner = Rtnl::open()?;

@@ -2,17 +2,12 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
-
-use nix::mount::{MsFlags, mount};
-use nix::sys::statfs::{FsType, statfs};
+use std::path::PathBuf;
 
 use crate::error::{Result, file};
+use crate::home;
 
-const BPFFS: &str = "/sys/fs/bpf";
-
-/// include/uapi/linux/magic.h, BPF_FS_MAGIC
-const BPF_FS: FsType = FsType(0xcafe_4a11);
+const DIR: &str = "/sys/fs/bpf/xhint/nic";
 
 /// The pinned maps that later calls work with, by their names in the wire program.
 pub(crate) const MAPS: &[&str] = &["firmware", "counters", "layouts", "settings", "truth_log", "works", "port"];
@@ -20,18 +15,15 @@ pub(crate) const MAPS: &[&str] = &["firmware", "counters", "layouts", "settings"
 /// The pinned XDP link. It is pinned last: with it the NIC is whole.
 pub(crate) const LINK: &str = "link";
 
-/// The directory of this NIC.
+/// The directory of this NIC. A BPF file system takes no dots in names (`bpf_lookup` in
+/// kernel/bpf/inode.c).
 pub(crate) fn dir(name: &str) -> PathBuf {
-    Path::new(BPFFS).join("xhint/nic").join(name)
+    home::at(DIR).join(name.replace('%', "%25").replace('.', "%2e"))
 }
 
-/// Makes the directory, and mounts bpffs where it is not, as bpftool does.
+/// Makes the directory, in a BPF file system. On a thread that has entered [`home`].
 pub(crate) fn create(name: &str) -> Result<PathBuf> {
-    let kind = statfs(BPFFS).map_err(file("looking at", BPFFS))?.filesystem_type();
-    if kind != BPF_FS {
-        let none: Option<&str> = None;
-        mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), none).map_err(file("mounting bpffs on", BPFFS))?;
-    }
+    home::mount_bpffs()?;
     let dir = dir(name);
     fs::create_dir_all(&dir).map_err(file("creating", &dir))?;
     Ok(dir)
@@ -48,7 +40,7 @@ pub(crate) fn remove(name: &str) -> Result<()> {
 
 /// The names of all soft NICs that have pins, whole or not.
 pub(crate) fn names() -> Result<Vec<String>> {
-    let dir = Path::new(BPFFS).join("xhint/nic");
+    let dir = home::at(DIR);
     let entries = match fs::read_dir(&dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other.map_err(file("listing", &dir))?,
@@ -56,7 +48,8 @@ pub(crate) fn names() -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in entries {
         let entry = entry.map_err(file("listing", &dir))?;
-        names.push(entry.file_name().to_string_lossy().into_owned());
+        let pin = entry.file_name().to_string_lossy().into_owned();
+        names.push(pin.replace("%2e", ".").replace("%25", "%"));
     }
     names.sort();
     Ok(names)

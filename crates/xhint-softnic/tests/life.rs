@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use caps::{CapSet, Capability};
 use common::{Down, alone, btf, compile, mixed, plan, privileged, send, unique, up};
+use nix::mount::{MsFlags, mount};
 use nix::net::if_::if_nametoindex;
+use nix::sched::{CloneFlags, unshare};
 use xhint_softnic::{Config, Credit, Error, Mode, SendOptions, SoftNic, Traffic};
 
 fn netns(name: &str) -> String {
@@ -166,6 +168,50 @@ fn another_namespace_and_another_mtu() {
     let error = nic.send(&long(3019), &send(1)).unwrap_err();
     assert!(error.to_string().contains("frame 1 of the traffic has 3019 bytes; 14 to 3018 can be sent"), "{error}");
     assert!(matches!(nic.send(&Traffic::frames(vec![]), &send(1)), Err(Error::NoFrames)));
+}
+
+/// As under `ip netns exec`, whose child has a mount namespace and a `/sys` of its own. In a new PID
+/// namespace, as the first process of the old one may be nobody's business.
+#[test]
+fn it_is_found_from_other_mount_namespaces() {
+    if !privileged() {
+        return;
+    }
+    let child = Command::new("unshare")
+        .args(["--fork", "--pid", "--mount-proc"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "child_in_other_mount_namespaces", "--nocapture"])
+        .env("SOFTNIC_MOUNTS", unique())
+        .output();
+    let Ok(child) = child else { return xhint_testkit::privilege::skipped("no unshare(1)") };
+    let (out, err) = (String::from_utf8_lossy(&child.stdout), String::from_utf8_lossy(&child.stderr));
+    assert!(child.status.success() && out.contains("found, and gone"), "{out}{err}");
+}
+
+/// Not a test: the first process of a PID namespace.
+#[test]
+fn child_in_other_mount_namespaces() {
+    let Ok(name) = std::env::var("SOFTNIC_MOUNTS") else { return };
+    // Dots are nothing that a BPF file system takes.
+    let name = format!("{name}.1");
+    let _down = Down(name.clone());
+    // The device is to outlive the thread that makes it, so it goes into a namespace of the main one.
+    alone();
+    let netns = format!("/proc/1/task/{}/ns/net", nix::unistd::gettid());
+    let work = || {
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        let none: Option<&str> = None;
+        mount(none, "/", none, MsFlags::MS_SLAVE | MsFlags::MS_REC, none).unwrap();
+        mount(Some("sys"), "/sys", Some("sysfs"), MsFlags::empty(), none).unwrap();
+        let nic = SoftNic::up(&name, &Config { netns: Some(netns), ..Config::default() }, &[], Mode::Flow).unwrap();
+        assert_eq!(nic.send(&mixed(&nic), &send(10)).unwrap().arrived, 10);
+    };
+    std::thread::scope(|scope| scope.spawn(work).join().unwrap());
+    assert_eq!(SoftNic::open(&name).unwrap().status().unwrap().arrived, 10);
+    assert!(SoftNic::list().unwrap().contains(&name));
+    SoftNic::down_by_name(&name).unwrap();
+    gone(&name);
+    println!("found, and gone");
 }
 
 #[test]
