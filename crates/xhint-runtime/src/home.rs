@@ -124,8 +124,11 @@ fn bpffs() -> Result<PathBuf> {
         return Ok(init.to_owned());
     }
     // A mount in a mount namespace of our own would go away with us, and the pins with it.
-    let ours = |which: &str| fs::read_link(which).ok();
-    if ours("/proc/self/ns/mnt") != ours("/proc/1/ns/mnt") {
+    // Where the first process may not be looked at, nothing says that it is one.
+    let mounts = |of: &str| fs::read_link(of);
+    if let (Ok(ours), Ok(init)) = (mounts("/proc/self/ns/mnt"), mounts("/proc/1/ns/mnt"))
+        && ours != init
+    {
         return Err(Error::NoBpffs(here.to_owned()));
     }
     mount(Some("bpf"), here, Some("bpf"), MsFlags::empty(), Some("mode=0700"))
