@@ -26,7 +26,9 @@ const HEAD: usize = 3;
 /// Checks `raw` and yields the offset of each type within the type section.
 pub(crate) fn check(raw: &[u8], header: &Header, base: Option<&Btf>) -> Result<Vec<u32>, Error> {
     let strings = raw.get(header.strings.clone()).unwrap_or_default();
-    check_strings(strings, header, base)?;
+    // Names are ASCII nearly always, and that is faster to see than that they are UTF-8.
+    let ascii = strings.is_ascii();
+    check_strings(strings, ascii, header, base)?;
     let (types, rest) = raw.get(header.types.clone()).unwrap_or_default().as_chunks::<4>();
     let pass = Pass {
         types,
@@ -42,7 +44,7 @@ pub(crate) fn check(raw: &[u8], header: &Header, base: Option<&Btf>) -> Result<V
     if !rest.is_empty() {
         return Err(pass.no_record(types.len(), 0));
     }
-    check_references(&pass, &seen, strings, base.map_or(0, Btf::end_string))?;
+    check_references(&pass, &seen, strings, ascii, base.map_or(0, Btf::end_string))?;
     for &id in &seen.forward {
         pass.check_chain(&seen.offsets, id)?;
     }
@@ -50,7 +52,7 @@ pub(crate) fn check(raw: &[u8], header: &Header, base: Option<&Btf>) -> Result<V
 }
 
 /// Every type id and string offset exists, and no name starts inside a character.
-fn check_references(pass: &Pass<'_>, seen: &Seen, strings: &[u8], first_string: u32) -> Result<(), Error> {
+fn check_references(pass: &Pass<'_>, seen: &Seen, strings: &[u8], ascii: bool, first_string: u32) -> Result<(), Error> {
     let count = |len: usize, first: u32, what| {
         u32::try_from(len).ok().and_then(|len| first.checked_add(len)).ok_or(Error::TooLarge { what })
     };
@@ -61,7 +63,7 @@ fn check_references(pass: &Pass<'_>, seen: &Seen, strings: &[u8], first_string: 
         Some(own) => strings.get(own as usize).is_some_and(|byte| byte & 0xc0 == 0x80),
         None => false,
     };
-    if seen.max_id < end_id && seen.max_string < end && strings.is_ascii() {
+    if seen.max_id < end_id && seen.max_string < end && ascii {
         return Ok(());
     }
     let fault = pass.first_fault(&seen.offsets, |id, at, reference| match reference {
@@ -72,7 +74,7 @@ fn check_references(pass: &Pass<'_>, seen: &Seen, strings: &[u8], first_string: 
     fault.map_or(Ok(()), Err)
 }
 
-fn check_strings(strings: &[u8], header: &Header, base: Option<&Btf>) -> Result<(), Error> {
+fn check_strings(strings: &[u8], ascii: bool, header: &Header, base: Option<&Btf>) -> Result<(), Error> {
     let at = header.strings.start;
     match strings {
         // A split BTF may add no string of its own.
@@ -85,8 +87,7 @@ fn check_strings(strings: &[u8], header: &Header, base: Option<&Btf>) -> Result<
     if strings.last() != Some(&0) {
         return Err(Error::Strings { what: "end", at });
     }
-    // Names are ASCII nearly always, and that is faster to see.
-    match std::str::from_utf8(if strings.is_ascii() { &[] } else { strings }) {
+    match std::str::from_utf8(if ascii { &[] } else { strings }) {
         Ok(_) => Ok(()),
         Err(e) => Err(Error::NotUtf8 { at: at.saturating_add(e.valid_up_to()) }),
     }
@@ -150,40 +151,45 @@ impl<'a> Pass<'a> {
     #[inline(always)]
     fn walk(&self, read: impl Fn(Word) -> u32 + Copy) -> Result<Seen, Error> {
         // No type takes fewer than three words. Pages that are never written to cost nothing.
-        let mut seen = Seen { offsets: vec![0; self.types.len() / HEAD], ..Seen::default() };
+        let most = self.types.len() / HEAD;
+        if u32::try_from(most).ok().and_then(|most| self.first_id.checked_add(most)).is_none() {
+            return Err(Error::TooLarge { what: "the number of types" });
+        }
+        let (mut offsets, mut forward) = (Vec::with_capacity(most), Vec::new());
         let (mut max_id, mut max_string) = (0, 0);
         let (mut left, mut id) = (self.types, self.first_id);
-        for slot in seen.offsets.iter_mut() {
-            let at = self.types.len().wrapping_sub(left.len());
-            let Some((record, next)) = self.record(read, left) else { break };
-            // The header's lengths are 32 bits wide, so every offset is.
-            *slot = (at as u32).wrapping_mul(4);
-            max_string = max_string.max(record.name);
-            let target = record.third & record.info.refers;
+        while let [name, word, third, rest @ ..] = left {
+            let info = KindInfo::of(read(*word));
+            max_string = max_string.max(read(*name));
+            let target = read(*third) & info.refers;
             max_id = max_id.max(target);
-            if target & record.info.link >= id {
-                seen.forward.push(id);
-            }
-            if !record.tail.is_empty() {
+            let mut link = target & info.link;
+            // A branch, since where the next type starts is then guessed, and needs no waiting for this one's length.
+            let next = if info.bare {
+                rest
+            } else {
+                let Some((record, next)) = self.record(read, left) else { break };
                 let tail = record.tail();
+                if tail.outside {
+                    return Err(self.outside(&record, self.types.len().wrapping_sub(left.len()), id));
+                }
                 max_id = max_id.max(tail.max_id);
                 max_string = max_string.max(tail.max_string);
-                if tail.link >= id {
-                    seen.forward.push(id);
-                }
-                if tail.outside {
-                    return Err(self.outside(&record, at, id));
-                }
+                link = tail.link;
+                next
+            };
+            if link >= id {
+                forward.push(id);
             }
+            // The header's lengths are 32 bits wide, so every offset is.
+            offsets.push((self.types.len().wrapping_sub(left.len()) as u32).wrapping_mul(4));
             left = next;
-            id = id.checked_add(1).ok_or(Error::TooLarge { what: "the number of types" })?;
+            id = id.wrapping_add(1);
         }
         if !left.is_empty() {
             return Err(self.no_record(self.types.len().wrapping_sub(left.len()), id));
         }
-        seen.offsets.truncate(id.wrapping_sub(self.first_id) as usize);
-        (seen.max_id, seen.max_string) = (max_id, max_string);
-        Ok(seen)
+        Ok(Seen { offsets, max_id, max_string, forward })
     }
 
     #[cold]
@@ -198,7 +204,9 @@ impl<'a> Pass<'a> {
         let [name, word, third, rest @ ..] = words else { return None };
         let word = read(*word);
         let info = KindInfo::of(word);
-        let (tail, next) = rest.split_at_checked(self.tail_len(info, word)?)?;
+        // A branch, since where the next type starts is then guessed, and needs no waiting for this one's length.
+        let (tail, next) =
+            if info.bare { ([].as_slice(), rest) } else { rest.split_at_checked(self.tail_len(info, word)?)? };
         Some((Record { read, info, flag: word >> 31 != 0, name: read(*name), third: read(*third), tail }, next))
     }
 
@@ -314,27 +322,41 @@ impl<R: Fn(Word) -> u32 + Copy> Record<'_, R> {
         }
     }
 
-    /// Apart from the walk's loop, which then fits in the registers.
-    #[inline(never)]
+    /// By the table rather than by kind: what a branch would ask, a mask answers.
+    #[inline(always)]
     fn tail(&self) -> Tail {
-        let mut tail = Tail::default();
-        self.tail_references(|r| match r {
-            Ref::Id(target) => tail.max_id = tail.max_id.max(target),
-            Ref::Str(offset) => tail.max_string = tail.max_string.max(offset),
-        });
-        match self.info.kind {
-            Kind::Array => tail.link = self.link().unwrap_or(0),
-            Kind::Struct | Kind::Union => tail.outside = self.member_outside().is_some(),
-            _ => {}
+        let info = &self.info.tail;
+        let max = match self.info.each {
+            2 => maxima(self.tail.as_chunks::<2>().0, self.read, u32::MAX),
+            _ => maxima(self.tail.as_chunks::<3>().0, self.read, self.offset_mask()),
+        };
+        let [id0, id1, _] = info.ids;
+        let [string0, _, _] = info.strings;
+        let [first, second, third] = max;
+        Tail {
+            max_id: (first & id0).max(second & id1),
+            max_string: first & string0,
+            link: first & info.link,
+            outside: u64::from(third & info.offset) > self.bits(),
         }
-        tail
+    }
+
+    /// What of a member's third word is its offset in bits.
+    #[inline(always)]
+    fn offset_mask(&self) -> u32 {
+        if self.flag { 0x00ff_ffff } else { u32::MAX }
+    }
+
+    /// Bits in a struct.
+    #[inline(always)]
+    fn bits(&self) -> u64 {
+        u64::from(self.third).wrapping_mul(8)
     }
 
     /// The number and bit offset of a member that starts beyond its struct's end.
-    #[inline(always)]
+    #[cold]
     fn member_outside(&self) -> Option<(u32, u32)> {
-        let bits = u64::from(self.third).wrapping_mul(8);
-        let mask = if self.flag { 0x00ff_ffff } else { u32::MAX };
+        let (bits, mask) = (self.bits(), self.offset_mask());
         let beyond = |(_, [_, _, offset]): &(u32, [u32; 3])| u64::from(offset & mask) > bits;
         (0..).zip(self.elements()).find(beyond).map(|(n, [_, _, offset])| (n, offset & mask))
     }
@@ -353,4 +375,17 @@ impl<R: Fn(Word) -> u32 + Copy> Record<'_, R> {
     fn elements<const N: usize>(&self) -> impl Iterator<Item = [u32; N]> {
         self.tail.as_chunks::<N>().0.iter().map(|words| words.map(self.read))
     }
+}
+
+/// The largest of each word of the elements, 0 where there is none; of the third, only what `mask` leaves.
+#[inline(always)]
+fn maxima<const N: usize>(elements: &[[Word; N]], read: impl Fn(Word) -> u32 + Copy, mask: u32) -> [u32; 3] {
+    let (mut first, mut second, mut third) = (0, 0, 0);
+    for words in elements {
+        let word = |n: usize| words.get(n).map_or(0, |word| read(*word));
+        first = first.max(word(0));
+        second = second.max(word(1));
+        third = third.max(word(2) & mask);
+    }
+    [first, second, third]
 }

@@ -36,6 +36,8 @@ pub(crate) struct KindInfo {
     pub(crate) kind: Kind,
     /// Neither void nor newer than this crate.
     pub(crate) known: bool,
+    /// Known, and nothing stands behind its three words.
+    pub(crate) bare: bool,
     /// Words behind the three of `struct btf_type`, once.
     pub(crate) once: u8,
     /// Words for each of `vlen` elements.
@@ -44,6 +46,37 @@ pub(crate) struct KindInfo {
     pub(crate) refers: u32,
     /// All ones where that id is the next link of a chain that has to end: typedefs and modifiers.
     pub(crate) link: u32,
+    /// What the words behind the three are.
+    pub(crate) tail: TailInfo,
+}
+
+/// What the words of each element are: all ones at those of the sort, 0 at others.
+#[derive(Clone, Copy)]
+pub(crate) struct TailInfo {
+    pub(crate) ids: [u32; 3],
+    pub(crate) strings: [u32; 3],
+    /// A member's offset.
+    pub(crate) offset: u32,
+    /// The first word is the next link of a chain: an array's element.
+    pub(crate) link: u32,
+}
+
+const fn tail(kind: Kind) -> TailInfo {
+    const ALL: u32 = u32::MAX;
+    let (ids, strings) = match kind {
+        Kind::Struct | Kind::Union => ([0, ALL, 0], [ALL, 0, 0]),
+        Kind::FuncProto => ([0, ALL, 0], [ALL, 0, 0]),
+        Kind::Enum | Kind::Enum64 => ([0; 3], [ALL, 0, 0]),
+        Kind::Array => ([ALL, ALL, 0], [0; 3]),
+        Kind::Datasec => ([ALL, 0, 0], [0; 3]),
+        _ => ([0; 3], [0; 3]),
+    };
+    TailInfo {
+        ids,
+        strings,
+        offset: if matches!(kind, Kind::Struct | Kind::Union) { ALL } else { 0 },
+        link: if matches!(kind, Kind::Array) { ALL } else { 0 },
+    }
 }
 
 static INFO: [KindInfo; 128] = {
@@ -53,10 +86,12 @@ static INFO: [KindInfo; 128] = {
         KindInfo {
             kind,
             known: !matches!(kind, Kind::Void | Kind::Unknown),
+            bare: once == 0 && each == 0 && !matches!(kind, Kind::Void | Kind::Unknown),
             once,
             each,
             refers: if refers { u32::MAX } else { 0 },
             link: if link { u32::MAX } else { 0 },
+            tail: tail(kind),
         }
     }
     let mut table = [info(Kind::Unknown, 0, 0); 128];
