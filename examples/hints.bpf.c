@@ -3,7 +3,7 @@
  * Reads what any NIC says of its packets. Nothing here knows of a vendor: the structs name fields, no offsets, and
  * each field is asked for before it is read. One compiled object of this runs on every NIC that xhint links it for.
  *
- *	clang -O2 -g -target bpf -I ../include -c hints.bpf.c -o hints.bpf.o
+ *	make -C examples
  *
  * For each packet a record goes into the ring `records`: the source MAC address as its key, which fields the NIC
  * gave, and their values as numbers of this machine.

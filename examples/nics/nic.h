@@ -9,7 +9,11 @@
 #ifndef NIC_H
 #define NIC_H
 
-#include <linux/types.h>
+/* The kernel's names. By __be16 and its like a layout says in which byte order the NIC writes. */
+typedef unsigned char __u8;
+typedef unsigned short __u16, __be16, __le16;
+typedef unsigned int __u32, __be32, __le32;
+typedef unsigned long long __u64, __be64, __le64;
 
 #define tag(text) __attribute__((btf_decl_tag(text)))
 
