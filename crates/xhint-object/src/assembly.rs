@@ -128,7 +128,6 @@ pub fn text_section(image: &mut Image, assembly: &mut Assembly) -> usize {
             entry_size: 0,
             link: 0,
             content: Content::Bytes(Bytes::new()),
-            file_offset: 0,
             gone: false,
         });
         image.sections.len().saturating_sub(1)
@@ -247,7 +246,6 @@ fn set_relocations(image: &mut Image, target: usize, name: &str, entries: Vec<Re
         entry_size: 16,
         link: 0,
         content: Content::Relocations(Relocations { target, with_addend: false, entries }),
-        file_offset: 0,
         gone: false,
     });
 }

@@ -47,9 +47,15 @@ pub struct Plan<'a> {
     pub programs: Vec<Dispatched>,
 }
 
+pub use classes::Classes;
 pub use copies::place_btf;
 pub use direct::link as link_direct;
 pub use tail::link as link_tail;
+
+/// Which variants share which functions.
+pub fn classes_of(object: &crate::Object, variants: &[crate::variant::Variant<'_>]) -> Classes {
+    Classes::of(object, variants)
+}
 
 #[cfg(test)]
 mod tests;

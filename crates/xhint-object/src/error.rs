@@ -66,6 +66,86 @@ pub enum Error {
         /// How far.
         distance: i64,
     },
+    /// A relocation that makes no sense, or has several answers.
+    #[error("{place}: CO-RE relocation {number}")]
+    Relo {
+        /// Where it stands in the source.
+        place: String,
+        /// Its number in the object.
+        number: usize,
+        /// What is wrong.
+        source: xhint_relo::Error,
+    },
+    /// An instruction that does not fit its relocation.
+    #[error("{place}: CO-RE relocation {number}")]
+    Patch {
+        /// Where it stands in the source.
+        place: String,
+        /// The relocation's number in the object.
+        number: usize,
+        /// What is wrong.
+        source: xhint_relo::PatchError,
+    },
+    /// A relocation that the object does not have.
+    #[error("there is no CO-RE relocation {number}")]
+    NoRelo {
+        /// The number asked for.
+        number: usize,
+    },
+    /// A layout that no NIC BTF has.
+    #[error("no layout is called '{name}'; there is {have}")]
+    NoLayout {
+        /// The name asked for.
+        name: String,
+        /// The layouts there are.
+        have: String,
+    },
+    /// Several layouts answer to one name.
+    #[error(
+        "several layouts answer to '{name}': {layouts}; choose one with --layout, or link for all of them with \
+         --dispatch auto"
+    )]
+    SeveralLayouts {
+        /// The program's name.
+        name: String,
+        /// The layouts.
+        layouts: String,
+    },
+    /// The program would read what the layout lacks.
+    #[error(
+        "{first}{}; guard it with bpf_core_field_exists(), or keep it unresolved with --allow-missing", and_more(.more)
+    )]
+    Missing {
+        /// The first such read.
+        first: Box<crate::Missing>,
+        /// How many more there are.
+        more: usize,
+    },
+    /// What runs for packets of no layout would read metadata.
+    #[error(
+        "{first}{}: packets of no known layout would come to this; guard it with bpf_core_field_exists(), or give such \
+         packets a fixed action with --fallback", and_more(.more)
+    )]
+    FallbackMissing {
+        /// The first such read.
+        first: Box<crate::Missing>,
+        /// How many more there are.
+        more: usize,
+    },
+    /// No program to dispatch.
+    #[error(
+        "no XDP program of the object depends on the layout, so there is nothing to dispatch; link with --dispatch none"
+    )]
+    NothingToDispatch,
+    /// Packets that do not say what layout they carry.
+    #[error(
+        "layout {layout} has no id that one load could read, so its packets cannot be told from others; link for it \
+         alone with --layout"
+    )]
+    NoSelector {
+        /// The layout.
+        layout: String,
+    },
     /// Too many ids that hash together.
     #[error("the table of ids has no room for id {id:#x}: too many others fall together with it; declare another id")]
     TableFull {
@@ -73,13 +153,13 @@ pub enum Error {
         id: u32,
     },
     /// BTF that cannot take what was to be added.
-    #[error("cannot write .BTF: {0}")]
+    #[error("cannot write .BTF")]
     BtfWrite(#[from] xhint_btf::Error),
     /// An object that outgrew ELF.
-    #[error("cannot write the object: {0}")]
+    #[error("cannot write the object")]
     Write(#[from] object::write::Error),
     /// An ELF file that cannot be read.
-    #[error("bad ELF file: {0}")]
+    #[error("bad ELF file")]
     Elf(#[from] object::read::Error),
     /// An ELF file lacks a section.
     #[error("no section {name}{hint}")]
@@ -90,11 +170,15 @@ pub enum Error {
         hint: &'static str,
     },
     /// BTF in a section is at fault.
-    #[error("{section}: {source}")]
+    #[error("{section}")]
     Btf {
         /// The section, or `BTF` for a raw file.
         section: &'static str,
         /// What is wrong with it.
         source: xhint_btf::Error,
     },
+}
+
+fn and_more(count: &usize) -> String {
+    if *count == 0 { String::new() } else { format!(" (and {count} more)") }
 }

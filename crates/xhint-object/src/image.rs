@@ -33,8 +33,6 @@ pub struct Section {
     /// `sh_link` of a section other than the symbol table and relocations, whose links are known.
     pub link: u32,
     pub content: Content,
-    /// Where its content stands in the file that was read, for messages.
-    pub file_offset: u64,
     /// Not to be written.
     pub gone: bool,
 }

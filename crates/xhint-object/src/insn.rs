@@ -29,13 +29,9 @@ pub const MOV64_IMM: u8 = 0xb7;
 pub const MOV64_REG: u8 = 0xbf;
 pub const ADD64_REG: u8 = 0x0f;
 pub const SUB64_REG: u8 = 0x1f;
-pub const LDXW: u8 = 0x61;
-pub const LDXDW: u8 = 0x79;
 
 /// `src` of a call: another function of this object, by distance; or a kernel function, by BTF id.
 pub const PSEUDO_CALL: u8 = 1;
-/// `src` of a wide load: the address of a function.
-pub const PSEUDO_FUNC: u8 = 4;
 
 /// A decoded instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,10 +87,5 @@ impl Insn {
     /// A call of another function of this object.
     pub fn is_local_call(self) -> bool {
         self.code == CALL && self.src == PSEUDO_CALL
-    }
-
-    /// Takes the address of a function of this object.
-    pub fn is_function_address(self) -> bool {
-        self.code == LDDW && self.src == PSEUDO_FUNC
     }
 }

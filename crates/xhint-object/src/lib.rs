@@ -1,13 +1,27 @@
 //! eBPF ELF objects: read, link for metadata layouts, write.
+//!
+//! 1. [`Object`] reads an object: its functions, what is relocated in them, where that stands in the source.
+//! 2. [`Object::link`] resolves the relocations against a universe and writes an object that needs no CO-RE any more,
+//!    for one layout or, with dispatch, for many.
+//! 3. [`Object::explain`] says what linking would do, relocation by relocation.
+//!
+//! Inside, `image` is ELF in and out, `assembly` takes code apart and puts it together, `reach` finds what a poisoned
+//! relocation can do harm to, `bind` and `variant` hold the code under one choice of layouts, and `dispatch` puts
+//! copies for many layouts behind one entry.
 #![forbid(unsafe_code)]
 
 mod assembly;
+mod bind;
 mod carrier;
 mod dispatch;
 mod error;
+mod explain;
 mod image;
 mod insn;
+mod link;
+mod missing;
 mod model;
+mod multi;
 mod reach;
 mod report;
 mod variant;
@@ -15,5 +29,7 @@ mod variant;
 pub use carrier::{btf_of, nic_btf};
 pub use dispatch::{Fallback, table};
 pub use error::Error;
+pub use link::{Dispatch, LinkOptions, Linked};
+pub use missing::Missing;
 pub use model::{Function, Object, Place, Relo};
 pub use report::{DispatchReport, LayoutReport, PlaceReport, RelocationReport, Report, ResultReport};

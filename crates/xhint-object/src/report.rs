@@ -4,6 +4,7 @@
 //! are added, never renamed or removed.
 
 use serde::Serialize;
+use xhint_universe::Universe;
 
 /// All that linking found out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -90,6 +91,27 @@ pub struct ResultReport {
     pub why: Option<String>,
     /// Whether the program can come to this instruction, as linked for this layout.
     pub reached: bool,
+}
+
+impl LayoutReport {
+    /// The layout with this index among the universe's.
+    pub fn of(universe: &Universe, index: usize) -> Option<LayoutReport> {
+        let layout = universe.layouts().get(index)?;
+        let source = universe.source(layout.source).map_or("", |s| s.name()).to_owned();
+        Some(LayoutReport { name: layout.name.clone(), id: layout.id, size: layout.size, source })
+    }
+
+    /// The layout and its file.
+    pub fn words(&self) -> String {
+        format!("{} of {}", self.name, self.source)
+    }
+}
+
+impl Report {
+    /// The layouts and their files, with commas between.
+    pub fn layout_words(&self) -> String {
+        self.layouts.iter().map(LayoutReport::words).collect::<Vec<_>>().join(", ")
+    }
 }
 
 impl RelocationReport {

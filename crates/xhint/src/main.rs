@@ -24,6 +24,10 @@ struct Cli {
 /// One variant a verb; its arguments and work are in the file of that name under `verb/`.
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Link a compiled program for NICs' metadata layouts, into an object that any loader loads.
+    Link(verb::link::Args),
+    /// Explain each CO-RE relocation of a program, for each layout.
+    Explain(verb::explain::Args),
     /// Look into and write BTF.
     #[command(subcommand)]
     Btf(verb::btf::Verb),
@@ -38,6 +42,8 @@ enum Verb {
 impl Verb {
     fn run(self) -> anyhow::Result<ExitCode> {
         match self {
+            Verb::Link(args) => args.run(),
+            Verb::Explain(args) => args.run(),
             Verb::Btf(verb) => verb.run(),
             Verb::Layout(verb) => verb.run(),
             Verb::Nic(verb) => verb.run(),

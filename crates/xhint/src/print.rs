@@ -42,6 +42,11 @@ pub fn warning(text: &str) {
     say(YELLOW, "warning", text);
 }
 
+/// One line on standard error that tells what was chosen.
+pub fn note(text: &str) {
+    say(DIM, "note", text);
+}
+
 fn say(style: anstyle::Style, word: &str, text: &str) {
     // Nobody is left to tell if standard error is closed.
     let _ = writeln!(anstream::stderr(), "{style}{word}{style:#}: {text}");

@@ -72,6 +72,8 @@ pub fn place_slots(object: &Object, image: &mut Image, btf: &mut Writer, all: &[
     let own: &Btf = object.btf();
     match own.types().find(is_maps) {
         Some(section) => {
+            // A loader takes offsets and size from the symbols as long as the compiler's size, 0, stands there.
+            let size = if section.size() == 0 { 0 } else { size };
             btf.add_vars(section, size, &vars)?;
             // Their places in `.BTF` have moved, and loaders take the offsets from the symbols.
             if let Some(number) = image.section_named(".BTF") {
@@ -121,7 +123,6 @@ fn new_section(image: &mut Image, name: &str) -> usize {
         entry_size: 0,
         link: 0,
         content: Content::Bytes(Bytes::new()),
-        file_offset: 0,
         gone: false,
     });
     image.sections.len().saturating_sub(1)
@@ -146,7 +147,6 @@ fn add_relocations(image: &mut Image, target: usize, new: Vec<Relocation>) {
         entry_size: 16,
         link: 0,
         content: Content::Relocations(Relocations { target, with_addend: false, entries: new }),
-        file_offset: 0,
         gone: false,
     });
 }

@@ -116,7 +116,6 @@ impl Reader<'_> {
             entry_size: header.sh_entsize(endian),
             link,
             content,
-            file_offset: header.sh_offset(endian),
         })
     }
 

@@ -1,0 +1,181 @@
+//! An object's relocations under a choice of layouts: which layout each name means, and what the answers make of the
+//! code.
+
+use xhint_btf::Kind;
+use xhint_btf::ext::CoreRelo;
+use xhint_relo::{Binding, Explanation, Miss, RelocKind, Resolution, Resolver, patch};
+use xhint_universe::{Layout, Universe, name::essential};
+
+use crate::link::LinkOptions;
+use crate::model::Relo;
+use crate::variant::{Fate, Variant};
+use crate::{Error, Object};
+
+/// One choice of layouts. A name means one of them at most.
+pub struct Bound<'a> {
+    object: &'a Object,
+    /// One for each layout, or a single one for none.
+    resolvers: Vec<Resolver<'a>>,
+    /// By relocation: which of them answers.
+    which: Vec<usize>,
+    /// By relocation.
+    answers: Vec<Resolution>,
+    /// By relocation: whether its instruction was poisoned.
+    poisoned: Vec<bool>,
+}
+
+impl<'a> Bound<'a> {
+    /// Resolves all relocations with these layouts (indices among the universe's) bound, or with none.
+    ///
+    /// # Errors
+    /// [`Error::Relo`] for a relocation that makes no sense or has several answers; [`Error::Patch`] for an
+    /// instruction that it does not fit.
+    pub fn new(
+        object: &'a Object,
+        universe: &'a Universe,
+        layouts: &[usize],
+        options: &LinkOptions,
+    ) -> Result<(Bound<'a>, Variant<'a>), Error> {
+        let binding = |layout| Binding { layout, rename: options.rename.clone(), walk: options.walk };
+        let resolver = |layout| Resolver::new(object.btf(), universe, binding(layout));
+        let mut resolvers: Vec<_> = layouts.iter().map(|n| resolver(Some(*n))).collect();
+        if resolvers.is_empty() {
+            resolvers.push(resolver(None));
+        }
+        let which = object.relos.iter().map(|relo| {
+            let means = |n: &usize| universe.layouts().get(*n).is_some_and(|l| asks_for(object, relo, l, options));
+            layouts.iter().position(|n| means(n)).unwrap_or(0)
+        });
+        let which: Vec<usize> = which.collect();
+        let mut answers = Vec::with_capacity(object.relos.len());
+        for (number, (relo, which)) in object.relos.iter().zip(&which).enumerate() {
+            let Some(resolver) = resolvers.get_mut(*which) else { continue };
+            let answer = match resolver.resolve(&relo.core) {
+                // Which NIC is meant is not known where no layout is, so none of them answers.
+                Err(xhint_relo::Error::Ambiguous { .. }) if layouts.is_empty() => unanswered(&relo.core),
+                other => other,
+            };
+            answers.push(answer.map_err(|source| object.relo_error(number, relo, source))?);
+        }
+        let mut bound = Bound { object, resolvers, which, answers, poisoned: Vec::new() };
+        let variant = bound.patch()?;
+        Ok((bound, variant))
+    }
+
+    fn patch(&mut self) -> Result<Variant<'a>, Error> {
+        let (object, answers, poisoned) = (self.object, &self.answers, &mut self.poisoned);
+        Variant::new(object, |number, relo, insn| {
+            let Some(answer) = answers.get(number) else { return Ok(Fate::Patched) };
+            let poison = patch(insn, 0, object.order(), answer).map_err(|source| Error::Patch {
+                place: object.place_words(relo),
+                number,
+                source,
+            })?;
+            poisoned.push(poison);
+            Ok(if poison { Fate::Poisoned } else { Fate::Patched })
+        })
+    }
+
+    /// The answer to relocation `number`, if its instruction has a value.
+    pub fn value(&self, number: usize) -> Option<u64> {
+        let answer = self.answers.get(number)?;
+        (self.poisoned.get(number) == Some(&false)).then_some(answer.new)
+    }
+
+    /// What the compiler wrote.
+    pub fn was(&self, number: usize) -> u64 {
+        self.answers.get(number).map_or(0, |a| a.orig)
+    }
+
+    /// Relocation `number` in words.
+    ///
+    /// # Errors
+    /// As [`Bound::new`].
+    pub fn explain(&mut self, number: usize) -> Result<Explanation, Error> {
+        let relo = self.object.relos.get(number).ok_or(Error::NoRelo { number })?;
+        let which = self.which.get(number).copied().unwrap_or(0);
+        let resolver = self.resolvers.get_mut(which).ok_or(Error::NoRelo { number })?;
+        match resolver.explain(&relo.core) {
+            Err(xhint_relo::Error::Ambiguous { what, .. }) if self.answers.get(number).is_some_and(|a| !a.sure) => {
+                let kind = RelocKind::from_raw(relo.core.kind).ok_or(Error::NoRelo { number })?;
+                let root = what.split(['.', ':', '[']).next().unwrap_or_default().to_owned();
+                Ok(Explanation { kind, root, access: what, found: None, miss: Some(Miss::NoLayout) })
+            }
+            other => other.map_err(|source| self.object.relo_error(number, relo, source)),
+        }
+    }
+
+    /// Why relocation `number` has no value, in words.
+    pub fn why(&self, number: usize, words: &Explanation) -> String {
+        match (&words.miss, self.answers.get(number)) {
+            (Some(miss), _) => miss.to_string(),
+            (None, Some(answer)) if answer.size_conflict => format!(
+                "it has {} bytes there and {} in the program, and being signed or no number it cannot be read so",
+                answer.new_size, answer.orig_size
+            ),
+            _ => Miss::Mismatch.to_string(),
+        }
+    }
+}
+
+/// The answer where nothing answers.
+fn unanswered(relo: &CoreRelo) -> Result<Resolution, xhint_relo::Error> {
+    use RelocKind::{EnumeratorExists, FieldExists, TypeExists, TypeIdTarget, TypeMatches, TypeSize};
+    let kind = RelocKind::from_raw(relo.kind).ok_or(xhint_relo::Error::Kind(relo.kind))?;
+    let zero = matches!(kind, FieldExists | EnumeratorExists | TypeExists | TypeMatches | TypeSize | TypeIdTarget);
+    Ok(Resolution {
+        kind,
+        orig: 0,
+        new: 0,
+        poison: !zero,
+        sure: false,
+        orig_size: 0,
+        new_size: 0,
+        size_conflict: false,
+        target: None,
+        bit_offset: 0,
+    })
+}
+
+/// Whether the root of a relocation means `layout`, as [`xhint_relo`] binds names.
+pub fn asks_for(object: &Object, relo: &Relo, layout: &Layout, options: &LinkOptions) -> bool {
+    asked_name(object, relo, options).is_some_and(|name| layout.answers(essential(name)) || layout.name == name)
+}
+
+/// The name that a relocation looks for, if it may be a layout's.
+pub fn asked_name<'o>(object: &'o Object, relo: &Relo, options: &'o LinkOptions) -> Option<&'o str> {
+    if relo.core.kind == RelocKind::TypeIdLocal as u32 {
+        return None;
+    }
+    let root = object.btf().ty(relo.core.type_id)?;
+    let own = root.name();
+    if !(root.kind().is_composite() || root.kind() == Kind::Typedef) || own.is_empty() {
+        return None;
+    }
+    let renamed = options.rename.iter().find(|(from, _)| from == essential(own));
+    Some(renamed.map_or(essential(own), |(_, to)| to.as_str()))
+}
+
+impl Object {
+    /// `file:line:column` of a relocation, or its section and instruction if the object has no line there.
+    pub fn place_words(&self, relo: &Relo) -> String {
+        match self.place_of(relo) {
+            Some(place) if place.column != 0 => format!("{}:{}:{}", place.file, place.line, place.column),
+            Some(place) => format!("{}:{}", place.file, place.line),
+            None => {
+                let function = self.function_of(relo).map_or("?", |f| f.name.as_str());
+                format!("{function}, instruction {}", self.insn_number(relo))
+            }
+        }
+    }
+
+    /// The number of the instruction in its function.
+    pub(crate) fn insn_number(&self, relo: &Relo) -> usize {
+        let start = self.function_of(relo).map_or(0, |f| f.start);
+        (relo.core.insn_off as usize).saturating_sub(start) / crate::insn::SIZE
+    }
+
+    fn relo_error(&self, number: usize, relo: &Relo, source: xhint_relo::Error) -> Error {
+        Error::Relo { place: self.place_words(relo), number, source }
+    }
+}

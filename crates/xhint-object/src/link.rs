@@ -1,0 +1,220 @@
+//! Linking: from an object and a universe to an object that needs no CO-RE any more.
+
+use std::collections::BTreeSet;
+
+use xhint_universe::Universe;
+
+use crate::bind::{Bound, asked_name, asks_for};
+use crate::dispatch::{Fallback, place_btf};
+use crate::image::{Content, Image};
+use crate::report::{DispatchReport, LayoutReport, Report};
+use crate::variant::Variant;
+use crate::{Error, Missing, Object, assembly, multi};
+
+/// How to link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkOptions {
+    /// Names (or ids, as `0x…`) of the layouts to link for; none of them means all that the program asks for.
+    pub layouts: Vec<String>,
+    /// Local essential name and target name, as in `--bind nic_meta=mlx_rx_v3`.
+    pub rename: Vec<(String, String)>,
+    /// Whether pointers in metadata may be followed and pointers into it computed, which takes CAP_PERFMON. If not,
+    /// such pointers count as absent, and additions of constants are written as such.
+    pub walk: bool,
+    /// What to do about several layouts.
+    pub dispatch: Dispatch,
+    /// Let reads of what a layout lacks stay poisoned rather than be an error, as libbpf does: for programs whose
+    /// guard hangs on what only the loader sets.
+    pub allow_missing: bool,
+    /// What packets get that no layout is for, when dispatched.
+    pub fallback: Fallback,
+    /// Fill [`Report::relocations`].
+    pub explain: bool,
+}
+
+impl Default for LinkOptions {
+    fn default() -> LinkOptions {
+        LinkOptions {
+            layouts: Vec::new(),
+            rename: Vec::new(),
+            walk: true,
+            dispatch: Dispatch::Auto,
+            allow_missing: false,
+            fallback: Fallback::Program,
+            explain: false,
+        }
+    }
+}
+
+/// What to do about several layouts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dispatch {
+    /// `None` while one layout answers to each name, else what fits.
+    #[default]
+    Auto,
+    /// One layout a name; programs keep their instructions' number and place.
+    None,
+    /// An entry that tests length and id and calls the copy.
+    Static,
+    /// An entry that looks the id up and tail-calls the copy.
+    Tail,
+}
+
+/// A linked object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Linked {
+    /// The ELF file.
+    pub bytes: Vec<u8>,
+    /// What was done.
+    pub report: Report,
+}
+
+impl Object {
+    /// Links for layouts of `universe`.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] where a program would read what the layout lacks; [`Error::SeveralLayouts`]; faults of the
+    /// object and of relocations.
+    pub fn link(&self, universe: &Universe, options: &LinkOptions) -> Result<Linked, Error> {
+        let choice = Choice::of(self, universe, options)?;
+        let crowded = choice.several.as_ref();
+        match (options.dispatch, crowded) {
+            (Dispatch::None, Some((name, layouts))) => {
+                Err(Error::SeveralLayouts { name: name.clone(), layouts: layouts.join(", ") })
+            }
+            (Dispatch::None, None) => self.link_one(universe, options, choice, String::new()),
+            (Dispatch::Auto, None) => {
+                let why = "no name has more than one layout to answer to it".to_owned();
+                self.link_one(universe, options, choice, why)
+            }
+            _ => multi::link(self, universe, options, choice),
+        }
+    }
+
+    fn link_one(
+        &self,
+        universe: &Universe,
+        options: &LinkOptions,
+        choice: Choice,
+        why: String,
+    ) -> Result<Linked, Error> {
+        let (mut bound, mut variant) = Bound::new(self, universe, &choice.layouts, options)?;
+        let reach = variant.reach(self.entries());
+        let mut report = Report {
+            layouts: choice.layouts.iter().filter_map(|n| LayoutReport::of(universe, *n)).collect(),
+            dispatch: DispatchReport { kind: "none", why },
+            warnings: choice.warnings,
+            ..Report::default()
+        };
+        let missing = Missing::all(self, &mut bound, &reach, &report.layout_words())?;
+        match missing.split_first() {
+            Some((first, rest)) if !options.allow_missing => {
+                return Err(Error::Missing { first: Box::new(first.clone()), more: rest.len() });
+            }
+            _ => report.warnings.extend(missing.iter().map(Missing::to_string)),
+        }
+        if !options.walk {
+            variant.fold(&reach);
+        }
+        if options.explain {
+            let reaches = [reach];
+            report.relocations = self.explain_all(&mut [bound], &reaches, &report.layouts)?;
+        }
+        let bytes = self.image_of(&variant).write()?;
+        Ok(Linked { bytes, report })
+    }
+
+    /// What is run by itself: the programs; all functions of an object that has none.
+    pub(crate) fn entries(&self) -> Vec<usize> {
+        let programs: Vec<_> = (0..self.functions.len()).filter(|n| self.is_program(*n)).collect();
+        if programs.is_empty() { (0..self.functions.len()).collect() } else { programs }
+    }
+
+    fn is_program(&self, index: usize) -> bool {
+        self.functions.get(index).is_some_and(|f| f.is_program())
+    }
+
+    /// The object with the variant's instructions in place and no CO-RE relocations.
+    fn image_of(&self, variant: &Variant<'_>) -> Image {
+        let mut image = self.image.clone();
+        for (index, function) in self.functions.iter().enumerate() {
+            if variant.patches(index).is_empty() {
+                continue;
+            }
+            let mut code = image.bytes(function.section).to_vec();
+            for (at, insn) in variant.patches(index) {
+                assembly::set(&mut code, function.start.saturating_add(*at), insn);
+            }
+            if let Some(section) = image.sections.get_mut(function.section) {
+                section.content = Content::Bytes(code.into());
+            }
+        }
+        let mut ext = self.ext.clone();
+        ext.relos.clear();
+        place_btf(&mut image, self.btf.raw().clone(), &ext);
+        image
+    }
+}
+
+/// The layouts to link for.
+#[derive(Debug, Clone, Default)]
+pub struct Choice {
+    /// Indices among the universe's.
+    pub layouts: Vec<usize>,
+    /// A name that several of them answer to, and their names.
+    pub several: Option<(String, Vec<String>)>,
+    pub warnings: Vec<String>,
+}
+
+impl Choice {
+    /// The layouts that `options` name, else all that the object asks for.
+    ///
+    /// # Errors
+    /// [`Error::NoLayout`] for a name that no layout has.
+    pub fn of(object: &Object, universe: &Universe, options: &LinkOptions) -> Result<Choice, Error> {
+        let mut out = Choice::default();
+        let names: BTreeSet<&str> = object.relos.iter().filter_map(|r| asked_name(object, r, options)).collect();
+        let asked = |n: usize| {
+            let layout = universe.layouts().get(n);
+            layout.is_some_and(|l| object.relos.iter().any(|r| asks_for(object, r, l, options)))
+        };
+        if options.layouts.is_empty() {
+            out.layouts = (0..universe.layouts().len()).filter(|n| asked(*n)).collect();
+        } else {
+            for name in &options.layouts {
+                let found = named(universe, name)?;
+                if !found.iter().any(|n| asked(*n)) {
+                    out.warnings.push(format!("the program asks for no struct that layout '{name}' answers to"));
+                }
+                out.layouts.extend(found);
+            }
+            out.layouts.sort_unstable();
+            out.layouts.dedup();
+        }
+        for name in names {
+            let answers = |n: &&usize| {
+                let layout = universe.layouts().get(**n);
+                layout.is_some_and(|l| l.answers(xhint_universe::name::essential(name)) || l.name == name)
+            };
+            let all: Vec<_> = out.layouts.iter().filter(answers).collect();
+            if all.len() > 1 {
+                let words = |n: &&usize| LayoutReport::of(universe, **n).map(|l| l.words());
+                out.several.get_or_insert((name.to_owned(), all.iter().filter_map(words).collect()));
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// The layouts that a name or an id means.
+fn named(universe: &Universe, wanted: &str) -> Result<Vec<usize>, Error> {
+    let id = wanted.strip_prefix("0x").and_then(|hex| u32::from_str_radix(hex, 16).ok());
+    let all = universe.layouts().iter().enumerate();
+    let found: Vec<_> = all.filter(|(_, l)| l.name == wanted || Some(l.id) == id).map(|(n, _)| n).collect();
+    if found.is_empty() {
+        let have: Vec<_> = universe.layouts().iter().map(|l| l.name.as_str()).collect();
+        let have = if have.is_empty() { "none".to_owned() } else { have.join(", ") };
+        return Err(Error::NoLayout { name: wanted.to_owned(), have });
+    }
+    Ok(found)
+}

@@ -1,0 +1,199 @@
+//! Linking for several layouts at once: a variant for each, one for none, and dispatch between them.
+
+use xhint_btf::ByteOrder;
+use xhint_universe::{FieldOrder, Layout, Universe};
+
+use crate::bind::Bound;
+use crate::dispatch::{Case, Dispatched, Fallback, IdAt, Plan, classes_of, link_direct, link_tail};
+use crate::insn::SIZE;
+use crate::link::{Choice, Dispatch, LinkOptions, Linked};
+use crate::report::{DispatchReport, LayoutReport, Report};
+use crate::variant::Variant;
+use crate::{Error, Missing, Object};
+
+/// More layouts than this make `auto` choose a table and tail calls.
+const MANY_LAYOUTS: usize = 64;
+/// More instructions than this, over all copies, make `auto` choose tail calls: the verifier looks at each program by
+/// itself then, and gives up beyond a million steps.
+const MANY_INSNS: usize = 100_000;
+
+/// Links `object` for the chosen layouts, with dispatch.
+///
+/// # Errors
+/// As [`Object::link`]; [`Error::NothingToDispatch`] if no XDP program's code depends on the layout;
+/// [`Error::NoSelector`] for a layout whose packets carry no id.
+pub fn link(object: &Object, universe: &Universe, options: &LinkOptions, choice: Choice) -> Result<Linked, Error> {
+    let mut all = Variants::new(object, universe, options, &choice.layouts)?;
+    let mut report = Report {
+        layouts: choice.layouts.iter().filter_map(|n| LayoutReport::of(universe, *n)).collect(),
+        warnings: choice.warnings,
+        ..Report::default()
+    };
+    let programs = all.programs()?;
+    all.check_fallback(&programs, options, &mut report)?;
+    let cases = choice.layouts.iter().map(|n| case(object, universe, *n)).collect::<Result<Vec<_>, _>>()?;
+    let mut dispatched = Vec::new();
+    for function in programs {
+        let cases = all.readable(function, &cases, options, &mut report)?;
+        dispatched.push(Dispatched { function, cases });
+    }
+    if !options.walk {
+        all.fold();
+    }
+    let (kind, why) = pick(object, options.dispatch, &dispatched, cases.len());
+    report.dispatch = DispatchReport { kind: if kind == Dispatch::Tail { "tail" } else { "static" }, why };
+    if options.explain {
+        report.relocations = all.explain(&report.layouts)?;
+    }
+    let plan = Plan {
+        object,
+        variants: &all.variants,
+        names: names(universe, &choice.layouts),
+        fallback: choice.layouts.len(),
+        or_else: options.fallback,
+        programs: dispatched,
+    };
+    let image = if kind == Dispatch::Tail { link_tail(plan)? } else { link_direct(plan)? };
+    Ok(Linked { bytes: image.write()?, report })
+}
+
+/// A variant for each layout, and last the one for none.
+struct Variants<'a> {
+    object: &'a Object,
+    bounds: Vec<Bound<'a>>,
+    variants: Vec<Variant<'a>>,
+}
+
+impl<'a> Variants<'a> {
+    fn new(
+        object: &'a Object,
+        universe: &'a Universe,
+        options: &LinkOptions,
+        layouts: &[usize],
+    ) -> Result<Variants<'a>, Error> {
+        let mut out = Variants { object, bounds: Vec::new(), variants: Vec::new() };
+        let sets = layouts.iter().map(std::slice::from_ref).chain([&[][..]]);
+        for set in sets {
+            let (bound, variant) = Bound::new(object, universe, set, options)?;
+            out.bounds.push(bound);
+            out.variants.push(variant);
+        }
+        Ok(out)
+    }
+
+    /// The XDP programs that are not the same for all layouts.
+    fn programs(&self) -> Result<Vec<usize>, Error> {
+        let classes = classes_of(self.object, &self.variants);
+        let functions = self.object.functions().iter().enumerate();
+        let own = functions.filter(|(n, f)| f.is_xdp() && !classes.is_shared(*n)).map(|(n, _)| n);
+        let programs: Vec<_> = own.collect();
+        if programs.is_empty() { Err(Error::NothingToDispatch) } else { Ok(programs) }
+    }
+
+    /// What is linked for no layout must not run into what is missing: the fallback, and every program that is not
+    /// dispatched.
+    fn check_fallback(
+        &mut self,
+        dispatched: &[usize],
+        options: &LinkOptions,
+        report: &mut Report,
+    ) -> Result<(), Error> {
+        let (Some(bound), Some(variant)) = (self.bounds.last_mut(), self.variants.last()) else { return Ok(()) };
+        let runs = |n: &usize| options.fallback == Fallback::Program || !dispatched.contains(n);
+        let reach = variant.reach(self.object.entries().into_iter().filter(runs));
+        let missing = Missing::all(self.object, bound, &reach, "")?;
+        match missing.split_first() {
+            Some((first, rest)) if !options.allow_missing => {
+                return Err(Error::FallbackMissing { first: Box::new(first.clone()), more: rest.len() });
+            }
+            _ => report.warnings.extend(missing.iter().map(Missing::to_string)),
+        }
+        Ok(())
+    }
+
+    /// The cases of the layouts that have all that program `function` reads without a guard.
+    fn readable(
+        &mut self,
+        function: usize,
+        cases: &[Case],
+        options: &LinkOptions,
+        report: &mut Report,
+    ) -> Result<Vec<(Case, usize)>, Error> {
+        let name = self.object.functions().get(function).map_or("", |f| f.name.as_str());
+        let mut out = Vec::with_capacity(cases.len());
+        for (n, (case, (bound, variant))) in cases.iter().zip(self.bounds.iter_mut().zip(&self.variants)).enumerate() {
+            let words = report.layouts.get(n).map_or_else(String::new, LayoutReport::words);
+            let missing = Missing::all(self.object, bound, &variant.reach([function]), &words)?;
+            match missing.split_first() {
+                Some((first, rest)) if !options.allow_missing => {
+                    let more = if rest.is_empty() { String::new() } else { format!(", and {} more", rest.len()) };
+                    report.warnings.push(format!("{name}: packets of this layout go to the fallback: {first}{more}"));
+                }
+                _ => out.push((*case, n)),
+            }
+        }
+        Ok(out)
+    }
+
+    fn fold(&mut self) {
+        for variant in &mut self.variants {
+            let reach = variant.reach(self.object.entries());
+            variant.fold(&reach);
+        }
+    }
+
+    fn explain(&mut self, layouts: &[LayoutReport]) -> Result<Vec<crate::RelocationReport>, Error> {
+        let reaches: Vec<_> = self.variants.iter().map(|v| v.reach(self.object.entries())).collect();
+        self.object.explain_all(&mut self.bounds, &reaches, layouts)
+    }
+}
+
+/// How packets of a layout are told from others.
+fn case(object: &Object, universe: &Universe, layout: usize) -> Result<Case, Error> {
+    let words = LayoutReport::of(universe, layout).map_or_else(String::new, |l| l.words());
+    let Some(layout) = universe.layouts().get(layout) else { return Err(Error::NoSelector { layout: words }) };
+    let at = id_at(object.order(), layout).ok_or(Error::NoSelector { layout: words })?;
+    Ok(Case { size: layout.size, at, id: layout.id })
+}
+
+fn id_at(order: ByteOrder, layout: &Layout) -> Option<IdAt> {
+    let selector = layout.selector.as_ref()?;
+    let field = match selector.order {
+        FieldOrder::Host => order,
+        FieldOrder::Little => ByteOrder::Little,
+        FieldOrder::Big => ByteOrder::Big,
+    };
+    let at = IdAt::field(selector.bit_offset, selector.bits, field, order)?;
+    (at.offset.checked_add(at.bytes)? <= layout.size).then_some(at)
+}
+
+/// What the copies are named by: the layouts' names, with the id where two have the same.
+fn names(universe: &Universe, layouts: &[usize]) -> Vec<String> {
+    let all: Vec<&Layout> = layouts.iter().filter_map(|n| universe.layouts().get(*n)).collect();
+    let name = |layout: &&Layout| {
+        let same = all.iter().filter(|l| l.name == layout.name).count();
+        if same > 1 { format!("{}_{:08x}", layout.name, layout.id) } else { layout.name.clone() }
+    };
+    all.iter().map(name).chain(["fallback".to_owned()]).collect()
+}
+
+/// The kind of dispatch, and why if it was left to us.
+fn pick(object: &Object, asked: Dispatch, programs: &[Dispatched], layouts: usize) -> (Dispatch, String) {
+    if asked != Dispatch::Auto {
+        return (asked, String::new());
+    }
+    let size = |f: &crate::Function| f.end.saturating_sub(f.start) / SIZE;
+    let code: usize = object.functions().iter().map(size).fold(0, usize::saturating_add);
+    let insns = code.saturating_mul(layouts).saturating_mul(programs.len());
+    if layouts > MANY_LAYOUTS {
+        return (
+            Dispatch::Tail,
+            format!("{layouts} layouts are more than {MANY_LAYOUTS}, so a table finds them sooner"),
+        );
+    }
+    if insns > MANY_INSNS {
+        let why = format!("{layouts} copies of {code} instructions might be too much for the verifier in one program");
+        return (Dispatch::Tail, why);
+    }
+    (Dispatch::Static, format!("{layouts} layouts are few enough for direct calls, which need nothing at run time"))
+}

@@ -1,0 +1,168 @@
+//! `xhint explain`
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use xhint_object::{Object, RelocationReport, Report, ResultReport};
+
+use super::link::Choice;
+use crate::sources::Sources;
+use crate::{files, print};
+
+/// Explain each CO-RE relocation of a program: where it stands, what it asks, what it becomes for each layout.
+///
+/// Exit code 1 if the program would run into something that a layout lacks.
+///
+/// Example: xhint explain prog.o --nic a.btf --nic b.btf
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The program, compiled with `clang -target bpf -O2 -g -c`
+    program: PathBuf,
+    #[command(flatten)]
+    sources: Sources,
+    #[command(flatten)]
+    choice: Choice,
+    /// Print JSON, as docs/explain-json.md describes it
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let name = || format!("{}", self.program.display());
+        let object = Object::parse(files::read(&self.program)?).with_context(name)?;
+        let universe = self.choice.universe(&self.sources)?;
+        let report = object.explain(&universe, &self.choice.options()).with_context(name)?;
+        if self.json {
+            print::json(&report)?;
+        } else {
+            let mut out = print::stdout();
+            text(&mut out, &report)?;
+            out.flush()?;
+        }
+        let fails = report.relocations.iter().any(|r| (0..r.results.len()).any(|n| r.fails(n)));
+        Ok(if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+}
+
+fn text(out: &mut impl Write, report: &Report) -> io::Result<()> {
+    let (bold, dim) = (print::BOLD, print::DIM);
+    for layout in &report.layouts {
+        let (name, id) = (&layout.name, layout.id);
+        writeln!(out, "{bold}layout {name}{bold:#}  id {id:#x}, {} bytes, {}", layout.size, layout.source)?;
+    }
+    if report.layouts.is_empty() {
+        writeln!(out, "no layout answers to what the program asks for; it is linked for none")?;
+    }
+    let mut last = None;
+    for relocation in &report.relocations {
+        let place = relocation.place.as_ref().map(|p| (p.file.as_str(), p.line, p.text.as_str()));
+        if place != last || place.is_none() {
+            writeln!(out)?;
+            match place {
+                Some((file, line, text)) => writeln!(out, "{bold}{file}:{line}{bold:#}  {dim}{text}{dim:#}")?,
+                None => writeln!(out, "{bold}{}{bold:#}, instruction {}", relocation.function, relocation.instruction)?,
+            }
+        }
+        last = place;
+        one(out, report, relocation)?;
+    }
+    summary(out, report)
+}
+
+fn one(out: &mut impl Write, report: &Report, relocation: &RelocationReport) -> io::Result<()> {
+    let column = relocation.place.as_ref().map_or(0, |p| p.column);
+    writeln!(
+        out,
+        "  {}  {} ({}, instruction {}, column {column})",
+        question(relocation.kind),
+        relocation.access,
+        relocation.function,
+        relocation.instruction
+    )?;
+    // What all layouts have in common is said once.
+    let first = relocation.results.first();
+    let same = |r: &ResultReport| first.is_some_and(|f| (f.value, &f.why, f.reached) == (r.value, &r.why, r.reached));
+    if relocation.results.len() > 1
+        && relocation.results.iter().all(same)
+        && relocation.results.iter().all(|r| first.is_some_and(|f| f.target == r.target))
+    {
+        return result(out, "all", relocation, 0);
+    }
+    for n in 0..relocation.results.len() {
+        let layout = report.layouts.get(n);
+        let twice = report.layouts.iter().filter(|l| layout.is_some_and(|own| own.name == l.name)).count() > 1;
+        let name = match layout {
+            Some(l) if twice => format!("{} {:#x}", l.name, l.id),
+            Some(l) => l.name.clone(),
+            None => "no layout".to_owned(),
+        };
+        result(out, &name, relocation, n)?;
+    }
+    Ok(())
+}
+
+fn result(out: &mut impl Write, name: &str, relocation: &RelocationReport, n: usize) -> io::Result<()> {
+    let Some(result) = relocation.results.get(n) else { return Ok(()) };
+    let (green, red, yellow) = (print::GREEN, print::RED, print::YELLOW);
+    let why = result.why.as_deref().unwrap_or_default();
+    match (result.value, &result.target) {
+        (Some(value), Some(target)) => {
+            writeln!(out, "    {name}: {green}{}{green:#}  {target}", answer(relocation.kind, result.was, value))
+        }
+        (Some(value), None) if why.is_empty() => {
+            writeln!(out, "    {name}: {green}{}{green:#}", answer(relocation.kind, result.was, value))
+        }
+        (Some(value), None) => {
+            writeln!(out, "    {name}: {yellow}{}{yellow:#}  {why}", answer(relocation.kind, result.was, value))
+        }
+        (None, _) if result.reached => writeln!(out, "    {name}: {red}fails{red:#}  {why}"),
+        (None, _) => writeln!(out, "    {name}: {yellow}never run{yellow:#}  {why}"),
+    }
+}
+
+/// What is asked, in words.
+fn question(kind: &str) -> &'static str {
+    match kind {
+        "byte_off" => "offset of",
+        "byte_sz" => "size of",
+        "field_exists" => "is there",
+        "signed" => "is signed",
+        "lshift_u64" => "left shift for",
+        "rshift_u64" => "right shift for",
+        "local_type_id" => "local id of",
+        "target_type_id" => "id of",
+        "type_exists" => "is there a",
+        "type_size" => "size of",
+        "enumval_exists" => "is there",
+        "enumval_value" => "value of",
+        _ => "does it match",
+    }
+}
+
+fn answer(kind: &str, was: u64, value: u64) -> String {
+    match kind {
+        "field_exists" | "type_exists" | "enumval_exists" | "type_matches" | "signed" => {
+            if value == 0 { "no" } else { "yes" }.to_owned()
+        }
+        "target_type_id" | "local_type_id" => format!("{value:#x}"),
+        _ if was == value => value.to_string(),
+        _ => format!("{was} becomes {value}"),
+    }
+}
+
+fn summary(out: &mut impl Write, report: &Report) -> io::Result<()> {
+    let (red, green) = (print::RED, print::GREEN);
+    writeln!(out)?;
+    let count = report.relocations.len();
+    for (n, layout) in report.layouts.iter().enumerate() {
+        let failing = report.relocations.iter().filter(|r| r.fails(n)).count();
+        match failing {
+            0 => writeln!(out, "{green}{}{green:#}: all {count} relocations do", layout.words())?,
+            _ => writeln!(out, "{red}{}{red:#}: {failing} of {count} relocations fail", layout.words())?,
+        }
+    }
+    Ok(())
+}

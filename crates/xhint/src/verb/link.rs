@@ -1,0 +1,153 @@
+//! `xhint link`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::ValueEnum;
+use xhint_object::{Dispatch, Fallback, LinkOptions, Object};
+
+use crate::sources::Sources;
+use crate::{files, print};
+
+/// Link a compiled program for NICs' metadata layouts, into an object that any loader loads.
+///
+/// Example: xhint link prog.o --nic mynic.btf -o out.o
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The program, compiled with `clang -target bpf -O2 -g -c`
+    program: PathBuf,
+    #[command(flatten)]
+    sources: Sources,
+    #[command(flatten)]
+    choice: Choice,
+    /// What to do about several layouts
+    #[arg(long, value_enum, default_value_t = Way::Auto)]
+    dispatch: Way,
+    /// What packets get that no layout is for, when dispatched
+    #[arg(long, value_enum, default_value_t = Action::Program)]
+    fallback: Action,
+    /// Leave reads of what a layout lacks to the verifier, for a guard that hangs on what only the loader sets
+    #[arg(long)]
+    allow_missing: bool,
+    /// Where to write the linked object
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Print what was done as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which layouts, and how names meet them.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Choice {
+    /// A layout to link for, by name or 0x id; may be repeated [default: all that the program asks for]
+    #[arg(long = "layout", value_name = "NAME")]
+    pub layouts: Vec<String>,
+    /// Let the program's struct LOCAL mean TARGET; may be repeated
+    #[arg(long = "bind", value_name = "LOCAL=TARGET", value_parser = pair)]
+    pub binds: Vec<(String, String)>,
+    /// Do without CAP_PERFMON: pointers in metadata count as absent
+    #[arg(long)]
+    pub no_walk: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Way {
+    /// None while one layout answers to each name, else static or tail by what fits
+    Auto,
+    /// One layout alone
+    None,
+    /// An entry that tests length and id and calls the copy for that layout
+    Static,
+    /// An entry that looks the id up and tail-calls; layouts can be added while it runs
+    Tail,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Action {
+    /// Run the program, linked for no layout
+    Program,
+    /// XDP_PASS
+    Pass,
+    /// XDP_DROP
+    Drop,
+    /// XDP_ABORTED, which the tracepoint xdp_exception shows
+    Aborted,
+}
+
+impl Args {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let inputs = self.sources.files().chain([self.program.as_path()]);
+        files::check_distinct(&self.output, inputs)?;
+        let name = || format!("{}", self.program.display());
+        let object = Object::parse(files::read(&self.program)?).with_context(name)?;
+        let universe = self.choice.universe(&self.sources)?;
+        let options = LinkOptions {
+            dispatch: match self.dispatch {
+                Way::Auto => Dispatch::Auto,
+                Way::None => Dispatch::None,
+                Way::Static => Dispatch::Static,
+                Way::Tail => Dispatch::Tail,
+            },
+            fallback: match self.fallback {
+                Action::Program => Fallback::Program,
+                Action::Aborted => Fallback::Action(0),
+                Action::Drop => Fallback::Action(1),
+                Action::Pass => Fallback::Action(2),
+            },
+            allow_missing: self.allow_missing,
+            explain: self.json,
+            ..self.choice.options()
+        };
+        let linked = object.link(&universe, &options).with_context(name)?;
+        files::write(&self.output, &linked.bytes)?;
+        linked.report.warnings.iter().for_each(|w| print::warning(w));
+        if self.json {
+            print::json(&linked.report)?;
+        } else if linked.report.dispatch.kind != "none" && !linked.report.dispatch.why.is_empty() {
+            print::note(&format!("dispatch {}: {}", linked.report.dispatch.kind, linked.report.dispatch.why));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Choice {
+    /// The universe of `sources`, with the layouts that are named declared as such.
+    ///
+    /// # Errors
+    /// Names the file, or the layout that does not exist.
+    pub fn universe(&self, sources: &Sources) -> anyhow::Result<xhint_universe::Universe> {
+        let mut universe = sources.universe()?;
+        let targets = self.binds.iter().map(|(_, target)| target).filter(|t| is_struct_of_a_nic(&universe, t));
+        let targets: Vec<_> = targets.cloned().collect();
+        for name in self.layouts.iter().filter(|l| !l.starts_with("0x")).chain(&targets) {
+            universe.add_layout(name)?;
+        }
+        Ok(universe)
+    }
+
+    /// As options for linking; the rest at its default.
+    pub fn options(&self) -> LinkOptions {
+        LinkOptions {
+            layouts: self.layouts.clone(),
+            rename: self.binds.clone(),
+            walk: !self.no_walk,
+            ..LinkOptions::default()
+        }
+    }
+}
+
+/// Whether a NIC BTF has such a struct or typedef, so that binding a name to it makes it a layout.
+fn is_struct_of_a_nic(universe: &xhint_universe::Universe, name: &str) -> bool {
+    use xhint_btf::Kind;
+    let fits = |t: xhint_btf::Type<'_>| matches!(t.kind(), Kind::Struct | Kind::Typedef) && t.name() == name;
+    universe.sources().iter().skip(1).any(|s| s.btf().types().any(fits))
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((local, target)) if !local.is_empty() && !target.is_empty() => Ok((local.to_owned(), target.to_owned())),
+        _ => Err("give it as LOCAL=TARGET, such as nic_meta=mlx_rx_v3".to_owned()),
+    }
+}
