@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`fixture`] | where the committed data lies, and C sources compiled to BPF objects or NIC BTFs, cached by content |
 //! | [`oracle`] | libbpf's own CO-RE: the instructions it makes of an object and a custom BTF |
+//! | [`matrix`] | every program in every universe, linked by libbpf and by us |
 //! | [`flat`] | a base and NIC BTFs put into one flat BTF by libbpf alone |
 //! | [`cases`] | programs, metadata, and the values they must read, worked out by hand |
 //! | [`run`] | a program loaded by libbpf and run by `BPF_PROG_TEST_RUN` with metadata in front of its packet |
@@ -28,6 +29,7 @@ pub mod fixture;
 pub mod flat;
 pub mod hostile;
 mod libbpf;
+pub mod matrix;
 pub mod oracle;
 pub mod privilege;
 pub mod run;
