@@ -45,8 +45,24 @@ struct xdp_buff {
 
 extern void *bpf_cast_to_kern_ctx(void *obj) __ksym;
 
+/* What the parser has found so far. */
+struct parse {
+	__u32 len;       /* of the packet */
+	__u32 have;      /* bytes of it in work.header */
+	__u32 l3;
+	__u32 l4;        /* 0: there is none to be read */
+	__u32 l4_len;    /* by the IP header, for the checksum */
+	__u32 tuple_len; /* bytes of work.tuple that make the hash, without ports */
+	__u32 hash_type;
+	__u16 proto;     /* EtherType after the tags */
+	__u8 ip_proto;
+	__u8 fragment;
+	__u8 l3_bad;     /* IPv4 header checksum is wrong */
+};
+
 /* One packet in work. Too large for the stack; also what a test may look at afterwards. */
 struct work {
+	struct parse parse;
 	__u64 values[SLOTS];
 	__u64 present;
 	__u64 meta[META_WORDS];
@@ -140,6 +156,13 @@ static __always_inline void count(__u32 what, __u64 by)
 		*n += by;
 }
 
+/* Whether it is 1 to `most`: asked so that the compiler can not know and the verifier has to. */
+static __always_inline int sized(__u32 *n, __u32 most)
+{
+	asm volatile("" : "+r"(*n));
+	return *n >= 1 && *n <= most;
+}
+
 static __always_inline void set(struct work *w, enum slot slot, __u64 value)
 {
 	w->values[slot] = value;
@@ -176,25 +199,18 @@ static __always_inline __u64 get64(const struct work *w, __u32 at)
 	return (__u64)get32(w, at) << 32 | get32(w, at + 4);
 }
 
-/* What the parser has found so far. */
-struct parse {
-	__u32 len;       /* of the packet */
-	__u32 have;      /* bytes of it in work.header */
-	__u32 l3;
-	__u32 l4;        /* 0: there is none to be read */
-	__u32 l4_len;    /* by the IP header, for the checksum */
-	__u32 tuple_len; /* bytes of work.tuple that make the hash, without ports */
-	__u32 hash_type;
-	__u16 proto;     /* EtherType after the tags */
-	__u8 ip_proto;
-	__u8 fragment;
-	__u8 l3_bad;     /* IPv4 header checksum is wrong */
-};
-
-static __always_inline int parse_ethernet(struct work *w, struct parse *p)
+/*
+ * The steps of the parser are global functions, which the verifier checks one by one: inlined, every
+ * way through one would be checked with every way through the next.
+ */
+__noinline int parse_ethernet(struct work *w)
 {
+	struct parse *p;
 	__u32 at = 12;
 
+	if (!w)
+		return 0;
+	p = &w->parse;
 	if (p->have < 14)
 		return -1;
 	p->proto = get16(w, at);
@@ -231,17 +247,22 @@ static __always_inline __u8 ipv4_header_bad(struct work *w, __u32 at, __u32 len)
 	return sum != 0xffff;
 }
 
-static __always_inline void parse_ipv4(struct work *w, struct parse *p)
+__noinline int parse_ipv4(struct work *w)
 {
-	__u32 at = p->l3, ihl, total;
+	struct parse *p;
+	__u32 at, ihl, total;
 	__u16 frag;
 
+	if (!w)
+		return 0;
+	p = &w->parse;
+	at = p->l3;
 	if (p->have < at + 20 || get8(w, at) >> 4 != 4)
-		return;
+		return 0;
 	ihl = (get8(w, at) & 15) * 4;
 	total = get16(w, at + 2);
 	if (ihl < 20 || p->have < at + ihl || total < ihl || total > p->len - at)
-		return;
+		return 0;
 	is(w, CLASS_IPV4);
 	frag = get16(w, at + 6);
 	p->fragment = (frag & 0x3fff) != 0; /* more fragments, or an offset */
@@ -261,6 +282,7 @@ static __always_inline void parse_ipv4(struct work *w, struct parse *p)
 		w->tuple[i] = get8(w, at + 12 + i);
 	p->tuple_len = 8;
 	p->hash_type = RSS_L3_IPV4;
+	return 0;
 }
 
 static __always_inline int is_extension(__u8 next)
@@ -269,16 +291,21 @@ static __always_inline int is_extension(__u8 next)
 	return next == 0 || next == 43 || next == 44 || next == 51 || next == 60;
 }
 
-static __always_inline void parse_ipv6(struct work *w, struct parse *p)
+__noinline int parse_ipv6(struct work *w)
 {
-	__u32 at = p->l3, end, next_at;
+	struct parse *p;
+	__u32 at, end, next_at;
 	__u8 next;
 
+	if (!w)
+		return 0;
+	p = &w->parse;
+	at = p->l3;
 	if (p->have < at + 40 || get8(w, at) >> 4 != 6)
-		return;
+		return 0;
 	end = at + 40 + get16(w, at + 4);
 	if (end > p->len)
-		return;
+		return 0;
 	is(w, CLASS_IPV6);
 	set(w, SLOT_IPV6_FLOW, get32(w, at) & 0xfffff);
 	set(w, SLOT_IP_TOS, (get16(w, at) >> 4) & 0xff);
@@ -323,14 +350,21 @@ static __always_inline void parse_ipv6(struct work *w, struct parse *p)
 		w->tuple[i] = get8(w, at + 8 + i);
 	p->tuple_len = 32;
 	p->hash_type = RSS_L3_IPV6;
+	return 0;
 }
 
-static __always_inline void parse_arp(struct work *w, struct parse *p)
+__noinline int parse_arp(struct work *w)
 {
+	struct parse *p;
+
+	if (!w)
+		return 0;
+	p = &w->parse;
 	if (p->have < p->l3 + 8)
-		return;
+		return 0;
 	is(w, CLASS_ARP);
 	set(w, SLOT_ARP_OP, get16(w, p->l3 + 6));
+	return 0;
 }
 
 static __always_inline void set_ports(struct work *w, struct parse *p)
@@ -340,11 +374,15 @@ static __always_inline void set_ports(struct work *w, struct parse *p)
 	p->hash_type |= RSS_L4;
 }
 
-/* Returns whether the packet has a header that was read; if not, l4 is forgotten. */
-static __always_inline int parse_l4(struct work *w, struct parse *p)
+__noinline int parse_l4(struct work *w)
 {
-	__u32 at = p->l4;
+	struct parse *p;
+	__u32 at;
 
+	if (!w)
+		return 0;
+	p = &w->parse;
+	at = p->l4;
 	if (!at)
 		return 0;
 	if (p->ip_proto == 6 && p->l4_len >= 20 && p->have >= at + 20) {
@@ -364,7 +402,7 @@ static __always_inline int parse_l4(struct work *w, struct parse *p)
 		return 0;
 	}
 	set(w, SLOT_L4_OFFSET, at);
-	return 1;
+	return 0;
 }
 
 static __always_inline __u32 pkt_type(const struct work *w)
@@ -379,10 +417,7 @@ static __always_inline __u32 pkt_type(const struct work *w)
 	return c >> CLASS_ARP & 1 ? PKT_ARP : PKT_UNKNOWN;
 }
 
-/*
- * Toeplitz with the key that user space put into the table: addresses, then ports where there are.
- * Its own function, verified once, as are the other two of its kind.
- */
+/* Toeplitz with the key that user space put into the table: addresses, then ports where there are. */
 __noinline int hash_tuple(__u32 len)
 {
 	__u32 zero = 0, hash = 0;
@@ -410,12 +445,17 @@ static __always_inline __u32 mix(__u32 h)
 	return h;
 }
 
-static __always_inline void set_hash(struct work *w, struct parse *p)
+__noinline int set_hash(struct work *w)
 {
-	__u32 len = p->tuple_len, hash;
+	struct parse *p;
+	__u32 len, hash;
 
+	if (!w)
+		return 0;
+	p = &w->parse;
+	len = p->tuple_len;
 	if (!len)
-		return;
+		return 0;
 	if (p->hash_type & RSS_L4) {
 		__u8 *ports = w->tuple + (len == 8 ? 8 : 32);
 
@@ -427,6 +467,7 @@ static __always_inline void set_hash(struct work *w, struct parse *p)
 	set(w, SLOT_RX_HASH, hash);
 	set(w, SLOT_RX_HASH_TYPE, p->hash_type);
 	set(w, SLOT_FLOW_MARK, mix(hash));
+	return 0;
 }
 
 struct sum {
@@ -448,7 +489,7 @@ static long sum_chunk(__u32 i, struct sum *s)
 	if (take < CHUNK)
 		for (int k = 0; k < CHUNK; k++)
 			s->w->chunk[k] = 0;
-	if (take == 0 || bpf_xdp_load_bytes(s->ctx, s->at, s->w->chunk, take)) {
+	if (!sized(&take, CHUNK) || bpf_xdp_load_bytes(s->ctx, s->at, s->w->chunk, take)) {
 		s->sum = -1;
 		return 1;
 	}
@@ -467,7 +508,7 @@ static __always_inline __u32 fold(__u64 sum)
 }
 
 /* Whether the transport's checksum over `len` bytes at `at` holds. */
-static __always_inline __u32 l4_sum_state(struct xdp_md *ctx, struct work *w, struct parse *p)
+static __always_inline __u32 l4_sum_state(struct xdp_md *ctx, struct work *w, const struct parse *p)
 {
 	struct sum s = { .ctx = ctx, .w = w, .at = p->l4 };
 	__u32 len = p->l4_len;
@@ -499,15 +540,18 @@ static __always_inline __u32 l4_sum_state(struct xdp_md *ctx, struct work *w, st
 	return fold((__u64)(__u32)s.sum + pseudo) == 0xffff ? CSUM_OK : CSUM_BAD;
 }
 
-static __always_inline void set_csum(struct xdp_md *ctx, struct work *w, struct parse *p, int l4)
+__noinline int set_csum(struct xdp_md *ctx, struct work *w)
 {
 	__u32 state = CSUM_NONE;
 
-	if (p->l3_bad)
+	if (!w)
+		return 0;
+	if (w->parse.l3_bad)
 		state = CSUM_BAD;
-	else if (l4)
-		state = l4_sum_state(ctx, w, p);
+	else if (w->present >> SLOT_L4_OFFSET & 1)
+		state = l4_sum_state(ctx, w, &w->parse);
 	set(w, SLOT_CSUM_STATE, state);
+	return 0;
 }
 
 struct write {
@@ -614,7 +658,7 @@ static __always_inline int load_header(struct xdp_md *ctx, struct work *w, struc
 	have = p->len;
 	if (have > HEADER_BYTES)
 		have = HEADER_BYTES;
-	if (have < 1 || bpf_xdp_load_bytes(ctx, 0, w->header, have))
+	if (!sized(&have, HEADER_BYTES) || bpf_xdp_load_bytes(ctx, 0, w->header, have))
 		return -1;
 	p->have = have;
 	return 0;
@@ -625,40 +669,40 @@ static __always_inline int parse(struct xdp_md *ctx, struct work *w, __u64 slots
 {
 	const __u64 hashes = 1ull << SLOT_RX_HASH | 1ull << SLOT_RX_HASH_TYPE | 1ull << SLOT_FLOW_MARK;
 	struct xdp_buff *buff = bpf_cast_to_kern_ctx(ctx);
-	struct parse p = {};
+	struct parse *p = &w->parse;
 	__u32 zero = 0;
 	__u64 *number;
-	int l4;
 
+	__builtin_memset(p, 0, sizeof(*p));
 	__builtin_memset(w->values, 0, sizeof(w->values));
 	w->present = 0;
-	if (load_header(ctx, w, &p) || parse_ethernet(w, &p))
+	if (load_header(ctx, w, p) || parse_ethernet(w))
 		return -1;
 
 	set(w, SLOT_CONST, 0);
 	set(w, SLOT_RX_TIMESTAMP, bpf_ktime_get_tai_ns());
 	set(w, SLOT_RX_QUEUE, ctx->rx_queue_index);
-	set(w, SLOT_PKT_LEN, p.len);
+	set(w, SLOT_PKT_LEN, p->len);
 	set(w, SLOT_RX_DESC, (__u64)buff->rxq);
 	number = bpf_map_lookup_elem(&seq, &zero);
 	if (number)
 		set(w, SLOT_SEQ, __sync_fetch_and_add(number, 1));
 
-	if (p.proto == ETH_P_IP)
-		parse_ipv4(w, &p);
-	else if (p.proto == ETH_P_IPV6)
-		parse_ipv6(w, &p);
-	else if (p.proto == ETH_P_ARP)
-		parse_arp(w, &p);
-	l4 = parse_l4(w, &p);
+	if (p->proto == ETH_P_IP)
+		parse_ipv4(w);
+	else if (p->proto == ETH_P_IPV6)
+		parse_ipv6(w);
+	else if (p->proto == ETH_P_ARP)
+		parse_arp(w);
+	parse_l4(w);
 	if (!(w->present >> CLASS_IPV4 & 7))
 		is(w, CLASS_OTHER);
 	set(w, SLOT_PKT_TYPE, pkt_type(w));
 	if (slots & hashes)
-		set_hash(w, &p);
+		set_hash(w);
 	if (slots & 1ull << SLOT_CSUM_STATE)
-		set_csum(ctx, w, &p, l4);
-	return p.len;
+		set_csum(ctx, w);
+	return p->len;
 }
 
 /* Steps 2 and 3; returns the bytes of metadata, or -1 if there is no room for them. */
