@@ -37,5 +37,5 @@ pub use nic::{Config, SoftNic};
 pub use send::{Credit, SendOptions, Sent};
 pub use status::{Dropped, LayoutStatus, Status};
 pub use toeplitz::{MICROSOFT_KEY, toeplitz};
-pub use traffic::{KEY_PREFIX, Mix, Traffic};
+pub use traffic::{KEY_PREFIX, MAX_FLOWS, Mix, Traffic};
 pub use truth::{BATCH as TRUTH_BATCH, Truth, TruthLog};

@@ -14,7 +14,7 @@ pub const MICROSOFT_KEY: [u8; 40] = [
 /// Bytes of the longest input: two IPv6 addresses and two ports.
 pub const MAX_INPUT: usize = 36;
 
-/// The hash of `input` under `key`. Input beyond [`MAX_INPUT`] bytes is not looked at.
+/// The hash of `input` under `key`. Input beyond 36 bytes, two IPv6 addresses and two ports, is not looked at.
 pub fn toeplitz(key: &[u8; 40], input: &[u8]) -> u32 {
     let places = 0..MAX_INPUT;
     places.zip(input).fold(0, |hash, (place, byte)| hash ^ share(key, place, *byte))

@@ -11,6 +11,9 @@ use etherparse::{
 /// The first two bytes of generated packets' source MAC addresses.
 pub const KEY_PREFIX: [u8; 2] = [0x02, 0x78];
 
+/// Most flows of generated traffic; their frames are kept in memory.
+pub const MAX_FLOWS: usize = 1 << 20;
+
 /// Frames to be sent, over and over.
 #[derive(Debug, Clone)]
 pub struct Traffic {
@@ -21,7 +24,7 @@ pub struct Traffic {
 /// What generated traffic consists of.
 #[derive(Debug, Clone)]
 pub struct Mix {
-    /// How many flows; each is one frame, repeated.
+    /// How many flows, 1 to [`MAX_FLOWS`]; each is one frame, repeated.
     pub flows: usize,
     /// Other seeds, other traffic; the same seed, the same.
     pub seed: u64,
@@ -43,8 +46,9 @@ impl Traffic {
     /// Each packet sent gets a key: its source MAC address is 02:78 and a running number of 32 bits.
     pub fn mixed(mix: &Mix) -> Traffic {
         let mut dice = Dice(mix.seed);
-        let mut frames = Vec::with_capacity(mix.flows);
-        for n in 1..=mix.flows.max(1) {
+        let flows = mix.flows.clamp(1, MAX_FLOWS);
+        let mut frames = Vec::with_capacity(flows);
+        for n in 1..=flows {
             let mut frame = flow(n, mix.to, &mut dice);
             if n.checked_rem(mix.bad_checksums) == Some(0) {
                 spoil(&mut frame);

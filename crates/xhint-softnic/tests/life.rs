@@ -159,14 +159,14 @@ fn another_namespace_and_another_mtu() {
     let path = format!("/proc/{}/task/{}/ns/net", std::process::id(), nix::unistd::gettid());
     let name = unique();
     let _down = Down(name.clone());
-    let config = Config { netns: Some(path), mtu: 3000 };
+    let config = Config { netns: Some(path), mtu: 3400 };
     let made = std::thread::scope(|scope| scope.spawn(|| SoftNic::up(&name, &config, &[], Mode::Flow)).join().unwrap());
     let nic = made.unwrap();
     assert!(if_nametoindex(name.as_str()).is_ok());
     let long = |len| Traffic::frames(vec![vec![0xff; len]]);
-    assert_eq!(nic.send(&long(3014), &send(50)).unwrap().arrived, 50);
-    let error = nic.send(&long(3019), &send(1)).unwrap_err();
-    assert!(error.to_string().contains("frame 1 of the traffic has 3019 bytes; 14 to 3018 can be sent"), "{error}");
+    assert_eq!(nic.send(&long(3418), &send(50)).unwrap().arrived, 50);
+    let error = nic.send(&long(3419), &send(1)).unwrap_err();
+    assert!(error.to_string().contains("frame 1 of the traffic has 3419 bytes; 14 to 3418 can be sent"), "{error}");
     assert!(matches!(nic.send(&Traffic::frames(vec![]), &send(1)), Err(Error::NoFrames)));
 }
 
