@@ -8,7 +8,8 @@ use std::{env, fs};
 const SOURCES: [&str; 4] = ["hints.bpf.c", "nics/alpha_fw1.c", "nics/alpha_fw2.c", "nics/beta.c"];
 
 fn main() {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let own = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
+    let top = own.ancestors().nth(2).unwrap_or(&own);
     let (examples, include) = (top.join("examples"), top.join("include"));
     println!("cargo:rerun-if-env-changed=CLANG");
     for dir in [&examples, &include] {
@@ -16,11 +17,11 @@ fn main() {
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     for source in SOURCES {
-        compile(&examples.join(source), &include, &out);
+        compile(&examples.join(source), top, &out);
     }
 }
 
-fn compile(source: &Path, include: &Path, out: &Path) {
+fn compile(source: &Path, top: &Path, out: &Path) {
     let clang = env::var("CLANG").unwrap_or_else(|_| "clang".to_owned());
     let object = out.join(source.file_name().unwrap_or_default()).with_extension("o");
     // libbpf-sys tells where it put its headers.
@@ -30,10 +31,10 @@ fn compile(source: &Path, include: &Path, out: &Path) {
     command
         .args(["-O2", "-g", "-target", "bpf", "-mcpu=v3", "-Wall", "-Werror"])
         // So that the paths in line info are the same wherever it is built.
-        .arg(format!("-ffile-prefix-map={}=.", env!("CARGO_MANIFEST_DIR").trim_end_matches("/crates/xhint")))
+        .arg(format!("-ffile-prefix-map={}/=", top.display()))
         .arg("-fdebug-compilation-dir=.")
         .arg("-I")
-        .arg(include)
+        .arg(top.join("include"))
         .arg(format!("-I{libbpf}"))
         // The kernel's asm/ headers, where Debian keeps those of the machine it builds on.
         .arg(format!("-I/usr/include/{arch}-linux-gnu"))

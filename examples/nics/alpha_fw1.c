@@ -46,4 +46,4 @@ struct nic_meta {
 
 struct nic_meta *alpha_fw1;
 /* What only pointers lead to is left out of the BTF, unless it is named. */
-struct nic_rx_ring *alpha_fw1_ring;
+struct nic_rx_ring alpha_fw1_ring;

@@ -50,4 +50,4 @@ struct nic_meta {
 
 struct nic_meta *alpha_fw2;
 /* What only pointers lead to is left out of the BTF, unless it is named. */
-struct nic_rx_ring *alpha_fw2_ring;
+struct nic_rx_ring alpha_fw2_ring;

@@ -23,6 +23,10 @@ pub struct Job {
     pub linked: Vec<u8>,
     /// What it was made from; `entry` names the program for the device, `since` is filled in.
     pub state: State,
+    /// What is worth knowing of the link and stops nothing.
+    pub warnings: Vec<String>,
+    /// Why packets are dispatched the way they are, if that was left to the linker.
+    pub why: String,
     /// Take the place of a program that xhint did not put there.
     pub replace: bool,
 }
@@ -30,7 +34,9 @@ pub struct Job {
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Done {
-    /// Id of the program that the device runs now.
+    /// Name of the program that the device runs now.
+    pub entry: String,
+    /// Its id.
     pub program: u32,
     /// Id of the one of ours that it ran before, which made room in one step.
     pub before: Option<u32>,
@@ -50,6 +56,11 @@ pub struct Done {
 pub fn attach(home: &Home, device: &Device, job: &Job) -> Result<Done> {
     Rights::current().check()?;
     let _lock = home.lock(device)?;
+    attach_locked(home, device, job)
+}
+
+/// [`attach`], by who holds the lock.
+pub(crate) fn attach_locked(home: &Home, device: &Device, job: &Job) -> Result<Done> {
     let site = Site::of(home, device);
     adopt(home, device, &site)?;
     site.repair()?;
@@ -75,7 +86,7 @@ pub fn attach(home: &Home, device: &Device, job: &Job) -> Result<Done> {
     // From here on it runs, whatever becomes of the tidying up: the next call does that again.
     let _later = site.keep_only(&next);
     let program = Program::id_from_fd(loaded.entry_fd()?).map_err(bpf("the program's id"))?;
-    Ok(Done { program, before: live.map(|l| l.program), replaced: foreign.map(|f| f.name) })
+    Ok(Done { entry: state.entry, program, before: live.map(|l| l.program), replaced: foreign.map(|f| f.name) })
 }
 
 /// Loads the job's object with the maps of `before`.

@@ -103,6 +103,14 @@ pub enum Error {
     /// The object has several, and none was named.
     #[error("the object has several XDP programs, name one with --program: {0}")]
     ManyPrograms(String),
+    /// The linker's refusal.
+    #[error("{}: {cause}", .path.display())]
+    Link {
+        /// The object.
+        path: PathBuf,
+        /// What is wrong with it, or with what it is linked for.
+        cause: Box<xhint_object::Error>,
+    },
     /// A map changed shape, so its contents cannot be kept.
     #[error(
         "map {map}: {what}, so its contents cannot be kept; detach first (`xhint detach {device}`) to start with empty maps"
@@ -114,6 +122,14 @@ pub enum Error {
         map: String,
         /// What is another.
         what: String,
+    },
+    /// A file of the user's that does not hold what it should.
+    #[error("{}: {cause}", .path.display())]
+    Source {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
     },
     /// A file or pin of ours.
     #[error("{}: {cause}", .path.display())]

@@ -11,6 +11,8 @@ use libbpf_rs::{
     set_print,
 };
 
+use xhint_object::table::IDS_SECTION;
+
 use crate::error::{Error, Result};
 use crate::rights::Rights;
 
@@ -170,8 +172,11 @@ fn keep(object: &mut OpenObject, plan: &Plan<'_>) -> Result<Vec<String>> {
 
 /// Whether a map's contents are the application's to keep. Constants are the new object's own; variables are kept
 /// where the object is the same, since nothing else says that they still stand where they stood; the programs in a
-/// program array are the old ones.
+/// program array are the old ones, and so are the ids that lead there.
 fn lasts(name: &str, kind: MapType, same: bool) -> bool {
+    if name == IDS_SECTION {
+        return false;
+    }
     let section = name.split_once('.').map_or("", |s| s.1);
     match section.split('.').next().unwrap_or("") {
         "rodata" | "kconfig" => false,
@@ -273,6 +278,7 @@ mod tests {
         assert!(!lasts(".rodata.cfg", MapType::Array, true));
         assert!(lasts("xhint.bss", MapType::Array, true));
         assert!(!lasts("xhint.bss", MapType::Array, false));
+        assert!(!lasts(".data.xhint", MapType::Array, true));
         assert!(!lasts(".data.hot", MapType::Array, false));
     }
 }

@@ -1,6 +1,7 @@
 //! What is written down about an attached program, so that a later xhint can go on with it.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -45,6 +46,29 @@ pub struct Source {
     /// What is in it. Kept in a file of its own.
     #[serde(skip)]
     pub bytes: Vec<u8>,
+    /// That file, named by its content, so that writing one state down never touches another's files.
+    file: String,
+}
+
+impl Source {
+    /// What was read from `path`.
+    pub fn new(path: impl Into<PathBuf>, bytes: impl Into<Vec<u8>>) -> Source {
+        let (path, bytes) = (path.into(), bytes.into());
+        let mut hasher = DefaultHasher::new();
+        bytes.hash(&mut hasher);
+        let file = format!("{:016x}-{}", hasher.finish(), bytes.len());
+        Source { path, bytes, file }
+    }
+
+    /// What is in the file at `path` now.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn read(path: impl Into<PathBuf>) -> Result<Source> {
+        let path = path.into();
+        let bytes = get(&path)?;
+        Ok(Source::new(path, bytes))
+    }
 }
 
 /// A layout that the program reads.
@@ -58,8 +82,12 @@ pub struct LayoutState {
     pub size: u32,
     /// Which of the NIC BTFs it is from.
     pub nic: usize,
-    /// The program that is linked for it, by its name in the linked object.
-    pub program: String,
+    /// Its slot, if packets come to it by tail call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u32>,
+    /// The pin of its program, if it came while the program ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub added: Option<String>,
 }
 
 /// The options of a link.
@@ -71,22 +99,25 @@ pub struct LinkedAs {
     pub layouts: Vec<String>,
     /// Local names and what they are to be bound to.
     pub bind: Vec<(String, String)>,
-    /// Name of the dispatch.
+    /// The dispatch asked for: `auto`, `none`, `static` or `tail`.
+    pub asked: String,
+    /// The one there is.
     pub dispatch: String,
     /// Whether pointers in metadata may be walked.
     pub walk: bool,
 }
 
 const STATE: &str = "state.json";
-const OBJECT: &str = "object.o";
 
 impl State {
     /// Writes it into the directory `dir`, which is made.
     pub(crate) fn write(&self, dir: &Path) -> Result<()> {
         fs::create_dir_all(dir).map_err(Error::file(dir))?;
-        put(&dir.join(OBJECT), &self.object.bytes)?;
-        for (n, nic) in self.nics.iter().enumerate() {
-            put(&dir.join(nic_name(n)), &nic.bytes)?;
+        for source in self.nics.iter().chain([&self.object]) {
+            let path = dir.join(&source.file);
+            if !path.exists() {
+                put(&path, &source.bytes)?;
+            }
         }
         let path = dir.join(STATE);
         let text = serde_json::to_vec_pretty(self).map_err(|cause| Error::State { path: path.clone(), cause })?;
@@ -98,9 +129,8 @@ impl State {
         let path = dir.join(STATE);
         let mut state: State =
             serde_json::from_slice(&get(&path)?).map_err(|cause| Error::State { path: path.clone(), cause })?;
-        state.object.bytes = get(&dir.join(OBJECT))?;
-        for (n, nic) in state.nics.iter_mut().enumerate() {
-            nic.bytes = get(&dir.join(nic_name(n)))?;
+        for source in state.nics.iter_mut().chain([&mut state.object]) {
+            source.bytes = get(&dir.join(&source.file))?;
         }
         Ok(state)
     }
@@ -111,12 +141,11 @@ impl State {
     }
 }
 
-fn nic_name(n: usize) -> String {
-    format!("nic-{n}.btf")
-}
-
+/// In one step: whoever reads the file finds all of it or none.
 fn put(path: &Path, bytes: &[u8]) -> Result<()> {
-    fs::write(path, bytes).map_err(Error::file(path))
+    let fresh = path.with_extension("new");
+    fs::write(&fresh, bytes).map_err(Error::file(&fresh))?;
+    fs::rename(&fresh, path).map_err(Error::file(path))
 }
 
 fn get(path: &Path) -> Result<Vec<u8>> {

@@ -61,12 +61,12 @@ fn job(arguments: &[&str]) -> Job {
         entry: String::new(),
         mode: Mode::Native,
         since: 0,
-        object: Source { path: object, bytes: bytes.clone() },
+        object: Source::new(object, bytes.clone()),
         nics: Vec::new(),
         layouts: Vec::new(),
         options: LinkedAs::default(),
     };
-    Job { linked: bytes, state, replace: false }
+    Job { linked: bytes, state, warnings: Vec::new(), why: String::new(), replace: false }
 }
 
 fn device(world: &World) -> Device {

@@ -33,6 +33,7 @@ mod wire;
 
 pub use error::{Error, Result};
 pub use flash::{MAX_LAYOUTS, MAX_META, Mode};
+pub use netns::{add as add_netns, remove as remove_netns};
 pub use nic::{Config, SoftNic};
 pub use send::{Credit, SendOptions, Sent};
 pub use status::{Dropped, LayoutStatus, Status};

@@ -63,6 +63,17 @@ pub(crate) fn inside<T: Send>(netns: &File, work: impl FnOnce() -> Result<T> + S
     })
 }
 
+/// Makes a namespace of this name, as `ip netns add` does; the caller stays where it is.
+///
+/// # Errors
+/// If there is one of this name, or without `CAP_SYS_ADMIN`.
+pub fn add(name: &str) -> Result<()> {
+    on_thread(|| {
+        home::enter()?;
+        create(name)
+    })
+}
+
 /// Makes a namespace of this name and moves the calling thread into it. On a thread that has entered
 /// [`home`].
 pub(crate) fn create(name: &str) -> Result<()> {
@@ -74,8 +85,11 @@ pub(crate) fn create(name: &str) -> Result<()> {
     mount(Some("/proc/thread-self/ns/net"), &path, none, MsFlags::MS_BIND, none).map_err(file("mounting", &path))
 }
 
-/// Takes the name away; the namespace goes when nothing is in it. Fine if there is none.
-pub(crate) fn remove(name: &str) -> Result<()> {
+/// Takes the name away, as `ip netns del` does; the namespace goes when nothing is in it. Fine if there is none.
+///
+/// # Errors
+/// Without `CAP_SYS_ADMIN`.
+pub fn remove(name: &str) -> Result<()> {
     on_thread(|| {
         home::enter()?;
         unname(name)

@@ -109,3 +109,11 @@ pub fn check_distinct<'a>(output: &Path, inputs: impl IntoIterator<Item = &'a Pa
 pub fn nic(path: &Path, base: &Arc<Btf>) -> anyhow::Result<Btf> {
     xhint_object::nic_btf(read(path)?, Arc::clone(base)).with_context(|| format!("{}", path.display()))
 }
+
+/// The file at `path` as what a link is made from.
+///
+/// # Errors
+/// Names the file.
+pub fn source(path: &Path) -> anyhow::Result<xhint_runtime::Source> {
+    Ok(xhint_runtime::Source::new(path, read(path)?))
+}

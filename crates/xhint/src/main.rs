@@ -34,6 +34,10 @@ enum Verb {
     /// Look at the metadata layouts a NIC describes.
     #[command(subcommand)]
     Layout(verb::layout::Verb),
+    Attach(verb::attach::Args),
+    Status(verb::status::Args),
+    Detach(verb::detach::Args),
+    Demo(verb::demo::Args),
     /// A NIC in software, to try things on.
     #[command(subcommand)]
     Nic(verb::nic::Verb),
@@ -46,6 +50,10 @@ impl Verb {
             Verb::Explain(args) => args.run(),
             Verb::Btf(verb) => verb.run(),
             Verb::Layout(verb) => verb.run(),
+            Verb::Attach(args) => args.run(),
+            Verb::Status(args) => args.run(),
+            Verb::Detach(args) => args.run(),
+            Verb::Demo(args) => args.run(),
             Verb::Nic(verb) => verb.run(),
         }
     }

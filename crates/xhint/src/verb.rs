@@ -1,7 +1,12 @@
 //! One module a verb: its arguments, and what it prints.
 
+pub mod attach;
 pub mod btf;
+pub mod demo;
+pub mod detach;
+mod device;
 pub mod explain;
 pub mod layout;
 pub mod link;
 pub mod nic;
+pub mod status;

@@ -1,0 +1,188 @@
+//! `xhint attach`
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::ValueEnum;
+use serde_json::json;
+use std::path::PathBuf;
+use xhint_runtime::attach::{Done, Job, attach};
+use xhint_runtime::{Error, LinkedAs, Linker};
+
+use super::device::On;
+use crate::sources::Sources;
+use crate::{files, print};
+
+/// Link a program for a NIC's layouts and put it on a device; what is there already keeps running until the new one
+/// takes its place in one step, with its maps.
+///
+/// It stays when xhint ends: pinned under /sys/fs/bpf/xhint. Attach again to relink, for a new firmware say.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: xhint attach prog.o --dev eth0 --nic fw1.btf\n         \
+                        xhint attach prog.o --dev eth0 --nic fw2.btf     (relinks, swaps, keeps the maps)")]
+pub struct Args {
+    /// The compiled program, as clang makes it
+    program_file: PathBuf,
+    #[command(flatten)]
+    on: On,
+    #[command(flatten)]
+    sources: Sources,
+    /// Which program of the object, if it has several for XDP
+    #[arg(long, value_name = "NAME")]
+    program: Option<String>,
+    /// Only these layouts of the NIC's; may be repeated [default: all]
+    #[arg(long = "layout", value_name = "NAME")]
+    layouts: Vec<String>,
+    /// Bind a struct of the program to a layout by name; may be repeated
+    #[arg(long, value_name = "LOCAL=TARGET", value_parser = pair)]
+    bind: Vec<(String, String)>,
+    /// How packets of several layouts come to the right copy of the program
+    #[arg(long, value_enum, default_value_t = Dispatch::Auto)]
+    dispatch: Dispatch,
+    /// In the driver, or behind it
+    #[arg(long, value_enum, default_value_t = Mode::Native)]
+    mode: Mode,
+    /// Take the place of a program that xhint did not put there; asks first
+    #[arg(long)]
+    replace: bool,
+    /// Do not ask
+    #[arg(long, requires = "replace")]
+    yes: bool,
+    /// If the kernel refuses the program, print all the verifier says
+    #[arg(long)]
+    verbose: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Mode {
+    /// In the driver, where metadata is
+    Native,
+    /// Behind the driver, on any device; the NIC's metadata is gone by then
+    Generic,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Dispatch {
+    /// By what fits best
+    Auto,
+    /// None: one layout
+    None,
+    /// By tests and calls
+    Static,
+    /// By table and tail call; layouts can be added while it runs
+    Tail,
+}
+
+impl Args {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let (home, device) = self.on.find()?;
+        let mut job = self.job()?;
+        let done = match attach(&home, &device, &job) {
+            Err(foreign @ Error::Foreign { .. }) if self.replace => {
+                self.may_replace(&foreign)?;
+                job.replace = true;
+                attach(&home, &device, &job)
+            }
+            other => other,
+        };
+        if let (Err(Error::Load { log, .. }), true) = (&done, self.verbose) {
+            eprint!("{log}");
+        }
+        self.tell(&job, &done?)
+    }
+
+    fn job(&self) -> anyhow::Result<Job> {
+        let linker = Linker::on(files::base(self.sources.base.file.as_deref())?);
+        let nics = self.sources.nics.iter().map(|f| files::source(f)).collect::<anyhow::Result<_>>()?;
+        let options = LinkedAs {
+            program: self.program.clone(),
+            layouts: self.layouts.clone(),
+            bind: self.bind.clone(),
+            asked: self.dispatch.name().to_owned(),
+            ..LinkedAs::default()
+        };
+        Ok(linker.link(files::source(&self.program_file)?, nics, options, self.mode.into())?)
+    }
+
+    fn may_replace(&self, foreign: &Error) -> anyhow::Result<()> {
+        if self.yes {
+            return Ok(());
+        }
+        let Error::Foreign { device, program } = foreign else { return Ok(()) };
+        if !std::io::stdin().is_terminal() {
+            bail!("{device}: has the XDP program {program} attached; add --yes to replace it without being asked");
+        }
+        eprint!("{device} has the XDP program {program}, which xhint did not put there. Take it off? [y/N] ");
+        std::io::stderr().flush()?;
+        let mut answer = String::new();
+        std::io::stdin().lock().read_line(&mut answer)?;
+        if answer.trim().eq_ignore_ascii_case("y") { Ok(()) } else { bail!("{device}: left as it was") }
+    }
+
+    fn tell(&self, job: &Job, done: &Done) -> anyhow::Result<ExitCode> {
+        for warning in &job.warnings {
+            print::warning(warning);
+        }
+        if self.json {
+            print::json(&json!({
+                "device": self.on.dev,
+                "program": done.entry,
+                "program_id": done.program,
+                "before": done.before,
+                "replaced": done.replaced,
+                "dispatch": job.state.options.dispatch,
+                "why": job.why,
+                "walk": job.state.options.walk,
+                "layouts": job.state.layouts,
+            }))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let how = match (done.before, &done.replaced) {
+            (Some(before), _) => format!("swapped in for program {before}, maps kept"),
+            (None, Some(other)) => format!("attached in the place of {other}"),
+            (None, None) => "attached".to_owned(),
+        };
+        println!("{}: {} (id {}) {how}", self.on.dev, done.entry, done.program);
+        for layout in &job.state.layouts {
+            println!("  linked for {} (id {:#010x}, {} bytes)", layout.name, layout.id, layout.size);
+        }
+        if !job.why.is_empty() {
+            println!("  dispatch {}: {}", job.state.options.dispatch, job.why);
+        }
+        if !job.state.options.walk {
+            println!("  without CAP_PERFMON pointers in metadata count as absent");
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Dispatch {
+    fn name(self) -> &'static str {
+        match self {
+            Dispatch::Auto => "auto",
+            Dispatch::None => "none",
+            Dispatch::Static => "static",
+            Dispatch::Tail => "tail",
+        }
+    }
+}
+
+impl From<Mode> for xhint_runtime::Mode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Native => xhint_runtime::Mode::Native,
+            Mode::Generic => xhint_runtime::Mode::Generic,
+        }
+    }
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((local, target)) if !local.is_empty() && !target.is_empty() => Ok((local.to_owned(), target.to_owned())),
+        _ => Err("give it as LOCAL=TARGET, such as nic_meta=mlx_rx_v3".to_owned()),
+    }
+}
