@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::check::{MAX_CHAIN, check};
+use crate::check::{Checked, MAX_CHAIN, check};
 use crate::header::Header;
 use crate::{ByteOrder, Error, Kind, Type};
 
@@ -21,6 +21,8 @@ pub struct Btf {
     strings: Bytes,
     /// Where each type of ours starts in `types`.
     offsets: Vec<u32>,
+    /// All strings are ASCII, the base's too.
+    ascii: bool,
     first_id: u32,
     first_string: u32,
     base: Option<Arc<Btf>>,
@@ -49,13 +51,14 @@ impl Btf {
         if base.as_ref().is_some_and(|b| b.order != header.order) {
             return Err(Error::BaseOrder);
         }
-        let offsets = check(&raw, &header, base.as_deref())?;
+        let Checked { offsets, ascii } = check(&raw, &header, base.as_deref())?;
         Ok(Btf {
             order: header.order,
             types: raw.slice(header.types),
             strings: raw.slice(header.strings),
             raw,
             offsets,
+            ascii,
             first_id: base.as_ref().map_or(1, |b| b.end_id()),
             first_string: base.as_ref().map_or(0, |b| b.end_string()),
             base,
@@ -126,6 +129,10 @@ impl Btf {
         }
         let tail = self.strings.get(offset.wrapping_sub(self.first_string) as usize..)?;
         CStr::from_bytes_until_nul(tail).ok()?.to_str().ok()
+    }
+
+    pub(crate) fn is_ascii(&self) -> bool {
+        self.ascii
     }
 
     /// The bytes of its own types, as they stand in the file.

@@ -30,108 +30,133 @@ pub enum Kind {
     Unknown = 255,
 }
 
-/// What the checking pass needs to know of a kind, by its number. All 7 bits' worth, so that no look-up can miss.
+/// What the checking pass needs to know of a kind.
 #[derive(Clone, Copy)]
 pub(crate) struct KindInfo {
     pub(crate) kind: Kind,
-    /// Neither void nor newer than this crate.
-    pub(crate) known: bool,
-    /// Known, and nothing stands behind its three words.
-    pub(crate) bare: bool,
-    /// Words behind the three of `struct btf_type`, once.
-    pub(crate) once: u8,
-    /// Words for each of `vlen` elements.
+    /// What stands behind the three words of `struct btf_type`.
+    pub(crate) shape: Shape,
+    /// Words there for each of `vlen` elements.
     pub(crate) each: u8,
+    /// Words there once; [`KindInfo::NEVER`] for void and what is newer than this crate.
+    pub(crate) once: u32,
     /// All ones where the third word is a type id, else 0.
     pub(crate) refers: u32,
-    /// All ones where that id is the next link of a chain that has to end: typedefs and modifiers.
-    pub(crate) link: u32,
-    /// What the words behind the three are.
-    pub(crate) tail: TailInfo,
 }
 
-/// What the words of each element are: all ones at those of the sort, 0 at others.
-#[derive(Clone, Copy)]
-pub(crate) struct TailInfo {
-    pub(crate) ids: [u32; 3],
-    pub(crate) strings: [u32; 3],
-    /// A member's offset.
-    pub(crate) offset: u32,
-    /// The first word is the next link of a chain: an array's element.
-    pub(crate) link: u32,
+/// What a type has behind the three words of `struct btf_type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Nothing, or one number.
+    Plain,
+    /// Nothing; the third word is the next link of a chain that has to end: typedefs and modifiers.
+    Link,
+    /// An array's element, index and length; the element is the next link.
+    Array,
+    /// Name, type and offset of each member.
+    Members,
+    /// Name and type of each parameter.
+    Params,
+    /// Name and value of each enumerator.
+    Names,
+    /// Name and value, in two words, of each enumerator.
+    WideNames,
+    /// Type, offset and size of each variable.
+    Vars,
 }
 
-const fn tail(kind: Kind) -> TailInfo {
-    const ALL: u32 = u32::MAX;
-    let (ids, strings) = match kind {
-        Kind::Struct | Kind::Union => ([0, ALL, 0], [ALL, 0, 0]),
-        Kind::FuncProto => ([0, ALL, 0], [ALL, 0, 0]),
-        Kind::Enum | Kind::Enum64 => ([0; 3], [ALL, 0, 0]),
-        Kind::Array => ([ALL, ALL, 0], [0; 3]),
-        Kind::Datasec => ([ALL, 0, 0], [0; 3]),
-        _ => ([0; 3], [0; 3]),
-    };
-    TailInfo {
-        ids,
-        strings,
-        offset: if matches!(kind, Kind::Struct | Kind::Union) { ALL } else { 0 },
-        link: if matches!(kind, Kind::Array) { ALL } else { 0 },
+/// What a word behind the three of `struct btf_type` is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Id,
+    Str,
+    Plain,
+}
+
+/// By the upper byte of the `info` word, all of them, so that no look-up can miss.
+static INFO: [KindInfo; 256] = {
+    const fn info(kind: Kind, shape: Shape, once: u32, each: u8) -> KindInfo {
+        let refers = matches!(kind, Kind::Ptr | Kind::Func | Kind::FuncProto | Kind::Var | Kind::DeclTag);
+        let refers = if refers || matches!(shape, Shape::Link) { u32::MAX } else { 0 };
+        KindInfo { kind, shape, each, once, refers }
     }
-}
-
-static INFO: [KindInfo; 128] = {
-    const fn info(kind: Kind, once: u8, each: u8) -> KindInfo {
-        let link = matches!(kind, Kind::Const | Kind::Volatile | Kind::Restrict | Kind::TypeTag | Kind::Typedef);
-        let refers = link || matches!(kind, Kind::Ptr | Kind::Func | Kind::FuncProto | Kind::Var | Kind::DeclTag);
-        KindInfo {
-            kind,
-            known: !matches!(kind, Kind::Void | Kind::Unknown),
-            bare: once == 0 && each == 0 && !matches!(kind, Kind::Void | Kind::Unknown),
-            once,
-            each,
-            refers: if refers { u32::MAX } else { 0 },
-            link: if link { u32::MAX } else { 0 },
-            tail: tail(kind),
-        }
-    }
-    let mut table = [info(Kind::Unknown, 0, 0); 128];
     let known = [
-        info(Kind::Void, 0, 0),
-        info(Kind::Int, 1, 0),
-        info(Kind::Ptr, 0, 0),
-        info(Kind::Array, 3, 0),
-        info(Kind::Struct, 0, 3),
-        info(Kind::Union, 0, 3),
-        info(Kind::Enum, 0, 2),
-        info(Kind::Fwd, 0, 0),
-        info(Kind::Typedef, 0, 0),
-        info(Kind::Volatile, 0, 0),
-        info(Kind::Const, 0, 0),
-        info(Kind::Restrict, 0, 0),
-        info(Kind::Func, 0, 0),
-        info(Kind::FuncProto, 0, 2),
-        info(Kind::Var, 1, 0),
-        info(Kind::Datasec, 0, 3),
-        info(Kind::Float, 0, 0),
-        info(Kind::DeclTag, 1, 0),
-        info(Kind::TypeTag, 0, 0),
-        info(Kind::Enum64, 0, 3),
+        info(Kind::Void, Shape::Plain, KindInfo::NEVER, 0),
+        info(Kind::Int, Shape::Plain, 1, 0),
+        info(Kind::Ptr, Shape::Plain, 0, 0),
+        info(Kind::Array, Shape::Array, 3, 0),
+        info(Kind::Struct, Shape::Members, 0, 3),
+        info(Kind::Union, Shape::Members, 0, 3),
+        info(Kind::Enum, Shape::Names, 0, 2),
+        info(Kind::Fwd, Shape::Plain, 0, 0),
+        info(Kind::Typedef, Shape::Link, 0, 0),
+        info(Kind::Volatile, Shape::Link, 0, 0),
+        info(Kind::Const, Shape::Link, 0, 0),
+        info(Kind::Restrict, Shape::Link, 0, 0),
+        info(Kind::Func, Shape::Plain, 0, 0),
+        info(Kind::FuncProto, Shape::Params, 0, 2),
+        info(Kind::Var, Shape::Plain, 1, 0),
+        info(Kind::Datasec, Shape::Vars, 0, 3),
+        info(Kind::Float, Shape::Plain, 0, 0),
+        info(Kind::DeclTag, Shape::Plain, 1, 0),
+        info(Kind::TypeTag, Shape::Link, 0, 0),
+        info(Kind::Enum64, Shape::WideNames, 0, 3),
     ];
+    let mut table = [info(Kind::Unknown, Shape::Plain, KindInfo::NEVER, 0); 256];
     let mut n = 0;
     #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)] // evaluated when compiled
     while n < known.len() {
         table[n] = known[n];
+        table[n + 128] = known[n];
         n += 1;
     }
     table
 };
 
 impl KindInfo {
+    /// More words than a file can have.
+    pub(crate) const NEVER: u32 = 1 << 30;
+
     /// By the `info` word of a type.
     #[inline(always)]
     pub(crate) fn of(info: u32) -> &'static KindInfo {
-        #[allow(clippy::indexing_slicing)] // 7 bits, 128 entries
-        &INFO[(info >> 24 & 0x7f) as usize]
+        #[allow(clippy::indexing_slicing)] // 8 bits, 256 entries
+        &INFO[(info >> 24) as usize]
+    }
+
+    /// Neither void nor newer than this crate.
+    #[inline]
+    pub(crate) fn known(&self) -> bool {
+        self.once != KindInfo::NEVER
+    }
+
+    /// Words behind the common three of a type with `vlen` elements.
+    #[inline(always)]
+    pub(crate) fn tail(&self, vlen: u32) -> usize {
+        // 24 bits times 2 bits and 30 bits: fits in 32.
+        vlen.wrapping_mul(self.each.into()).wrapping_add(self.once) as usize
+    }
+}
+
+impl Shape {
+    /// A type of this shape has a next link.
+    #[inline(always)]
+    pub(crate) fn is_link(self) -> bool {
+        matches!(self, Shape::Link | Shape::Array)
+    }
+
+    /// The words of one element, repeated to the end of the type.
+    pub(crate) fn roles(self) -> &'static [Role] {
+        use Role::{Id, Plain, Str};
+        match self {
+            Shape::Plain | Shape::Link => &[Plain],
+            Shape::Array => &[Id, Id, Plain],
+            Shape::Members => &[Str, Id, Plain],
+            Shape::Params => &[Str, Id],
+            Shape::Names => &[Str, Plain],
+            Shape::WideNames => &[Str, Plain, Plain],
+            Shape::Vars => &[Id, Plain, Plain],
+        }
     }
 }
 

@@ -21,6 +21,7 @@ pub mod header;
 mod kind;
 mod order;
 mod types;
+mod walk;
 pub mod write;
 
 pub use btf::Btf;

@@ -116,11 +116,10 @@ impl<'a> Type<'a> {
         (self.at != usize::MAX).then_some(self.at)
     }
 
-    /// How many 32-bit words it takes, the three of `struct btf_type` included.
+    /// How many 32-bit words it takes, the three of `struct btf_type` included; only those if its kind is not known.
     pub(crate) fn words(self) -> usize {
         let info = KindInfo::of(self.word(1));
-        let tail = self.vlen().wrapping_mul(info.each.into()).wrapping_add(info.once.into());
-        (tail as usize).saturating_add(3)
+        if info.known() { info.tail(self.vlen()).saturating_add(3) } else { 3 }
     }
 
     /// The BTF it stands in (the base, if it is the base's).

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use crate::kind::{KindInfo, Role};
 use crate::{Btf, ByteOrder, Error, Kind, SecVar, Type};
 
 /// A BTF that grows.
@@ -153,9 +154,12 @@ impl Writer {
         // Offset 0 means no name, whichever BTF says so.
         let string = |off: u32| if off == 0 || off < first_string { off } else { off.saturating_add(by_strings) };
         for ty in btf.types() {
-            let roles = roles(ty.kind()).ok_or(Error::Kind { id: ty.id(), at: 0, kind: (ty.word(1) >> 24) as u8 })?;
+            let info = KindInfo::of(ty.word(1));
+            if !info.known() {
+                return Err(Error::Kind { id: ty.id(), at: 0, kind: (ty.word(1) >> 24) as u8 & 0x7f });
+            }
             let third = if ty.target() != 0 { id(ty.target()) } else { ty.word(2) };
-            let tail = (3..ty.words()).zip(roles.iter().cycle()).map(|(n, role)| match role {
+            let tail = (3..ty.words()).zip(info.shape.roles().iter().cycle()).map(|(n, role)| match role {
                 Role::Id => id(ty.word(n)),
                 Role::Str => string(ty.word(n)),
                 Role::Plain => ty.word(n),
@@ -214,27 +218,4 @@ pub fn merge(base: &Btf, others: &[&Btf]) -> Result<Vec<u8>, Error> {
         writer.append(other)?;
     }
     Ok(writer.finish())
-}
-
-/// What a word behind `struct btf_type` means.
-#[derive(Clone, Copy)]
-enum Role {
-    Id,
-    Str,
-    Plain,
-}
-
-/// The words of one element, repeated to the end of the type; `None` for a kind that is not known.
-fn roles(kind: Kind) -> Option<&'static [Role]> {
-    use Role::{Id, Plain, Str};
-    Some(match kind {
-        Kind::Struct | Kind::Union => &[Str, Id, Plain],
-        Kind::Enum => &[Str, Plain],
-        Kind::Enum64 => &[Str, Plain, Plain],
-        Kind::FuncProto => &[Str, Id],
-        Kind::Array => &[Id, Id, Plain],
-        Kind::Datasec => &[Id, Plain, Plain],
-        Kind::Unknown | Kind::Void => return None,
-        _ => &[Plain],
-    })
 }

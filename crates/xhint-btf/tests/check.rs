@@ -1,0 +1,402 @@
+//! What the checking pass refuses and what it lets through, on bytes made by hand, in both byte orders.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use std::sync::Arc;
+
+use xhint_btf::check::MAX_CHAIN;
+use xhint_btf::{Btf, ByteOrder, Error, Kind};
+
+const ORDERS: [ByteOrder; 2] = [ByteOrder::Little, ByteOrder::Big];
+/// Strings of most images: offset 1 is "a", 3 is "bc", the end is 6.
+const STRINGS: &[u8] = b"\0a\0bc\0";
+const HEADER: usize = 24;
+const INT: [u32; 4] = [1, 1 << 24, 4, 32];
+
+/// A BTF of these words and strings; `layouts` makes the header the longer one.
+fn image(order: ByteOrder, types: &[u32], strings: &[u8], layouts: &[[u8; 4]]) -> Vec<u8> {
+    let (types_len, strings_len) = (types.len() as u32 * 4, strings.len() as u32);
+    let header_len = if layouts.is_empty() { HEADER as u32 } else { 32 };
+    let mut header = vec![header_len, 0, types_len, types_len, strings_len];
+    if !layouts.is_empty() {
+        // In front of what is not aligned would be nicer, but the order is free.
+        header.extend([types_len + strings_len, layouts.len() as u32 * 4]);
+    }
+    let magic = match order {
+        ByteOrder::Little => [0x9f, 0xeb],
+        ByteOrder::Big => [0xeb, 0x9f],
+    };
+    let words = header.iter().chain(types).flat_map(|word| order.bytes(*word));
+    [&magic[..], &[1, 0]]
+        .concat()
+        .into_iter()
+        .chain(words)
+        .chain(strings.iter().copied())
+        .chain(layouts.concat())
+        .collect()
+}
+
+fn parse(order: ByteOrder, types: &[u32]) -> Result<Btf, Error> {
+    Btf::parse(image(order, types, STRINGS, &[]))
+}
+
+/// The `info` word.
+fn info(kind: Kind, vlen: u32) -> u32 {
+    (kind as u32) << 24 | vlen
+}
+
+/// Parses in both orders and expects the same error of both.
+fn fault(types: &[u32]) -> Error {
+    let [little, big] = ORDERS.map(|order| parse(order, types).unwrap_err());
+    assert_eq!(little, big);
+    little
+}
+
+fn fine(types: &[u32]) {
+    for order in ORDERS {
+        parse(order, types).unwrap();
+    }
+}
+
+/// Where type words stand in the file.
+fn place(word: usize) -> usize {
+    HEADER + word * 4
+}
+
+/// One type of each kind, the first an int; [`Kind::Ptr`] and so on refer to it.
+fn each_kind() -> Vec<Vec<u32>> {
+    vec![
+        INT.to_vec(),
+        vec![0, info(Kind::Ptr, 0), 1],
+        vec![0, info(Kind::Array, 0), 0, 1, 1, 7],
+        vec![3, info(Kind::Struct, 2), 8, 1, 1, 0, 3, 1, 32],
+        vec![3, info(Kind::Union, 1), 4, 1, 1, 0],
+        vec![3, info(Kind::Enum, 2), 4, 1, u32::MAX, 3, 2],
+        vec![3, info(Kind::Fwd, 0), 0],
+        vec![3, info(Kind::Typedef, 0), 1],
+        vec![0, info(Kind::Volatile, 0), 1],
+        vec![0, info(Kind::Const, 0), 1],
+        vec![0, info(Kind::Restrict, 0), 2],
+        vec![3, info(Kind::Func, 1), 13],
+        vec![0, info(Kind::FuncProto, 2), 1, 1, 1, 0, 0],
+        vec![3, info(Kind::Var, 0), 1, 1],
+        vec![3, info(Kind::Datasec, 1), 4, 14, 0, 4],
+        vec![3, info(Kind::Float, 0), 8],
+        vec![3, info(Kind::DeclTag, 0), 4, u32::MAX],
+        vec![3, info(Kind::TypeTag, 0), 1],
+        vec![3, info(Kind::Enum64, 1), 8, 1, u32::MAX, u32::MAX],
+    ]
+}
+
+#[test]
+fn every_kind_is_read_where_it_starts() {
+    let kinds = each_kind();
+    for order in ORDERS {
+        let btf = parse(order, &kinds.concat()).unwrap();
+        assert_eq!(btf.order(), order);
+        assert_eq!(btf.end_id() as usize, kinds.len() + 1);
+        for (ty, number) in btf.types().zip(1..) {
+            assert_eq!(ty.kind() as u32, number);
+        }
+        assert_eq!(btf.ty(4).unwrap().members().map(|m| m.bit_offset).collect::<Vec<_>>(), [0, 32]);
+    }
+}
+
+#[test]
+fn a_type_cut_short_is_truncated() {
+    for ty in each_kind() {
+        let alone = [&INT[..], &ty].concat();
+        for words in 1..ty.len() {
+            let error = fault(&alone[..INT.len() + words]);
+            // Without its second word nobody knows how long it should be.
+            let need = if words < 2 { 12 } else { ty.len() * 4 };
+            let want = Error::Truncated { what: "a type", at: place(4), need, have: words * 4 };
+            assert_eq!(error, want, "{ty:x?} cut to {words} words");
+        }
+    }
+}
+
+#[test]
+fn a_type_section_that_is_no_whole_words_is_truncated() {
+    for order in ORDERS {
+        let mut bytes = image(order, &INT, STRINGS, &[]);
+        bytes[12..16].copy_from_slice(&order.bytes(18));
+        // The strings follow wherever the types end.
+        bytes[16..20].copy_from_slice(&order.bytes(18));
+        bytes.splice(40..40, [7, 7]);
+        let want = Error::Truncated { what: "a type", at: place(4), need: 12, have: 0 };
+        assert_eq!(Btf::parse(bytes).unwrap_err(), want);
+    }
+}
+
+#[test]
+fn every_type_id_is_checked() {
+    // A type, and its words that are type ids. The last type is [2].
+    let cases: [(Vec<u32>, &[usize]); 14] = [
+        (vec![0, info(Kind::Ptr, 0), 1], &[2]),
+        (vec![3, info(Kind::Typedef, 0), 1], &[2]),
+        (vec![0, info(Kind::Volatile, 0), 1], &[2]),
+        (vec![0, info(Kind::Const, 0), 1], &[2]),
+        (vec![0, info(Kind::Restrict, 0), 1], &[2]),
+        (vec![3, info(Kind::TypeTag, 0), 1], &[2]),
+        (vec![3, info(Kind::Func, 0), 1], &[2]),
+        (vec![3, info(Kind::Var, 0), 1, 0], &[2]),
+        (vec![3, info(Kind::DeclTag, 0), 1, 0], &[2]),
+        (vec![0, info(Kind::Array, 0), 0, 1, 1, 0], &[3, 4]),
+        (vec![3, info(Kind::Struct, 2), 8, 1, 1, 0, 3, 1, 32], &[4, 7]),
+        (vec![3, info(Kind::Union, 2), 4, 1, 1, 0, 3, 1, 0], &[4, 7]),
+        (vec![0, info(Kind::FuncProto, 2), 1, 1, 1, 3, 1], &[2, 4, 6]),
+        (vec![3, info(Kind::Datasec, 2), 4, 1, 0, 4, 1, 0, 4], &[3, 6]),
+    ];
+    for (ty, ids) in cases {
+        fine(&[&INT[..], &ty].concat());
+        for at in ids {
+            for target in [3, 1 << 31, u32::MAX] {
+                let mut bad = ty.clone();
+                bad[*at] = target;
+                let error = fault(&[&INT[..], &bad].concat());
+                assert_eq!(error, Error::TypeId { id: 2, at: place(4), target, last: 2 }, "word {at} of {ty:x?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_string_offset_is_checked() {
+    let cases: [(Vec<u32>, &[usize]); 6] = [
+        (vec![1, info(Kind::Fwd, 0), 0], &[0]),
+        (vec![3, info(Kind::Struct, 2), 8, 1, 1, 0, 3, 1, 32], &[0, 3, 6]),
+        (vec![3, info(Kind::Union, 2), 4, 1, 1, 0, 3, 1, 0], &[0, 3, 6]),
+        (vec![3, info(Kind::Enum, 2), 4, 1, 9, 3, 9], &[0, 3, 5]),
+        (vec![3, info(Kind::Enum64, 2), 8, 1, 9, 9, 3, 9, 9], &[0, 3, 6]),
+        (vec![0, info(Kind::FuncProto, 2), 1, 1, 1, 3, 1], &[0, 3, 5]),
+    ];
+    for (ty, names) in cases {
+        fine(&[&INT[..], &ty].concat());
+        for at in names {
+            for offset in [6, 1 << 31, u32::MAX] {
+                let mut bad = ty.clone();
+                bad[*at] = offset;
+                let error = fault(&[&INT[..], &bad].concat());
+                assert_eq!(error, Error::StringOffset { id: 2, at: place(4), offset, end: 6 }, "word {at} of {ty:x?}");
+            }
+        }
+    }
+}
+
+/// Tails of every length up to several rows, with a fault at each element, at the section's end and before it.
+#[test]
+fn a_fault_is_found_wherever_it_stands_in_a_tail() {
+    for elements in 1..=30 {
+        for (kind, words, roles) in [
+            (Kind::Struct, &[1, 1, 0][..], "sio"),
+            (Kind::FuncProto, &[1, 1], "si"),
+            (Kind::Enum, &[1, u32::MAX], "s-"),
+            (Kind::Enum64, &[1, u32::MAX, u32::MAX], "s--"),
+            (Kind::Datasec, &[1, u32::MAX, u32::MAX], "i--"),
+        ] {
+            let third = if kind == Kind::FuncProto { 1 } else { 4 };
+            let mut ty = vec![0, info(kind, elements), third];
+            ty.extend(words.iter().cycle().take(words.len() * elements as usize));
+            for rest in [&[][..], &[0, info(Kind::Ptr, 0), 1].repeat(8)] {
+                let last = 2 + rest.len() as u32 / 3;
+                fine(&[&INT[..], &ty, rest].concat());
+                for (word, role) in (3..ty.len()).zip(roles.chars().cycle()) {
+                    let mut bad = ty.clone();
+                    bad[word] = 33;
+                    let at = place(4);
+                    let want = match role {
+                        's' => Error::StringOffset { id: 2, at, offset: 33, end: 6 },
+                        'i' => Error::TypeId { id: 2, at, target: 33, last },
+                        'o' => Error::MemberOffset { id: 2, at, member: (word as u32 - 3) / 3, bit: 33, size: 4 },
+                        _ => continue,
+                    };
+                    assert_eq!(
+                        fault(&[&INT[..], &bad, rest].concat()),
+                        want,
+                        "{kind}, {elements} elements, word {word}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_fault_named_is_the_first_however_many_types_there_are() {
+    let types = [&INT[..], &[0, info(Kind::Ptr, 0), 1].repeat(1000)].concat();
+    fine(&types);
+    for number in [0, 1, 253, 254, 255, 256, 510, 511, 512, 999] {
+        let word = 4 + number * 3;
+        let mut bad = types.clone();
+        bad[word + 2] = 1002;
+        *bad.last_mut().unwrap() = 5000;
+        let target = if number == 999 { 5000 } else { 1002 };
+        let want = Error::TypeId { id: 2 + number as u32, at: place(word), target, last: 1001 };
+        assert_eq!(fault(&bad), want);
+    }
+}
+
+#[test]
+fn a_member_may_start_at_the_end_of_its_struct_but_not_beyond() {
+    let member = |info, size, offset| [&INT[..], &[0, info, size, 1, 1, offset]].concat();
+    let plain = info(Kind::Struct, 1);
+    let bitfields = plain | 1 << 31;
+    fine(&member(plain, 4, 32));
+    fine(&member(bitfields, 4, 8 << 24 | 32));
+    // More bits than 32 can count.
+    fine(&member(plain, 1 << 30, u32::MAX));
+    let at = place(4);
+    assert_eq!(fault(&member(plain, 4, 33)), Error::MemberOffset { id: 2, at, member: 0, bit: 33, size: 4 });
+    // Without the flag the upper byte is offset too.
+    let bit = 8 << 24 | 32;
+    assert_eq!(fault(&member(plain, 4, bit)), Error::MemberOffset { id: 2, at, member: 0, bit, size: 4 });
+    let error = fault(&member(bitfields, 4, 8 << 24 | 33));
+    assert_eq!(error, Error::MemberOffset { id: 2, at, member: 0, bit: 33, size: 4 });
+    let error = fault(&member(info(Kind::Union, 1), 0, 1));
+    assert_eq!(error, Error::MemberOffset { id: 2, at, member: 0, bit: 1, size: 0 });
+}
+
+#[test]
+fn a_signed_enum_keeps_the_upper_byte_of_its_names() {
+    let bad = [3, info(Kind::Enum, 2) | 1 << 31, 4, 1, 0, 1, 0, 0, info(Kind::Fwd, 0), 0];
+    fine(&bad);
+    for word in [3, 5] {
+        let mut bad = bad;
+        bad[word] = 1 << 24 | 1;
+        let want = Error::StringOffset { id: 1, at: place(0), offset: 1 << 24 | 1, end: 6 };
+        assert_eq!(fault(&bad), want);
+    }
+}
+
+#[test]
+fn an_unknown_kind_is_skipped_by_the_layout_section_and_else_refused() {
+    let unknown = |kind: u32, vlen: u32| kind << 24 | vlen;
+    let types = [&INT[..], &[3, unknown(100, 2), 77, 9, 9, 9, 9, 9], &[0, info(Kind::Ptr, 0), 2]].concat();
+    assert_eq!(fault(&types), Error::Kind { id: 2, at: place(4), kind: 100 });
+    assert_eq!(fault(&[3, 0, 0]), Error::Kind { id: 1, at: place(0), kind: 0 });
+    let mut layouts = vec![[0; 4]; 101];
+    layouts[100] = [4, 8, 0, 0];
+    for order in ORDERS {
+        let btf = Btf::parse(image(order, &types, STRINGS, &layouts)).unwrap();
+        let kinds: Vec<Kind> = btf.types().map(|ty| ty.kind()).collect();
+        assert_eq!(kinds, [Kind::Int, Kind::Unknown, Kind::Ptr]);
+        assert_eq!(btf.ty(3).unwrap().target(), 2);
+        // Its name is checked all the same, and void has no layout.
+        let mut bad = types.clone();
+        bad[4] = 6;
+        let error = Btf::parse(image(order, &bad, STRINGS, &layouts)).unwrap_err();
+        assert_eq!(error, Error::StringOffset { id: 2, at: place(4) + 8, offset: 6, end: 6 });
+        let error = Btf::parse(image(order, &[0, 0, 0], STRINGS, &layouts)).unwrap_err();
+        assert_eq!(error, Error::Kind { id: 1, at: place(0) + 8, kind: 0 });
+        let error = Btf::parse(image(order, &types[..9], STRINGS, &layouts)).unwrap_err();
+        assert_eq!(error, Error::Truncated { what: "a type", at: place(4) + 8, need: 32, have: 20 });
+        // A layout that breaks the alignment is none.
+        layouts[100] = [4, 6, 0, 0];
+        assert!(matches!(Btf::parse(image(order, &types, STRINGS, &layouts)), Err(Error::Kind { kind: 100, .. })));
+        layouts[100] = [4, 8, 0, 0];
+    }
+}
+
+#[test]
+fn many_unknown_kinds_among_known_ones() {
+    let types = [[0, 77 << 24, 5], [0, info(Kind::Ptr, 0), 1]].concat().repeat(600);
+    let layouts = vec![[0; 4]; 78];
+    for order in ORDERS {
+        let btf = Btf::parse(image(order, &types, STRINGS, &layouts)).unwrap();
+        assert_eq!(btf.types().filter(|ty| ty.kind() == Kind::Ptr).count(), 600);
+    }
+}
+
+#[test]
+fn chains_that_loop_are_refused() {
+    let link = |kind, target| [0, info(kind, 0), target];
+    let array = |elem| [0, info(Kind::Array, 0), 0, elem, elem, 1];
+    let at = place(0);
+    let refused = Error::Chain { id: 1, at, limit: MAX_CHAIN };
+    assert_eq!(fault(&link(Kind::Typedef, 1)), refused);
+    assert_eq!(fault(&link(Kind::Const, 1)), refused);
+    assert_eq!(fault(&[link(Kind::Volatile, 2), link(Kind::Restrict, 1)].concat()), refused);
+    assert_eq!(fault(&[link(Kind::TypeTag, 3), link(Kind::Typedef, 1), link(Kind::Const, 2)].concat()), refused);
+    assert_eq!(fault(&array(1)), refused);
+    assert_eq!(fault(&[&array(2)[..], &link(Kind::Typedef, 1)].concat()), refused);
+    // The loop starts at the second type.
+    let late = [&INT[..], &link(Kind::Typedef, 3), &link(Kind::Const, 2)].concat();
+    assert_eq!(fault(&late), Error::Chain { id: 2, at: place(4), limit: MAX_CHAIN });
+    // A list is no chain: the pointer ends it.
+    fine(&[[3, info(Kind::Struct, 1), 8, 1, 2, 0].as_slice(), &link(Kind::Ptr, 1)].concat());
+    fine(&link(Kind::Ptr, 1));
+}
+
+#[test]
+fn chains_end_within_the_limit() {
+    // `links` typedefs, each of the next or each of the one before, and an int.
+    let forwards =
+        |links: u32| -> Vec<u32> { (0..links).flat_map(|n| [1, info(Kind::Typedef, 0), n + 2]).chain(INT).collect() };
+    let backwards = |links: u32| -> Vec<u32> {
+        INT.into_iter().chain((0..links).flat_map(|n| [1, info(Kind::Typedef, 0), n + 1])).collect()
+    };
+    let most = MAX_CHAIN as u32;
+    fine(&forwards(most));
+    fine(&backwards(most));
+    assert_eq!(fault(&forwards(most + 1)), Error::Chain { id: 1, at: place(0), limit: MAX_CHAIN });
+    let last = most + 2;
+    let at = place(4 + MAX_CHAIN * 3);
+    assert_eq!(fault(&backwards(most + 1)), Error::Chain { id: last, at, limit: MAX_CHAIN });
+}
+
+#[test]
+fn the_string_section_begins_and_ends_with_zero_and_is_utf8() {
+    for order in ORDERS {
+        let error = |strings| Btf::parse(image(order, &[], strings, &[])).unwrap_err();
+        assert_eq!(error(b""), Error::Strings { what: "begin", at: HEADER });
+        assert_eq!(error(b"a\0"), Error::Strings { what: "begin", at: HEADER });
+        assert_eq!(error(b"\0a"), Error::Strings { what: "end", at: HEADER });
+        assert_eq!(error(b"\0ab\xff\0"), Error::NotUtf8 { at: HEADER + 3 });
+        assert_eq!(Btf::parse(image(order, &[], b"\0", &[])).unwrap().end_id(), 1);
+    }
+}
+
+#[test]
+fn no_name_starts_inside_a_character() {
+    let strings = "\0é\0".as_bytes();
+    let fwd = |name| [name, info(Kind::Fwd, 0), 0];
+    for order in ORDERS {
+        let btf = Arc::new(Btf::parse(image(order, &fwd(1), strings, &[])).unwrap());
+        assert_eq!(btf.ty(1).unwrap().name(), "é");
+        let inside = |id, end| Error::StringOffset { id, at: HEADER, offset: 2, end };
+        assert_eq!(Btf::parse(image(order, &fwd(2), strings, &[])).unwrap_err(), inside(1, 4));
+        // Nor one of a split BTF inside its base's.
+        let split = |name| Btf::parse_split(image(order, &fwd(name), b"x\0", &[]), btf.clone());
+        assert_eq!(split(2).unwrap_err(), inside(2, 6));
+        assert_eq!(split(1).unwrap().ty(2).unwrap().name(), "é");
+        assert_eq!(split(4).unwrap().ty(2).unwrap().name(), "x");
+    }
+}
+
+#[test]
+fn a_split_btf_goes_on_where_its_base_ends() {
+    for (order, other) in ORDERS.into_iter().zip(ORDERS.into_iter().rev()) {
+        let base = Arc::new(parse(order, &INT).unwrap());
+        let split = |types: &[u32], strings: &[u8]| Btf::parse_split(image(order, types, strings, &[]), base.clone());
+        let member = |name, ty| [3, info(Kind::Struct, 1), 4, name, ty, 0];
+        let btf = split(&member(7, 1), b"\0x\0").unwrap();
+        assert_eq!((btf.first_id(), btf.end_id()), (2, 3));
+        let field = btf.ty(2).unwrap().members().next().unwrap();
+        assert_eq!((field.name, field.type_id), ("x", 1));
+        let at = place(0);
+        let error = split(&member(7, 3), b"\0x\0").unwrap_err();
+        assert_eq!(error, Error::TypeId { id: 2, at, target: 3, last: 2 });
+        let error = split(&member(9, 1), b"\0x\0").unwrap_err();
+        assert_eq!(error, Error::StringOffset { id: 2, at, offset: 9, end: 9 });
+        // It may have no strings of its own, and need not begin with the empty one.
+        split(&member(3, 1), b"").unwrap();
+        split(&member(6, 1), b"x\0").unwrap();
+        assert_eq!(split(&[], b"x").unwrap_err(), Error::Strings { what: "end", at: HEADER });
+        // A chain that goes into the base ends there, one in the split may loop.
+        split(&[0, info(Kind::Const, 0), 1], b"").unwrap();
+        let looped = split(&[0, info(Kind::Const, 0), 2], b"").unwrap_err();
+        assert_eq!(looped, Error::Chain { id: 2, at, limit: MAX_CHAIN });
+        let strange = Btf::parse_split(image(other, &[], b"", &[]), base.clone());
+        assert_eq!(strange.unwrap_err(), Error::BaseOrder);
+    }
+}
