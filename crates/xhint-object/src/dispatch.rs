@@ -6,14 +6,19 @@
 
 mod classes;
 mod copies;
+mod count;
 mod direct;
 mod emit;
 mod entry;
 mod maps;
 pub mod table;
 mod tail;
+mod usual;
 
 pub use entry::{Case, IdAt};
+
+/// Bytes that metadata can have: `xdp_metalen_invalid` of include/net/xdp.h.
+const MAX_METADATA: u32 = 252;
 
 /// What packets get that no copy is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,6 +50,10 @@ pub struct Plan<'a> {
     /// What packets of no layout get.
     pub or_else: Fallback,
     pub programs: Vec<Dispatched>,
+    /// The slot of each layout's variant: where tail calls find it, and what it is counted under.
+    pub slots: Vec<u32>,
+    /// Count packets in the entry, as [`crate::counts`] says.
+    pub count: bool,
 }
 
 pub use classes::Classes;
@@ -57,5 +66,7 @@ pub fn classes_of(object: &crate::Object, variants: &[crate::variant::Variant<'_
     Classes::of(object, variants)
 }
 
+#[cfg(test)]
+mod count_tests;
 #[cfg(test)]
 mod tests;

@@ -146,6 +146,12 @@ pub enum Error {
         /// The layout.
         layout: String,
     },
+    /// A slot that there is none of.
+    #[error("slot {slot} is beyond the last, {}", crate::table::SLOT_COUNT - 1)]
+    NoSlot {
+        /// The slot.
+        slot: u32,
+    },
     /// Too many ids that hash together.
     #[error("the table of ids has no room for id {id:#x}: too many others fall together with it; declare another id")]
     TableFull {

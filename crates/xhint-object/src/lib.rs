@@ -13,6 +13,7 @@
 mod assembly;
 mod bind;
 mod carrier;
+pub mod counts;
 mod dispatch;
 mod error;
 mod explain;

@@ -30,6 +30,11 @@ pub struct LinkOptions {
     pub fallback: Fallback,
     /// Fill [`Report::relocations`].
     pub explain: bool,
+    /// Count packets by layout in the entry, as [`crate::counts`] says. With [`Dispatch::Auto`] this makes an entry even
+    /// for one layout, where that can be.
+    pub count: bool,
+    /// Slots that layouts have already, by their ids: a layout keeps it. Others get the lowest free ones.
+    pub slots: Vec<(u32, u32)>,
 }
 
 impl Default for LinkOptions {
@@ -42,9 +47,15 @@ impl Default for LinkOptions {
             allow_missing: false,
             fallback: Fallback::Program,
             explain: false,
+            count: false,
+            slots: Vec::new(),
         }
     }
 }
+
+/// Why there is no entry that counts.
+const UNCOUNTED: &str = "for one layout only, and nothing tells its packets from others or there is nothing to give to \
+                         those, so every packet is taken for it and none is counted";
 
 /// What to do about several layouts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -83,6 +94,12 @@ impl Object {
                 Err(Error::SeveralLayouts { name: name.clone(), layouts: layouts.join(", ") })
             }
             (Dispatch::None, None) => self.link_one(universe, options, choice, String::new()),
+            (Dispatch::Auto, None) if options.count => match multi::link(self, universe, options, choice.clone()) {
+                Err(Error::NothingToDispatch | Error::NoSelector { .. } | Error::FallbackMissing { .. }) => {
+                    self.link_one(universe, options, choice, UNCOUNTED.to_owned())
+                }
+                done => done,
+            },
             (Dispatch::Auto, None) => {
                 let why = "no name has more than one layout to answer to it".to_owned();
                 self.link_one(universe, options, choice, why)

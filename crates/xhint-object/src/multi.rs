@@ -45,6 +45,10 @@ pub fn link(object: &Object, universe: &Universe, options: &LinkOptions, choice:
     if options.explain {
         report.relocations = all.explain(&report.layouts)?;
     }
+    let slots = slots(&report.layouts, &options.slots);
+    for (layout, slot) in report.layouts.iter_mut().zip(&slots) {
+        layout.slot = Some(*slot);
+    }
     let plan = Plan {
         object,
         variants: &all.variants,
@@ -52,6 +56,8 @@ pub fn link(object: &Object, universe: &Universe, options: &LinkOptions, choice:
         fallback: choice.layouts.len(),
         or_else: options.fallback,
         programs: dispatched,
+        slots,
+        count: options.count,
     };
     let image = if kind == Dispatch::Tail { link_tail(plan)? } else { link_direct(plan)? };
     Ok(Linked { bytes: image.write()?, report })
@@ -177,6 +183,13 @@ fn names(universe: &Universe, layouts: &[usize]) -> Vec<String> {
     all.iter().map(name).chain(["fallback".to_owned()]).collect()
 }
 
+/// The slot of each layout: the one it has, else the lowest that nobody has or had.
+fn slots(layouts: &[LayoutReport], given: &[(u32, u32)]) -> Vec<u32> {
+    let mut free = (0..).filter(|slot| given.iter().all(|g| g.1 != *slot));
+    let own = |id: u32| given.iter().find(|g| g.0 == id).map(|g| g.1);
+    layouts.iter().map(|l| own(l.id).or_else(|| free.next()).unwrap_or(u32::MAX)).collect()
+}
+
 /// The kind of dispatch, and why if it was left to us.
 fn pick(object: &Object, asked: Dispatch, programs: &[Dispatched], layouts: usize) -> (Dispatch, String) {
     if asked != Dispatch::Auto {
@@ -185,6 +198,9 @@ fn pick(object: &Object, asked: Dispatch, programs: &[Dispatched], layouts: usiz
     let size = |f: &crate::Function| f.end.saturating_sub(f.start) / SIZE;
     let code: usize = object.functions().iter().map(size).fold(0, usize::saturating_add);
     let insns = code.saturating_mul(layouts).saturating_mul(programs.len());
+    if layouts == 1 {
+        return (Dispatch::Static, "one layout; the entry tells its packets from others, and counts".to_owned());
+    }
     if layouts > MANY_LAYOUTS {
         return (
             Dispatch::Tail,

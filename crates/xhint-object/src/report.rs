@@ -30,6 +30,9 @@ pub struct LayoutReport {
     pub size: u32,
     /// The file it comes from.
     pub source: String,
+    /// Its slot, when dispatched: see [`crate::table`] and [`crate::counts`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u32>,
 }
 
 /// How dispatch is done.
@@ -98,7 +101,7 @@ impl LayoutReport {
     pub fn of(universe: &Universe, index: usize) -> Option<LayoutReport> {
         let layout = universe.layouts().get(index)?;
         let source = universe.source(layout.source).map_or("", |s| s.name()).to_owned();
-        Some(LayoutReport { name: layout.name.clone(), id: layout.id, size: layout.size, source })
+        Some(LayoutReport { name: layout.name.clone(), id: layout.id, size: layout.size, source, slot: None })
     }
 
     /// The layout and its file.

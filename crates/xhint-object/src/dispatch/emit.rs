@@ -7,7 +7,7 @@ use xhint_btf::ByteOrder;
 
 use crate::image::Relocation;
 use crate::insn::{
-    ALU64, CALL, EXIT, Insn, JA, JMP, JMP32, LDDW, LDX, MOV64_IMM, MOV64_REG, PSEUDO_CALL, SIZE, SRC_REG,
+    ALU64, CALL, EXIT, Insn, JA, JMP, JMP32, LDDW, LDX, MOV64_IMM, MOV64_REG, PSEUDO_CALL, SIZE, SRC_REG, ST, STX,
 };
 use crate::{Error, assembly};
 
@@ -23,6 +23,10 @@ pub const R3: u8 = 3;
 pub const R4: u8 = 4;
 pub const R5: u8 = 5;
 pub const R6: u8 = 6;
+pub const R7: u8 = 7;
+pub const R8: u8 = 8;
+/// The frame pointer.
+pub const R10: u8 = 10;
 
 /// Comparisons of a conditional jump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +34,7 @@ pub const R6: u8 = 6;
 pub enum If {
     Equal = 0x10,
     Above = 0x20,
+    NotEqual = 0x50,
     Below = 0xa0,
 }
 
@@ -116,13 +121,23 @@ impl Emit {
 
     /// `dst = *(uN *)(src + off)`; `bytes` is 1, 2, 4 or 8.
     pub fn load(&mut self, bytes: u32, dst: u8, src: u8, off: i16) {
-        let width = match bytes {
-            1 => 0x10,
-            2 => 0x08,
-            8 => 0x18,
-            _ => 0x00,
-        };
-        self.raw(width | 0x60 | LDX, dst, src, off, 0);
+        self.raw(width(bytes) | LDX, dst, src, off, 0);
+    }
+
+    /// `*(uN *)(dst + off) = src`; `bytes` as in [`Emit::load`].
+    pub fn store(&mut self, bytes: u32, dst: u8, off: i16, src: u8) {
+        self.raw(width(bytes) | STX, dst, src, off, 0);
+    }
+
+    /// `*(uN *)(dst + off) = imm`, which is extended by its sign.
+    pub fn store_imm(&mut self, bytes: u32, dst: u8, off: i16, imm: i32) {
+        self.raw(width(bytes) | ST, dst, 0, off, imm);
+    }
+
+    /// `*(u64 *)(dst + off) += src`, whole for all processors.
+    pub fn atomic_add(&mut self, dst: u8, off: i16, src: u8) {
+        // BPF_STX | BPF_ATOMIC | BPF_DW; the operation, BPF_ADD, is 0.
+        self.raw(0xdb, dst, src, off, 0);
     }
 
     /// Turns the low `bytes` around.
@@ -190,4 +205,15 @@ impl Emit {
         }
         Ok((self.code, self.relocations))
     }
+}
+
+/// The part of a load's or store's code that says how wide it is, with BPF_MEM.
+fn width(bytes: u32) -> u8 {
+    let size = match bytes {
+        1 => 0x10,
+        2 => 0x08,
+        8 => 0x18,
+        _ => 0x00,
+    };
+    size | 0x60
 }

@@ -5,30 +5,37 @@ use object::elf;
 use xhint_btf::write::{NewType, Writer};
 use xhint_btf::{Btf, Kind, SecVar};
 
-use super::table::{IDS, IDS_SECTION, SLOT_COUNT, TABLE_SIZE, Table};
+use super::table::{IDS, IDS_SECTION, TABLE_SIZE, Table};
 use crate::image::{Content, Image, Place, Relocation, Relocations, Section, Symbol};
 use crate::{Error, Object};
 
 const MAPS: &str = ".maps";
-const PROG_ARRAY: u32 = 3;
-/// Bytes of a declaration before its `values`: `type`, `max_entries` and `key_size`, a pointer each.
-const DECLARED: u32 = 24;
+/// `BPF_MAP_TYPE_PROG_ARRAY`.
+pub const PROG_ARRAY: u32 = 3;
 /// `R_BPF_64_ABS64` of LLVM's ELFRelocs/BPF.def: the address of a program, as initial value.
 const ABS64: elf::RelocationType = elf::RelocationType(2);
 /// Linkage of a variable: global.
 const GLOBAL: u32 = 1;
 
-/// A program array to be declared.
-pub struct Slots {
+/// A map to be declared.
+pub struct Declared {
     /// Its name.
     pub name: String,
     /// Its symbol, from [`declare`].
     pub symbol: usize,
-    /// Symbols of the programs that stand in the first slots.
+    /// Number of its kind in `enum bpf_map_type`.
+    pub kind: u32,
+    /// Entries.
+    pub entries: u32,
+    /// Bytes of a key.
+    pub key_size: u32,
+    /// Bytes of a value; program arrays say what they hold instead.
+    pub value_size: u32,
+    /// Of a program array: symbols of the programs that stand in the first slots.
     pub programs: Vec<Option<usize>>,
 }
 
-/// Adds a symbol for a variable that [`place_slots`] or [`place_ids`] will place.
+/// Adds a symbol for a variable that [`place_maps`] or [`place_ids`] will place.
 pub fn declare(image: &mut Image, name: &str) -> usize {
     image.symbols.push(Symbol {
         name: name.to_owned(),
@@ -42,25 +49,25 @@ pub fn declare(image: &mut Image, name: &str) -> usize {
     image.symbols.len().saturating_sub(1)
 }
 
-/// Declares program arrays in `.maps`, each with its programs in its first slots.
+/// Declares maps in `.maps`, program arrays with their programs in their first slots.
 ///
 /// # Errors
 /// [`Error::BtfWrite`] if the types outgrow BTF.
-pub fn place_slots(object: &Object, image: &mut Image, btf: &mut Writer, all: &[Slots]) -> Result<(), Error> {
+pub fn place_maps(object: &Object, image: &mut Image, btf: &mut Writer, all: &[Declared]) -> Result<(), Error> {
     let number = image.section_named(MAPS).unwrap_or_else(|| new_section(image, MAPS));
     let mut bytes = image.bytes(number).to_vec();
     bytes.resize(bytes.len().next_multiple_of(8), 0);
     let (mut vars, mut relocations) = (Vec::new(), Vec::new());
-    for slots in all {
+    for map in all {
         let offset = bytes.len() as u32;
-        let size = (slots.programs.len() as u32).saturating_mul(8).saturating_add(DECLARED);
+        let (type_id, declared) = map_var(btf, map)?;
+        let size = (map.programs.len() as u32).saturating_mul(8).saturating_add(declared);
         bytes.resize(bytes.len().saturating_add(size as usize), 0);
-        place(image, slots.symbol, number, offset, size);
-        for (slot, program) in slots.programs.iter().enumerate() {
-            let at = u64::from(offset.saturating_add(DECLARED)).saturating_add((slot as u64).saturating_mul(8));
+        place(image, map.symbol, number, offset, size);
+        for (slot, program) in map.programs.iter().enumerate() {
+            let at = u64::from(offset.saturating_add(declared)).saturating_add((slot as u64).saturating_mul(8));
             relocations.extend(program.map(|symbol| Relocation { offset: at, kind: ABS64, symbol, addend: 0 }));
         }
-        let type_id = prog_array(btf, &slots.name)?;
         vars.push(SecVar { type_id, offset, size });
     }
     let size = bytes.len() as u32;
@@ -151,31 +158,45 @@ fn add_relocations(image: &mut Image, target: usize, new: Vec<Relocation>) {
     });
 }
 
-/// The variable that declares a program array:
-/// `struct { __uint(type, BPF_MAP_TYPE_PROG_ARRAY); __uint(max_entries, …); __uint(key_size, 4);
-/// __array(values, int (void *)); } NAME SEC(".maps") = { .values = { … } };`
-fn prog_array(btf: &mut Writer, name: &str) -> Result<u32, Error> {
+/// The variable that declares a map as libbpf's `bpf_helpers.h` does, and the bytes of its struct:
+/// `struct { __uint(type, …); __uint(max_entries, …); __uint(key_size, …); __uint(value_size, …); } NAME SEC(".maps");`,
+/// for a program array with `__array(values, int (void *)); } NAME SEC(".maps") = { .values = { … } };`
+fn map_var(btf: &mut Writer, map: &Declared) -> Result<(u32, u32), Error> {
     let int = int(btf, "int", 4)?;
-    let number = |btf: &mut Writer, value| -> Result<u32, Error> {
-        let array = array(btf, int, value)?;
-        Ok(btf.push(NewType { third: array, ..NewType::of(Kind::Ptr) })?)
-    };
-    let kind = number(btf, PROG_ARRAY)?;
-    let entries = number(btf, SLOT_COUNT)?;
-    let key_size = number(btf, 4)?;
+    let mut members = Vec::new();
+    for (name, value) in [("type", map.kind), ("max_entries", map.entries), ("key_size", map.key_size)] {
+        members.push((name, number(btf, int, value)?));
+    }
+    // As clang has it: the type of `values` says no length, the variable has one.
+    let mut bytes = (members.len() as u32).saturating_mul(8);
+    if map.kind == PROG_ARRAY {
+        members.push(("values", programs(btf, int)?));
+    } else {
+        members.push(("value_size", number(btf, int, map.value_size)?));
+        bytes = bytes.saturating_add(8);
+    }
+    let mut tail = Vec::new();
+    for (n, (member, ty)) in members.iter().enumerate() {
+        tail.extend([btf.string(member)?, *ty, (n as u32).saturating_mul(64)]);
+    }
+    let vlen = members.len() as u32;
+    let declared = btf.push(NewType { vlen, third: bytes, tail: &tail, ..NewType::of(Kind::Struct) })?;
+    let var = NewType { name: &map.name, third: declared, tail: &[GLOBAL], ..NewType::of(Kind::Var) };
+    Ok((btf.push(var)?, bytes))
+}
+
+/// What `__uint` makes of a number: a pointer to an array of so many.
+fn number(btf: &mut Writer, int: u32, value: u32) -> Result<u32, Error> {
+    let array = array(btf, int, value)?;
+    Ok(btf.push(NewType { third: array, ..NewType::of(Kind::Ptr) })?)
+}
+
+/// An array of pointers to programs.
+fn programs(btf: &mut Writer, int: u32) -> Result<u32, Error> {
     let void_ptr = btf.push(NewType::of(Kind::Ptr))?;
     let proto = btf.push(NewType { vlen: 1, third: int, tail: &[0, void_ptr], ..NewType::of(Kind::FuncProto) })?;
     let program = btf.push(NewType { third: proto, ..NewType::of(Kind::Ptr) })?;
-    // As clang has it: the type says no length, the variable has one.
-    let list = array(btf, program, 0)?;
-    let mut tail = Vec::new();
-    for (n, (member, ty)) in
-        [("type", kind), ("max_entries", entries), ("key_size", key_size), ("values", list)].into_iter().enumerate()
-    {
-        tail.extend([btf.string(member)?, ty, (n as u32).saturating_mul(64)]);
-    }
-    let declared = btf.push(NewType { vlen: 4, third: DECLARED, tail: &tail, ..NewType::of(Kind::Struct) })?;
-    Ok(btf.push(NewType { name, third: declared, tail: &[GLOBAL], ..NewType::of(Kind::Var) })?)
+    array(btf, program, 0)
 }
 
 fn int(btf: &mut Writer, name: &str, bytes: u32) -> Result<u32, Error> {

@@ -7,68 +7,76 @@
 //! The kernel empties a program array when the last file descriptor and pin of it are gone. So the slots that a loader
 //! fills by itself (libbpf does) last only as long as it keeps or pins the map.
 
-use std::collections::BTreeMap;
+use xhint_btf::ByteOrder;
 
 use super::copies::{Code, Copies};
-use super::emit::{Emit, If, Label, Op, R0, R1, R2, R3, R4, R5, R6};
+use super::count::{Counters, Slot};
+use super::emit::{Emit, If, Label, Op, R0, R1, R2, R3, R4, R5, R6, R7};
 use super::entry::{IdAt, find_length, load_ends, load_id};
-use super::maps::{Slots, declare, place_ids, place_slots};
-use super::table::{BUCKET_BITS, IDS, MULTIPLIER, SLOT_BITS, Table, WAYS, slots_name};
-use super::{Dispatched, Fallback, Plan};
+use super::maps::{Declared, PROG_ARRAY, declare, place_ids, place_maps};
+use super::table::{BUCKET_BITS, IDS, MULTIPLIER, SLOT_BITS, SLOT_COUNT, Table, WAYS, slots_name};
+use super::usual::{Usual, selectors};
+use super::{Dispatched, Fallback, MAX_METADATA, Plan};
 use crate::Error;
 use crate::image::Image;
 
 /// `bpf_tail_call` among the kernel's helpers.
 const TAIL_CALL: i32 = 12;
-/// Bytes that metadata can have: `xdp_metalen_invalid` of include/net/xdp.h.
-const MAX_METADATA: u32 = 252;
 
 /// Links the plan's programs so that each has an entry of its own name, in its own place, and a program
-/// `PROGRAM__LAYOUT` beside it for each layout, in slot 0 and up in the order of the plan's variants. Copies that are
-/// equal are one program in several slots.
+/// `PROGRAM__LAYOUT` beside it for each layout, in the slot that the plan says. Copies that are equal are one
+/// program in several slots.
 ///
 /// # Errors
-/// [`Error::TableFull`] for ids that hash together too often, and faults of the object.
+/// [`Error::NoSlot`] for a slot beyond the last, [`Error::TableFull`] for ids that hash together too often, and faults of the object.
 pub fn link(plan: Plan<'_>) -> Result<Image, Error> {
     let entries = plan.programs.iter().map(|p| p.function).collect();
     let mut copies = Copies::new(plan.object, plan.variants, plan.names, plan.fallback, entries)?;
     let ids = declare(&mut copies.image, IDS);
+    let counters = plan.count.then(|| Counters::declare(&mut copies.image));
     let mut table = Table::default();
-    let mut all = Vec::new();
+    let mut all: Vec<_> = counters.iter().flat_map(|c| c.maps()).collect();
     for program in &plan.programs {
-        let name = plan.object.functions().get(program.function).map_or("", |f| f.name.as_str());
-        let name = slots_name(name);
+        let own = plan.object.functions().get(program.function).map_or("", |f| f.name.as_str());
+        let name = slots_name(own);
         let symbol = declare(&mut copies.image, &name);
-        let mut programs = vec![None; plan.fallback];
+        let mut programs = Vec::new();
         for (case, variant) in &program.cases {
-            let copy = copies.program(program.function, *variant);
-            if let Some(slot) = programs.get_mut(*variant) {
-                *slot = Some(copy);
+            let slot = plan.slots.get(*variant).copied().unwrap_or(SLOT_COUNT);
+            if slot >= SLOT_COUNT {
+                return Err(Error::NoSlot { slot });
+            }
+            programs.resize(programs.len().max(slot as usize + 1), None);
+            if let Some(place) = programs.get_mut(slot as usize) {
+                *place = Some(copies.program(program.function, *variant));
             }
             let full = Error::TableFull { id: case.id };
-            table.put(case.id, case.size, *variant as u32).ok_or(full)?;
+            table.put(case.id, case.size, slot).ok_or(full)?;
         }
-        let code = entry(&copies, program, plan.or_else, ids, symbol)?;
+        let code = entry(copies.object.order(), program, plan.or_else, Maps { ids, slots: symbol, counters })?;
         let rest = match plan.or_else {
             Fallback::Program => Some(copies.body(program.function, plan.fallback)),
             Fallback::Action(_) => None,
         };
         copies.set_entry(program.function, code, rest)?;
-        all.push(Slots { name, symbol, programs });
+        let (kind, entries) = (PROG_ARRAY, SLOT_COUNT);
+        all.push(Declared { name, symbol, kind, entries, key_size: 4, value_size: 4, programs });
     }
-    place_slots(copies.object, &mut copies.image, &mut copies.btf, &all)?;
+    place_maps(copies.object, &mut copies.image, &mut copies.btf, &all)?;
     place_ids(&mut copies.image, &mut copies.btf, ids, &table)?;
     copies.finish()
 }
 
-fn entry(
-    copies: &Copies<'_>,
-    program: &Dispatched,
-    or_else: Fallback,
+/// Symbols of what an entry uses.
+#[derive(Debug, Clone, Copy)]
+struct Maps {
     ids: usize,
     slots: usize,
-) -> Result<Code, Error> {
-    let mut emit = Emit::new(copies.object.order());
+    counters: Option<Counters>,
+}
+
+fn entry(order: ByteOrder, program: &Dispatched, or_else: Fallback, maps: Maps) -> Result<Code, Error> {
+    let mut emit = Emit::new(order);
     let (hit, none, last) = (emit.label(), emit.label(), emit.label());
     // The lookup that all lengths share wants the id in r5 and the length's part of the key in r0.
     let on_length = |emit: &mut Emit, length: u32, selectors: &[IdAt]| {
@@ -80,7 +88,7 @@ fn entry(
             } else {
                 let miss = emit.label();
                 // `load_id` and the lookup use r2, which the next selector needs.
-                look_up(emit, ids, hit, miss);
+                look_up(emit, maps.ids, hit, miss);
                 emit.put(miss);
                 load_ends(emit);
                 let keep = emit.label();
@@ -92,8 +100,8 @@ fn entry(
             emit.jump(none);
         }
     };
-    let known = selectors(program);
-    let usual = usual_selector(&known);
+    let known = selectors(program.cases.iter().map(|c| c.0));
+    let usual = Usual::of(&known);
     emit.mov(R6, R1);
     load_ends(&mut emit);
     let other = emit.label();
@@ -107,13 +115,24 @@ fn entry(
         on_length(emit, length, usual.at(length).as_slice());
     });
     emit.put(last);
-    look_up(&mut emit, ids, hit, none);
+    look_up(&mut emit, maps.ids, hit, none);
     emit.put(hit);
-    emit.mov(R1, R6);
-    emit.address(R2, slots, 0);
-    emit.mov(R3, R4);
-    emit.helper(TAIL_CALL);
-    emit.put(none);
+    let rest = emit.label();
+    match maps.counters {
+        Some(counters) => {
+            emit.mov(R7, R4);
+            counters.known(&mut emit, Slot::InR7);
+            go(&mut emit, maps.slots, R7);
+            emit.jump(rest);
+            emit.put(none);
+            counters.unknown(&mut emit, program.cases.iter().map(|c| c.0));
+            emit.put(rest);
+        }
+        None => {
+            go(&mut emit, maps.slots, R4);
+            emit.put(none);
+        }
+    }
     match or_else {
         Fallback::Program => emit.mov(R1, R6),
         Fallback::Action(action) => {
@@ -122,6 +141,14 @@ fn entry(
         }
     }
     emit.finish()
+}
+
+/// Goes to the program in the slot, or on if there is none.
+fn go(emit: &mut Emit, slots: usize, slot: u8) {
+    emit.mov(R1, R6);
+    emit.address(R2, slots, 0);
+    emit.mov(R3, slot);
+    emit.helper(TAIL_CALL);
 }
 
 /// Looks the id in r5, of the length in r0, up: to `hit` with the slot in r4, or to `miss`. Uses r0, r2, r4 and r5.
@@ -149,50 +176,4 @@ fn test_length(emit: &mut Emit, length: u32, none: Label, equal: Label) {
     emit.op(Op::Add, R4, length as i32);
     emit.jump_if(If::Above, R4, R3, none);
     emit.jump(equal);
-}
-
-/// Where the ids stand in metadata of each length that the program's layouts have.
-fn selectors(program: &Dispatched) -> BTreeMap<u32, Vec<IdAt>> {
-    let mut out: BTreeMap<u32, Vec<IdAt>> = BTreeMap::new();
-    for (case, _) in &program.cases {
-        let list = out.entry(case.size).or_default();
-        if !list.contains(&case.at) {
-            list.push(case.at);
-        }
-    }
-    out
-}
-
-/// Where an id stands in metadata of a length that no layout has yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Usual {
-    /// So many bytes before the packet.
-    FromEnd(u32, IdAt),
-    FromStart(IdAt),
-}
-
-/// As in all the layouts there are, if they agree; else the last four bytes.
-fn usual_selector(known: &BTreeMap<u32, Vec<IdAt>>) -> Usual {
-    let all: Vec<(u32, IdAt)> = known.iter().flat_map(|(l, list)| list.iter().map(|at| (*l, *at))).collect();
-    let default = IdAt { offset: 0, bytes: 4, swapped: false, shift: 0, bits: 32 };
-    let Some((length, first)) = all.first().copied() else { return Usual::FromEnd(4, default) };
-    let back = |length: u32, at: IdAt| (length.saturating_sub(at.offset), IdAt { offset: 0, ..at });
-    let (distance, at) = back(length, first);
-    if all.iter().all(|(l, a)| back(*l, *a) == (distance, at)) {
-        Usual::FromEnd(distance, at)
-    } else if all.iter().all(|(_, a)| *a == first) {
-        Usual::FromStart(first)
-    } else {
-        Usual::FromEnd(4, default)
-    }
-}
-
-impl Usual {
-    fn at(self, length: u32) -> Option<IdAt> {
-        let at = match self {
-            Usual::FromEnd(distance, at) => IdAt { offset: length.checked_sub(distance)?, ..at },
-            Usual::FromStart(at) => at,
-        };
-        (at.offset.checked_add(at.bytes)? <= length).then_some(at)
-    }
 }

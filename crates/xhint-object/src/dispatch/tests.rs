@@ -28,7 +28,7 @@ fn patch(object: &Object, relo: &Relo, insn: &mut [u8], (size, offset): Shape) -
     Fate::Patched
 }
 
-fn object() -> Object {
+pub(super) fn object() -> Object {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/dispatch.bpf.c");
     let path = fixture::Compile::new(&source).object();
     Object::parse(fs::read(path).unwrap()).unwrap()
@@ -39,10 +39,11 @@ fn case(size: u32, id: u32) -> Case {
 }
 
 /// Links `object` for these shapes with their ids, by `link`.
-fn linked(
+pub(super) fn linked(
     object: &Object,
     layouts: &[(Shape, u32)],
     or_else: Fallback,
+    count: bool,
     link: impl Fn(Plan<'_>) -> Result<crate::image::Image, Error>,
 ) -> PathBuf {
     let mut shapes: Vec<_> = layouts.iter().map(|l| l.0).collect();
@@ -64,11 +65,13 @@ fn linked(
         fallback: layouts.len(),
         or_else,
         programs: vec![Dispatched { function, cases }],
+        slots: (0..layouts.len() as u32).map(|n| n * 3 + 1).collect(),
+        count,
     };
     fixture::keep("dispatched", "o", &link(plan).unwrap().write().unwrap())
 }
 
-fn metadata(size: u32, id: u32) -> Vec<u8> {
+pub(super) fn metadata(size: u32, id: u32) -> Vec<u8> {
     let mut out: Vec<u8> = (0..size as u8).collect();
     if size >= 4 {
         out[size as usize - 4..].copy_from_slice(&id.to_le_bytes());
@@ -101,7 +104,7 @@ fn check(link: impl Fn(Plan<'_>) -> Result<crate::image::Image, Error>) {
     }
     // Two of one length, one that is equal to another but for its id, ids on both sides of the sign.
     let layouts = [((16, 4), 0x11), ((16, 8), 0xffff_fff0), ((32, 0), 0x11), ((8, 0), 7), ((16, 4), 0x1000)];
-    let path = linked(&object(), &layouts, Fallback::Program, link);
+    let path = linked(&object(), &layouts, Fallback::Program, false, link);
     let loaded = Loaded::load(&path, None).unwrap();
     for round in 0..3 {
         for ((size, offset), id) in layouts {
@@ -122,7 +125,7 @@ fn the_fallback_can_be_an_action() {
     if !privileged() {
         return;
     }
-    let path = linked(&object(), &[((16, 4), 0x11)], Fallback::Action(1), link_direct);
+    let path = linked(&object(), &[((16, 4), 0x11)], Fallback::Action(1), false, link_direct);
     let loaded = Loaded::load(&path, None).unwrap();
     assert_eq!(run(&loaded, 16, 0x11).0, PASS);
     assert_eq!(run(&loaded, 16, 0x12).0, 1);

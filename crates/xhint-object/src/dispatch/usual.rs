@@ -1,0 +1,53 @@
+//! Where ids are looked for in metadata that no layout describes.
+
+use std::collections::BTreeMap;
+
+use super::entry::{Case, IdAt};
+
+/// Where the ids stand in metadata of each length that there are layouts of.
+pub fn selectors(cases: impl Iterator<Item = Case>) -> BTreeMap<u32, Vec<IdAt>> {
+    let mut out: BTreeMap<u32, Vec<IdAt>> = BTreeMap::new();
+    for case in cases {
+        let list = out.entry(case.size).or_default();
+        if !list.contains(&case.at) {
+            list.push(case.at);
+        }
+    }
+    out
+}
+
+/// Where an id stands in metadata of a length that no layout has yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Usual {
+    /// So many bytes before the packet.
+    FromEnd(u32, IdAt),
+    /// At the same place from the start.
+    FromStart(IdAt),
+}
+
+impl Usual {
+    /// As in all the layouts there are, if they agree; else the last four bytes.
+    pub fn of(known: &BTreeMap<u32, Vec<IdAt>>) -> Usual {
+        let all: Vec<(u32, IdAt)> = known.iter().flat_map(|(l, list)| list.iter().map(|at| (*l, *at))).collect();
+        let default = IdAt { offset: 0, bytes: 4, swapped: false, shift: 0, bits: 32 };
+        let Some((length, first)) = all.first().copied() else { return Usual::FromEnd(4, default) };
+        let back = |length: u32, at: IdAt| (length.saturating_sub(at.offset), IdAt { offset: 0, ..at });
+        let (distance, at) = back(length, first);
+        if all.iter().all(|(l, a)| back(*l, *a) == (distance, at)) {
+            Usual::FromEnd(distance, at)
+        } else if all.iter().all(|(_, a)| *a == first) {
+            Usual::FromStart(first)
+        } else {
+            Usual::FromEnd(4, default)
+        }
+    }
+
+    /// The place in metadata of this length; `None` if that is too short.
+    pub fn at(self, length: u32) -> Option<IdAt> {
+        let at = match self {
+            Usual::FromEnd(distance, at) => IdAt { offset: length.checked_sub(distance)?, ..at },
+            Usual::FromStart(at) => at,
+        };
+        (at.offset.checked_add(at.bytes)? <= length).then_some(at)
+    }
+}
