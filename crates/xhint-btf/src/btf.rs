@@ -135,6 +135,16 @@ impl Btf {
         self.ascii
     }
 
+    /// The bytes from this string offset to the end of the strings it stands among, here or in the base; empty beyond
+    /// the end. For who looks at many names and needs the whole of few: nothing is searched for the string's end.
+    #[inline]
+    pub fn string_tail(&self, offset: u32) -> &[u8] {
+        match offset.checked_sub(self.first_string) {
+            Some(at) => self.strings.get(at as usize..).unwrap_or_default(),
+            None => self.base.as_ref().map_or(&[], |base| base.string_tail(offset)),
+        }
+    }
+
     /// The bytes of its own types, as they stand in the file.
     pub(crate) fn type_bytes(&self) -> &Bytes {
         &self.types

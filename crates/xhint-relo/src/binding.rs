@@ -49,7 +49,9 @@ impl Binding {
         // A typedef is looked for as a typedef, but a layout is one whatever it is called by.
         let may_be_layout = kind.is_composite() || kind == Kind::Typedef;
         let layout = self.layout(universe);
-        if may_be_layout && (universe.is_metadata(name) || universe.layouts().iter().any(|l| l.name == wanted)) {
+        if may_be_layout
+            && (universe.is_metadata(name) || wanted != name && universe.layouts().iter().any(|l| l.name == wanted))
+        {
             return match layout {
                 Some(l) if l.answers(name) || l.name == wanted => {
                     Targets::Layout(TypeRef { source: l.source, id: l.type_id })
@@ -57,18 +59,17 @@ impl Binding {
                 _ => Targets::Types(Vec::new()),
             };
         }
-        let of = |source: SourceId| {
-            let fits = |c: &&Candidate| c.kind == kind || c.kind.is_any_enum() && kind.is_any_enum();
-            let list = universe.candidates(source, name);
-            list.iter().filter(fits).map(|c| TypeRef { source, id: c.id }).collect::<Vec<_>>()
-        };
+        let fits = |c: &Candidate| c.kind == kind || c.kind.is_any_enum() && kind.is_any_enum();
         for source in [Some(SourceId::BASE), layout.map(|l| l.source)].into_iter().flatten() {
-            let types = of(source);
+            let list = universe.candidates(source, name);
+            let types: Vec<_> = list.iter().filter(|c| fits(c)).map(|c| TypeRef { source, id: c.id }).collect();
             if !types.is_empty() {
                 return Targets::Types(types);
             }
         }
-        let nics = (1u32..).take(universe.sources().len().saturating_sub(1)).map(SourceId);
-        Targets::Types(nics.flat_map(of).collect())
+        let list = universe.nic_candidates(name);
+        Targets::Types(
+            list.iter().filter(|(_, c)| fits(c)).map(|(source, c)| TypeRef { source: *source, id: c.id }).collect(),
+        )
     }
 }

@@ -5,8 +5,8 @@
 
 use std::cell::Cell;
 
-use xhint_btf::{Btf, Kind, Type};
-use xhint_universe::{field_order, name::essential};
+use xhint_btf::{Btf, ByteOrder, Kind, Type};
+use xhint_universe::{FieldOrder, field_order, name::essential};
 
 /// Levels of types that are compared (libbpf's and the kernel's bound).
 const MAX_DEPTH: u32 = 32;
@@ -126,17 +126,24 @@ fn types_at(mut pair: Pair<'_>, depth: u32, budget: &Budget) -> Result<bool, Too
 }
 
 /// Whether the target type has all that the local one says, by name, kind, size and sign. `layout` is set where the
-/// target is a metadata layout: then the root's name is settled by the binding, and byte order is part of a type.
+/// target is a metadata layout: then the root's name is settled by the binding, byte order is part of a type, and without
+/// `walk` pointers are not there.
 ///
 /// # Errors
 /// [`TooDeep`].
-pub fn matches(local: &Btf, local_id: u32, target: &Btf, target_id: u32, layout: bool) -> Result<bool, TooDeep> {
-    let matcher = Matcher { layout, budget: Budget::new() };
+pub fn matches(
+    (local, local_id): (&Btf, u32),
+    (target, target_id): (&Btf, u32),
+    layout: bool,
+    walk: bool,
+) -> Result<bool, TooDeep> {
+    let matcher = Matcher { layout, walk, budget: Budget::new() };
     matcher.at(Pair { local, local_id, target, target_id }, false, MAX_DEPTH, layout)
 }
 
 struct Matcher {
     layout: bool,
+    walk: bool,
     budget: Budget,
 }
 
@@ -145,7 +152,7 @@ impl Matcher {
         let mut named = !root;
         for depth in (0..depth).rev() {
             self.budget.take()?;
-            if self.layout && field_order(pair.local, pair.local_id) != field_order(pair.target, pair.target_id) {
+            if self.layout && !behind_ptr && !same_order(pair.local, pair.local_id, pair.target, pair.target_id) {
                 return Ok(false);
             }
             let (l, t) = pair.types();
@@ -166,6 +173,7 @@ impl Matcher {
                     let signed = |ty: Type<'_>| ty.int().is_some_and(|i| i.signed);
                     return Ok(l.size() == t.size() && signed(l) == signed(t));
                 }
+                Kind::Ptr if self.layout && !self.walk && !behind_ptr => return Ok(false),
                 Kind::Ptr => {
                     behind_ptr = true;
                     pair.with(l.target(), t.target())
@@ -213,8 +221,39 @@ impl Matcher {
     }
 }
 
+/// Whether both fields have the same byte order, as far as they have one: where a program reads a layout, that is part
+/// of a number's type. A number that declares none has the machine's; one byte has none, nor has anything but a number.
+pub(crate) fn same_order(local: &Btf, local_id: u32, target: &Btf, target_id: u32) -> bool {
+    match (number(local, local_id), number(target, target_id)) {
+        (Some((l_size, l_order)), Some((t_size, t_order))) => l_order == t_order || (l_size, t_size) == (1, 1),
+        _ => true,
+    }
+}
+
+/// Size and byte order of a number, or of those that an array holds.
+fn number(btf: &Btf, id: u32) -> Option<(u32, ByteOrder)> {
+    let mut ty = btf.skip_mods_and_typedefs(id);
+    // Chains of arrays are bounded by the BTF's check.
+    for _ in 0..MAX_DEPTH {
+        match ty.array() {
+            Some(array) => ty = btf.skip_mods_and_typedefs(array.elem),
+            None => break,
+        }
+    }
+    if ty.kind() != Kind::Int && !ty.kind().is_any_enum() {
+        return None;
+    }
+    let order = match field_order(btf, id) {
+        FieldOrder::Host => btf.order(),
+        FieldOrder::Little => ByteOrder::Little,
+        FieldOrder::Big => ByteOrder::Big,
+    };
+    Some((ty.size(), order))
+}
+
 fn enums_match(local: Type<'_>, target: Type<'_>) -> bool {
-    local.vlen() <= target.vlen()
+    local.size() == target.size()
+        && local.vlen() <= target.vlen()
         && local.enumerators().all(|l| target.enumerators().any(|t| names_match(l.name, t.name)))
 }
 

@@ -4,7 +4,6 @@
 //! is wanted, however the local side nests them.
 
 use xhint_btf::{Btf, Kind, Member, Type};
-use xhint_universe::field_order;
 
 use crate::spec::{Accessor, Spec, is_flexible};
 use crate::{RelocKind, compat};
@@ -43,7 +42,9 @@ pub(crate) fn find<'a>(
         return Ok(enumerator(spec, target));
     }
     let fits = match kind {
-        RelocKind::TypeMatches => compat::matches(local, spec.root, target.btf, target.id, target.layout),
+        RelocKind::TypeMatches => {
+            compat::matches((local, spec.root), (target.btf, target.id), target.layout, target.walk)
+        }
         // The binding has settled that a layout is what was asked for, be it struct or typedef.
         _ if target.layout => Ok(true),
         _ => compat::types(local, spec.root, target.btf, target.id),
@@ -147,9 +148,12 @@ impl<'a> Search<'_, 'a> {
     /// Whether the layout's field at the end, of type `id`, can be read as the local one says: same byte order, and no
     /// pointer where pointers are of no use.
     fn readable(&self, wanted: &Spec<'_>, id: u32) -> bool {
-        let order = |btf: &Btf, spec: &Spec<'_>| field_type(btf, spec).map(|ty| field_order(btf, ty));
-        order(self.local, wanted) == order(self.target.btf, &self.spec)
-            && (self.target.walk || !is_pointer(self.target.btf, id))
+        let (local, target) = (field_type(self.local, wanted), field_type(self.target.btf, &self.spec));
+        let same_order = match (local, target) {
+            (Some(l), Some(t)) => compat::same_order(self.local, l, self.target.btf, t),
+            _ => true,
+        };
+        same_order && (self.target.walk || !is_pointer(self.target.btf, id))
     }
 }
 

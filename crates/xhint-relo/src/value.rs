@@ -74,8 +74,8 @@ fn field(btf: &Btf, spec: &Spec<'_>, kind: RelocKind, order: ByteOrder) -> Resul
         RelocKind::FieldByteOffset => Ok(Value { value: place.byte.into(), sure: true, ..access(btf, leaf) }),
         RelocKind::FieldByteSize => number(place.size, !bitfield),
         RelocKind::FieldSigned => number(is_signed(leaf).into(), true),
-        RelocKind::FieldLeftShift => number(place.left_shift(order).ok_or(TOO_WIDE)?, !bitfield),
-        RelocKind::FieldRightShift => number(64u32.checked_sub(place.bits).ok_or(TOO_WIDE)?, true),
+        RelocKind::FieldLeftShift => number(place.left_shift(order), !bitfield),
+        RelocKind::FieldRightShift => number(64u32.wrapping_sub(place.bits), true),
         _ => Err("not a question about a field"),
     }
 }
@@ -96,8 +96,6 @@ fn element(btf: &Btf, spec: &Spec<'_>, kind: RelocKind, type_id: u32) -> Result<
         _ => Err("an array's element has neither sign nor shifts"),
     }
 }
-
-const TOO_WIDE: &str = "the field is wider than 64 bits";
 
 /// Where a field is loaded from.
 struct Place {
@@ -132,11 +130,12 @@ impl Place {
         }
     }
 
-    fn left_shift(&self, order: ByteOrder) -> Option<u32> {
-        let skipped = self.bit_offset.checked_sub(self.byte.checked_mul(8)?)?;
+    /// Of a field wider than 64 bits there is no sensible shift; it wraps as in libbpf.
+    fn left_shift(&self, order: ByteOrder) -> u32 {
+        let skipped = self.bit_offset.wrapping_sub(self.byte.wrapping_mul(8));
         match order {
-            ByteOrder::Little => 64u32.checked_sub(skipped.checked_add(self.bits)?),
-            ByteOrder::Big => 8u32.checked_sub(self.size)?.checked_mul(8)?.checked_add(skipped),
+            ByteOrder::Little => 64u32.wrapping_sub(skipped.wrapping_add(self.bits)),
+            ByteOrder::Big => 8u32.wrapping_sub(self.size).wrapping_mul(8).wrapping_add(skipped),
         }
     }
 }

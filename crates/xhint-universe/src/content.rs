@@ -6,12 +6,13 @@ use std::fmt::Write;
 
 use xhint_btf::{Btf, Kind, Type};
 
+use crate::discover::join;
 use crate::layout::{FieldOrder, field_order};
 
 /// Levels of structs, unions and arrays.
 const MAX_DEPTH: usize = 16;
-/// Lines of content; 252 bytes of metadata have no use for more.
-const MAX_LINES: usize = 4096;
+/// Members looked at; 252 bytes of metadata have no use for more.
+const MAX_FIELDS: usize = 4096;
 
 /// The content of the struct `type_id` as text, one line a leaf; what is wrong with it, if it can't be a layout.
 ///
@@ -19,7 +20,7 @@ const MAX_LINES: usize = 4096;
 /// A sentence on why the struct has no content that could be told.
 pub fn content(btf: &Btf, name: &str, type_id: u32) -> Result<String, String> {
     let ty = btf.skip_mods_and_typedefs(type_id);
-    let mut walk = Walk { btf, text: format!("layout {name} {}\n", ty.size()), lines: 0 };
+    let mut walk = Walk { btf, text: format!("layout {name} {}\n", ty.size()), fields: 0 };
     walk.composite(ty, "", 0, 0)?;
     Ok(walk.text)
 }
@@ -38,7 +39,8 @@ pub fn derived_id(content: &str) -> u32 {
 struct Walk<'a> {
     btf: &'a Btf,
     text: String,
-    lines: usize,
+    /// Members seen, with or without a line of their own: empty structs that fan out must end too.
+    fields: usize,
 }
 
 impl Walk<'_> {
@@ -47,11 +49,7 @@ impl Walk<'_> {
             return Err(format!("'{prefix}' nests deeper than {MAX_DEPTH} levels"));
         }
         for member in ty.members() {
-            let path = match (prefix, member.name) {
-                ("", name) => name.to_owned(),
-                (prefix, "") => prefix.to_owned(),
-                (prefix, name) => format!("{prefix}.{name}"),
-            };
+            let path = join(prefix, member.name);
             let offset = base.saturating_add(member.bit_offset.into());
             self.field(&path, member.type_id, offset, member.bit_size, depth)?;
         }
@@ -59,6 +57,10 @@ impl Walk<'_> {
     }
 
     fn field(&mut self, path: &str, type_id: u32, offset: u64, bit_size: u32, depth: usize) -> Result<(), String> {
+        self.fields = self.fields.saturating_add(1);
+        if self.fields > MAX_FIELDS {
+            return Err(format!("more than {MAX_FIELDS} fields"));
+        }
         let ty = self.btf.skip_mods_and_typedefs(type_id);
         let size = u64::from(self.btf.type_size(type_id).unwrap_or(0)).saturating_mul(8);
         let letter = match ty.kind() {
@@ -95,10 +97,6 @@ impl Walk<'_> {
     }
 
     fn line(&mut self, path: &str, offset: u64, bits: u64, kind: &str) -> Result<(), String> {
-        self.lines = self.lines.saturating_add(1);
-        if self.lines > MAX_LINES {
-            return Err(format!("more than {MAX_LINES} fields"));
-        }
         writeln!(self.text, "{path} {offset} {bits} {kind}").map_err(|e| e.to_string())
     }
 }

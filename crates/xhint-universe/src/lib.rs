@@ -2,7 +2,7 @@
 //!
 //! 1. [`name`]: the essential name, by which local and target types meet.
 //! 2. [`index`]: types by essential name, found in one pass over a BTF for all names that are asked for, and kept.
-//! 3. [`layout`]: which structs of a NIC BTF are layouts, their ids and selectors.
+//! 3. [`layout`]: what is known of a layout; `discover`: which structs of a NIC BTF are some; `content`: their ids.
 //! 4. [`Universe`]: the sources together, and which of them answers for a name.
 //!
 //! What stands in front of a packet, how layouts are tagged and how ids are derived is specified in
@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod content;
+mod discover;
 mod error;
 pub mod index;
 pub mod layout;

@@ -1,12 +1,14 @@
 //! The sources together.
 
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use xhint_btf::{Btf, Type};
 
 use crate::Error;
+use crate::discover;
 use crate::index::{Candidate, Index};
-use crate::layout::{self, Layout};
+use crate::layout::Layout;
 use crate::name::essential;
 
 /// Which of a universe's BTFs: the base is 0, NIC BTFs follow in the order they were added.
@@ -47,6 +49,9 @@ impl Source {
     }
 }
 
+/// Types of several BTFs.
+type Spread = Arc<[(SourceId, Candidate)]>;
+
 /// One base BTF and any number of NIC BTFs.
 ///
 /// A clone shares the BTFs and what has been found in them, so a program that links again and again keeps one universe
@@ -55,12 +60,17 @@ impl Source {
 pub struct Universe {
     sources: Vec<Source>,
     layouts: Vec<Layout>,
+    /// Every name that some layout answers to.
+    metadata: HashSet<String>,
+    /// What all NIC BTFs together have for a name; new whenever one is added.
+    nics: Arc<RwLock<HashMap<String, Spread>>>,
 }
 
 impl Universe {
     /// A universe with nothing but its base.
     pub fn new(base: Arc<Btf>) -> Universe {
-        Universe { sources: vec![Source::new("base", base)], layouts: Vec::new() }
+        let sources = vec![Source::new("base", base)];
+        Universe { sources, layouts: Vec::new(), metadata: HashSet::new(), nics: Arc::default() }
     }
 
     /// The base BTF.
@@ -79,18 +89,24 @@ impl Universe {
         if btf.order() != self.base().order() {
             return Err(Error::ByteOrder { file: name.to_owned() });
         }
-        if btf.base().is_some_and(|base| !Arc::ptr_eq(base, self.base())) {
+        if btf.base().is_some_and(|base| !same(base, self.base())) {
             return Err(Error::OtherBase { file: name.to_owned() });
         }
         let id = SourceId(u32::try_from(self.sources.len()).unwrap_or(u32::MAX));
-        let found = layout::find(name, id, &btf)?;
+        let found = discover::find(name, id, &btf)?;
         for (n, new) in found.iter().enumerate() {
             let earlier = self.layouts.iter().chain(found.iter().take(n));
             self.check_id(earlier, new, name)?;
         }
         self.sources.push(Source::new(name, btf));
-        self.layouts.extend(found);
+        self.nics = Arc::default();
+        found.into_iter().for_each(|layout| self.push(layout));
         Ok(id)
+    }
+
+    fn push(&mut self, layout: Layout) {
+        self.metadata.extend(layout.answers_to.iter().cloned());
+        self.layouts.push(layout);
     }
 
     /// Makes the struct or typedef `name` of a NIC BTF a layout, if it is not one yet, and yields its place among
@@ -103,9 +119,9 @@ impl Universe {
             return Ok(n);
         }
         for (n, source) in (0u32..).zip(&self.sources).skip(1) {
-            if let Some(new) = layout::named(&source.name, SourceId(n), &source.btf, name)? {
+            if let Some(new) = discover::named(&source.name, SourceId(n), &source.btf, name)? {
                 self.check_id(self.layouts.iter(), &new, &source.name)?;
-                self.layouts.push(new);
+                self.push(new);
                 return Ok(self.layouts.len().saturating_sub(1));
             }
         }
@@ -158,16 +174,24 @@ impl Universe {
 
     /// Whether some layout answers to this essential name: then it means metadata, and is looked for nowhere else.
     pub fn is_metadata(&self, essential_name: &str) -> bool {
-        self.layouts.iter().any(|l| l.answers(essential_name))
+        self.metadata.contains(essential_name)
     }
 
     /// Looks for these names (flavours are cut off) in all sources, in one pass over each. Not needed before
     /// [`Universe::candidates`], but faster than one pass a name.
     pub fn require<'n>(&self, names: impl IntoIterator<Item = &'n str>) {
-        let names: Vec<&str> = names.into_iter().map(essential).collect();
+        let names: Vec<&str> = {
+            let known = self.nics.read().unwrap_or_else(PoisonError::into_inner);
+            names.into_iter().map(essential).filter(|name| !known.contains_key(*name)).collect()
+        };
+        if names.is_empty() {
+            return;
+        }
         for source in &self.sources {
             source.index.require(&source.btf, names.iter().copied());
         }
+        let found: Vec<_> = names.iter().map(|name| ((*name).to_owned(), self.gather(name))).collect();
+        self.nics.write().unwrap_or_else(PoisonError::into_inner).extend(found);
     }
 
     /// Types of one source that answer to an essential name, in order of id.
@@ -177,6 +201,26 @@ impl Universe {
             None => Arc::default(),
         }
     }
+
+    /// Types of all NIC BTFs that answer to an essential name, in the order the BTFs were added.
+    pub fn nic_candidates(&self, essential_name: &str) -> Arc<[(SourceId, Candidate)]> {
+        let known = |name| self.nics.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        known(essential_name).unwrap_or_else(|| {
+            self.require([essential_name]);
+            known(essential_name).unwrap_or_else(|| self.gather(essential_name))
+        })
+    }
+
+    fn gather(&self, name: &str) -> Spread {
+        let nics = (0u32..).map(SourceId).zip(&self.sources).skip(1);
+        let lists = nics.map(|(id, source)| (id, source.index.get(&source.btf, name)));
+        lists.flat_map(|(id, list)| list.iter().map(|c| (id, *c)).collect::<Vec<_>>()).collect()
+    }
+}
+
+/// Whether two BTFs are one: the same in memory, or read twice from the same bytes.
+fn same(a: &Arc<Btf>, b: &Arc<Btf>) -> bool {
+    Arc::ptr_eq(a, b) || a.base().is_none() && b.base().is_none() && a.raw() == b.raw()
 }
 
 impl Source {

@@ -1,0 +1,226 @@
+//! Which structs of a NIC BTF become layouts, and which are refused.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::sync::Arc;
+
+use xhint_btf::write::{NewType, Writer};
+use xhint_btf::{Btf, ByteOrder, Kind};
+use xhint_testkit::fixture::{Compile, keep, section};
+use xhint_universe::{Error, FieldOrder, Layout, SourceId, Universe};
+
+/// Types and tags that every C source below may use.
+const PRELUDE: &str = "
+typedef unsigned char __u8; typedef unsigned short __u16; typedef unsigned int __u32; typedef unsigned long long __u64;
+typedef __u16 __be16; typedef __u32 __be32;
+#define tag(text) __attribute__((btf_decl_tag(text)))
+";
+
+fn btf(c: &str) -> Arc<Btf> {
+    let object = Compile::new(&keep("discover", "c", format!("{PRELUDE}{c}").as_bytes())).object();
+    let raw = section(&std::fs::read(object).unwrap(), ".BTF").unwrap().to_vec();
+    Arc::new(Btf::parse(raw).unwrap())
+}
+
+fn base() -> Arc<Btf> {
+    let mut writer = Writer::new(ByteOrder::NATIVE);
+    writer.push(NewType { name: "kernel_type", ..NewType::of(Kind::Struct) }).unwrap();
+    Arc::new(Btf::parse(writer.finish()).unwrap())
+}
+
+fn universe(c: &str) -> Result<Universe, Error> {
+    let mut universe = Universe::new(base());
+    universe.add("nic.btf", btf(c))?;
+    Ok(universe)
+}
+
+fn layouts(c: &str) -> Vec<Layout> {
+    universe(c).unwrap().layouts().to_vec()
+}
+
+fn names(c: &str) -> Vec<String> {
+    layouts(c).into_iter().map(|l| l.name).collect()
+}
+
+fn refusal(c: &str) -> String {
+    universe(c).unwrap_err().to_string()
+}
+
+#[test]
+fn any_of_the_tags_makes_a_layout() {
+    for tags in ["tag(\"xhint:layout\")", "tag(\"xhint:id=7\")", "tag(\"xhint:as=other\")"] {
+        assert_eq!(
+            names(&format!("struct a {{ __u32 x; }} {tags}; struct b {{ __u32 y; }}; struct a *a; struct b *b;")),
+            ["a"]
+        );
+    }
+    assert_eq!(names("struct a { __u32 x; } tag(\"mine\"); struct a *a;"), [""; 0]);
+}
+
+#[test]
+fn ids_are_decimal_or_hexadecimal() {
+    let id = |text: &str| layouts(&format!("struct a {{ __u32 x; }} tag(\"xhint:id={text}\"); struct a *a;"))[0].id;
+    assert_eq!([id("17"), id("0x11"), id("0XffFFffFF"), id("4294967295")], [17, 17, u32::MAX, u32::MAX]);
+    for text in ["", "0", "0x0", "x", "-1", "+1", "0x+1", "0x", "4294967296", "1 "] {
+        let error = refusal(&format!("struct a {{ __u32 x; }} tag(\"xhint:id={text}\"); struct a *a;"));
+        assert!(error.contains("nic.btf") && error.contains("'a'") && error.contains("an id is a number"), "{error}");
+    }
+}
+
+#[test]
+fn a_layout_answers_to_its_essential_name_and_aliases() {
+    let c = "struct mlx___v3 { __u32 x; } tag(\"xhint:as=nic_meta\") tag(\"xhint:as=other___v1\") tag(\"xhint:as=mlx\"); struct mlx___v3 *a;";
+    let universe = universe(c).unwrap();
+    let [layout] = universe.layouts() else { panic!() };
+    assert_eq!(layout.name, "mlx___v3");
+    assert_eq!(layout.answers_to, ["mlx", "nic_meta", "other"]);
+    assert!(universe.is_metadata("other") && universe.is_metadata("mlx") && !universe.is_metadata("mlx___v3"));
+}
+
+#[test]
+fn an_anonymous_struct_bears_the_typedefs_name() {
+    let on_struct = layouts("typedef struct { __u32 x; } tag(\"xhint:layout\") meta_t; meta_t *a;");
+    let on_typedef = layouts("typedef struct { __u32 x; } meta_t tag(\"xhint:layout\"); meta_t *a;");
+    let on_both = layouts("typedef struct { __u32 x; } tag(\"xhint:as=one\") meta_t tag(\"xhint:as=two\"); meta_t *a;");
+    assert_eq!((on_struct[0].name.as_str(), on_struct.len()), ("meta_t", 1));
+    assert_eq!((on_typedef[0].name.as_str(), on_typedef.len()), ("meta_t", 1));
+    assert_eq!(on_struct[0].id, on_typedef[0].id);
+    assert_eq!(on_both.len(), 1);
+    assert!(on_both[0].answers("meta_t") && on_both[0].answers("one") && on_both[0].answers("two"));
+}
+
+#[test]
+fn a_union_by_the_right_name_lists_layouts() {
+    for name in ["xdp_hints_union", "xhint_layouts"] {
+        let c = format!(
+            "struct a {{ __u32 x; }}; typedef struct {{ __u32 y; }} b_t; struct c {{ __u32 z; }};
+             union {name} {{ struct a a; b_t b; }}; union {name} *u; struct c *c;"
+        );
+        assert_eq!(names(&c), ["a", "b_t"], "{name}");
+    }
+}
+
+#[test]
+fn a_union_of_structs_with_ids_lists_layouts() {
+    let a = "struct a { __u64 x; __u32 y; __u32 btf_id; }; struct b { __u32 btf_id; };";
+    assert_eq!(names(&format!("{a} union any_name {{ struct a a; struct b b; }}; union any_name *u;")), ["a", "b"]);
+    // One member without an id, or a union within something else: chance.
+    assert_eq!(names(&format!("{a} union any {{ struct a a; struct b b; __u32 raw; }}; union any *u;")), [""; 0]);
+    assert_eq!(names(&format!("{a} union any {{ struct a a; }}; struct s {{ union any u; }}; struct s *s;")), [""; 0]);
+    // Tags speak louder.
+    let tagged = "struct t { __u32 x; } tag(\"xhint:layout\"); struct t *t;";
+    assert_eq!(names(&format!("{a} union any {{ struct a a; }}; union any *u; {tagged}")), ["t"]);
+}
+
+#[test]
+fn drivers_have_no_layouts_by_chance() {
+    let kernel = Arc::new(Btf::parse(xhint_testkit::fixture::corpus("vmlinux.btf")).unwrap());
+    for driver in ["ice.btf", "igc.btf", "mlx5_core.btf", "veth.btf"] {
+        let mut universe = Universe::new(kernel.clone());
+        let raw = xhint_testkit::fixture::corpus(driver);
+        universe.add(driver, Arc::new(Btf::parse_split(raw, kernel.clone()).unwrap())).unwrap();
+        assert_eq!(universe.layouts(), [], "{driver}");
+    }
+}
+
+#[test]
+fn the_selector_is_tagged_or_ends_the_struct() {
+    let selector = |fields: &str| {
+        let c = format!("struct a {{ {fields} }} tag(\"xhint:id=3\"); struct a *a;");
+        layouts(&c).remove(0).selector.map(|s| (s.field, s.bit_offset, s.bits, s.order))
+    };
+    let host = FieldOrder::Host;
+    assert_eq!(selector("__u64 x; __u32 y; __u32 btf_id;"), Some(("btf_id".into(), 96, 32, host)));
+    assert_eq!(selector("__u32 btf_id; __u32 x;"), None);
+    assert_eq!(selector("__u16 x; __u16 btf_id;"), None);
+    let tagged = "__u8 pkt_type tag(\"xhint:selector\"); __u8 a; __u16 b; __u32 btf_id;";
+    assert_eq!(selector(tagged), Some(("pkt_type".into(), 0, 8, host)));
+    let nested = "__u32 x; struct { __be32 a; struct { __u16 lo; __be16 id tag(\"xhint:selector\"); } in; } head;";
+    assert_eq!(selector(nested), Some(("head.in.id".into(), 80, 16, FieldOrder::Big)));
+    let bits = "__u32 a : 5; __u32 id : 7 tag(\"xhint:selector\"); __u32 b : 20;";
+    assert_eq!(selector(bits), Some(("id".into(), 5, 7, host)));
+}
+
+#[test]
+fn selectors_that_cannot_hold_the_id_are_refused() {
+    let c = |fields: &str, tags: &str| format!("struct a {{ {fields} }} tag(\"xhint:layout\") {tags}; struct a *a;");
+    let narrow = "__u8 id tag(\"xhint:selector\"); __u8 x[3];";
+    assert!(refusal(&c(narrow, "tag(\"xhint:id=256\")")).contains("does not fit in the 8 bits"));
+    assert!(refusal(&c(narrow, "")).contains("too few for a derived id"));
+    assert!(universe(&c(narrow, "tag(\"xhint:id=255\")")).is_ok());
+    let wide = "__u64 id tag(\"xhint:selector\");";
+    assert!(refusal(&c(wide, "")).contains("not a number of 1 to 32 bits"));
+    let two = "__u32 a tag(\"xhint:selector\"); __u32 b tag(\"xhint:selector\");";
+    assert!(refusal(&c(two, "")).contains("two selectors, 'a' and 'b'"));
+}
+
+#[test]
+fn what_cannot_be_metadata_is_refused() {
+    let refused = |c: &str| refusal(&format!("{c} tag(\"xhint:layout\"); struct a *a;"));
+    assert!(refused("struct a { __u32 x[64]; }").contains("256 bytes"));
+    assert!(refused("struct a { __u8 x[6]; }").contains("6 bytes"));
+    assert!(refused("struct a { }").contains("0 bytes"));
+    assert!(refusal("struct a { __u32 x; } tag(\"xhint:layuot\"); struct a *a;").contains("xhint:layuot"));
+    let twice = "struct a { __u32 x; } tag(\"xhint:id=1\") tag(\"xhint:id=2\"); struct a *a;";
+    assert!(refusal(twice).contains("another id"));
+}
+
+#[test]
+fn one_id_for_two_layouts_is_refused_with_both_files() {
+    let mut universe = Universe::new(base());
+    universe.add("one.btf", btf("struct a { __u32 x; } tag(\"xhint:id=5\"); struct a *a;")).unwrap();
+    let error = universe.add("two.btf", btf("struct b { __u32 x; } tag(\"xhint:id=5\"); struct b *b;")).unwrap_err();
+    let text = error.to_string();
+    assert!(["'a'", "one.btf", "'b'", "two.btf", "0x5"].iter().all(|part| text.contains(part)), "{text}");
+    // Nothing was added.
+    assert_eq!((universe.sources().len(), universe.layouts().len()), (2, 1));
+}
+
+#[test]
+fn a_layout_can_be_named() {
+    let mut universe =
+        universe("struct a { __u32 x; }; typedef struct { __u32 y; } b_t; struct a *a; b_t *b;").unwrap();
+    assert_eq!(universe.layouts(), []);
+    assert_eq!([universe.add_layout("a").unwrap(), universe.add_layout("b_t").unwrap()], [0, 1]);
+    assert_eq!(universe.add_layout("a").unwrap(), 0);
+    let error = universe.add_layout("c").unwrap_err().to_string();
+    assert!(error.contains("no struct 'c' in nic.btf") && error.contains("layouts are a, b_t"), "{error}");
+}
+
+#[test]
+fn candidates_come_from_each_source_once_asked() {
+    let mut universe =
+        universe("struct x___v1 { __u32 a; }; struct x { __u64 b; }; struct x *x; struct x___v1 *v;").unwrap();
+    assert_eq!(universe.nic_candidates("x").len(), 2);
+    assert_eq!(universe.candidates(SourceId::BASE, "kernel_type").len(), 1);
+    universe.require(["x", "kernel_type", "nothing"]);
+    let clone = universe.clone();
+    universe.add("more.btf", btf("struct x { __u8 c; }; struct x *x;")).unwrap();
+    let found: Vec<u32> = universe.nic_candidates("x").iter().map(|(source, _)| source.0).collect();
+    assert_eq!(found, [1, 1, 2]);
+    assert_eq!(clone.nic_candidates("x").len(), 2);
+}
+
+#[test]
+fn hostile_nesting_ends() {
+    // Structs of nothing that fan out at every level, by value, and one within itself.
+    let mut writer = Writer::new(ByteOrder::NATIVE);
+    let mut inner = writer.push(NewType { name: "leaf", ..NewType::of(Kind::Struct) }).unwrap();
+    let m = writer.string("m").unwrap();
+    for _ in 0..12 {
+        let tail: Vec<u32> = (0..50).flat_map(|_| [m, inner, 0]).collect();
+        inner = writer
+            .push(NewType { vlen: 50, third: 4, tail: &tail, name: "level", ..NewType::of(Kind::Struct) })
+            .unwrap();
+    }
+    let own = writer.next_id();
+    writer.push(NewType { vlen: 1, third: 4, tail: &[m, own, 0], name: "own", ..NewType::of(Kind::Struct) }).unwrap();
+    let tag = |id: u32| NewType { name: "xhint:layout", third: id, tail: &[u32::MAX], ..NewType::of(Kind::DeclTag) };
+    for id in [inner, own] {
+        let mut writer = Writer::extend(&Btf::parse(writer.clone().finish()).unwrap());
+        writer.push(tag(id)).unwrap();
+        let mut universe = Universe::new(base());
+        let error = universe.add("hostile", Arc::new(Btf::parse(writer.finish()).unwrap())).unwrap_err();
+        assert!(matches!(error, Error::NotALayout { .. }), "{error}");
+    }
+}
