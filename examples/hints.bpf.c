@@ -210,7 +210,6 @@ SEC("xdp")
 int hints(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	void *meta = (void *)(long)ctx->data_meta;
 	struct nic_meta *m = xhint_meta(ctx, struct nic_meta);
 	struct record *r;
 	__u8 *mac = data + 6;
@@ -225,11 +224,11 @@ int hints(struct xdp_md *ctx)
 	__builtin_memset(r, 0, sizeof(*r));
 	r->key = (__u64)mac[0] << 40 | (__u64)mac[1] << 32 | (__u64)mac[2] << 24 | (__u64)mac[3] << 16 |
 		 (__u64)mac[4] << 8 | mac[5];
-	if (m && xhint_is(m, struct nic_meta)) {
+	if (xhint_fits(ctx, m) && xhint_is(m, struct nic_meta)) {
 		r->outcome = OUTCOME_READ;
 		read_meta(r, m);
 	} else {
-		r->outcome = meta >= data ? OUTCOME_NONE : OUTCOME_UNKNOWN;
+		r->outcome = (void *)m >= data ? OUTCOME_NONE : OUTCOME_UNKNOWN;
 	}
 	count(r->outcome);
 	bpf_ringbuf_submit(r, 0);

@@ -11,14 +11,15 @@
  *
  *	struct nic_meta *m = xhint_meta(ctx, struct nic_meta);
  *
- *	if (m && xhint_is(m, struct nic_meta) && bpf_core_field_exists(m->rx_hash))
+ *	if (xhint_fits(ctx, m) && xhint_is(m, struct nic_meta) && bpf_core_field_exists(m->rx_hash))
  *		hash = m->rx_hash;
  *
  * The order of members in that struct means nothing; the layout that the program is linked for decides where each
- * one stands. Two things cannot be said without help, and they are all this header has: how long that layout is (the
- * local sizeof is another number), and whether this packet carries it. A program may do without the header.
+ * one stands. Two things cannot be said without help, and they are all this header has: whether the metadata is as
+ * long as that layout (the local sizeof is another number), and whether it is that layout. A program may do without
+ * the header.
  *
- * Both work with CAP_BPF and CAP_NET_ADMIN alone, on every kernel that has XDP metadata.
+ * All of it works with CAP_BPF and CAP_NET_ADMIN alone, on every kernel that has XDP metadata.
  */
 #ifndef XHINT_H
 #define XHINT_H
@@ -28,30 +29,38 @@
 #include <bpf/bpf_core_read.h>
 
 /*
- * The metadata of a packet as `type`, or NULL unless it is exactly as long as the layout this program is linked for.
- * Always NULL where it is linked for no layout. A pointer of before bpf_xdp_adjust_meta(), _head() or _tail() is void.
+ * Where the metadata of a packet stands, as `type`. Not to be read before xhint_fits(), and void after
+ * bpf_xdp_adjust_meta(), _head() or _tail().
  */
-#define xhint_meta(ctx, type) \
-	((type *)xhint_exactly((void *)(long)(ctx)->data_meta, (void *)(long)(ctx)->data, bpf_core_type_size(type)))
+#define xhint_meta(ctx, type) ((type *)(long)(ctx)->data_meta)
 
 /*
- * Whether the packet says that this metadata is of the layout the program is linked for. Asks for a member `btf_id`
+ * Whether the metadata `m` is exactly as long as the layout that this program is linked for. Never, where it is
+ * linked for no layout.
+ *
+ * That this is apart from xhint_meta() has a reason: the verifier lets nobody compare a packet pointer with NULL
+ * without CAP_PERFMON.
+ */
+#define xhint_fits(ctx, m) xhint_exactly(m, (void *)(long)(ctx)->data, bpf_core_type_size(*(m)))
+
+/*
+ * Whether the packet says that its metadata is of the layout this program is linked for. Asks for a member `btf_id`
  * in the program's struct; without it compare whatever selects the layout with bpf_core_type_id_kernel(type).
  */
 #define xhint_is(m, type) ((m)->btf_id == (__u32)bpf_core_type_id_kernel(type))
 
-static __always_inline void *xhint_exactly(void *meta, void *data, __u64 size)
+static __always_inline _Bool xhint_exactly(void *meta, void *data, __u64 size)
 {
 	void *end = meta + size;
 
 	if (!size || end > data)
-		return (void *)0;
+		return 0;
 	/*
-	 * The verifier takes == between packet pointers only with CAP_PERFMON, so "longer" is asked apart from
-	 * "shorter", and the compiler must not see that the two make one !=.
+	 * Nor does it take == between packet pointers, so "longer" is asked apart from "shorter", and the compiler must
+	 * not see that the two make one !=.
 	 */
 	asm volatile("" : "+r"(end));
-	return end < data ? (void *)0 : meta;
+	return !(end < data);
 }
 
 #endif

@@ -26,7 +26,7 @@ SEC("xdp") int probe(struct xdp_md *ctx)
 {
 	struct beta_rx_completion *m = xhint_meta(ctx, struct beta_rx_completion);
 
-	if (!m || !xhint_is(m, struct beta_rx_completion))
+	if (!xhint_fits(ctx, m) || !xhint_is(m, struct beta_rx_completion))
 		return XDP_DROP;
 	return m->rx_hash == 7 ? XDP_PASS : XDP_TX;
 }

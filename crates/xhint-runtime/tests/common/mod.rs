@@ -8,6 +8,8 @@
     clippy::arithmetic_side_effects
 )]
 
+pub mod nic;
+
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;

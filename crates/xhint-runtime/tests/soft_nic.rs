@@ -1,0 +1,59 @@
+//! The example program on soft NICs.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::arithmetic_side_effects)]
+
+mod common;
+
+use common::World;
+use common::nic::{Nic, check, job, linker, newest, sources};
+use xhint_runtime::attach::attach;
+use xhint_runtime::detach::detach;
+use xhint_runtime::{LinkedAs, Mode, Source};
+use xhint_testkit::privileged;
+
+#[test]
+fn packets_of_many_layouts_are_each_read_right() {
+    if !privileged() {
+        return;
+    }
+    let world = World::new();
+    let name = format!("rtm{}", std::process::id());
+    let nic = Nic::up(&world, &name, &["alpha_fw1", "alpha_fw2", "beta"], xhint_softnic::Mode::Random);
+    for asked in ["static", "tail", "auto"] {
+        let job = job(newest(), &["alpha_fw1", "alpha_fw2", "beta"], asked).unwrap();
+        assert_eq!(job.state.layouts.len(), 3);
+        attach(&world.home, &nic.device, &job).unwrap();
+        let pairs = nic.run(&world, 3000);
+        check(&nic, &pairs, Some(nic.ring()));
+        let layouts: std::collections::HashSet<u32> = pairs.iter().map(|p| p.0.layout).collect();
+        assert_eq!(layouts.len(), 3);
+    }
+    // A program that knows but one of them leaves the others unread, and says so.
+    attach(&world.home, &nic.device, &job(newest(), &["beta"], "auto").unwrap()).unwrap();
+    let beta = nic.plans.iter().find(|p| p.name == "beta_rx_completion").unwrap().id;
+    for (truth, record) in nic.run(&world, 1000) {
+        let (id, outcome) = if truth.layout == beta { (beta, 0) } else { (0, 2) };
+        assert_eq!((record.id, record.outcome), (id, outcome));
+        assert!(truth.layout == beta || record.present == 0);
+    }
+    // And on packets without metadata it reads nothing.
+    nic.nic.flash(&[], xhint_softnic::Mode::Flow).unwrap();
+    assert!(nic.run(&world, 200).iter().all(|(_, r)| (r.id, r.outcome, r.present) == (0, 1, 0)));
+    detach(&world.home, &nic.device).unwrap();
+}
+
+#[test]
+fn two_layouts_without_dispatch_are_refused_in_words() {
+    let error = job(newest(), &["alpha_fw1", "beta"], "none").unwrap_err().to_string();
+    assert!(error.contains("several layouts answer to 'nic_meta'"), "{error}");
+}
+
+#[test]
+fn files_at_fault_are_named() {
+    let none = linker().universe(&[Source::new("nothing.btf", *b"x")]).unwrap_err().to_string();
+    assert!(none.starts_with("nothing.btf: neither BTF nor an ELF object"), "{none}");
+    let object = Source::new("prog.o", *b"\x7fELF");
+    let error = linker().link(object, sources(&["beta"]), LinkedAs::default(), Mode::Native).unwrap_err().to_string();
+    assert!(error.starts_with("prog.o: "), "{error}");
+    let missing = Source::read("/nonexistent/nic.btf").unwrap_err().to_string();
+    assert!(missing.starts_with("/nonexistent/nic.btf: No such file"), "{missing}");
+}
