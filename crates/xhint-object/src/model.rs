@@ -140,7 +140,12 @@ impl Object {
     pub(crate) fn place(&self, section: usize, offset: u32) -> Option<Place> {
         let lines = self.lines.get(&section)?;
         let after = lines.partition_point(|l| l.insn_off <= offset);
-        let line = lines.get(after.checked_sub(1)?)?;
+        let (before, after) = lines.split_at_checked(after)?;
+        // Where the compiler merged code it notes line 0; what comes next is closest to what was meant.
+        let function = self.function_at(section, offset as usize);
+        let told = |l: &&LineInfo| l.line() != 0 && self.function_at(section, l.insn_off as usize) == function;
+        let exact = before.last().filter(|l| l.line() != 0);
+        let line = exact.or_else(|| after.iter().find(told)).or_else(|| before.iter().rev().find(told))?;
         let text = |offset| self.btf.str_at(offset).unwrap_or("");
         Some(Place {
             file: text(line.file_name_off).to_owned(),
