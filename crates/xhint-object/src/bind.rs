@@ -47,12 +47,13 @@ impl<'a> Bound<'a> {
             layouts.iter().position(|n| means(n)).unwrap_or(0)
         });
         let which: Vec<usize> = which.collect();
+        let fallback = layouts.is_empty() && !universe.layouts().is_empty();
         let mut answers = Vec::with_capacity(object.relos.len());
         for (number, (relo, which)) in object.relos.iter().zip(&which).enumerate() {
             let Some(resolver) = resolvers.get_mut(*which) else { continue };
             let answer = match resolver.resolve(&relo.core) {
-                // Which NIC is meant is not known where no layout is, so none of them answers.
-                Err(xhint_relo::Error::Ambiguous { .. }) if layouts.is_empty() => unanswered(&relo.core),
+                // For packets of no layout it is not known which NIC is meant, so none of them answers.
+                Err(xhint_relo::Error::Ambiguous { .. }) if fallback => unanswered(&relo.core),
                 other => other,
             };
             answers.push(answer.map_err(|source| object.relo_error(number, relo, source))?);
