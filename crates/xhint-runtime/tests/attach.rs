@@ -79,12 +79,26 @@ fn value(maps: &Option<PathBuf>, map: &str) -> u64 {
     u64::from_ne_bytes(bytes[..8].try_into().unwrap())
 }
 
-/// Sends packets to the device from the other end: ARP requests, which nobody answers.
-fn send(world: &World) {
-    let _ = sh(&format!(
-        "ip -n {n} addr replace 192.0.2.1/24 dev far; ip netns exec {n} ping -c 3 -i 0.002 -W 0.01 192.0.2.9; true",
-        n = world.name
-    ));
+/// Sends packets to the device from the other end until its program counts them: ARP requests, which nobody answers.
+/// Returns the count.
+fn send(world: &World, maps: &Option<PathBuf>) -> u64 {
+    let before = value(maps, "counts");
+    let n = &world.name;
+    for _ in 0..100 {
+        let _ = sh(&format!(
+            "ip -n {n} addr replace 192.0.2.1/24 dev far; ip netns exec {n} ping -c 2 -i 0.002 -W 0.02 192.0.2.9; true"
+        ));
+        if value(maps, "counts") > before {
+            break;
+        }
+    }
+    // What is under way (IPv6 asks for its own address, too) comes to rest.
+    let mut last = 0;
+    while last != value(maps, "counts") {
+        last = value(maps, "counts");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    last
 }
 
 #[test]
@@ -97,11 +111,10 @@ fn attach_swap_detach() {
     let first = attach(&world.home, &device, &job(&[])).unwrap();
     assert_eq!(first.before, None);
     assert_eq!(device.programs().unwrap().native, first.program);
-    send(&world);
     let before = status(&world.home, &device).unwrap();
-    let counted = value(&before.maps_dir, "counts");
+    let counted = send(&world, &before.maps_dir);
     assert!(counted > 0);
-    assert_eq!(value(&before.maps_dir, "xhint%2ebss"), counted);
+    assert!(value(&before.maps_dir, "xhint%2ebss") >= counted);
     assert_eq!((before.device.as_str(), before.program_id), ("near", first.program));
     assert_eq!(before.state.unwrap().entry, "count");
 
@@ -221,8 +234,7 @@ fn leftovers_of_a_crash_are_cleared() {
     let map = MapHandle::from_pinned_path(dir.join("counts")).unwrap();
     sh(&format!("bpftool map pin pinned {} {}", dir.join("counts").display(), site.join("g77/maps/counts").display()));
     drop(map);
-    send(&world);
-    let counted = value(&Some(dir), "counts");
+    let counted = send(&world, &Some(dir));
     attach(&world.home, &device, &job(&[])).unwrap();
     assert!(!site.join("g77").exists());
     assert!(value(&status(&world.home, &device).unwrap().maps_dir, "counts") >= counted);
