@@ -2,7 +2,8 @@
 //!
 //! An object asks for a handful of names; a kernel has 130,000 types. So nothing is indexed beforehand: all names an
 //! object asks for are looked for in one pass over the kinds that can answer, and what was found is kept for the next
-//! object. A filter on the first bytes of a name lets nearly every type pass by without its name being read.
+//! object. The first four bytes of a name tell for nearly every type that it is none of those wanted, and what follows the
+//! wanted name for nearly all others; names are read, cut and hashed only to be found.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -55,14 +56,14 @@ impl Index {
 /// One pass over the BTF's own types.
 fn scan<'n>(btf: &Btf, names: &[&'n str]) -> HashMap<&'n str, Vec<Candidate>> {
     let mut found: HashMap<&str, Vec<Candidate>> = names.iter().map(|name| (*name, Vec::new())).collect();
-    let filter = Filter::new(names);
+    let wanted = Wanted::new(names);
     for ty in btf.types() {
         let kind = ty.kind();
-        if can_answer(kind) && filter.may_have(btf.string_tail(ty.name_offset())) {
-            let name = ty.name();
-            if let Some(list) = found.get_mut(essential(name)) {
-                list.push(Candidate { id: ty.id(), kind });
-            }
+        if can_answer(kind)
+            && wanted.may_have(btf.string_tail(ty.name_offset()))
+            && let Some(list) = found.get_mut(essential(ty.name()))
+        {
+            list.push(Candidate { id: ty.id(), kind });
         }
     }
     found
@@ -76,66 +77,76 @@ fn can_answer(kind: Kind) -> bool {
     )
 }
 
-/// One bit for each value that the first four bytes of a wanted name can have, hashed.
-struct Filter {
-    bits: [u64; Filter::BITS / 64],
+/// Wanted names by a hash of their first four bytes.
+struct Wanted<'n> {
+    /// Where the list of each hash begins in `names`, 0 where there is none. 8 KiB: stays in the nearest cache.
+    first: [u32; Wanted::HASHES],
+    /// A name, and where its list goes on, 0 at the end. The one at 0 is no name.
+    names: Vec<(&'n str, u32)>,
 }
 
-impl Filter {
-    /// 4 KiB: stays in the nearest cache.
-    const BITS: usize = 1 << 15;
+impl<'n> Wanted<'n> {
+    const HASHES: usize = 1 << 11;
 
-    fn new(names: &[&str]) -> Filter {
-        let mut filter = Filter { bits: [0; Filter::BITS / 64] };
+    fn new(names: &[&'n str]) -> Wanted<'n> {
+        let mut wanted = Wanted { first: [0; Wanted::HASHES], names: vec![("", 0)] };
         for name in names {
-            filter.add(first_four(name.as_bytes()));
+            wanted.add(first_four(name.as_bytes()), name);
             if name.len() < 4 {
                 // A flavour may follow, and then underscores do.
-                filter.add(first_four(format!("{name}___").as_bytes()));
+                wanted.add(first_four(format!("{name}___").as_bytes()), name);
             }
         }
-        filter
+        wanted
     }
 
-    fn add(&mut self, start: u32) {
-        let (word, bit) = Filter::place(start);
-        if let Some(word) = self.bits.get_mut(word) {
-            *word |= bit;
+    fn add(&mut self, start: u32, name: &'n str) {
+        if let Some(first) = self.first.get_mut(Wanted::hash(start)) {
+            let next = std::mem::replace(first, self.names.len() as u32);
+            self.names.push((name, next));
         }
     }
 
     /// Whether the string at the start of `tail`, which a zero ends, can be one of the names with or without a flavour.
     #[inline]
     fn may_have(&self, tail: &[u8]) -> bool {
-        let (word, bit) = Filter::place(first_four(tail));
-        self.bits.get(word).is_some_and(|word| word & bit != 0)
+        let first = self.first.get(Wanted::hash(first_four(tail))).copied().unwrap_or(0);
+        first != 0 && self.has_start(first, tail)
+    }
+
+    /// Whether one of the names in the list at `at` is followed in `tail` by the string's end or a flavour.
+    fn has_start(&self, mut at: u32, tail: &[u8]) -> bool {
+        while at != 0 {
+            let Some((name, next)) = self.names.get(at as usize) else { return false };
+            if matches!(tail.strip_prefix(name.as_bytes()), Some([] | [0 | b'_', ..])) {
+                return true;
+            }
+            at = *next;
+        }
+        false
     }
 
     #[inline]
-    fn place(start: u32) -> (usize, u64) {
+    fn hash(start: u32) -> usize {
         // Fibonacci hashing: the upper bits of a product are mixed best.
-        let hash = start.wrapping_mul(0x9e37_79b9) >> 17;
-        ((hash >> 6) as usize, 1 << (hash & 63))
+        (start.wrapping_mul(0x9e37_79b9) >> 21) as usize
     }
 }
 
 /// The first four bytes, zeros from the first zero or the end on.
 #[inline]
 fn first_four(text: &[u8]) -> u32 {
-    match text.first_chunk::<4>().map(|raw| u32::from_be_bytes(*raw)) {
-        // No byte is zero: none borrows in this subtraction but those that had their topmost bit set.
-        Some(word) if word.wrapping_sub(0x0101_0101) & !word & 0x8080_8080 == 0 => word,
-        _ => first_few(text),
-    }
+    let word = u32::from_le_bytes(text.first_chunk().copied().unwrap_or_else(|| padded(text)));
+    // The top bit of the first zero byte, maybe of some behind it; all bits below that are kept.
+    let zeros = word.wrapping_sub(0x0101_0101) & !word & 0x8080_8080;
+    word & (zeros & zeros.wrapping_neg()).wrapping_sub(1)
 }
 
 #[cold]
-fn first_few(text: &[u8]) -> u32 {
-    let mut kept = [0; 4];
-    for (to, from) in kept.iter_mut().zip(text.iter().take_while(|b| **b != 0)) {
-        *to = *from;
-    }
-    u32::from_be_bytes(kept)
+fn padded(text: &[u8]) -> [u8; 4] {
+    let mut start = [0; 4];
+    start.iter_mut().zip(text).for_each(|(to, from)| *to = *from);
+    start
 }
 
 #[cfg(test)]
@@ -179,13 +190,15 @@ mod tests {
     }
 
     #[test]
-    fn the_filter_lets_every_wanted_name_pass() {
+    fn every_wanted_name_passes_and_what_only_begins_like_it_does_not() {
         for name in ["a", "ab", "abc", "abcd", "abcdefgh"] {
-            let filter = Filter::new(&[name]);
+            let wanted = Wanted::new(&[name, "nothing"]);
             for text in [format!("{name}\0"), format!("{name}___v2\0"), format!("{name}\0zzzz"), name.to_owned()] {
-                assert!(filter.may_have(text.as_bytes()), "{text:?}");
+                assert!(wanted.may_have(text.as_bytes()), "{text:?}");
             }
-            assert!(!filter.may_have(b"zzzz\0"));
+            for text in ["zzzz\0".to_owned(), format!("{name}x\0"), "\0".to_owned(), String::new()] {
+                assert!(!wanted.may_have(text.as_bytes()), "{text:?}");
+            }
         }
     }
 }
