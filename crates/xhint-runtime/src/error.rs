@@ -103,6 +103,42 @@ pub enum Error {
     /// The object has several, and none was named.
     #[error("the object has several XDP programs, name one with --program: {0}")]
     ManyPrograms(String),
+    /// A layout that is not there.
+    #[error("{device}: no layout there is called '{which}'; there is {have}")]
+    NoSuchLayout {
+        /// The device.
+        device: String,
+        /// The name, id or file asked for.
+        which: String,
+        /// Names of those that are.
+        have: String,
+    },
+    /// A layout that is there already.
+    #[error("{device}: layout {layout} is there already; `xhint layouts list {device}` shows all")]
+    LayoutThere {
+        /// The device.
+        device: String,
+        /// The layout.
+        layout: String,
+    },
+    /// The last layout was to go.
+    #[error("{device}: that is its last layout; `xhint detach {device}` takes the program off")]
+    LastLayout {
+        /// The device.
+        device: String,
+    },
+    /// A NIC BTF without a layout.
+    #[error("{}: describes no layout; tag its struct with xhint:layout, or name it with --layout", .path.display())]
+    NoLayout {
+        /// The file.
+        path: PathBuf,
+    },
+    /// No room among the ids.
+    #[error("the table of ids has no room for id {id:#x}: too many others fall together with it; declare another id")]
+    TableFull {
+        /// The id.
+        id: u32,
+    },
     /// The linker's refusal.
     #[error("{}: {cause}", .path.display())]
     Link {

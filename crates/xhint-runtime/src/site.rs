@@ -210,6 +210,26 @@ impl Generation {
         self.pins.join("programs")
     }
 
+    /// Where the map of this name is pinned.
+    pub fn map_path(&self, name: &str) -> PathBuf {
+        self.maps_dir().join(pin_name(name))
+    }
+
+    /// Where the program of this name is pinned.
+    pub fn program_path(&self, name: &str) -> PathBuf {
+        self.programs_dir().join(pin_name(name))
+    }
+
+    /// Unpins the programs whose name `gone` says so of.
+    pub fn drop_programs(&self, gone: impl Fn(&str) -> bool) -> Result<()> {
+        let dir = self.programs_dir();
+        for pin in names(&dir).iter().filter(|pin| gone(&name_of_pin(pin))) {
+            let path = dir.join(pin);
+            fs::remove_file(&path).map_err(Error::file(&path))?;
+        }
+        Ok(())
+    }
+
     fn has_program(&self, id: u32) -> bool {
         let dir = self.programs_dir();
         names(&dir).iter().any(|pin| program_id(&dir.join(pin)).is_ok_and(|i| i == id))

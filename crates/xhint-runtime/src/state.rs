@@ -135,6 +135,27 @@ impl State {
         Ok(state)
     }
 
+    /// Whether a layout is called so: by name, by id, or by the file it is from.
+    pub fn is_called(&self, layout: &LayoutState, name: &str) -> bool {
+        let id = match name.strip_prefix("0x") {
+            Some(hex) => u32::from_str_radix(hex, 16).ok(),
+            None => name.parse().ok(),
+        };
+        let file = self.nics.get(layout.nic).is_some_and(|n| n.path == Path::new(name));
+        layout.name == name || id == Some(layout.id) || file
+    }
+
+    /// The same with these layouts, and with none of the NIC BTFs that no layout is from any more.
+    pub(crate) fn with_layouts(&self, layouts: Vec<LayoutState>) -> State {
+        let used: Vec<usize> = (0..self.nics.len()).filter(|n| layouts.iter().any(|l| l.nic == *n)).collect();
+        let moved = |l: LayoutState| LayoutState { nic: used.iter().position(|n| *n == l.nic).unwrap_or(0), ..l };
+        State {
+            nics: used.iter().filter_map(|n| self.nics.get(*n).cloned()).collect(),
+            layouts: layouts.into_iter().map(moved).collect(),
+            ..self.clone()
+        }
+    }
+
     /// When it was put there.
     pub fn since(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(self.since)).unwrap_or(SystemTime::UNIX_EPOCH)

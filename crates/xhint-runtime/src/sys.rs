@@ -61,6 +61,13 @@ pub fn pin(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     done(unsafe { raw::bpf_obj_pin(fd.as_raw_fd(), path.as_ptr()) })
 }
 
+/// Opens what is pinned at `path`.
+pub fn pinned(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: the path is a C string that outlives the call.
+    owned(unsafe { raw::bpf_obj_get(path.as_ptr()) })
+}
+
 /// Which XDP programs the device `ifindex` of the caller's network namespace runs.
 pub fn xdp_query(ifindex: u32) -> io::Result<Programs> {
     let target = i32::try_from(ifindex).map_err(io::Error::other)?;

@@ -37,6 +37,9 @@ enum Verb {
     Attach(verb::attach::Args),
     Status(verb::status::Args),
     Detach(verb::detach::Args),
+    /// Add and remove layouts while a program runs.
+    #[command(subcommand)]
+    Layouts(verb::layouts::Verb),
     Demo(verb::demo::Args),
     /// A NIC in software, to try things on.
     #[command(subcommand)]
@@ -53,6 +56,7 @@ impl Verb {
             Verb::Attach(args) => args.run(),
             Verb::Status(args) => args.run(),
             Verb::Detach(args) => args.run(),
+            Verb::Layouts(verb) => verb.run(),
             Verb::Demo(args) => args.run(),
             Verb::Nic(verb) => verb.run(),
         }

@@ -7,6 +7,7 @@ pub mod detach;
 mod device;
 pub mod explain;
 pub mod layout;
+pub mod layouts;
 pub mod link;
 pub mod nic;
 pub mod status;

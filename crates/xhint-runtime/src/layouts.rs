@@ -1,0 +1,232 @@
+//! Layouts that come and go while a program runs.
+
+use std::os::fd::AsFd;
+
+use serde::Serialize;
+
+use crate::attach::{Done, Job, adopt, attach_locked};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::home::Home;
+use crate::linker::Linker;
+use crate::load::{Plan, load};
+use crate::site::{Generation, Live, Site};
+use crate::slots::Slots;
+use crate::state::{LayoutState, LinkedAs, Source, State};
+use crate::sys;
+
+/// What the pins of programs that were added are called, before the layout's name.
+const ADDED: &str = "added_";
+
+/// The layouts of what runs on one device.
+///
+/// Where the program is dispatched by tail call, a layout comes as one more program in one more slot, and no other
+/// packet notices. Otherwise the program is linked anew for all of its layouts and takes the place of the old one in
+/// one step. Either way the kernel has verified everything before any packet meets it, and maps go on.
+#[derive(Debug)]
+pub struct Layouts<'a> {
+    home: &'a Home,
+    device: &'a Device,
+}
+
+/// A layout as it stands with the running program.
+#[derive(Debug, Clone, Serialize)]
+pub struct LiveLayout {
+    /// The layout.
+    #[serde(flatten)]
+    pub layout: LayoutState,
+    /// The file it came from.
+    pub source: String,
+}
+
+/// What was done.
+#[derive(Debug, Clone)]
+pub struct Changed {
+    /// The layouts that came or went.
+    pub layouts: Vec<LayoutState>,
+    /// The swap it took; `None` if it was done in place.
+    pub swap: Option<Done>,
+}
+
+/// What runs on the device, the lock on it held.
+struct Running {
+    site: Site,
+    live: Live,
+    generation: Generation,
+    state: State,
+}
+
+impl<'a> Layouts<'a> {
+    /// Those of `device`.
+    pub fn of(home: &'a Home, device: &'a Device) -> Layouts<'a> {
+        Layouts { home, device }
+    }
+
+    /// The layouts that packets are read by now.
+    ///
+    /// # Errors
+    /// [`Error::NotAttached`] if nothing of ours runs.
+    pub fn list(&self) -> Result<Vec<LiveLayout>> {
+        let running = self.running()?;
+        let state = running.state;
+        let source = |l: &LayoutState| state.nics.get(l.nic).map_or_else(String::new, |n| n.path.display().to_string());
+        Ok(state.layouts.iter().map(|l| LiveLayout { layout: l.clone(), source: source(l) }).collect())
+    }
+
+    /// Adds the layouts of `nic`.
+    ///
+    /// # Errors
+    /// Any; what ran goes on as it was.
+    pub fn add(&self, linker: &Linker, nic: Source) -> Result<Changed> {
+        let _lock = self.home.lock(self.device)?;
+        let running = self.running()?;
+        running.repair()?;
+        self.check_new(linker, &running.state, &nic)?;
+        let mut nics = running.state.nics.clone();
+        nics.push(nic);
+        if !running.is_tail() {
+            return self.relink(linker, &running, nics);
+        }
+        // All together, so that two layouts with one id are found out.
+        let universe = linker.universe(&nics)?;
+        let first = running.state.layouts.len();
+        let number = nics.len().saturating_sub(1);
+        let new: Vec<_> = universe.layouts().iter().filter(|l| l.source.0 as usize == nics.len()).collect();
+        let mut state = State { nics, ..running.state.clone() };
+        for layout in new {
+            let wanted = LayoutState {
+                name: layout.name.clone(),
+                id: layout.id,
+                size: layout.size,
+                nic: number,
+                slot: Some(free_slot(&state)),
+                added: Some(format!("{ADDED}{}_{:08x}", layout.name, layout.id)),
+            };
+            running.prepare(linker, self.device, &state, &wanted)?;
+            state.layouts.push(wanted);
+        }
+        running.commit(&state)?;
+        Ok(Changed { layouts: state.layouts.split_off(first), swap: None })
+    }
+
+    /// Takes layouts away: those of this name, this id (`0x…` or decimal), or from this file. Their packets go to the
+    /// fallback from then on.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLayout`] if there is none; otherwise as [`Layouts::add`].
+    pub fn remove(&self, linker: &Linker, which: &str) -> Result<Changed> {
+        let _lock = self.home.lock(self.device)?;
+        let running = self.running()?;
+        running.repair()?;
+        let state = &running.state;
+        let (gone, kept): (Vec<_>, Vec<_>) = state.layouts.iter().cloned().partition(|l| state.is_called(l, which));
+        if gone.is_empty() {
+            let have = state.layouts.iter().map(|l| l.name.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(Error::NoSuchLayout { device: self.device.name().to_owned(), which: which.to_owned(), have });
+        }
+        let next = state.with_layouts(kept);
+        if running.is_tail() {
+            running.commit(&next)?;
+            return Ok(Changed { layouts: gone, swap: None });
+        }
+        if next.layouts.is_empty() {
+            return Err(Error::LastLayout { device: self.device.name().to_owned() });
+        }
+        let changed = self.relink(linker, &running, next.nics)?;
+        Ok(Changed { layouts: gone, ..changed })
+    }
+
+    /// That `nic` has layouts, and none that is there already.
+    fn check_new(&self, linker: &Linker, state: &State, nic: &Source) -> Result<()> {
+        let universe = linker.universe(std::slice::from_ref(nic))?;
+        let there = universe.layouts().iter().find(|l| state.layouts.iter().any(|s| s.id == l.id));
+        if let Some(layout) = there {
+            let (device, layout) = (self.device.name().to_owned(), layout.name.clone());
+            return Err(Error::LayoutThere { device, layout });
+        }
+        if universe.layouts().is_empty() { Err(Error::NoLayout { path: nic.path.clone() }) } else { Ok(()) }
+    }
+
+    /// Links anew for `nics` and swaps.
+    fn relink(&self, linker: &Linker, running: &Running, nics: Vec<Source>) -> Result<Changed> {
+        let state = &running.state;
+        let job = linker.link(state.object.clone(), nics, state.options.clone(), state.mode)?;
+        let known = |l: &LayoutState| state.layouts.iter().any(|k| k.id == l.id);
+        let layouts = job.state.layouts.iter().filter(|l| !known(l)).cloned().collect();
+        let swap = attach_locked(self.home, self.device, &job)?;
+        Ok(Changed { layouts, swap: Some(swap) })
+    }
+
+    fn running(&self) -> Result<Running> {
+        let site = Site::of(self.home, self.device);
+        adopt(self.home, self.device, &site)?;
+        let none = || Error::NotAttached(self.device.name().to_owned());
+        let live = site.live()?.ok_or_else(none)?;
+        let generation = site.current(&live).ok_or_else(none)?;
+        let state = generation.state()?;
+        Ok(Running { site, live, generation, state })
+    }
+}
+
+impl Running {
+    fn is_tail(&self) -> bool {
+        self.state.options.dispatch == "tail"
+    }
+
+    /// Clears away what broken-off steps left, and makes the maps say what the state says.
+    fn repair(&self) -> Result<()> {
+        debug_assert!(self.live.program != 0);
+        self.site.repair()?;
+        if self.is_tail() { self.settle(&self.state) } else { Ok(()) }
+    }
+
+    /// Links and loads the program for one more layout, and pins it; nothing leads to it yet.
+    fn prepare(&self, linker: &Linker, device: &Device, state: &State, layout: &LayoutState) -> Result<()> {
+        let nic = state.nics.get(layout.nic).cloned().into_iter().collect();
+        let options =
+            LinkedAs { layouts: vec![layout.name.clone()], asked: "none".to_owned(), ..state.options.clone() };
+        let Job { linked, state: single, .. } = linker.link(state.object.clone(), nic, options, state.mode)?;
+        let keep = self.generation.maps();
+        let entry = Some(single.entry.as_str()).filter(|e| !e.is_empty());
+        let loaded = load(&Plan { object: &linked, entry, keep: &keep, same: true, device: device.name() })?;
+        let path = self.generation.program_path(layout.added.as_deref().unwrap_or_default());
+        let _none = std::fs::remove_file(&path);
+        sys::pin(loaded.entry_fd()?.as_fd(), &path).map_err(Error::file(&path))
+    }
+
+    /// Makes `state` what counts. If this is broken off, the next call goes on with it.
+    fn commit(&self, state: &State) -> Result<()> {
+        state.write(&self.generation.state)?;
+        self.settle(state)
+    }
+
+    /// Makes slots and ids those of `state`: first those that go, then those that come.
+    fn settle(&self, state: &State) -> Result<()> {
+        let slots = Slots::open(&self.generation, &state.entry)?;
+        let table = slots.table();
+        for (id, size) in slots.layouts() {
+            if !state.layouts.iter().any(|l| (l.id, l.size) == (id, size))
+                && let Some(slot) = slots.forget(id, size)
+            {
+                slots.empty(slot);
+            }
+        }
+        for layout in &state.layouts {
+            if let (Some(slot), Some(pin)) = (layout.slot, &layout.added)
+                && table.find(layout.id, layout.size).is_none()
+            {
+                let path = self.generation.program_path(pin);
+                let program = sys::pinned(&path).map_err(Error::file(&path))?;
+                slots.fill(slot, program.as_fd())?;
+                slots.point(layout.id, layout.size, slot)?;
+            }
+        }
+        let used: Vec<&str> = state.layouts.iter().filter_map(|l| l.added.as_deref()).collect();
+        self.generation.drop_programs(|pin| pin.starts_with(ADDED) && !used.contains(&pin))
+    }
+}
+
+/// The lowest slot that no layout has.
+fn free_slot(state: &State) -> u32 {
+    (0..).find(|n| !state.layouts.iter().any(|l| l.slot == Some(*n))).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,128 @@
+//! `xhint layouts …`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use serde_json::json;
+use xhint_runtime::layouts::{Changed, Layouts};
+use xhint_runtime::{LayoutState, Linker};
+
+use super::device::Within;
+use crate::sources::Base;
+use crate::{files, print};
+
+/// What can be done with the layouts of an attached program.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Add the layouts of a NIC BTF: linked and verified first, then live from one packet to the next.
+    #[command(after_help = "Example: xhint layouts add eth0 fw2.btf")]
+    Add(Add),
+    /// Take layouts away; their packets are then of no known layout.
+    #[command(after_help = "Example: xhint layouts remove eth0 fw1.btf\n         xhint layouts remove eth0 0xa161c227")]
+    Remove(Remove),
+    /// List them.
+    #[command(after_help = "Example: xhint layouts list eth0 --json")]
+    List(List),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Add {
+    /// The network device
+    ifname: String,
+    /// The NIC's BTF: raw or an ELF object
+    nic: PathBuf,
+    #[command(flatten)]
+    rest: Rest,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Remove {
+    /// The network device
+    ifname: String,
+    /// A layout's name, its id, or the file it came from
+    which: String,
+    #[command(flatten)]
+    rest: Rest,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct List {
+    /// The network device
+    ifname: String,
+    #[command(flatten)]
+    within: Within,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Rest {
+    #[command(flatten)]
+    base: Base,
+    #[command(flatten)]
+    within: Within,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Verb {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Verb::Add(Add { ifname, nic, rest }) => {
+                let (home, device) = rest.within.device(&ifname)?;
+                let changed = Layouts::of(&home, &device).add(&rest.linker()?, files::source(&nic)?)?;
+                rest.tell(&ifname, "added", &changed)?;
+            }
+            Verb::Remove(Remove { ifname, which, rest }) => {
+                let (home, device) = rest.within.device(&ifname)?;
+                let changed = Layouts::of(&home, &device).remove(&rest.linker()?, &which)?;
+                rest.tell(&ifname, "removed", &changed)?;
+            }
+            Verb::List(args) => args.run()?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Rest {
+    fn linker(&self) -> anyhow::Result<Linker> {
+        Ok(Linker::on(files::base(self.base.file.as_deref())?))
+    }
+
+    fn tell(&self, ifname: &str, what: &str, changed: &Changed) -> anyhow::Result<()> {
+        let swap = changed.swap.as_ref().map(|s| s.program);
+        if self.json {
+            return print::json(&json!({"device": ifname, what: changed.layouts, "swapped_to": swap}));
+        }
+        for layout in &changed.layouts {
+            println!("{ifname}: {what} {}", words(layout));
+        }
+        match swap {
+            Some(id) => println!("  linked anew for all layouts, program {id} swapped in, maps kept"),
+            None => println!("  in place; the other layouts' packets did not notice"),
+        }
+        Ok(())
+    }
+}
+
+impl List {
+    fn run(self) -> anyhow::Result<()> {
+        let (home, device) = self.within.device(&self.ifname)?;
+        let all = Layouts::of(&home, &device).list()?;
+        if self.json {
+            return print::json(&all);
+        }
+        for live in &all {
+            println!("{} from {}", words(&live.layout), live.source);
+        }
+        Ok(())
+    }
+}
+
+fn words(layout: &LayoutState) -> String {
+    let slot = layout.slot.map(|s| format!(", slot {s}")).unwrap_or_default();
+    format!("{} (id {:#010x}, {} bytes{slot})", layout.name, layout.id, layout.size)
+}
