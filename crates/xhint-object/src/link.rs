@@ -108,6 +108,15 @@ impl Object {
         }
     }
 
+    /// The layouts of `universe` that the object asks for, or those of them that `options` names.
+    ///
+    /// # Errors
+    /// [`Error::NoLayout`] for a name that no layout has.
+    pub fn asked(&self, universe: &Universe, options: &LinkOptions) -> Result<Vec<LayoutReport>, Error> {
+        let choice = Choice::of(self, universe, options)?;
+        Ok(choice.layouts.iter().filter_map(|n| LayoutReport::of(universe, *n)).collect())
+    }
+
     fn link_one(
         &self,
         universe: &Universe,

@@ -134,6 +134,9 @@ impl<'a> Variants<'a> {
                 Some((first, rest)) if !options.allow_missing => {
                     let more = if rest.is_empty() { String::new() } else { format!(", and {} more", rest.len()) };
                     report.warnings.push(format!("{name}: packets of this layout go to the fallback: {first}{more}"));
+                    if let Some(layout) = report.layouts.get_mut(n) {
+                        layout.fallback = true;
+                    }
                 }
                 _ => out.push((*case, n)),
             }

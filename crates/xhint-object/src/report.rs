@@ -33,6 +33,9 @@ pub struct LayoutReport {
     /// Its slot, when dispatched: see [`crate::table`] and [`crate::counts`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slot: Option<u32>,
+    /// Whether a program that is dispatched reads what this layout lacks, so that its packets go to the fallback.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub fallback: bool,
 }
 
 /// How dispatch is done.
@@ -101,7 +104,14 @@ impl LayoutReport {
     pub fn of(universe: &Universe, index: usize) -> Option<LayoutReport> {
         let layout = universe.layouts().get(index)?;
         let source = universe.source(layout.source).map_or("", |s| s.name()).to_owned();
-        Some(LayoutReport { name: layout.name.clone(), id: layout.id, size: layout.size, source, slot: None })
+        Some(LayoutReport {
+            name: layout.name.clone(),
+            id: layout.id,
+            size: layout.size,
+            source,
+            slot: None,
+            fallback: false,
+        })
     }
 
     /// The layout and its file.

@@ -7,6 +7,8 @@ use std::time::SystemTime;
 use libbpf_rs::Program;
 use libbpf_rs::query::{LinkInfoIter, LinkTypeInfo, ProgInfoIter};
 
+use xhint_object::counts::{COUNTS, UNKNOWN};
+
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::home::Home;
@@ -59,6 +61,17 @@ pub fn attach(home: &Home, device: &Device, job: &Job) -> Result<Done> {
     attach_locked(home, device, job)
 }
 
+/// What an earlier call put on `device`, as far as it is known: what [`crate::Linker::link_after`] goes on from.
+///
+/// # Errors
+/// If pins cannot be read.
+pub fn running(home: &Home, device: &Device) -> Result<Option<State>> {
+    let site = Site::of(home, device);
+    adopt(home, device, &site)?;
+    let live = site.live()?;
+    Ok(live.and_then(|l| site.current(&l)).and_then(|g| g.state().ok()))
+}
+
 /// [`attach`], by who holds the lock.
 pub(crate) fn attach_locked(home: &Home, device: &Device, job: &Job) -> Result<Done> {
     let site = Site::of(home, device);
@@ -91,8 +104,12 @@ pub(crate) fn attach_locked(home: &Home, device: &Device, job: &Job) -> Result<D
 
 /// Loads the job's object with the maps of `before`.
 fn load_after(before: Option<&Generation>, device: &Device, job: &Job) -> Result<Loaded> {
-    let keep = before.map(Generation::maps).unwrap_or_default();
-    let same = before.and_then(|b| b.state().ok()).is_some_and(|s| s.object.bytes == job.state.object.bytes);
+    let was = before.and_then(|b| b.state().ok());
+    let mut keep = before.map(Generation::maps).unwrap_or_default();
+    if !was.as_ref().is_some_and(|was| job.state.goes_on_counting(was)) {
+        keep.retain(|(name, _)| name != COUNTS && name != UNKNOWN);
+    }
+    let same = was.is_some_and(|s| s.object.bytes == job.state.object.bytes);
     let entry = Some(job.state.entry.as_str()).filter(|e| !e.is_empty());
     load(&Plan { object: &job.linked, entry, keep: &keep, same, device: device.name() })
 }

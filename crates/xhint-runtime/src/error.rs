@@ -133,6 +133,23 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// A NIC BTF with layouts that the program does not ask for.
+    #[error("{}: the program asks for no struct that a layout of it answers to; bind one with `xhint attach --bind`", .path.display())]
+    NotAsked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A layout whose packets do not say that they carry it.
+    #[error(
+        "{device}: packets of layout {layout} carry no id, so they cannot be told from others; a NIC of that kind is \
+         served one layout at a time: `xhint attach` with this one alone"
+    )]
+    NoSelector {
+        /// The device.
+        device: String,
+        /// The layout.
+        layout: String,
+    },
     /// No room among the ids.
     #[error("the table of ids has no room for id {id:#x}: too many others fall together with it; declare another id")]
     TableFull {

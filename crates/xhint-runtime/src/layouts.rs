@@ -4,7 +4,10 @@ use std::os::fd::AsFd;
 
 use serde::Serialize;
 
+use xhint_universe::Layout;
+
 use crate::attach::{Done, Job, adopt, attach_locked};
+use crate::counters::reset;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::home::Home;
@@ -85,13 +88,26 @@ impl<'a> Layouts<'a> {
         let mut nics = running.state.nics.clone();
         nics.push(nic);
         if !running.is_tail() {
-            return self.relink(linker, &running, nics);
+            let known = running.state.layouts.iter().map(|l| l.id);
+            let universe = linker.universe(&nics)?;
+            let wanted = linker.asked(&running.state, &universe)?;
+            let new = universe.layouts().iter().filter(|l| l.source.0 as usize == nics.len()).map(|l| l.id);
+            let ids: Vec<u32> = known.chain(new.filter(|id| wanted.contains(id))).collect();
+            if ids.len() == running.state.layouts.len() {
+                return Err(Error::NotAsked { path: nics.last().map(|n| n.path.clone()).unwrap_or_default() });
+            }
+            return self.relink(linker, &running, nics, &ids);
         }
         // All together, so that two layouts with one id are found out.
         let universe = linker.universe(&nics)?;
         let first = running.state.layouts.len();
         let number = nics.len().saturating_sub(1);
-        let new: Vec<_> = universe.layouts().iter().filter(|l| l.source.0 as usize == nics.len()).collect();
+        let wanted = linker.asked(&running.state, &universe)?;
+        let new = |l: &&Layout| l.source.0 as usize == nics.len() && wanted.contains(&l.id);
+        let new: Vec<_> = universe.layouts().iter().filter(new).collect();
+        if new.is_empty() {
+            return Err(Error::NotAsked { path: nics.last().map(|n| n.path.clone()).unwrap_or_default() });
+        }
         let mut state = State { nics, ..running.state.clone() };
         for layout in new {
             let wanted = LayoutState {
@@ -99,11 +115,18 @@ impl<'a> Layouts<'a> {
                 id: layout.id,
                 size: layout.size,
                 nic: number,
-                slot: Some(free_slot(&state)),
+                slot: Some(running.slot_for(&mut state, layout.id)?),
                 added: Some(format!("{ADDED}{}_{:08x}", layout.name, layout.id)),
+                fallback: false,
+                selector: layout.selector.is_some(),
             };
+            if layout.selector.is_none() {
+                let layout = layout.name.clone();
+                return Err(Error::NoSelector { device: self.device.name().to_owned(), layout });
+            }
             running.prepare(linker, self.device, &state, &wanted)?;
             state.layouts.push(wanted);
+            state.take_slots();
         }
         running.commit(&state)?;
         Ok(Changed { layouts: state.layouts.split_off(first), swap: None })
@@ -132,7 +155,8 @@ impl<'a> Layouts<'a> {
         if next.layouts.is_empty() {
             return Err(Error::LastLayout { device: self.device.name().to_owned() });
         }
-        let changed = self.relink(linker, &running, next.nics)?;
+        let ids: Vec<u32> = next.layouts.iter().map(|l| l.id).collect();
+        let changed = self.relink(linker, &running, next.nics, &ids)?;
         Ok(Changed { layouts: gone, ..changed })
     }
 
@@ -147,10 +171,12 @@ impl<'a> Layouts<'a> {
         if universe.layouts().is_empty() { Err(Error::NoLayout { path: nic.path.clone() }) } else { Ok(()) }
     }
 
-    /// Links anew for `nics` and swaps.
-    fn relink(&self, linker: &Linker, running: &Running, nics: Vec<Source>) -> Result<Changed> {
+    /// Links anew for the layouts of `nics` with these ids, and swaps.
+    fn relink(&self, linker: &Linker, running: &Running, nics: Vec<Source>, ids: &[u32]) -> Result<Changed> {
         let state = &running.state;
-        let job = linker.link(state.object.clone(), nics, state.options.clone(), state.mode)?;
+        let layouts = ids.iter().map(|id| format!("{id:#x}")).collect();
+        let options = LinkedAs { layouts, ..state.options.clone() };
+        let job = linker.link_after(Some(state), state.object.clone(), nics, options, state.mode)?;
         let known = |l: &LayoutState| state.layouts.iter().any(|k| k.id == l.id);
         let layouts = job.state.layouts.iter().filter(|l| !known(l)).cloned().collect();
         let swap = attach_locked(self.home, self.device, &job)?;
@@ -183,8 +209,12 @@ impl Running {
     /// Links and loads the program for one more layout, and pins it; nothing leads to it yet.
     fn prepare(&self, linker: &Linker, device: &Device, state: &State, layout: &LayoutState) -> Result<()> {
         let nic = state.nics.get(layout.nic).cloned().into_iter().collect();
-        let options =
-            LinkedAs { layouts: vec![layout.name.clone()], asked: "none".to_owned(), ..state.options.clone() };
+        let options = LinkedAs {
+            layouts: vec![format!("{:#x}", layout.id)],
+            asked: "none".to_owned(),
+            count: false,
+            ..state.options.clone()
+        };
         let Job { linked, state: single, .. } = linker.link(state.object.clone(), nic, options, state.mode)?;
         let keep = self.generation.maps();
         let entry = Some(single.entry.as_str()).filter(|e| !e.is_empty());
@@ -192,6 +222,18 @@ impl Running {
         let path = self.generation.program_path(layout.added.as_deref().unwrap_or_default());
         let _none = std::fs::remove_file(&path);
         sys::pin(loaded.entry_fd()?.as_fd(), &path).map_err(Error::file(&path))
+    }
+
+    /// The slot for a layout that comes. One that another had counts from 0.
+    fn slot_for(&self, state: &mut State, id: u32) -> Result<u32> {
+        if let Some(slot) = state.slot_for(id) {
+            return Ok(slot);
+        }
+        let live = |slot: u32| state.layouts.iter().any(|l| l.slot == Some(slot));
+        let gone = state.slots.iter().map(|t| t.slot).find(|slot| !live(*slot)).ok_or(Error::TableFull { id })?;
+        reset(&self.generation, gone)?;
+        state.slots.retain(|t| t.slot != gone);
+        Ok(gone)
     }
 
     /// Makes `state` what counts. If this is broken off, the next call goes on with it.
@@ -224,9 +266,4 @@ impl Running {
         let used: Vec<&str> = state.layouts.iter().filter_map(|l| l.added.as_deref()).collect();
         self.generation.drop_programs(|pin| pin.starts_with(ADDED) && !used.contains(&pin))
     }
-}
-
-/// The lowest slot that no layout has.
-fn free_slot(state: &State) -> u32 {
-    (0..).find(|n| !state.layouts.iter().any(|l| l.slot == Some(*n))).unwrap_or(u32::MAX)
 }

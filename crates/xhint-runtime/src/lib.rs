@@ -9,6 +9,7 @@
 //! 2. [`load`] brings a linked object into the kernel, with the maps of the generation before.
 
 pub mod attach;
+pub mod counters;
 pub mod detach;
 mod device;
 mod error;
@@ -30,4 +31,4 @@ pub use home::{Home, Lock};
 pub use linker::Linker;
 pub use netns::Netns;
 pub use rights::Rights;
-pub use state::{LayoutState, LinkedAs, Mode, Source, State};
+pub use state::{LayoutState, LinkedAs, Mode, Source, State, Taken};

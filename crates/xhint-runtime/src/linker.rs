@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use xhint_btf::Btf;
-use xhint_object::{Dispatch, LinkOptions, Linked, Object, nic_btf};
+use xhint_object::table::SLOT_COUNT;
+use xhint_object::{Dispatch, LayoutReport, LinkOptions, Linked, Object, nic_btf};
 use xhint_universe::Universe;
 
 use crate::attach::Job;
 use crate::error::{Error, Result};
 use crate::rights::Rights;
-use crate::state::{LayoutState, LinkedAs, Mode, Source, State};
+use crate::state::{LayoutState, LinkedAs, Mode, Source, State, Taken};
 
 /// Where the running kernel's BTF is.
 const KERNEL: &str = "/sys/kernel/btf/vmlinux";
@@ -61,30 +62,64 @@ impl Linker {
     /// # Errors
     /// [`Error::Source`] or [`Error::Link`].
     pub fn link(&self, object: Source, nics: Vec<Source>, options: LinkedAs, mode: Mode) -> Result<Job> {
+        self.link_after(None, object, nics, options, mode)
+    }
+
+    /// The same, to take the place of `before`: layouts keep their slots, so that counts go on.
+    ///
+    /// # Errors
+    /// As [`Linker::link`].
+    pub fn link_after(
+        &self,
+        before: Option<&State>,
+        object: Source,
+        nics: Vec<Source>,
+        options: LinkedAs,
+        mode: Mode,
+    ) -> Result<Job> {
+        // With most slots taken by layouts that are gone, counting begins anew.
+        let slots = before.map(|b| b.slots.clone()).filter(|s| s.len() < SLOT_COUNT as usize / 2).unwrap_or_default();
         let universe = self.universe(&nics)?;
         let options = LinkedAs { walk: Rights::current().walk(), ..options };
-        let linked = self.link_in(&universe, &object, &options)?;
+        let linked = self.link_in(&universe, &object, &options, &slots)?;
         let report = &linked.report;
-        let tail = report.dispatch.kind == "tail";
-        let layout = |(n, l): (u32, &xhint_object::LayoutReport)| {
-            let source = universe.layouts().iter().find(|u| u.id == l.id).map_or(0, |u| u.source.0);
-            let nic = (source as usize).saturating_sub(1);
-            LayoutState { name: l.name.clone(), id: l.id, size: l.size, nic, slot: tail.then_some(n), added: None }
+        let layout = |l: &LayoutReport| {
+            let found = universe.layouts().iter().find(|u| u.id == l.id);
+            LayoutState {
+                name: l.name.clone(),
+                id: l.id,
+                size: l.size,
+                nic: found.map_or(0, |u| u.source.0 as usize).saturating_sub(1),
+                slot: l.slot,
+                added: None,
+                fallback: l.fallback,
+                selector: found.is_some_and(|u| u.selector.is_some()),
+            }
         };
-        let state = State {
+        let mut state = State {
             entry: options.program.clone().unwrap_or_else(|| only_program(&object)),
             mode,
             since: 0,
-            layouts: (0..).zip(&report.layouts).map(layout).collect(),
+            layouts: report.layouts.iter().map(layout).collect(),
+            slots,
             options: LinkedAs { dispatch: report.dispatch.kind.to_owned(), ..options },
             object,
             nics,
         };
+        state.take_slots();
         let (warnings, why) = (report.warnings.clone(), report.dispatch.why.clone());
         Ok(Job { linked: linked.bytes, state, warnings, why, replace: false })
     }
 
-    fn link_in(&self, universe: &Universe, object: &Source, options: &LinkedAs) -> Result<Linked> {
+    /// Ids of the layouts of `universe` that the program of `state` asks for.
+    pub(crate) fn asked(&self, state: &State, universe: &Universe) -> Result<Vec<u32>> {
+        let err = |cause| Error::Link { path: state.object.path.clone(), cause: Box::new(cause) };
+        let object = Object::parse(Bytes::from(state.object.bytes.clone())).map_err(err)?;
+        let options = LinkOptions { rename: state.options.bind.clone(), ..LinkOptions::default() };
+        Ok(object.asked(universe, &options).map_err(err)?.into_iter().map(|l| l.id).collect())
+    }
+
+    fn link_in(&self, universe: &Universe, object: &Source, options: &LinkedAs, slots: &[Taken]) -> Result<Linked> {
         let err = |cause| Error::Link { path: object.path.clone(), cause: Box::new(cause) };
         let options = LinkOptions {
             layouts: options.layouts.clone(),
@@ -96,6 +131,8 @@ impl Linker {
                 "tail" => Dispatch::Tail,
                 _ => Dispatch::Auto,
             },
+            count: options.count,
+            slots: slots.iter().map(|t| (t.id, t.slot)).collect(),
             ..LinkOptions::default()
         };
         let parsed = Object::parse(Bytes::from(object.bytes.clone())).map_err(err)?;

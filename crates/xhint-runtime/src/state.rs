@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use xhint_object::table::SLOT_COUNT;
+
 use crate::error::{Error, Result};
 
 /// In which way a program is attached.
@@ -34,6 +36,9 @@ pub struct State {
     pub nics: Vec<Source>,
     /// The layouts that it is linked for, in the order tried.
     pub layouts: Vec<LayoutState>,
+    /// All slots that were ever taken, since counting began.
+    #[serde(default)]
+    pub slots: Vec<Taken>,
     /// How it was asked to be linked.
     pub options: LinkedAs,
 }
@@ -82,12 +87,31 @@ pub struct LayoutState {
     pub size: u32,
     /// Which of the NIC BTFs it is from.
     pub nic: usize,
-    /// Its slot, if packets come to it by tail call.
+    /// Its slot, under which its packets are counted, and by which tail calls find its program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<u32>,
     /// The pin of its program, if it came while the program ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub added: Option<String>,
+    /// Whether the program reads what it lacks, so that its packets go to the fallback.
+    #[serde(default)]
+    pub fallback: bool,
+    /// Whether its packets say that they carry it. If not, every packet is taken for it.
+    #[serde(default)]
+    pub selector: bool,
+}
+
+/// A slot that a layout has or had: counts under it are that layout's for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    /// The layout's id.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+    /// Its length in bytes.
+    pub size: u32,
+    /// The slot.
+    pub slot: u32,
 }
 
 /// The options of a link.
@@ -105,6 +129,9 @@ pub struct LinkedAs {
     pub dispatch: String,
     /// Whether pointers in metadata may be walked.
     pub walk: bool,
+    /// Whether packets are counted by layout.
+    #[serde(default)]
+    pub count: bool,
 }
 
 const STATE: &str = "state.json";
@@ -154,6 +181,26 @@ impl State {
             layouts: layouts.into_iter().map(moved).collect(),
             ..self.clone()
         }
+    }
+
+    /// The slot for a layout: the one it has or had, else the lowest that none ever had. `None` if there is none left.
+    pub(crate) fn slot_for(&self, id: u32) -> Option<u32> {
+        let own = self.slots.iter().find(|t| t.id == id).map(|t| t.slot);
+        own.or_else(|| (0..SLOT_COUNT).find(|n| self.slots.iter().all(|t| t.slot != *n)))
+    }
+
+    /// Notes the slots of all layouts there are.
+    pub(crate) fn take_slots(&mut self) {
+        for layout in &self.layouts {
+            let Some(slot) = layout.slot else { continue };
+            self.slots.retain(|t| t.slot != slot);
+            self.slots.push(Taken { id: layout.id, name: layout.name.clone(), size: layout.size, slot });
+        }
+    }
+
+    /// Whether counts under the slots of `before` mean the same here.
+    pub(crate) fn goes_on_counting(&self, before: &State) -> bool {
+        before.slots.iter().all(|b| self.slots.iter().any(|t| (t.id, t.slot) == (b.id, b.slot)))
     }
 
     /// When it was put there.

@@ -6,6 +6,7 @@ use libbpf_rs::query::ProgInfoIter;
 use nix::net::if_::if_indextoname;
 use serde::Serialize;
 
+use crate::counters::Counters;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::home::Home;
@@ -31,6 +32,9 @@ pub struct Status {
     pub maps_dir: Option<PathBuf>,
     /// Their names.
     pub maps: Vec<String>,
+    /// Packets by layout, and of unknown ids; `None` if it was attached without counting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counters: Option<Counters>,
     /// What it was made from; `None` if that was lost, see `trouble`.
     #[serde(flatten)]
     pub state: Option<State>,
@@ -86,6 +90,11 @@ fn describe(site: &Site, live: &Live, device: String, netns: u64) -> Status {
         Some(Err(e)) => Some(format!("what it was made from is lost ({e}); attach again")),
         None => Some("it runs a program that xhint did not put there; attach again or detach".to_owned()),
     };
+    let counters = match (&generation, &read) {
+        (Some(generation), Some(Ok(state))) => Counters::read(generation, state),
+        _ => Ok(None),
+    };
+    let trouble = trouble.or_else(|| counters.as_ref().err().map(|e| format!("its counters cannot be read: {e}")));
     let stats = ProgInfoIter::default().find(|p| p.id == live.program);
     let runs = stats.filter(|p| p.run_cnt > 0).map(|p| Runs { count: p.run_cnt, nanoseconds: p.run_time_ns });
     Status {
@@ -96,6 +105,7 @@ fn describe(site: &Site, live: &Live, device: String, netns: u64) -> Status {
         runs,
         maps: generation.iter().flat_map(|g| g.maps()).map(|m| m.0).collect(),
         maps_dir: generation.map(|g| g.maps_dir()),
+        counters: counters.unwrap_or_default(),
         state: read.and_then(Result::ok),
         trouble,
     }

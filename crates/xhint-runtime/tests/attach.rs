@@ -64,6 +64,7 @@ fn job(arguments: &[&str]) -> Job {
         object: Source::new(object, bytes.clone()),
         nics: Vec::new(),
         layouts: Vec::new(),
+        slots: Vec::new(),
         options: LinkedAs::default(),
     };
     Job { linked: bytes, state, warnings: Vec::new(), why: String::new(), replace: false }

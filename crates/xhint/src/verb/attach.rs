@@ -7,8 +7,8 @@ use anyhow::bail;
 use clap::ValueEnum;
 use serde_json::json;
 use std::path::PathBuf;
-use xhint_runtime::attach::{Done, Job, attach};
-use xhint_runtime::{Error, LinkedAs, Linker};
+use xhint_runtime::attach::{Done, Job, attach, running};
+use xhint_runtime::{Device, Error, Home, LinkedAs, Linker};
 
 use super::device::On;
 use crate::sources::Sources;
@@ -43,6 +43,9 @@ pub struct Args {
     /// In the driver, or behind it
     #[arg(long, value_enum, default_value_t = Mode::Native)]
     mode: Mode,
+    /// Do not count packets by layout, for the last nanoseconds
+    #[arg(long)]
+    no_count: bool,
     /// Take the place of a program that xhint did not put there; asks first
     #[arg(long)]
     replace: bool,
@@ -80,7 +83,7 @@ enum Dispatch {
 impl Args {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let (home, device) = self.on.find()?;
-        let mut job = self.job()?;
+        let mut job = self.job(&home, &device)?;
         let done = match attach(&home, &device, &job) {
             Err(foreign @ Error::Foreign { .. }) if self.replace => {
                 self.may_replace(&foreign)?;
@@ -95,7 +98,7 @@ impl Args {
         self.tell(&job, &done?)
     }
 
-    fn job(&self) -> anyhow::Result<Job> {
+    fn job(&self, home: &Home, device: &Device) -> anyhow::Result<Job> {
         let linker = Linker::on(files::base(self.sources.base.file.as_deref())?);
         let nics = self.sources.nics.iter().map(|f| files::source(f)).collect::<anyhow::Result<_>>()?;
         let options = LinkedAs {
@@ -103,9 +106,11 @@ impl Args {
             layouts: self.layouts.clone(),
             bind: self.bind.clone(),
             asked: self.dispatch.name().to_owned(),
+            count: !self.no_count,
             ..LinkedAs::default()
         };
-        Ok(linker.link(files::source(&self.program_file)?, nics, options, self.mode.into())?)
+        let before = running(home, device)?;
+        Ok(linker.link_after(before.as_ref(), files::source(&self.program_file)?, nics, options, self.mode.into())?)
     }
 
     fn may_replace(&self, foreign: &Error) -> anyhow::Result<()> {
@@ -148,7 +153,11 @@ impl Args {
         };
         println!("{}: {} (id {}) {how}", self.on.dev, done.entry, done.program);
         for layout in &job.state.layouts {
-            println!("  linked for {} (id {:#010x}, {} bytes)", layout.name, layout.id, layout.size);
+            let to = if layout.fallback { ": its packets go to the fallback, see above" } else { "" };
+            println!("  linked for {} (id {:#010x}, {} bytes){to}", layout.name, layout.id, layout.size);
+            if !layout.selector {
+                println!("{NO_SELECTOR}");
+            }
         }
         if !job.why.is_empty() {
             println!("  dispatch {}: {}", job.state.options.dispatch, job.why);
@@ -159,6 +168,12 @@ impl Args {
         Ok(ExitCode::SUCCESS)
     }
 }
+
+/// What it costs that packets carry no id.
+const NO_SELECTOR: &str =
+    "    its packets carry no layout id, so every packet is taken for it: when the NIC changes to another layout, those
+    that come between its change and the next `xhint attach` are read wrongly, whichever of the two goes first; stop
+    the traffic for that moment, or let the NIC end its metadata with a u32 btf_id";
 
 impl Dispatch {
     fn name(self) -> &'static str {

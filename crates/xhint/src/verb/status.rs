@@ -1,22 +1,29 @@
 //! `xhint status`
 
+use std::collections::HashMap;
+use std::io::{self, Write};
 use std::process::ExitCode;
-use std::time::SystemTime;
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use xhint_runtime::Home;
+use xhint_runtime::counters::{Count, Counters};
 use xhint_runtime::status::{Status, all, status};
 
 use super::device::Within;
 use crate::print::{self, BOLD, DIM, YELLOW};
 
-/// Show what runs on a device, or on all.
+/// Show what runs on a device, or on all: which layouts, how many packets of each, and which ids nobody knows.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: xhint status\n         xhint status eth0 --json")]
+#[command(after_help = "Example: xhint status\n         xhint status eth0 --json\n         xhint status eth0 --watch")]
 pub struct Args {
     /// The network device [default: all that xhint attached something to]
     ifname: Option<String>,
     #[command(flatten)]
     within: Within,
+    /// Show it again and again, with packets a second, until interrupted; with --json one line each time
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1", value_parser = seconds)]
+    watch: Option<f64>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -24,48 +31,81 @@ pub struct Args {
 
 impl Args {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let found = match &self.ifname {
-            Some(name) => {
-                let (home, device) = self.within.device(name)?;
-                vec![status(&home, &device)?]
+        let mut rates = Rates::default();
+        loop {
+            let found = self.find()?;
+            let mut out = print::stdout();
+            match (self.json, self.watch) {
+                (true, None) => self.json(&found)?,
+                (true, Some(_)) => {
+                    serde_json::to_writer(&mut out, &found)?;
+                    writeln!(out)?;
+                }
+                (false, watch) => {
+                    if watch.is_some() && io::IsTerminal::is_terminal(&io::stdout()) {
+                        // To the top, and all below away.
+                        write!(out, "\x1b[H\x1b[J")?;
+                    }
+                    text(&mut out, &found, &mut rates)?;
+                }
             }
-            None => {
-                let netns = self.within.netns.as_ref().map(|_| self.within.netns()).transpose()?;
-                let mut all = all(&Home::system()?)?;
-                all.retain(|s| netns.as_ref().is_none_or(|n| n.inode() == s.netns));
-                all
-            }
-        };
-        if self.json {
-            match (&self.ifname, found.first()) {
-                (Some(_), Some(one)) => print::json(one)?,
-                _ => print::json(&found)?,
-            }
-            return Ok(ExitCode::SUCCESS);
+            out.flush()?;
+            let Some(pause) = self.watch else { return Ok(ExitCode::SUCCESS) };
+            thread::sleep(Duration::from_secs_f64(pause));
         }
-        if found.is_empty() {
-            println!("nothing attached; see `xhint attach --help`");
+    }
+
+    fn find(&self) -> anyhow::Result<Vec<Status>> {
+        if let Some(name) = &self.ifname {
+            let (home, device) = self.within.device(name)?;
+            return Ok(vec![status(&home, &device)?]);
         }
-        let mut out = print::stdout();
-        found.iter().try_for_each(|s| text(&mut out, s))?;
-        std::io::Write::flush(&mut out)?;
-        Ok(ExitCode::SUCCESS)
+        let netns = self.within.netns.as_ref().map(|_| self.within.netns()).transpose()?;
+        let mut all = all(&Home::system()?)?;
+        all.retain(|s| netns.as_ref().is_none_or(|n| n.inode() == s.netns));
+        Ok(all)
+    }
+
+    fn json(&self, found: &[Status]) -> anyhow::Result<()> {
+        match (&self.ifname, found.first()) {
+            (Some(_), Some(one)) => print::json(one),
+            _ => print::json(&found),
+        }
     }
 }
 
-fn text(out: &mut impl std::io::Write, s: &Status) -> std::io::Result<()> {
-    writeln!(
-        out,
-        "{BOLD}{}{BOLD:#} (index {}, network namespace {}): program {}",
-        s.device, s.ifindex, s.netns, s.program_id
-    )?;
+/// Packets at the time before, by device and row, and when that was.
+#[derive(Default)]
+struct Rates {
+    at: Option<SystemTime>,
+    packets: HashMap<String, u64>,
+}
+
+fn text(out: &mut impl Write, found: &[Status], rates: &mut Rates) -> io::Result<()> {
+    if found.is_empty() {
+        writeln!(out, "nothing attached; see `xhint attach --help`")?;
+    }
+    let now = SystemTime::now();
+    let since = rates.at.replace(now).and_then(|then| now.duration_since(then).ok());
+    found.iter().try_for_each(|s| one(out, s, rates, since))
+}
+
+fn one(out: &mut impl Write, s: &Status, rates: &mut Rates, passed: Option<Duration>) -> io::Result<()> {
+    write!(out, "{BOLD}{}{BOLD:#} (index {}, network namespace {}): ", s.device, s.ifindex, s.netns)?;
+    writeln!(out, "program {}", s.program_id)?;
     if let Some(state) = &s.state {
         let since = SystemTime::now().duration_since(state.since()).map_or(0, |d| d.as_secs());
         let mode = serde_json::to_string(&state.mode).unwrap_or_default();
-        let mode = mode.trim_matches('"');
-        writeln!(out, "  {} of {}, {mode}, since {}", state.entry, state.object.path.display(), ago(since))?;
-        for layout in &state.layouts {
-            writeln!(out, "  layout {:<20} id {:#010x} {:>4} bytes", layout.name, layout.id, layout.size)?;
+        let (mode, dispatch) = (mode.trim_matches('"'), &state.options.dispatch);
+        let file = state.object.path.display();
+        writeln!(out, "  {} of {file}, {mode}, dispatch {dispatch}, since {}", state.entry, ago(since))?;
+        match &s.counters {
+            Some(counters) => table(out, &s.device, counters, rates, passed)?,
+            None => {
+                for layout in &state.layouts {
+                    writeln!(out, "  layout {:<20} id {:#010x} {:>4} bytes", layout.name, layout.id, layout.size)?;
+                }
+            }
         }
     }
     if let Some(runs) = s.runs {
@@ -81,10 +121,74 @@ fn text(out: &mut impl std::io::Write, s: &Status) -> std::io::Result<()> {
     Ok(())
 }
 
+/// A row a layout, and what is worth a look below.
+fn table(
+    out: &mut impl Write,
+    device: &str,
+    counters: &Counters,
+    rates: &mut Rates,
+    passed: Option<Duration>,
+) -> io::Result<()> {
+    let mut row = |out: &mut dyn Write, what: &str, id: &str, size: &str, count: Count, note: &str| {
+        let key = format!("{device} {what} {id} {size}");
+        let before = rates.packets.insert(key, count.packets);
+        let rate = before.zip(passed).map(|(before, passed)| {
+            let new = count.packets.saturating_sub(before);
+            format!("{:.0}/s", new as f64 / passed.as_secs_f64().max(0.001))
+        });
+        let (rate, seen) = (rate.unwrap_or_default(), count.last_seen.map_or_else(|| "never".to_owned(), seen));
+        let packets = count.packets;
+        writeln!(out, "  {what:<24} {id:>10} {size:>5} {packets:>14} {rate:>12}  {seen:<10}{note}")
+    };
+    writeln!(
+        out,
+        "  {DIM}{:<24} {:>10} {:>5} {:>14} {:>12}  last seen{DIM:#}",
+        "layout", "id", "bytes", "packets", ""
+    )?;
+    for layout in &counters.layouts {
+        let note = if layout.live { "" } else { "  (removed)" };
+        row(out, &layout.name, &format!("{:#x}", layout.id), &layout.size.to_string(), layout.count, note)?;
+    }
+    for id in counters.ids.iter().take(SHOWN) {
+        let note = id.layout.as_ref().map(|name| format!("  ({name}, not read then)")).unwrap_or_default();
+        write!(out, "{YELLOW}")?;
+        row(out, "unknown", &format!("{:#x}", id.id), &id.size.to_string(), id.count, &note)?;
+        write!(out, "{YELLOW:#}")?;
+    }
+    if counters.ids.len() > SHOWN {
+        let more = counters.ids.len().saturating_sub(SHOWN);
+        row(out, &format!("unknown, with {more} more"), "", "", counters.unknown, "")?;
+    }
+    if counters.no_metadata.packets > 0 {
+        row(out, "without metadata", "", "", counters.no_metadata, "")?;
+    }
+    Ok(())
+}
+
+/// So many unknown ids are shown one by one; JSON has them all.
+const SHOWN: usize = 16;
+
+fn seen(milliseconds: u64) -> String {
+    let then = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(milliseconds));
+    let passed = then.and_then(|then| SystemTime::now().duration_since(then).ok()).unwrap_or_default();
+    if passed.as_secs() < 10 {
+        format!("{:.1} s ago", passed.as_secs_f64())
+    } else {
+        format!("{} ago", ago(passed.as_secs()))
+    }
+}
+
 fn ago(seconds: u64) -> String {
     match seconds {
         0..=119 => format!("{seconds} s"),
         120..=7199 => format!("{} min", seconds / 60),
         _ => format!("{} h", seconds / 3600),
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(n) if (0.05..=86_400.0).contains(&n) => Ok(n),
+        _ => Err("seconds from 0.05 to 86400".to_owned()),
     }
 }

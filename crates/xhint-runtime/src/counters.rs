@@ -1,0 +1,166 @@
+//! How many packets came of each layout, and of ids that nobody knows.
+
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use nix::time::{ClockId, clock_gettime};
+use serde::Serialize;
+use xhint_object::counts::{COUNTS, NO_METADATA, UNKNOWN, UNKNOWN_ID};
+
+use crate::error::{Error, Result};
+use crate::site::Generation;
+use crate::state::State;
+
+/// Packets, and when the last one came.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Count {
+    /// How many.
+    pub packets: u64,
+    /// In milliseconds since 1970, to a tick of the kernel's (1 to 10 ms); `None` if none came.
+    pub last_seen: Option<u64>,
+}
+
+/// All counts of one device since counting began: when something was first attached, or since the slots of layouts
+/// meant something else.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Counters {
+    /// By layout: those there are, and those that were.
+    pub layouts: Vec<LayoutCount>,
+    /// Packets with metadata that no layout was known for, when they came.
+    pub unknown: Count,
+    /// The same by id and length, the most packets first. If there were very many ids, those not seen for longest are
+    /// left out.
+    pub ids: Vec<IdCount>,
+    /// Packets without metadata.
+    pub no_metadata: Count,
+}
+
+/// The packets of one layout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LayoutCount {
+    /// The layout's name.
+    pub name: String,
+    /// Its id.
+    pub id: u32,
+    /// Its length in bytes.
+    pub size: u32,
+    /// Whether packets of it are read now.
+    pub live: bool,
+    /// Its packets.
+    #[serde(flatten)]
+    pub count: Count,
+}
+
+/// The packets of an id that no layout had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct IdCount {
+    /// The id.
+    pub id: u32,
+    /// Bytes of metadata.
+    pub size: u32,
+    /// The layout that has this id and length now, be it that it came later or that its packets go to the fallback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layout: Option<String>,
+    /// Its packets.
+    #[serde(flatten)]
+    pub count: Count,
+}
+
+impl Counters {
+    /// All packets there were.
+    pub fn total(&self) -> u64 {
+        let layouts = self.layouts.iter().map(|l| l.count.packets).fold(0, u64::saturating_add);
+        layouts.saturating_add(self.unknown.packets).saturating_add(self.no_metadata.packets)
+    }
+
+    /// Those of `generation`; `None` if it does not count.
+    pub(crate) fn read(generation: &Generation, state: &State) -> Result<Option<Counters>> {
+        if !generation.map_path(COUNTS).exists() {
+            return Ok(None);
+        }
+        let clock = Clock::now()?;
+        let counts = open(generation, COUNTS)?;
+        let slot = |slot| count(&counts, slot, &clock);
+        let mut layouts = Vec::with_capacity(state.slots.len());
+        for taken in &state.slots {
+            let live = state.layouts.iter().any(|l| l.id == taken.id && l.slot == Some(taken.slot) && !l.fallback);
+            let count = slot(taken.slot)?;
+            layouts.push(LayoutCount { name: taken.name.clone(), id: taken.id, size: taken.size, live, count });
+        }
+        // One whose packets go to the fallback is counted by its id alone.
+        layouts.retain(|l| l.live || l.count.packets > 0);
+        let ids = ids(&open(generation, UNKNOWN)?, state, &clock)?;
+        Ok(Some(Counters { layouts, unknown: slot(UNKNOWN_ID)?, ids, no_metadata: slot(NO_METADATA)? }))
+    }
+}
+
+/// Forgets what was counted under a slot.
+pub(crate) fn reset(generation: &Generation, slot: u32) -> Result<()> {
+    if !generation.map_path(COUNTS).exists() {
+        return Ok(());
+    }
+    let none = vec![vec![0u8; 16]; libbpf_rs::num_possible_cpus().map_err(bpf(COUNTS))?];
+    let counts = open(generation, COUNTS)?;
+    counts.update_percpu(&slot.to_ne_bytes(), &none, MapFlags::ANY).map_err(bpf(COUNTS))
+}
+
+fn open(generation: &Generation, name: &str) -> Result<MapHandle> {
+    let path = generation.map_path(name);
+    let map = MapHandle::from_pinned_path(&path);
+    map.map_err(|e| Error::File { path, cause: io::Error::other(format!("{e:#}")) })
+}
+
+fn count(map: &MapHandle, slot: u32, clock: &Clock) -> Result<Count> {
+    let all = map.lookup_percpu(&slot.to_ne_bytes(), MapFlags::ANY).map_err(bpf(COUNTS))?.unwrap_or_default();
+    let all: Vec<(u64, u64)> = all.iter().map(|v| words(v)).collect();
+    let packets = all.iter().map(|w| w.0).fold(0, u64::saturating_add);
+    let last = all.iter().map(|w| w.1).max().unwrap_or(0);
+    Ok(Count { packets, last_seen: clock.since_1970(last) })
+}
+
+fn ids(map: &MapHandle, state: &State, clock: &Clock) -> Result<Vec<IdCount>> {
+    let mut out = Vec::new();
+    for key in map.keys() {
+        // One may be pushed out by another between the two calls.
+        let Some(value) = map.lookup(&key, MapFlags::ANY).map_err(bpf(UNKNOWN))? else { continue };
+        let half = |n: usize| key.get(n..).and_then(|k| k.first_chunk()).map_or(0, |b| u32::from_ne_bytes(*b));
+        let ((id, size), (packets, last)) = ((half(0), half(4)), words(&value));
+        let layout = state.layouts.iter().find(|l| (l.id, l.size) == (id, size)).map(|l| l.name.clone());
+        out.push(IdCount { id, size, layout, count: Count { packets, last_seen: clock.since_1970(last) } });
+    }
+    out.sort_by_key(|i| (std::cmp::Reverse(i.count.packets), i.id, i.size));
+    Ok(out)
+}
+
+fn words(value: &[u8]) -> (u64, u64) {
+    let word = |n: usize| value.get(n..).and_then(|v| v.first_chunk()).map_or(0, |b| u64::from_ne_bytes(*b));
+    (word(0), word(8))
+}
+
+/// The kernel's clock and the calendar, read at one time.
+struct Clock {
+    monotonic: Duration,
+    calendar: SystemTime,
+}
+
+impl Clock {
+    fn now() -> Result<Clock> {
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_err(Error::bpf("the clock"))?;
+        Ok(Clock { monotonic: Duration::from(now), calendar: SystemTime::now() })
+    }
+
+    fn since_1970(&self, nanoseconds: u64) -> Option<u64> {
+        if nanoseconds == 0 {
+            return None;
+        }
+        let ago = self.monotonic.saturating_sub(Duration::from_nanos(nanoseconds));
+        let then = self.calendar.checked_sub(ago)?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        u64::try_from(then.as_millis()).ok()
+    }
+}
+
+fn bpf(what: &str) -> impl FnOnce(libbpf_rs::Error) -> Error {
+    let what = format!("map {what}");
+    move |e| Error::Bpf { what, cause: io::Error::other(format!("{e:#}")) }
+}
