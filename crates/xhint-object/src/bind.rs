@@ -42,6 +42,10 @@ impl<'a> Bound<'a> {
         if resolvers.is_empty() {
             resolvers.push(resolver(None));
         }
+        // All names in one pass over each BTF; which resolver asks is no matter, for the universe remembers.
+        if let Some(resolver) = resolvers.first() {
+            resolver.prepare(object.relos.iter().map(|relo| &relo.core));
+        }
         let which = object.relos.iter().map(|relo| {
             let means = |n: &usize| universe.layouts().get(*n).is_some_and(|l| asks_for(object, relo, l, options));
             layouts.iter().position(|n| means(n)).unwrap_or(0)
