@@ -48,7 +48,7 @@ impl<'a> Bound<'a> {
         }
         let which = object.relos.iter().map(|relo| {
             let means = |n: &usize| universe.layouts().get(*n).is_some_and(|l| asks_for(object, relo, l, options));
-            layouts.iter().position(|n| means(n)).unwrap_or(0)
+            layouts.iter().position(means).unwrap_or(0)
         });
         let which: Vec<usize> = which.collect();
         let fallback = layouts.is_empty() && !universe.layouts().is_empty();

@@ -1,6 +1,6 @@
 //! Linked objects, run by the kernel: they read what was worked out by hand, and are what libbpf makes of the same.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::sync::Arc;
 

@@ -52,7 +52,7 @@ pub fn bucket(id: u32) -> u32 {
 
 /// The word of a layout with this id, of `size` bytes, in slot 0: what its packets are compared with.
 pub fn key(id: u32, size: u32) -> u64 {
-    u64::from(id) << 32 | u64::from(size / 4 & 0xff) << SLOT_BITS
+    u64::from(id) << 32 | u64::from((size / 4) & 0xff) << SLOT_BITS
 }
 
 /// The table, as it stands in the data section.

@@ -46,7 +46,7 @@ pub fn link(plan: Plan<'_>) -> Result<Image, Error> {
             if slot >= SLOT_COUNT {
                 return Err(Error::NoSlot { slot });
             }
-            programs.resize(programs.len().max(slot as usize + 1), None);
+            programs.resize(programs.len().max((slot as usize).saturating_add(1)), None);
             if let Some(place) = programs.get_mut(slot as usize) {
                 *place = Some(copies.program(program.function, *variant));
             }

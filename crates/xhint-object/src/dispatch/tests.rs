@@ -1,5 +1,7 @@
 //! Dispatch, with relocations resolved by a few lines here: where `value` stands, and how large the metadata is.
 
+#![allow(clippy::arithmetic_side_effects)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
