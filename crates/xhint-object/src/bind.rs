@@ -3,6 +3,7 @@
 
 use xhint_btf::Kind;
 use xhint_btf::ext::CoreRelo;
+use xhint_relo::binding::renamed;
 use xhint_relo::{Binding, Explanation, Miss, RelocKind, Resolution, Resolver, patch};
 use xhint_universe::{Layout, Universe, name::essential};
 
@@ -157,8 +158,7 @@ pub fn asked_name<'o>(object: &'o Object, relo: &Relo, options: &'o LinkOptions)
     if !(root.kind().is_composite() || root.kind() == Kind::Typedef) || own.is_empty() {
         return None;
     }
-    let renamed = options.rename.iter().find(|(from, _)| from == essential(own));
-    Some(renamed.map_or(essential(own), |(_, to)| to.as_str()))
+    Some(renamed(&options.rename, own))
 }
 
 impl Object {

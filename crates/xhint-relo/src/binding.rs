@@ -8,7 +8,8 @@ use xhint_universe::{Candidate, Layout, SourceId, TypeRef, Universe, name::essen
 pub struct Binding {
     /// The layout's place among [`Universe::layouts`]; `None` links the fallback, for which no layout exists.
     pub layout: Option<usize>,
-    /// Local essential name and target name, as in `--bind nic_meta=mlx_rx_v3`.
+    /// Local and target name, as in `--bind nic_meta=mlx_rx_v3`. A local name without flavour stands for all flavours of
+    /// it that are not named themselves.
     pub rename: Vec<(String, String)>,
     /// Whether pointers in metadata may be followed, which takes CAP_PERFMON. If not, they count as absent.
     pub walk: bool,
@@ -37,8 +38,7 @@ impl Binding {
 
     /// The name to look for, for a local type of this name.
     pub fn target_name<'b>(&'b self, local: &'b str) -> &'b str {
-        let local = essential(local);
-        self.rename.iter().find(|(from, _)| from == local).map_or(local, |(_, to)| to)
+        renamed(&self.rename, local)
     }
 
     /// The layout if the name means metadata; else types of the base; else of the layout's own BTF; else of all NIC
@@ -72,4 +72,11 @@ impl Binding {
             list.iter().filter(|(_, c)| fits(c)).map(|(source, c)| TypeRef { source: *source, id: c.id }).collect(),
         )
     }
+}
+
+/// The name to look for, for a local type of this name: what it is renamed to with its flavour, or else without, or else
+/// its essential name.
+pub fn renamed<'n>(rename: &'n [(String, String)], local: &'n str) -> &'n str {
+    let to = |name: &str| rename.iter().find(|(from, _)| from == name).map(|(_, to)| to.as_str());
+    to(local).or_else(|| to(essential(local))).unwrap_or_else(|| essential(local))
 }

@@ -11,7 +11,7 @@ use xhint_universe::{FieldOrder, field_order, name::essential};
 /// Levels of types that are compared (libbpf's and the kernel's bound).
 const MAX_DEPTH: u32 = 32;
 /// Pairs of types that are compared for one answer. Types that fan out at every level would otherwise never end.
-const MAX_PAIRS: u32 = 1 << 20;
+const MAX_PAIRS: u32 = 1 << 16;
 
 /// The types nest deeper than 32 levels, or fan out beyond reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

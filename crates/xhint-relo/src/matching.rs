@@ -11,7 +11,7 @@ use crate::{RelocKind, compat};
 /// Levels of anonymous members.
 const MAX_DEPTH: usize = 32;
 /// Members looked at for one step; anonymous members that fan out at every level would otherwise never end.
-const MAX_MEMBERS: u32 = 1 << 20;
+const MAX_MEMBERS: u32 = 1 << 16;
 
 /// A candidate, and by which rules it is matched.
 #[derive(Clone, Copy)]

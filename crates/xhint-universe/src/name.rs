@@ -15,14 +15,27 @@
 /// ```
 pub fn essential(name: &str) -> &str {
     let bytes = name.as_bytes();
-    let separator = |w: &[u8]| matches!(w, [a, b'_', b'_', b'_', b] if *a != b'_' && *b != b'_');
-    match bytes.windows(5).rposition(separator) {
-        Some(at) => name.get(..at.saturating_add(1)).unwrap_or(name),
-        None => name,
+    // Three underscores in a row hold every third byte counted from anywhere, and most names have none there.
+    for at in (1..bytes.len().saturating_sub(1)).rev().step_by(3) {
+        if bytes.get(at) == Some(&b'_')
+            && let Some(end) = flavour_near(bytes, at)
+        {
+            return name.get(..end).unwrap_or(name);
+        }
     }
+    name
+}
+
+/// Where the essential name ends, if one of the three underscores that start a flavour is at `at`.
+fn flavour_near(bytes: &[u8], at: usize) -> Option<usize> {
+    (at.saturating_sub(2)..=at).rev().find(|end| {
+        let before = end.checked_sub(1).and_then(|before| bytes.get(before..end.saturating_add(4)));
+        matches!(before, Some([a, b'_', b'_', b'_', b]) if *a != b'_' && *b != b'_')
+    })
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
 mod tests {
     use super::essential;
 
@@ -33,5 +46,19 @@ mod tests {
         }
         // The last one that counts, though a later one does not.
         assert_eq!(essential("a___b____c"), "a");
+    }
+
+    #[test]
+    fn every_short_name_is_cut_as_the_rule_says() {
+        // All names of up to 12 letters, of which only the underscores matter.
+        for len in 0..=12 {
+            for mask in 0..1u32 << len {
+                let name: String = (0..len).map(|n| if mask >> n & 1 == 1 { '_' } else { 'x' }).collect();
+                let b = name.as_bytes();
+                let cuts = |i: &usize| b[*i] != b'_' && &b[i + 1..i + 4] == b"___" && b[i + 4] != b'_';
+                let end = (0..(len as usize).saturating_sub(4)).rev().find(cuts).map_or(name.len(), |i| i + 1);
+                assert_eq!(essential(&name), &name[..end], "{name}");
+            }
+        }
     }
 }
