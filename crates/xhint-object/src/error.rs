@@ -28,6 +28,9 @@ pub enum Error {
     /// Sections that disagree on byte order.
     #[error("the ELF file, .BTF and .BTF.ext do not have the same byte order")]
     ByteOrder,
+    /// An object for another machine than the base BTF.
+    #[error("the object and the base BTF have different byte order; give the BTF of the target's kernel with --base")]
+    OtherOrder,
     /// A record of `.BTF.ext` that fits nothing in the object.
     #[error(".BTF.ext, section {name}: {what}")]
     ExtSection {
@@ -151,6 +154,14 @@ pub enum Error {
     NoSlot {
         /// The slot.
         slot: u32,
+    },
+    /// More functions in one program than the kernel takes.
+    #[error(
+        "the layouts make {functions} functions of one program, and the kernel takes 256 functions; use --dispatch tail"
+    )]
+    TooManyFunctions {
+        /// How many.
+        functions: usize,
     },
     /// Too many ids that hash together.
     #[error("the table of ids has no room for id {id:#x}: too many others fall together with it; declare another id")]

@@ -116,10 +116,11 @@ impl Image {
         })
     }
 
-    /// Marks every section with this name, and the relocations for it, as not to be written.
+    /// Marks every section of data with this name, and the relocations for it, as not to be written.
     pub fn drop_section(&mut self, name: &str) {
         for number in 0..self.sections.len() {
-            if self.sections.get(number).is_some_and(|s| s.name == name) {
+            let is_data = |s: &Section| matches!(s.content, Content::Bytes(_) | Content::Zeroes(_));
+            if self.sections.get(number).is_some_and(|s| s.name == name && is_data(s)) {
                 self.drop_number(number);
             }
         }

@@ -196,8 +196,11 @@ impl Choice {
     /// The layouts that `options` name, else all that the object asks for.
     ///
     /// # Errors
-    /// [`Error::NoLayout`] for a name that no layout has.
+    /// [`Error::NoLayout`] for a name that no layout has, [`Error::OtherOrder`].
     pub fn of(object: &Object, universe: &Universe, options: &LinkOptions) -> Result<Choice, Error> {
+        if universe.base().order() != object.order() {
+            return Err(Error::OtherOrder);
+        }
         let mut out = Choice::default();
         let names: BTreeSet<&str> = object.relos.iter().filter_map(|r| asked_name(object, r, options)).collect();
         let asked = |n: usize| {

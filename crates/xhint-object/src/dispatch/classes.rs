@@ -48,7 +48,7 @@ impl Classes {
 }
 
 /// The functions that `function` calls or takes the address of.
-fn callees(object: &Object, function: usize) -> Vec<usize> {
+pub fn callees(object: &Object, function: usize) -> Vec<usize> {
     let Some(function) = object.functions().get(function) else { return Vec::new() };
     let (code, mut at, mut out) = (object.code(function), 0usize, Vec::new());
     while let Some(insn) = Insn::at(code, at, object.order()) {

@@ -7,7 +7,7 @@ use xhint_btf::Kind;
 use xhint_btf::ext::{BtfExt, LineInfo};
 use xhint_btf::write::{NewType, Writer};
 
-use super::classes::Classes;
+use super::classes::{Classes, callees};
 use crate::assembly::{Assembly, Body, new_symbol, text_section};
 use crate::image::{Content, Image, Place, Relocation};
 use crate::variant::Variant;
@@ -122,6 +122,21 @@ impl<'a> Copies<'a> {
         let linkage = if global { GLOBAL } else { STATIC };
         self.todo.push_back(Todo { function, variant, symbol, section, linkage });
         symbol
+    }
+
+    /// How many different functions `program` comes to under these variants, itself included.
+    pub fn functions_of(&self, program: usize, variants: impl Iterator<Item = usize>) -> usize {
+        let mut seen = HashSet::new();
+        for variant in variants {
+            let mut todo = vec![program];
+            while let Some(function) = todo.pop() {
+                // What is of one class calls what is of one class.
+                if seen.insert((function, self.classes.class(function, variant))) {
+                    todo.extend(callees(self.object, function));
+                }
+            }
+        }
+        seen.len()
     }
 
     /// A name that no symbol has.

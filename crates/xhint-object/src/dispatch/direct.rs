@@ -16,12 +16,17 @@ use crate::image::Image;
 /// `PROGRAM__LAYOUT` in `.text` for each layout. Copies that are equal are one.
 ///
 /// # Errors
-/// [`Error::TooFar`] for more layouts than jumps can span, and faults of the object.
+/// [`Error::TooManyFunctions`] for more than the kernel takes, [`Error::TooFar`] for more layouts than jumps can span, and faults of the object.
 pub fn link(plan: Plan<'_>) -> Result<Image, Error> {
     let entries = plan.programs.iter().map(|p| p.function).collect();
     let mut copies = Copies::new(plan.object, plan.variants, plan.names, plan.fallback, entries)?;
     let counters = plan.count.then(|| Counters::declare(&mut copies.image));
     for program in &plan.programs {
+        let variants = program.cases.iter().map(|(_, variant)| *variant).chain([plan.fallback]);
+        let functions = copies.functions_of(program.function, variants).saturating_add(1);
+        if functions > MAX_FUNCTIONS {
+            return Err(Error::TooManyFunctions { functions });
+        }
         let code = match counters {
             Some(counters) => counting(&mut copies, program, plan.fallback, plan.or_else, &plan.slots, counters)?,
             None => entry(&mut copies, program, plan.fallback, plan.or_else)?,
@@ -33,6 +38,9 @@ pub fn link(plan: Plan<'_>) -> Result<Image, Error> {
     }
     copies.finish()
 }
+
+/// Functions of one program that the kernel takes: `BPF_MAX_SUBPROGS` of include/linux/bpf_verifier.h.
+const MAX_FUNCTIONS: usize = 256;
 
 fn entry(copies: &mut Copies<'_>, program: &Dispatched, fallback: usize, or_else: Fallback) -> Result<Code, Error> {
     let mut emit = Emit::new(copies.object.order());

@@ -86,7 +86,23 @@ impl Reader<'_> {
     }
 
     fn sections(&self) -> Result<Vec<Section>, Error> {
-        self.table.enumerate().map(|(index, header)| self.section(index, header)).collect()
+        // The first one is null, whatever its header says.
+        let mut all = vec![made("", elf::SHT_NULL, Content::Bytes(Bytes::new()))];
+        for (index, header) in self.table.enumerate().skip(1) {
+            all.push(self.section(index, header)?);
+        }
+        // What is for a section that goes, goes with it.
+        let gone: Vec<_> = all.iter().map(|s| s.gone).collect();
+        for section in &mut all {
+            if let Content::Relocations(r) = &section.content {
+                section.gone |= gone.get(r.target) == Some(&true);
+            }
+        }
+        // Names need a place when it is written, even if all that was read are empty.
+        if !all.iter().any(|s| matches!(s.content, Content::Strings)) {
+            all.push(made(".strtab", elf::SHT_STRTAB, Content::Strings));
+        }
+        Ok(all)
     }
 
     fn section(&self, index: SectionIndex, header: &elf::SectionHeader64<Endianness>) -> Result<Section, Error> {
@@ -182,6 +198,12 @@ impl Reader<'_> {
             gone: false,
         })
     }
+}
+
+/// A section that is not in the file.
+fn made(name: &str, kind: elf::SectionType, content: Content) -> Section {
+    let flags = elf::SectionFlags::default();
+    Section { name: name.to_owned(), kind, flags, align: 1, entry_size: 0, link: 0, content, gone: false }
 }
 
 fn text(name: &[u8]) -> Result<String, Error> {

@@ -1,0 +1,196 @@
+//! Packets of many layouts, interleaved, through one linked object.
+
+#![allow(missing_docs)]
+
+mod own;
+
+use own::{compiled, nics, universe};
+use xhint_object::{Dispatch, Error, Fallback, LinkOptions, Linked, Object};
+use xhint_testkit::damage::Random;
+use xhint_testkit::run::Loaded;
+use xhint_testkit::{fixture, privileged};
+
+const PASS: u32 = 2;
+
+/// A layout of fixtures/nics.c: id, bytes, where `value` and `mark` stand, and where the id.
+struct Shape {
+    name: &'static str,
+    id: u32,
+    size: usize,
+    value: usize,
+    mark: Option<usize>,
+    put_id: fn(&mut [u8]),
+}
+
+fn at_end(bytes: &mut [u8], id: u32) {
+    let end = bytes.len() - 4;
+    bytes[end..].copy_from_slice(&id.to_le_bytes());
+}
+
+const SHAPES: [Shape; 7] = [
+    Shape { name: "first_of_16", id: 0x11, size: 16, value: 0, mark: Some(4), put_id: |b| at_end(b, 0x11) },
+    Shape {
+        name: "second_of_16",
+        id: 0xffff_fff0,
+        size: 16,
+        value: 4,
+        mark: Some(8),
+        put_id: |b| at_end(b, 0xffff_fff0),
+    },
+    Shape { name: "long_one", id: 0x12, size: 40, value: 28, mark: Some(24), put_id: |b| at_end(b, 0x12) },
+    Shape { name: "short_one", id: 7, size: 8, value: 0, mark: None, put_id: |b| at_end(b, 7) },
+    Shape {
+        name: "id_in_front",
+        id: 0x301,
+        size: 12,
+        value: 8,
+        mark: Some(4),
+        put_id: |b| b[..2].copy_from_slice(&0x301u16.to_le_bytes()),
+    },
+    Shape { name: "id_in_bits", id: 9, size: 20, value: 0, mark: Some(8), put_id: |b| b[4] = b[4] & 0x87 | 9 << 3 },
+    Shape {
+        name: "id_in_network_order",
+        id: 0x0102_0304,
+        size: 24,
+        value: 8,
+        mark: Some(0),
+        put_id: |b| b[4..8].copy_from_slice(&[1, 2, 3, 4]),
+    },
+];
+
+fn word(bytes: &[u8], at: usize) -> u64 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()).into()
+}
+
+fn link(options: &LinkOptions) -> Result<Linked, Error> {
+    let object = Object::parse(compiled("reader.bpf.c")).unwrap();
+    object.link(&universe(&[("nics.c", nics())]), options)
+}
+
+fn run(loaded: &Loaded, metadata: &[u8]) -> (u32, [u64; 5]) {
+    let outcome = loaded.run("reader", metadata, &[0; 64]).unwrap();
+    let bytes = loaded.global(".bss");
+    let word = |n: usize| u64::from_ne_bytes(bytes[n * 8..n * 8 + 8].try_into().unwrap());
+    (outcome.returned, [word(0), word(1), word(2), word(3), word(4)])
+}
+
+fn interleaved(dispatch: Dispatch, walk: bool) {
+    if !privileged() {
+        return;
+    }
+    let linked = link(&LinkOptions { dispatch, walk, ..LinkOptions::default() }).unwrap();
+    let [warning] = linked.report.warnings.as_slice() else { panic!("{:?}", linked.report.warnings) };
+    assert!(warning.contains("reader.bpf.c:32") && warning.contains("nic_meta.value"), "{warning}");
+    assert!(warning.contains("without_value"), "{warning}");
+    let loaded = Loaded::load(&fixture::keep("reader", "o", &linked.bytes), None).unwrap();
+    let (mut random, mut unknown) = (Random::new(17), 0);
+    for packet in 0..500 {
+        let shape = &SHAPES[random.below(SHAPES.len())];
+        let mut metadata: Vec<u8> = (0..shape.size).map(|_| random.next() as u8).collect();
+        (shape.put_id)(&mut metadata);
+        let (returned, out) = run(&loaded, &metadata);
+        let mark = shape.mark.map_or(0, |at| word(&metadata, at));
+        let expected = [shape.size as u64, word(&metadata, shape.value), mark, shape.id.into(), unknown];
+        assert_eq!((returned, out), (PASS, expected), "packet {packet}: {}", shape.name);
+        // In between one that is of no layout, or of the one that lacks what the program reads.
+        let stray: &[u8] = match packet % 5 {
+            0 => &[],
+            1 => &[0; 16],
+            2 => &[0x11, 0, 0, 0],
+            3 => &[0xff; 40],
+            _ => &[[0u8; 36].as_slice(), &[0x99, 0, 0, 0]].concat(),
+        };
+        unknown += 1;
+        let (returned, out) = run(&loaded, stray);
+        assert_eq!((returned, out), (PASS, [0, 0, 0, 0, unknown]), "stray {packet}");
+    }
+}
+
+#[test]
+fn interleaved_packets_are_read_right_by_direct_calls() {
+    interleaved(Dispatch::Static, true);
+    interleaved(Dispatch::Static, false);
+}
+
+#[test]
+fn interleaved_packets_are_read_right_by_table_and_tail_call() {
+    interleaved(Dispatch::Tail, true);
+    interleaved(Dispatch::Tail, false);
+}
+
+#[test]
+fn auto_picks_direct_calls_for_few_layouts_and_says_why() {
+    let report = link(&LinkOptions::default()).unwrap().report;
+    assert_eq!(report.dispatch.kind, "static");
+    assert!(report.dispatch.why.contains("8 layouts"), "{}", report.dispatch.why);
+}
+
+#[test]
+fn one_layout_needs_no_dispatch() {
+    let one = LinkOptions { layouts: vec!["long_one".to_owned()], ..LinkOptions::default() };
+    assert_eq!(link(&one).unwrap().report.dispatch.kind, "none");
+}
+
+#[test]
+fn several_layouts_without_dispatch_are_refused_with_the_ways_out() {
+    let error = link(&LinkOptions { dispatch: Dispatch::None, ..LinkOptions::default() }).unwrap_err().to_string();
+    for part in ["nic_meta", "first_of_16 of nics.c", "--layout", "--dispatch"] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn an_unknown_layout_is_named() {
+    let options = LinkOptions { layouts: vec!["longone".to_owned()], ..LinkOptions::default() };
+    let error = link(&options).unwrap_err().to_string();
+    assert!(error.contains("'longone'") && error.contains("long_one"), "{error}");
+}
+
+#[test]
+fn the_same_input_gives_the_same_bytes() {
+    for dispatch in [Dispatch::Static, Dispatch::Tail] {
+        let options = LinkOptions { dispatch, ..LinkOptions::default() };
+        assert_eq!(link(&options).unwrap().bytes, link(&options).unwrap().bytes);
+    }
+}
+
+#[test]
+fn a_fixed_action_takes_the_place_of_the_fallback() {
+    if !privileged() {
+        return;
+    }
+    for dispatch in [Dispatch::Static, Dispatch::Tail] {
+        let linked = link(&LinkOptions { dispatch, fallback: Fallback::Action(1), ..LinkOptions::default() }).unwrap();
+        let loaded = Loaded::load(&fixture::keep("reader", "o", &linked.bytes), None).unwrap();
+        assert_eq!(run(&loaded, &[0; 16]).0, 1);
+        let mut known = [0; 8];
+        at_end(&mut known, 7);
+        assert_eq!(run(&loaded, &known).0, PASS);
+    }
+}
+
+#[test]
+fn more_layouts_than_the_kernel_takes_functions_are_refused() {
+    let source: String = (0..300)
+        .map(|n| {
+            format!(
+                "struct l{n} {{ __u32 pad[{}]; __u32 value; __u32 mark; __u32 p2[{}]; __u32 btf_id; }} LAYOUT({});\n\
+                 struct l{n} *v{n};\n",
+                n % 20,
+                n / 20,
+                n + 1
+            )
+        })
+        .collect();
+    let many = own::nic_of(&source);
+    let object = Object::parse(compiled("reader.bpf.c")).unwrap();
+    let options = LinkOptions { dispatch: Dispatch::Static, ..LinkOptions::default() };
+    let error = object.link(&universe(&[("many", many.clone())]), &options).unwrap_err().to_string();
+    assert!(error.contains("256 functions") && error.contains("--dispatch tail"), "{error}");
+    // Left to itself it takes the other way, and the kernel takes that.
+    let linked = object.link(&universe(&[("many", many)]), &LinkOptions::default()).unwrap();
+    assert_eq!(linked.report.dispatch.kind, "tail");
+    if privileged() {
+        Loaded::load(&fixture::keep("many", "o", &linked.bytes), None).unwrap();
+    }
+}

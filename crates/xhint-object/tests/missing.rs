@@ -1,0 +1,93 @@
+//! Nothing is silent: what a layout lacks is an error in the terms of the source, unless the program never reads it.
+
+#![allow(missing_docs)]
+
+mod own;
+
+use std::path::Path;
+
+use bytes::Bytes;
+use own::{nic_of, universe};
+use xhint_object::{Dispatch, Error, LinkOptions, Linked, Object};
+use xhint_testkit::fixture::{self, Compile};
+use xhint_testkit::privileged;
+use xhint_testkit::run::Loaded;
+
+fn object(define: Option<&str>) -> Object {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/missing.bpf.c");
+    let mut compile = Compile::new(&path);
+    if let Some(define) = define {
+        compile = compile.argument(format!("-D{define}"));
+    }
+    Object::parse(std::fs::read(compile.object()).unwrap()).unwrap()
+}
+
+fn nic() -> Bytes {
+    nic_of("struct small { __u32 value; __u32 gone_too; __u32 btf_id; } LAYOUT(1); struct small *v;")
+}
+
+fn link(define: Option<&str>, options: &LinkOptions) -> Result<Linked, Error> {
+    object(define).link(&universe(&[("small.btf", nic())]), options)
+}
+
+#[test]
+fn guards_that_became_constant_hide_what_they_guard() {
+    let linked = link(None, &LinkOptions::default()).unwrap();
+    assert_eq!(linked.report.warnings, [""; 0]);
+    if privileged() {
+        let loaded = Loaded::load(&fixture::keep("missing", "o", &linked.bytes), None).unwrap();
+        let outcome = loaded.run("guarded", &[1, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0], &[0; 64]).unwrap();
+        assert_eq!(outcome.returned, 2);
+        assert_eq!(loaded.global(".bss")[..16], [1, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0]);
+    }
+}
+
+#[test]
+fn an_unguarded_read_names_file_line_struct_field_and_what_there_is_instead() {
+    let error = link(Some("UNGUARDED"), &LinkOptions::default()).unwrap_err();
+    let Error::Missing { first, more } = &error else { panic!("{error}") };
+    assert_eq!((first.access.as_str(), first.text.as_str(), *more), ("nic_meta.gone", "out[0] = m->gone;", 0));
+    let text = error.to_string();
+    for part in
+        ["missing.bpf.c:51:", "nic_meta.gone", "struct small", "gone_too", "small of small.btf", "--allow-missing"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
+fn a_guard_that_only_the_loader_sets_can_be_allowed() {
+    let error = link(Some("BY_LOADER"), &LinkOptions::default()).unwrap_err();
+    assert!(matches!(error, Error::Missing { .. }), "{error}");
+    let options = LinkOptions { allow_missing: true, ..LinkOptions::default() };
+    let linked = link(Some("BY_LOADER"), &options).unwrap();
+    assert_eq!(linked.report.warnings.len(), 1);
+    if privileged() {
+        // `use_gone` is 0 when it is loaded, so the verifier never comes to the read.
+        Loaded::load_one(&fixture::keep("allowed", "o", &linked.bytes), None, "unguarded").unwrap();
+    }
+}
+
+#[test]
+fn a_fallback_that_would_read_metadata_is_refused_with_the_way_out() {
+    let options = LinkOptions { dispatch: Dispatch::Static, ..LinkOptions::default() };
+    let error = link(Some("UNGUARDED"), &options).unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, Error::FallbackMissing { .. }), "{text}");
+    assert!(text.contains("missing.bpf.c:") && text.contains("--fallback"), "{text}");
+}
+
+#[test]
+fn explain_tells_dead_from_reached() {
+    let universe = universe(&[("small.btf", nic())]);
+    let report = object(Some("UNGUARDED")).explain(&universe, &LinkOptions::default()).unwrap();
+    let gone: Vec<_> =
+        report.relocations.iter().filter(|r| r.access == "nic_meta.gone" && r.kind == "byte_off").collect();
+    let reached: Vec<_> = gone.iter().map(|r| (r.function.as_str(), r.results[0].reached)).collect();
+    assert_eq!(reached, [("gone_of", false), ("gone_if", false), ("unguarded", true)]);
+    let place = gone[2].place.as_ref().unwrap();
+    assert_eq!((place.line, place.text.as_str()), (51, "out[0] = m->gone;"));
+    assert!(gone.iter().all(|r| r.results[0].value.is_none() && r.results[0].why.is_some()));
+    let value = report.relocations.iter().find(|r| r.kind == "type_size").unwrap();
+    assert_eq!((value.results[0].was, value.results[0].value), (8, Some(12)));
+}
