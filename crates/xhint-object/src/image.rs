@@ -127,16 +127,31 @@ impl Image {
     }
 
     fn drop_number(&mut self, number: usize) {
-        for (n, section) in self.sections.iter_mut().enumerate() {
-            let relocates = matches!(&section.content, Content::Relocations(r) if r.target == number);
-            section.gone |= n == number || relocates;
+        if let Some(section) = self.sections.get_mut(number) {
+            section.gone = true;
         }
+        drop_dependents(&mut self.sections);
     }
 
     /// Marks the relocations for section `target` as not to be written.
     pub fn drop_relocations(&mut self, target: usize) {
         for section in &mut self.sections {
             section.gone |= matches!(&section.content, Content::Relocations(r) if r.target == target);
+        }
+    }
+}
+
+/// Marks relocations whose section goes.
+fn drop_dependents(sections: &mut [Section]) {
+    loop {
+        let gone: Vec<_> = sections.iter().map(|s| s.gone).collect();
+        for section in sections.iter_mut() {
+            if let Content::Relocations(r) = &section.content {
+                section.gone |= gone.get(r.target) == Some(&true);
+            }
+        }
+        if sections.iter().map(|s| s.gone).eq(gone) {
+            return;
         }
     }
 }

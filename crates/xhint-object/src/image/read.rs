@@ -8,7 +8,7 @@ use object::read::elf::{
 use object::{Endianness, SectionIndex, SymbolIndex};
 use xhint_btf::ByteOrder;
 
-use super::{Content, Image, Place, Relocation, Relocations, Section, Symbol};
+use super::{Content, Image, Place, Relocation, Relocations, Section, Symbol, drop_dependents};
 use crate::Error;
 
 type Header = elf::FileHeader64<Endianness>;
@@ -91,13 +91,7 @@ impl Reader<'_> {
         for (index, header) in self.table.enumerate().skip(1) {
             all.push(self.section(index, header)?);
         }
-        // What is for a section that goes, goes with it.
-        let gone: Vec<_> = all.iter().map(|s| s.gone).collect();
-        for section in &mut all {
-            if let Content::Relocations(r) = &section.content {
-                section.gone |= gone.get(r.target) == Some(&true);
-            }
-        }
+        drop_dependents(&mut all);
         // Names need a place when it is written, even if all that was read are empty.
         if !all.iter().any(|s| matches!(s.content, Content::Strings)) {
             all.push(made(".strtab", elf::SHT_STRTAB, Content::Strings));
