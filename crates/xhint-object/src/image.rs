@@ -138,6 +138,7 @@ impl Image {
         for section in &mut self.sections {
             section.gone |= matches!(&section.content, Content::Relocations(r) if r.target == target);
         }
+        drop_dependents(&mut self.sections);
     }
 }
 
