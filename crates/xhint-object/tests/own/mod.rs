@@ -1,5 +1,7 @@
 //! What these tests share: their own fixtures, compiled, and universes of them.
 
+#![allow(clippy::unwrap_used, dead_code)]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,13 +15,11 @@ fn path(name: &str) -> PathBuf {
 }
 
 /// An object of this crate's fixtures.
-#[allow(dead_code)]
 pub fn compiled(name: &str) -> Bytes {
     std::fs::read(Compile::new(&path(name)).object()).unwrap().into()
 }
 
 /// The same, for a big-endian machine if so wanted.
-#[allow(dead_code)]
 pub fn compiled_for(name: &str, big_endian: bool) -> Bytes {
     let compile = Compile::new(&path(name));
     let compile = if big_endian { compile.big_endian() } else { compile };
@@ -27,14 +27,12 @@ pub fn compiled_for(name: &str, big_endian: bool) -> Bytes {
 }
 
 /// The BTF of fixtures/nics.c.
-#[allow(dead_code)]
 pub fn nics() -> Bytes {
     let object = compiled("nics.c");
     Bytes::copy_from_slice(fixture::section(&object, ".BTF").unwrap())
 }
 
 /// The BTF of a NIC whose layouts are these, with the macros of fixtures/nics.c.
-#[allow(dead_code)]
 pub fn nic_of(layouts: &str) -> Bytes {
     let head = "#include \"kernel.h\"\n#define tag(text) __attribute__((btf_decl_tag(text)))\n#define LAYOUT(id) \
                 tag(\"xhint:layout\") tag(\"xhint:as=nic_meta\") tag(\"xhint:id=\" #id)\n";
