@@ -1,5 +1,12 @@
 //! Parsing the kernel's BTF, and linking objects, beside libbpf. `cargo bench -p xhint-bench --bench core`, as root.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::arithmetic_side_effects)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing
+)]
 
 use std::any::Any;
 use std::path::{Path, PathBuf};

@@ -71,7 +71,7 @@ impl Slots {
     /// Ids and lengths of all layouts that have a slot.
     pub fn layouts(&self) -> Vec<(u32, u32)> {
         let words = (0..TABLE_SIZE as usize / 8).map(|n| self.load(n)).filter(|w| *w != 0);
-        words.map(|w| ((w >> 32) as u32, (w >> SLOT_BITS & 0xff) as u32 * 4)).collect()
+        words.map(|w| ((w >> 32) as u32, ((w >> SLOT_BITS) as u32 & 0xff) << 2)).collect()
     }
 
     fn store(&self, index: usize, table: &Table) {
