@@ -15,10 +15,11 @@ use std::os::fd::AsFd;
 /// # Errors
 /// [`Error::NotAttached`] if there was nothing.
 pub fn detach(home: &Home, device: &Device) -> Result<Option<u32>> {
-    let _lock = home.lock(device)?;
+    let lock = home.lock(device)?;
     let site = Site::of(home, device);
     adopt(home, device, &site)?;
     if !site.exists() {
+        lock.remove();
         return Err(Error::NotAttached(device.name().to_owned()));
     }
     let live = site.live()?;
@@ -28,5 +29,6 @@ pub fn detach(home: &Home, device: &Device) -> Result<Option<u32>> {
         off.map_err(|cause| Error::Bpf { what: format!("{}: cannot detach", device.name()), cause })?;
     }
     site.clear()?;
+    lock.remove();
     Ok(live.map(|l| l.program))
 }

@@ -1,7 +1,8 @@
 //! Where xhint keeps what outlives it: pins in a BPF file system, the state beside them in `/run`.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -31,7 +32,8 @@ pub struct Home {
 /// The right to change what is attached to one device; ends when dropped.
 #[derive(Debug)]
 pub struct Lock {
-    _file: Flock<fs::File>,
+    file: Flock<fs::File>,
+    path: PathBuf,
 }
 
 impl Home {
@@ -76,31 +78,45 @@ impl Home {
         let dir = self.run.join("lock");
         fs::create_dir_all(&dir).map_err(Error::file(&dir))?;
         let path = dir.join(format!("{}-{}", device.netns().inode(), pin_name(device.name())));
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let mut file = file.map_err(Error::file(&path))?;
         let since = Instant::now();
         loop {
-            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(mut held) => {
-                    // Who holds it, for the message below; the lock itself does not depend on it.
-                    let said = held.set_len(0).and_then(|()| write!(held, "{}", std::process::id()));
-                    said.map_err(Error::file(&path))?;
-                    return Ok(Lock { _file: held });
-                }
-                Err((back, nix::errno::Errno::EAGAIN)) if since.elapsed() < PATIENCE => {
-                    file = back;
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                Err((mut back, nix::errno::Errno::EAGAIN)) => {
-                    let mut pid = String::new();
-                    let _unknown = back.rewind().and_then(|()| back.read_to_string(&mut pid));
-                    let pid = if pid.is_empty() { "?".to_owned() } else { pid };
-                    return Err(Error::Busy { device: device.name().to_owned(), pid });
-                }
-                Err((_, e)) => return Err(Error::File { path, cause: e.into() }),
+            if let Some(file) = take(&path).map_err(Error::file(&path))? {
+                return Ok(Lock { file, path });
             }
+            if since.elapsed() > PATIENCE {
+                let pid = fs::read_to_string(&path).ok().filter(|p| !p.is_empty()).unwrap_or_else(|| "?".to_owned());
+                return Err(Error::Busy { device: device.name().to_owned(), pid });
+            }
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+impl Lock {
+    /// Takes the lock's file away too: nothing is left to be locked.
+    pub(crate) fn remove(self) {
+        // Before the lock itself goes, so that whoever waits for it sees that the file is another one.
+        let _none = fs::remove_file(&self.path);
+        drop(self.file);
+    }
+}
+
+/// Locks the file at `path`; `None` while another holds it.
+fn take(path: &Path) -> io::Result<Option<Flock<fs::File>>> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    let mut held = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(held) => held,
+        Err((_, nix::errno::Errno::EAGAIN)) => return Ok(None),
+        Err((_, e)) => return Err(e.into()),
+    };
+    // Whoever held it may have taken the file away: then this one keeps nobody out.
+    if fs::metadata(path).map(|m| m.ino()).ok() != Some(held.metadata()?.ino()) {
+        return Ok(None);
+    }
+    // Who holds it, for messages; the lock itself does not depend on it.
+    held.set_len(0)?;
+    write!(held, "{}", std::process::id())?;
+    Ok(Some(held))
 }
 
 /// A device's or map's name as a file name in a BPF file system, which takes no dots (`bpf_lookup` in

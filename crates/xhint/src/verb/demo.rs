@@ -18,7 +18,7 @@ use xhint_layout::Plan;
 use xhint_runtime::attach::attach;
 use xhint_runtime::status::status;
 use xhint_runtime::{Device, Home, LinkedAs, Linker, Mode, Source};
-use xhint_softnic::{Credit, Mix, SendOptions, Sent, SoftNic, Traffic};
+use xhint_softnic::{Credit, Mix, SendOptions, SoftNic, Traffic};
 
 use crate::print;
 use collect::{Progress, Tally, collect};
@@ -40,6 +40,10 @@ pub struct Args {
 
 /// How far the sender may be ahead of the comparison: less than any of the rings holds.
 const AHEAD: u64 = 4096;
+/// How long one act's traffic takes, in seconds, unless that made it slow ...
+const SECONDS: u64 = 2;
+/// ... which fewer packets a second than this are.
+const FAST: u64 = 100_000;
 /// How long the demo waits for packets that do not come.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -107,7 +111,10 @@ impl Act<'_> {
             let sender = scope.spawn(|| self.send(stage, &nic, &progress));
             let swaps = match second {
                 Some(second) => self.change(stage, &nic, &device, (first, second), &progress),
-                None => Ok(0),
+                None => {
+                    progress.steps.store(2, Ordering::Release);
+                    Ok(0)
+                }
             };
             if swaps.is_err() {
                 stage.stop();
@@ -118,7 +125,7 @@ impl Act<'_> {
             Ok::<_, anyhow::Error>((sent?, tallies?, swaps?))
         })?;
         stage.check()?;
-        self.add(report, &firmwares, &sent, &tallies, swaps);
+        self.add(report, &firmwares, sent, &tallies, swaps);
         Ok(())
     }
 
@@ -131,15 +138,30 @@ impl Act<'_> {
         Ok(job.state.options.walk)
     }
 
-    fn send(&self, stage: &Stage, nic: &SoftNic, progress: &Progress) -> anyhow::Result<Sent> {
+    /// Sends in three parts at a steady rate. The second waits for the new firmware, if there is to be one, and the third
+    /// for the program that is linked for it alone: mostly they are there long before, but this way there always are
+    /// packets after each step.
+    fn send(&self, stage: &Stage, nic: &SoftNic, progress: &Progress) -> anyhow::Result<u64> {
         let traffic = Traffic::mixed(&Mix { to: nic.mac(), bad_checksums: 16, ..Mix::default() });
-        let options = SendOptions {
-            count: Some(self.packets),
-            credit: Some(Credit { taken: Arc::clone(&progress.described), ahead: AHEAD }),
-            stop: Some(stage.stopper()),
-            ..SendOptions::default()
-        };
-        Ok(nic.send(&traffic, &options)?)
+        let fifth = self.packets / 5;
+        let rest = self.packets.saturating_sub(fifth.saturating_mul(2));
+        let mut sent = 0u64;
+        for (steps, count) in [(0, rest), (1, fifth), (2, fifth)] {
+            self.wait(stage, progress, |p| p.steps.load(Ordering::Acquire) >= steps)?;
+            let options = SendOptions {
+                count: Some(count),
+                rate: Some(self.packets.div_ceil(SECONDS)).filter(|r| *r < FAST),
+                credit: Some(Credit { taken: Arc::clone(&progress.described), ahead: AHEAD }),
+                stop: Some(stage.stopper()),
+                first_key: u32::try_from(sent)?,
+            };
+            let part = nic.send(&traffic, &options)?.packets;
+            sent = sent.saturating_add(part);
+            // What the sender may do is counted anew for each part.
+            self.wait(stage, progress, |p| p.described.load(Ordering::Acquire) >= part)?;
+            progress.described.store(0, Ordering::Release);
+        }
+        Ok(sent)
     }
 
     /// While packets flow: the program is made ready for both firmwares, the NIC gets the second, and then the program
@@ -157,9 +179,11 @@ impl Act<'_> {
         self.put(device, &[first, second])?;
         say("  flashing firmware 2");
         nic.flash(std::slice::from_ref(&second.plan), xhint_softnic::Mode::Flow)?;
+        progress.steps.store(1, Ordering::Release);
         self.wait(stage, progress, |p| p.layout.load(Ordering::Acquire) == u64::from(second.plan.id))?;
         say("  packets of firmware 2 arrive; relinking for it alone, and swapping");
         self.put(device, &[second])?;
+        progress.steps.store(2, Ordering::Release);
         Ok(2)
     }
 
@@ -173,17 +197,10 @@ impl Act<'_> {
         Ok(())
     }
 
-    fn add(
-        &self,
-        report: &mut Report,
-        firmwares: &[&Firmware],
-        sent: &Sent,
-        tallies: &BTreeMap<u32, Tally>,
-        swaps: u64,
-    ) {
+    fn add(&self, report: &mut Report, firmwares: &[&Firmware], sent: u64, tallies: &BTreeMap<u32, Tally>, swaps: u64) {
         let seen = tallies.values().fold(0u64, |n, t| n.saturating_add(t.packets));
         let misread = tallies.values().fold(0u64, |n, t| n.saturating_add(t.misread));
-        report.add(sent.packets, seen, misread, swaps);
+        report.add(sent, seen, misread, swaps);
         for (n, firmware) in firmwares.iter().enumerate() {
             let tally = tallies.get(&firmware.plan.id).cloned().unwrap_or_default();
             report.runs.push(Run::new(self.vendor, n.saturating_add(1), &firmware.plan, &tally));
@@ -200,5 +217,44 @@ fn say(line: &str) {
     if std::io::stderr().is_terminal() {
         // Nobody is left to tell if standard error is closed.
         let _ = writeln!(anstream::stderr(), "{}{line}{:#}", print::DIM, print::DIM);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A demo that finds nothing wrong proves nothing unless it would find it: here it is told that fields stand
+    /// where firmware 2 has them, while the NIC runs firmware 1.
+    #[test]
+    fn what_is_misread_is_found_out() {
+        if !xhint_testkit::privileged() {
+            return;
+        }
+        let (home, linker) = (Home::system().unwrap(), Linker::new().unwrap());
+        let [fw1, fw2, _] = stage::firmwares(&linker).unwrap();
+        let mut stage = Stage::set(&home, &Arc::default()).unwrap();
+        let act = Act { home: &home, linker: &linker, vendor: "alpha", packets: 300 };
+        let (nic, device) = stage.nic("alpha", &fw1).unwrap();
+        act.put(&device, &[&fw1]).unwrap();
+        let records = status(&home, &device).unwrap().maps_dir.unwrap().join("records");
+        let progress = Progress::default();
+        let wrong = HashMap::from([(fw1.plan.id, Plan { id: fw1.plan.id, ..fw2.plan.clone() })]);
+        let tallies = thread::scope(|scope| {
+            let collector = scope.spawn(|| collect(&nic, &records, &wrong, None, &progress));
+            // The log must be open before the first packet comes.
+            thread::sleep(Duration::from_millis(300));
+            progress.steps.store(2, Ordering::Release);
+            let sent = act.send(&stage, &nic, &progress).unwrap();
+            progress.sent.store(true, Ordering::Release);
+            assert_eq!(sent, 300);
+            collector.join().unwrap().unwrap()
+        });
+        let tally = &tallies[&fw1.plan.id];
+        assert_eq!((tally.packets, tally.misread), (300, 300));
+        assert!(tally.first.as_ref().unwrap().contains("read was"));
+        let mut report = Report::default();
+        act.add(&mut report, &[&fw1], 300, &tallies, 0);
+        assert!(!report.good());
     }
 }

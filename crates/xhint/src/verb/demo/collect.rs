@@ -40,6 +40,8 @@ pub struct Progress {
     pub compared: AtomicU64,
     /// The layout of the last of them.
     pub layout: AtomicU64,
+    /// Steps of the change that are done: new firmware, then the program for it alone.
+    pub steps: AtomicU64,
     /// Set when no more packets will be sent.
     pub sent: AtomicBool,
 }
