@@ -53,8 +53,12 @@ pub struct Found {
 pub enum Miss {
     /// No type of that name, or not of that kind; what similar names there are.
     NoType {
+        /// The name looked for.
+        name: String,
         /// Names that could be meant.
         similar: Vec<String>,
+        /// Layouts there are, if nothing is similar and the name could be meant for one.
+        layouts: Vec<String>,
     },
     /// The name means metadata, and no layout is bound that answers to it.
     NoLayout,
@@ -80,8 +84,21 @@ pub enum Miss {
     ByteOrder {
         /// The member's path.
         member: String,
+        /// Its type as the program has it.
+        local: String,
         /// Its type in the target.
         target: String,
+        /// A flavour of the struct, in the program, that has it in the target's order.
+        flavour: Option<String>,
+    },
+    /// The index lies beyond the target's array.
+    Index {
+        /// The array's path.
+        array: String,
+        /// The index.
+        index: u32,
+        /// The array's length in the target.
+        len: u32,
     },
     /// The member is a pointer, and pointers are not to be followed.
     Pointer {
@@ -99,7 +116,11 @@ impl std::fmt::Display for Miss {
             some => write!(f, "; there is {}", some.join(", ")),
         };
         match self {
-            Miss::NoType { similar } => {
+            Miss::NoType { name, layouts, .. } if !layouts.is_empty() => {
+                let layouts = layouts.join(", ");
+                write!(f, "no such type; if it stands for metadata, use --bind {name}=LAYOUT with one of {layouts}")
+            }
+            Miss::NoType { similar, .. } => {
                 f.write_str("no such type")?;
                 instead(f, similar)
             }
@@ -109,9 +130,14 @@ impl std::fmt::Display for Miss {
                 instead(f, similar)
             }
             Miss::Type { member, local, target } => write!(f, "'{member}' is {target}, not {local}"),
-            Miss::ByteOrder { member, target } => {
-                write!(f, "'{member}' is {target}, in another byte order; declare a flavour of the struct that says so")
+            Miss::ByteOrder { member, local, target, flavour } => {
+                write!(f, "'{member}' is {target}, but {local} in the program, the other byte order; ")?;
+                match flavour {
+                    Some(flavour) => write!(f, "{flavour} has it so"),
+                    None => f.write_str("declare it so in a flavour of the struct, and ask for both"),
+                }
             }
+            Miss::Index { array, index, len } => write!(f, "'{array}' has {len} elements, none with index {index}"),
             Miss::Pointer { member } => {
                 write!(
                     f,
@@ -179,7 +205,7 @@ impl Resolver<'_> {
             if self.universe.is_metadata(wanted) {
                 return Miss::NoLayout;
             }
-            return Miss::NoType { similar: self.similar_types(question.root) };
+            return self.no_type(question.root, wanted);
         };
         let btf: &Btf = source.btf();
         if question.kind.is_enumerator() {
@@ -201,11 +227,12 @@ impl Resolver<'_> {
         if let Some(spec) = reach(steps.len()).filter(|_| layout) {
             let id = field_type(target.btf, &spec).unwrap_or(0);
             let member = path(steps.len());
-            let words = type_words(target.btf, id);
-            return match is_pointer(target.btf, id) && !self.binding.walk {
-                true => Miss::Pointer { member },
-                false => Miss::ByteOrder { member, target: words },
-            };
+            if is_pointer(target.btf, id) && !self.binding.walk {
+                return Miss::Pointer { member };
+            }
+            let local = field_type(self.local, &question.spec).unwrap_or(0);
+            let (local, words) = (type_words(self.local, local), type_words(target.btf, id));
+            return Miss::ByteOrder { flavour: self.flavour(question, target), member, local, target: words };
         }
         let far = (1..steps.len()).rev().find_map(|n| Some((n, reach(n)?)));
         let Some((n, spec)) = far else { return Miss::Mismatch };
@@ -217,7 +244,15 @@ impl Resolver<'_> {
             None => target.btf.skip_mods_and_typedefs(target.id),
         };
         let Some(name) = steps.get(n).and_then(|s| s.name) else {
-            return Miss::NoMember { within: type_name(within), name: format!("{}[]", path(n)), similar: vec![] };
+            let (array, index) = (path(n), steps.get(n).map_or(0, |s| s.index));
+            return match within.array() {
+                Some(shape) => Miss::Index { array, index, len: shape.len },
+                None => Miss::Type {
+                    member: array,
+                    local: "an array".to_owned(),
+                    target: type_words(target.btf, within.id()),
+                },
+            };
         };
         let mut all = Vec::new();
         members(target.btf, target.btf.skip_mods_and_typedefs(target.id), "", 0, &mut all);
@@ -232,17 +267,43 @@ impl Resolver<'_> {
         Miss::NoMember { within: type_name(target.btf.ty(target.id).unwrap_or(within)), name: wanted, similar }
     }
 
-    /// Names of layouts and of NIC BTFs' types, and of the base's, that are close to the root's.
-    fn similar_types(&self, root: Type<'_>) -> Vec<String> {
-        let wanted = essential(root.name());
+    /// Another flavour of the root, in the program, by which the layout's field can be had.
+    fn flavour(&self, question: &Question<'_>, target: Target<'_>) -> Option<String> {
+        let target = Target { layout: true, walk: self.binding.walk, ..target };
+        let root = question.root;
+        let like = |t: &Type<'_>| t.kind() == root.kind() && essential(t.name()) == essential(root.name());
+        let mut others = self.local.types().filter(|t| like(t) && t.id() != root.id());
+        others.find_map(|other| {
+            let spec = find(
+                self.local,
+                &question.spec,
+                Target { btf: self.local, id: other.id(), layout: false, walk: true },
+                question.kind,
+            );
+            let spec = spec.ok()??;
+            find(self.local, &spec, target, question.kind).ok()??;
+            Some(other.name().to_owned())
+        })
+    }
+
+    fn no_type(&self, root: Type<'_>, wanted: &str) -> Miss {
+        let similar = self.similar_types(root, wanted);
+        let could_be = similar.is_empty() && root.kind() == Kind::Struct;
+        let layouts = self.universe.layouts().iter().filter(|_| could_be).map(|l| l.name.clone()).take(MAX_HINTS);
+        Miss::NoType { name: essential(root.name()).to_owned(), similar, layouts: layouts.collect() }
+    }
+
+    /// Names of layouts and of NIC BTFs' types, and of the base's, that are close to the one wanted.
+    fn similar_types(&self, root: Type<'_>, wanted: &str) -> Vec<String> {
         let mut names: Vec<&str> = self.universe.layouts().iter().map(|l| l.name.as_str()).collect();
         for (n, source) in (0u32..).zip(self.universe.sources()) {
-            // In a kernel's 130,000 types something is always similar; the kind has to be right as well.
-            let base = SourceId(n) == SourceId::BASE;
-            let near = |t: &Type<'_>| t.kind() == root.kind() && strsim::levenshtein(wanted, essential(t.name())) <= 2;
-            if !base || wanted.len() > 4 {
-                names.extend(source.btf().types().filter(near).map(|t| t.name()));
+            // In a kernel's 130,000 types something is always similar to a short name.
+            if SourceId(n) == SourceId::BASE && wanted.len() <= 4 {
+                continue;
             }
+            let near = |name: &str| name.len().abs_diff(wanted.len()) <= 2 && strsim::levenshtein(wanted, name) <= 2;
+            let types = source.btf().types().filter(|t| t.kind() == root.kind());
+            names.extend(types.map(|t| t.name()).filter(|name| near(essential(name))));
         }
         similar(wanted, names.into_iter())
     }
