@@ -3,6 +3,7 @@
 use nix::net::if_::if_nametoindex;
 
 use crate::error::{Error, Result};
+use crate::follow::Firmware;
 use crate::netns::Netns;
 use crate::sys;
 
@@ -56,6 +57,16 @@ impl Device {
     /// The namespace it is in.
     pub fn netns(&self) -> &Netns {
         &self.netns
+    }
+
+    /// Its driver and firmware, as `ethtool -i` has them (`ETHTOOL_GDRVINFO`; ethtool's netlink family has no such
+    /// message).
+    ///
+    /// # Errors
+    /// What the kernel says, for instance when the driver tells nothing.
+    pub fn firmware(&self) -> Result<Firmware> {
+        let what = format!("{}: cannot ask for its driver", self.name);
+        self.netns.run(|| sys::driver_info(&self.name).map_err(Error::bpf(what)))
     }
 
     /// The XDP programs it runs now.

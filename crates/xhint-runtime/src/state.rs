@@ -196,6 +196,7 @@ impl State {
             self.slots.retain(|t| t.slot != slot);
             self.slots.push(Taken { id: layout.id, name: layout.name.clone(), size: layout.size, slot });
         }
+        self.slots.sort_by_key(|t| t.slot);
     }
 
     /// Whether counts under the slots of `before` mean the same here.

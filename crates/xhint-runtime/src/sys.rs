@@ -9,8 +9,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use libbpf_sys as raw;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use crate::device::Programs;
+use crate::follow::Firmware;
 
 /// `XDP_FLAGS_SKB_MODE` of `linux/if_link.h`.
 pub const XDP_GENERIC: u32 = 1 << 1;
@@ -75,6 +77,47 @@ pub fn xdp_query(ifindex: u32) -> io::Result<Programs> {
     // SAFETY: `opts` outlives the call, tells its own size, and is ours alone to write.
     done(unsafe { raw::bpf_xdp_query(target, 0, &mut opts) })?;
     Ok(Programs { native: opts.drv_prog_id, generic: opts.skb_prog_id, offloaded: opts.hw_prog_id })
+}
+
+/// `ETHTOOL_GDRVINFO` of `linux/ethtool.h`.
+const GET_DRIVER_INFO: u32 = 3;
+/// `SIOCETHTOOL` of `linux/sockios.h`.
+const ETHTOOL: libc::c_ulong = 0x8946;
+
+/// `struct ethtool_drvinfo`.
+#[repr(C)]
+struct DriverInfo {
+    command: u32,
+    driver: [u8; 32],
+    version: [u8; 32],
+    firmware: [u8; 32],
+    rest: [u8; 96],
+}
+
+/// Driver and firmware of the device `name` of the caller's network namespace.
+pub fn driver_info(name: &str) -> io::Result<Firmware> {
+    let any = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    let mut info =
+        DriverInfo { command: GET_DRIVER_INFO, driver: [0; 32], version: [0; 32], firmware: [0; 32], rest: [0; 96] };
+    // SAFETY: all zeroes is a valid ifreq, a C struct of plain data.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // The last byte stays 0.
+    let room = request.ifr_name.len().saturating_sub(1);
+    for (to, from) in request.ifr_name.iter_mut().take(room).zip(name.bytes()) {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_data = (&raw mut info).cast();
+    // SAFETY: SIOCETHTOOL takes an ifreq whose data points to a command; both outlive the call, and this command writes
+    // no more than a struct ethtool_drvinfo, which is 196 bytes as DriverInfo is.
+    let result = unsafe { libc::ioctl(any.as_raw_fd(), ETHTOOL, &raw mut request) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let text = |bytes: &[u8]| {
+        let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+        String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned()
+    };
+    Ok(Firmware { driver: text(&info.driver), driver_version: text(&info.version), version: text(&info.firmware) })
 }
 
 /// libbpf's calls return a descriptor, or a negative errno.

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Layout number N of eight (-DN=0 … 7): the packet's length stands in word N, all other words are decoys. */
+/* Layout number N of eight (-DN=0 … 7): the packet's length stands in word N, all other words are decoys; in
+ * number 8 all are. */
 typedef unsigned int __u32;
 
 #define tag(text) __attribute__((btf_decl_tag(text)))

@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use serde_json::json;
 use std::path::PathBuf;
 use xhint_runtime::attach::{Done, Job, attach, running};
+use xhint_runtime::follow::{self, EventKind, Follow};
 use xhint_runtime::{Device, Error, Home, LinkedAs, Linker};
 
 use super::device::On;
@@ -52,6 +53,10 @@ pub struct Args {
     /// Do not ask
     #[arg(long, requires = "replace")]
     yes: bool,
+    /// Stay, and when a --nic file or directory or the device's firmware changes, link anew and swap; ends when
+    /// interrupted or when the program is detached
+    #[arg(long)]
+    follow: bool,
     /// If the kernel refuses the program, print all the verifier says
     #[arg(long)]
     verbose: bool,
@@ -95,12 +100,43 @@ impl Args {
         if let (Err(Error::Load { log, .. }), true) = (&done, self.verbose) {
             eprint!("{log}");
         }
-        self.tell(&job, &done?)
+        let code = self.tell(&job, &done?)?;
+        if self.follow {
+            self.follow(&home, &device)?;
+        }
+        Ok(code)
+    }
+
+    /// Goes on until the program is taken off.
+    fn follow(&self, home: &Home, device: &Device) -> anyhow::Result<()> {
+        let linker = self.linker()?;
+        let mut follow = Follow::start(home, device, &linker, self.sources.nics.clone())?;
+        loop {
+            let events = match follow.next() {
+                Err(Error::NotAttached(_)) => {
+                    println!("{}: detached; nothing left to follow", self.on.dev);
+                    return Ok(());
+                }
+                events => events?,
+            };
+            for event in events {
+                match (self.json, event.kind) {
+                    (true, _) => println!("{}", serde_json::to_string(&event)?),
+                    (false, EventKind::Swapped) => println!("{event}"),
+                    (false, _) => print::warning(&event.text),
+                }
+            }
+            std::io::stdout().flush()?;
+        }
+    }
+
+    fn linker(&self) -> anyhow::Result<Linker> {
+        Ok(Linker::on(files::base(self.sources.base.file.as_deref())?))
     }
 
     fn job(&self, home: &Home, device: &Device) -> anyhow::Result<Job> {
-        let linker = Linker::on(files::base(self.sources.base.file.as_deref())?);
-        let nics = self.sources.nics.iter().map(|f| files::source(f)).collect::<anyhow::Result<_>>()?;
+        let linker = self.linker()?;
+        let nics = follow::read(&linker, &self.sources.nics)?;
         let options = LinkedAs {
             program: self.program.clone(),
             layouts: self.layouts.clone(),

@@ -1,0 +1,299 @@
+//! Following a NIC: when its BTF or its firmware changes, the program is linked anew and swapped in.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use inotify::{Inotify, WatchMask};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde::Serialize;
+use xhint_universe::{Layout, Universe};
+
+use crate::attach::{Done, Job, attach, running};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::home::Home;
+use crate::linker::Linker;
+use crate::moved::moved;
+use crate::state::{LinkedAs, Source, State};
+
+/// How long a file must have been left alone before it is read: longer than writing it takes.
+const CALM: Duration = Duration::from_millis(100);
+/// What tells nobody when it changes (sysfs, the firmware's version) is looked at so often.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// NIC BTFs on disk, and the program on a device that follows them.
+///
+/// ```no_run
+/// # use xhint_runtime::{Device, Home, Linker, Netns, follow::Follow};
+/// # fn main() -> xhint_runtime::Result<()> {
+/// let (home, linker) = (Home::system()?, Linker::new()?);
+/// let device = Device::find("eth0", Netns::current()?)?;
+/// let mut follow = Follow::start(&home, &device, &linker, vec!["/lib/firmware/nic.btf".into()])?;
+/// loop {
+///     for event in follow.next()? {
+///         println!("{event}");
+///     }
+/// }
+/// # }
+/// ```
+pub struct Follow<'a> {
+    home: &'a Home,
+    device: &'a Device,
+    linker: &'a Linker,
+    paths: Vec<PathBuf>,
+    inotify: Inotify,
+    /// What was there when it was last looked at.
+    seen: Vec<Source>,
+    /// What was wrong then, so that it is said once.
+    wrong: Option<String>,
+    firmware: Option<Firmware>,
+    looked: Instant,
+}
+
+/// Something that happened, in words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Event {
+    /// What became of it.
+    pub kind: EventKind,
+    /// What happened.
+    pub text: String,
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EventKind {
+    /// The program was linked anew and swapped in.
+    Swapped,
+    /// It could not be; what ran goes on.
+    Kept,
+    /// Worth knowing.
+    Note,
+}
+
+/// A device's driver and the version of its firmware, as `ethtool -i` has them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Firmware {
+    /// The driver.
+    pub driver: String,
+    /// Its version; mostly the kernel's.
+    pub driver_version: String,
+    /// The firmware's version, empty if the driver tells none.
+    pub version: String,
+}
+
+impl std::fmt::Display for Event {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// The NIC BTFs at `paths`: files, and of directories those files that have layouts.
+///
+/// # Errors
+/// [`Error::File`] for what cannot be read.
+pub fn read(linker: &Linker, paths: &[PathBuf]) -> Result<Vec<Source>> {
+    let mut out = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            out.push(Source::read(path)?);
+            continue;
+        }
+        let entries = fs::read_dir(path).map_err(Error::file(path))?;
+        let mut files: Vec<PathBuf> = entries.flatten().map(|e| e.path()).filter(|p| p.is_file()).collect();
+        files.sort_unstable();
+        // The base lies beside the modules in /sys/kernel/btf.
+        files.retain(|f| f.file_name().is_some_and(|n| n != "vmlinux"));
+        let read = files.iter().filter_map(|f| Source::read(f).ok());
+        out.extend(read.filter(|s| linker.universe(std::slice::from_ref(s)).is_ok_and(|u| !u.layouts().is_empty())));
+    }
+    Ok(out)
+}
+
+impl<'a> Follow<'a> {
+    /// Begins to follow `paths` for what is attached to `device`.
+    ///
+    /// # Errors
+    /// [`Error::NotAttached`]; [`Error::File`] for what is not there.
+    pub fn start(home: &'a Home, device: &'a Device, linker: &'a Linker, paths: Vec<PathBuf>) -> Result<Follow<'a>> {
+        let inotify = Inotify::init().map_err(Error::bpf("inotify"))?;
+        let mask = WatchMask::CLOSE_WRITE | WatchMask::MOVED_TO | WatchMask::CREATE | WatchMask::DELETE;
+        for path in &paths {
+            // Files are most often replaced, so their directory tells.
+            let dir = if path.is_dir() { path.as_path() } else { parent(path) };
+            inotify.watches().add(dir, mask).map_err(Error::file(dir))?;
+        }
+        let seen = running(home, device)?.ok_or_else(|| Error::NotAttached(device.name().to_owned()))?.nics;
+        let firmware = device.firmware().ok();
+        Ok(Follow { home, device, linker, paths, inotify, seen, wrong: None, firmware, looked: Instant::now() })
+    }
+
+    /// Waits for something to happen, at most a second, and does what is to be done. Often that is nothing.
+    ///
+    /// # Errors
+    /// [`Error::NotAttached`] once the program was taken off. What is wrong with a source is an [`Event`].
+    #[allow(clippy::should_implement_trait)] // it has no end
+    pub fn next(&mut self) -> Result<Vec<Event>> {
+        let touched = self.wait(LOOK)?;
+        while touched && self.wait(CALM)? {}
+        let mut events = Vec::new();
+        if !touched && self.looked.elapsed() < LOOK {
+            return Ok(events);
+        }
+        self.looked = Instant::now();
+        self.look_at_firmware(&mut events);
+        let state = running(self.home, self.device)?;
+        let state = state.ok_or_else(|| Error::NotAttached(self.device.name().to_owned()))?;
+        match self.look(&state) {
+            Ok(new) => {
+                self.wrong = None;
+                events.extend(new);
+            }
+            Err(error) => {
+                let text = format!("{error}; what ran goes on");
+                if self.wrong.as_ref() != Some(&text) {
+                    events.push(Event { kind: EventKind::Kept, text: text.clone() });
+                    self.wrong = Some(text);
+                }
+            }
+        }
+        Ok(events)
+    }
+
+    /// Whether anything was touched within `time`.
+    fn wait(&mut self, time: Duration) -> Result<bool> {
+        let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
+        let mut fds = [PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, timeout) {
+            Ok(0) | Err(nix::errno::Errno::EINTR) => Ok(false),
+            Ok(_) => {
+                let mut buffer = [0; 4096];
+                self.inotify.read_events(&mut buffer).map(|_| true).map_err(Error::bpf("inotify"))
+            }
+            Err(e) => Err(Error::bpf("inotify")(e)),
+        }
+    }
+
+    fn look_at_firmware(&mut self, events: &mut Vec<Event>) {
+        let now = self.device.firmware().ok();
+        if let (Some(was), Some(is)) = (&self.firmware, &now)
+            && was != is
+        {
+            let (from, to) = (was.words(), is.words());
+            let text = format!("{}: {from} became {to}; its BTF is looked at again", self.device.name());
+            events.push(Event { kind: EventKind::Note, text });
+        }
+        self.firmware = now.or_else(|| self.firmware.take());
+    }
+
+    /// Looks at all sources, and swaps if need be.
+    fn look(&mut self, state: &State) -> Result<Vec<Event>> {
+        let now = read(self.linker, &self.paths)?;
+        if same(&now, &self.seen) {
+            return Ok(Vec::new());
+        }
+        let (old, new) = (self.linker.universe(&self.seen)?, self.linker.universe(&now)?);
+        let gone: Vec<Source> = self.seen.iter().filter(|s| !has(&now, s)).cloned().collect();
+        // What came by `layouts add` stays.
+        let others = state.nics.iter().filter(|s| !has(&self.seen, s) && !has(&now, s) && !self.is_ours(&s.path));
+        let others: Vec<Source> = others.cloned().collect();
+        let mut events = Vec::new();
+        let (job, both) = self.job(state, &now, &gone, &others)?;
+        let done = attach(self.home, self.device, &job)?;
+        events.push(self.swapped(&old, &new, &done, both && !gone.is_empty()));
+        events.extend(job.warnings.iter().map(|w| Event { kind: EventKind::Note, text: w.clone() }));
+        self.seen = now;
+        Ok(events)
+    }
+
+    fn is_ours(&self, path: &Path) -> bool {
+        self.paths.iter().any(|p| p == path || path.parent() == Some(p))
+    }
+
+    /// Links for the new BTFs and those they replace, so that packets on the way and a NIC that is not flashed yet are
+    /// read right; where that cannot be, for the new ones alone.
+    fn job(&self, state: &State, now: &[Source], gone: &[Source], others: &[Source]) -> Result<(Job, bool)> {
+        let layouts = state.options.layouts.iter().filter(|l| !l.starts_with("0x")).cloned().collect();
+        let options = LinkedAs { layouts, ..state.options.clone() };
+        let link = |nics: Vec<Source>| {
+            self.linker.link_after(Some(state), state.object.clone(), nics, options.clone(), state.mode)
+        };
+        let new = [now, others].concat();
+        if gone.is_empty() {
+            return link(new).map(|job| (job, true));
+        }
+        match link([now, others, gone].concat()) {
+            Ok(job) => Ok((job, true)),
+            Err(_) => link(new).map(|job| (job, false)),
+        }
+    }
+
+    fn swapped(&self, old: &Universe, new: &Universe, done: &Done, both: bool) -> Event {
+        let mut parts: Vec<String> = Vec::new();
+        for layout in new.layouts() {
+            match counterpart(layout, new, old) {
+                Some(was) if was.id == layout.id && was.name == layout.name => {
+                    parts.extend(changes(layout.name.clone(), (was, old), (layout, new)));
+                }
+                Some(was) => {
+                    let title = format!("{} ({:#x}) became {} ({:#x})", was.name, was.id, layout.name, layout.id);
+                    parts.push(changes(title.clone(), (was, old), (layout, new)).unwrap_or(title));
+                }
+                None => parts.push(format!("{} ({:#x}) is new", layout.name, layout.id)),
+            }
+        }
+        let device = self.device.name();
+        let rest = if both { "; packets of the old layout are still read" } else { "" };
+        let what = if parts.is_empty() { "nothing moved".to_owned() } else { parts.join("; ") };
+        let text = format!("{device}: {what}; linked anew and swapped in as program {}{rest}", done.program);
+        Event { kind: EventKind::Swapped, text }
+    }
+}
+
+/// The layout of `old` that `layout` of `new` takes the place of: the one with its id, else the one of its name in the
+/// same file, else the only one there.
+fn counterpart<'o>(layout: &Layout, new: &Universe, old: &'o Universe) -> Option<&'o Layout> {
+    if let Some(same) = old.layouts().iter().find(|l| l.id == layout.id) {
+        return Some(same);
+    }
+    let file = new.source(layout.source)?.name();
+    let there = |l: &&Layout| old.source(l.source).is_some_and(|s| s.name() == file);
+    let all: Vec<&Layout> = old.layouts().iter().filter(there).collect();
+    let named = all.iter().find(|l| l.name == layout.name).copied();
+    named.or(if let [one] = all.as_slice() { Some(*one) } else { None })
+}
+
+fn changes(title: String, old: (&Layout, &Universe), new: (&Layout, &Universe)) -> Option<String> {
+    let at = |(layout, universe): (&Layout, &Universe)| universe.source(layout.source).map(|s| s.btf().clone());
+    let (was, is) = (at(old)?, at(new)?);
+    let mut list = moved((&was, old.0.type_id), (&is, new.0.type_id));
+    if old.0.size != new.0.size {
+        list.push(format!("{} bytes became {}", old.0.size, new.0.size));
+    }
+    (!list.is_empty()).then(|| format!("{title}: {}", list.join(", ")))
+}
+
+impl Firmware {
+    fn words(&self) -> String {
+        let version = if self.version.is_empty() { "unknown" } else { &self.version };
+        format!("{} {} with firmware {version}", self.driver, self.driver_version)
+    }
+}
+
+fn same(a: &[Source], b: &[Source]) -> bool {
+    let key = |all: &[Source]| -> BTreeMap<PathBuf, Vec<u8>> {
+        all.iter().map(|s| (s.path.clone(), s.bytes.clone())).collect()
+    };
+    key(a) == key(b)
+}
+
+fn has(all: &[Source], one: &Source) -> bool {
+    all.iter().any(|s| s.bytes == one.bytes)
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}

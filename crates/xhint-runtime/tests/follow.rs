@@ -1,0 +1,197 @@
+//! A program that follows its NIC's BTF.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used
+)]
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use common::World;
+use common::nic::linker;
+use xhint_layout::Plan;
+use xhint_runtime::attach::attach;
+use xhint_runtime::counters::Counters;
+use xhint_runtime::detach::detach;
+use xhint_runtime::follow::{Event, EventKind, Follow, read};
+use xhint_runtime::status::status;
+use xhint_runtime::{Device, Error, LinkedAs, Mode, Source};
+use xhint_softnic::{Config, Mix, SendOptions, SoftNic, Traffic};
+use xhint_testkit::fixture::Compile;
+use xhint_testkit::privileged;
+
+fn compile(name: &str) -> Compile {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bpf").join(name);
+    Compile::new(&tests)
+        .argument(format!("-I{}", common::top().join("include").display()))
+        .argument("-I/usr/include/x86_64-linux-gnu")
+}
+
+fn layout(n: usize) -> PathBuf {
+    compile("stress.c").argument(format!("-DN={n}")).object()
+}
+
+/// A soft NIC with firmware that is one file; all gone when dropped.
+struct Stage {
+    world: World,
+    nic: SoftNic,
+    device: Device,
+    dir: tempfile::TempDir,
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let _gone = SoftNic::down_by_name(self.nic.name());
+    }
+}
+
+impl Stage {
+    fn new(name: &str, program: &Path, nic: usize) -> Stage {
+        let world = World::new();
+        let config = Config { netns: Some(world.name.clone()), ..Config::default() };
+        let dir = tempfile::tempdir().unwrap();
+        let up = SoftNic::up(name, &config, &plans(nic), xhint_softnic::Mode::Flow).unwrap();
+        let device = Device::find(name, world.netns()).unwrap();
+        let stage = Stage { world, nic: up, device, dir };
+        stage.describe(nic);
+        let options = LinkedAs { asked: "static".to_owned(), count: true, ..LinkedAs::default() };
+        let nics = read(linker(), &[stage.file()]).unwrap();
+        let job = linker().link(Source::read(program).unwrap(), nics, options, Mode::Native).unwrap();
+        attach(&stage.world.home, &stage.device, &job).unwrap();
+        stage
+    }
+
+    fn file(&self) -> PathBuf {
+        self.dir.path().join("nic.btf")
+    }
+
+    /// The NIC's file is that of this layout now.
+    fn describe(&self, nic: usize) {
+        let fresh = self.dir.path().join("fresh");
+        fs::copy(layout(nic), &fresh).unwrap();
+        fs::rename(fresh, self.file()).unwrap();
+    }
+
+    fn flash(&self, nic: usize) {
+        self.nic.flash(&plans(nic), xhint_softnic::Mode::Flow).unwrap();
+    }
+
+    fn send(&self) {
+        let traffic = Traffic::mixed(&Mix { to: self.nic.mac(), ..Mix::default() });
+        let sent = self.nic.send(&traffic, &SendOptions { count: Some(100), ..SendOptions::default() }).unwrap();
+        assert_eq!(sent.arrived, 100);
+    }
+
+    /// Packets read, by layout, and those not read.
+    fn counted(&self) -> (Vec<(String, u64)>, u64) {
+        let counters: Counters = status(&self.world.home, &self.device).unwrap().counters.unwrap();
+        let layouts = counters.layouts.into_iter().map(|l| (l.name, l.count.packets)).collect();
+        (layouts, counters.unknown.packets)
+    }
+}
+
+fn plans(nic: usize) -> Vec<Plan> {
+    let universe = linker().universe(&[Source::read(layout(nic)).unwrap()]).unwrap();
+    let plan = |l: &xhint_universe::Layout| {
+        Plan::of(universe.source(l.source).unwrap().btf(), l.type_id, &l.name, l.id).unwrap()
+    };
+    universe.layouts().iter().map(plan).collect()
+}
+
+/// What happens next, within some seconds.
+fn next(follow: &mut Follow<'_>) -> Vec<Event> {
+    let begin = Instant::now();
+    loop {
+        let events = follow.next().unwrap();
+        if !events.is_empty() {
+            return events;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(10), "nothing happened");
+    }
+}
+
+#[test]
+fn a_changed_file_is_followed() {
+    if !privileged() {
+        return;
+    }
+    let stage = Stage::new(&format!("xlf{}", std::process::id()), &compile("stress.bpf.c").object(), 1);
+    let mut follow = Follow::start(&stage.world.home, &stage.device, linker(), vec![stage.file()]).unwrap();
+    stage.send();
+    assert_eq!(stage.counted(), (vec![("stress1".to_owned(), 100)], 0));
+
+    // The file comes first, the firmware later: packets of both layouts are read at any time.
+    stage.describe(5);
+    let events = next(&mut follow);
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].kind, EventKind::Swapped);
+    let text = &events[0].text;
+    assert!(text.contains("became stress5") && text.contains("pkt_len moved from byte 4 to byte 20"), "{text}");
+    assert!(text.contains("w5 is gone from byte 20") && text.contains("36 bytes became 40"), "{text}");
+    stage.send();
+    stage.flash(5);
+    stage.send();
+    assert_eq!(stage.counted(), (vec![("stress1".to_owned(), 200), ("stress5".to_owned(), 100)], 0));
+
+    // What is no BTF changes nothing, and is said once.
+    fs::write(stage.file(), "not BTF").unwrap();
+    let events = next(&mut follow);
+    assert_eq!(events.len(), 1);
+    assert!(events[0].kind == EventKind::Kept && events[0].text.contains("nic.btf: "), "{events:?}");
+    assert!(follow.next().unwrap().is_empty());
+    stage.send();
+    assert_eq!(stage.counted().1, 0);
+
+    // A third one takes the place of the second; the first is forgotten.
+    stage.describe(6);
+    assert_eq!(next(&mut follow)[0].kind, EventKind::Swapped);
+    stage.flash(6);
+    stage.send();
+    let (layouts, unknown) = stage.counted();
+    assert_eq!((layouts.last().unwrap(), unknown), (&("stress6".to_owned(), 100), 0));
+    stage.flash(1);
+    stage.send();
+    assert_eq!(stage.counted().1, 100);
+
+    detach(&stage.world.home, &stage.device).unwrap();
+    assert!(matches!(follow.next(), Err(Error::NotAttached(_))));
+}
+
+#[test]
+fn a_layout_that_lacks_what_is_needed_goes_to_the_fallback() {
+    if !privileged() {
+        return;
+    }
+    let program = compile("stress.bpf.c").argument("-DUNGUARDED").object();
+    let stage = Stage::new(&format!("xlg{}", std::process::id()), &program, 2);
+    let mut follow = Follow::start(&stage.world.home, &stage.device, linker(), vec![stage.file()]).unwrap();
+    stage.describe(8);
+    let events = next(&mut follow);
+    assert_eq!(events.len(), 2, "{events:?}");
+    assert_eq!(events[0].kind, EventKind::Swapped);
+    let note = &events[1].text;
+    assert!(note.contains("go to the fallback") && note.contains("stress.bpf.c:"), "{note}");
+    assert!(note.contains("pkt_len") && note.contains("stress8"), "{note}");
+    // Old packets are read as before, new ones are not read and cost nothing else.
+    stage.send();
+    stage.flash(8);
+    stage.send();
+    assert_eq!(stage.counted(), (vec![("stress2".to_owned(), 100)], 100));
+}
+
+#[test]
+fn of_a_directory_files_with_layouts_count() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::copy(layout(1), dir.path().join("b.o")).unwrap();
+    fs::copy(layout(2), dir.path().join("a.btf")).unwrap();
+    fs::write(dir.path().join("README"), "no BTF").unwrap();
+    let found = read(linker(), &[dir.path().to_owned()]).unwrap();
+    let names: Vec<_> = found.iter().map(|s| s.path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+    assert_eq!(names, ["a.btf", "b.o"]);
+}
