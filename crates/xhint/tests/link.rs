@@ -1,0 +1,148 @@
+//! `xhint link`, `xhint explain` and `xhint layout show`, as a user calls them.
+
+#![allow(missing_docs, clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::fs;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use xhint_testkit::fixture;
+use xhint_testkit::run::Loaded;
+
+fn xhint(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_xhint")).args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Paths of the example program, the example NICs' BTF, and the committed kernel BTF.
+struct Files {
+    program: String,
+    nics: [String; 2],
+    base: String,
+}
+
+fn files() -> Files {
+    let nic = |name: &str| fixture::keep(name, "btf", &fixture::nic(&format!("{name}.c"))).display().to_string();
+    Files {
+        program: fixture::program("fields.bpf.c").object().display().to_string(),
+        nics: [nic("plain"), nic("mlx_rx")],
+        base: fixture::corpus_path("vmlinux.btf").display().to_string(),
+    }
+}
+
+/// Arguments: the verb, the program, one NIC, the base, its layout.
+fn args<'f>(verb: &'f str, files: &'f Files, nic: usize) -> Vec<&'f str> {
+    vec![verb, &files.program, "--nic", &files.nics[nic], "--base", &files.base, "--layout", "nic_meta"]
+}
+
+fn output_file(name: &str) -> String {
+    let dir = fixture::cache().join(format!("cli-{}-{name}", std::process::id()));
+    fs::create_dir_all(&dir).unwrap();
+    dir.join("out.o").display().to_string()
+}
+
+#[test]
+fn a_linked_object_is_written_and_loads() {
+    let (files, out) = (files(), output_file("loads"));
+    let mut all = args("link", &files, 0);
+    all.extend(["-o", &out]);
+    let done = xhint(&all);
+    assert_eq!((done.status.code(), text(&done.stderr).as_str()), (Some(0), ""), "{}", text(&done.stdout));
+    if xhint_testkit::privileged() {
+        Loaded::load(out.as_ref(), None).unwrap();
+    }
+}
+
+#[test]
+fn what_fails_leaves_the_old_output_and_nothing_else() {
+    let (mut files, out) = (files(), output_file("fails"));
+    fs::write(&out, "what was there").unwrap();
+    files.program = fixture::program("missing.bpf.c").object().display().to_string();
+    let broken = fixture::keep("broken", "o", b"\x7fELF and no more").display().to_string();
+    for program in [files.program.as_str(), &broken] {
+        let nic = &files.nics[0];
+        let done = xhint(&["link", program, "--nic", nic, "--base", &files.base, "--layout", "nowhere", "-o", &out]);
+        assert_eq!(done.status.code(), Some(1));
+        assert_eq!(text(&done.stderr).lines().count(), 1, "{}", text(&done.stderr));
+        assert_eq!(fs::read_to_string(&out).unwrap(), "what was there");
+        assert_eq!(fs::read_dir(std::path::Path::new(&out).parent().unwrap()).unwrap().count(), 1);
+    }
+}
+
+#[test]
+fn the_output_may_not_be_an_input() {
+    let files = files();
+    let before = fs::read(&files.program).unwrap();
+    for same in [&files.program, &files.nics[0], &files.base] {
+        let mut all = args("link", &files, 0);
+        all.extend(["-o", same]);
+        let done = xhint(&all);
+        assert_eq!(done.status.code(), Some(1));
+        assert!(text(&done.stderr).contains("is an input too"), "{}", text(&done.stderr));
+    }
+    assert_eq!(fs::read(&files.program).unwrap(), before);
+}
+
+/// The files, with a program whose line info has the text of the lines.
+fn files_with_text() -> Files {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../xhint-object/fixtures/reader.bpf.c");
+    let program = fixture::Compile::new(source.as_ref()).object().display().to_string();
+    Files { program, ..files() }
+}
+
+#[test]
+fn explain_tells_place_access_and_result() {
+    let files = files_with_text();
+    let done = xhint(&args("explain", &files, 0));
+    assert_eq!(done.status.code(), Some(1), "`value` is not there: {}", text(&done.stderr));
+    let shown = text(&done.stdout);
+    for part in ["reader.bpf.c:15  return m->mark;", "offset of  nic_meta.mark", "0 becomes 16", "is there", "fails"] {
+        assert!(shown.contains(part), "{part}:\n{shown}");
+    }
+    assert!(!shown.contains('\x1b'), "no colour where there is no terminal");
+}
+
+#[test]
+fn explain_json_has_what_its_document_says() {
+    let files = files_with_text();
+    let mut all = args("explain", &files, 0);
+    all.push("--json");
+    let done = xhint(&all);
+    let report: Value = serde_json::from_slice(&done.stdout).unwrap_or_else(|e| panic!("{e}: {}", text(&done.stderr)));
+    assert_eq!(report["layouts"][0]["name"], "nic_meta");
+    let relocations = report["relocations"].as_array().unwrap();
+    let mark = relocations.iter().find(|r| r["access"] == "nic_meta.mark" && r["kind"] == "byte_off").unwrap();
+    assert_eq!(mark["function"], "mark_of");
+    assert!(mark["place"]["file"].as_str().unwrap().ends_with("reader.bpf.c"));
+    assert_eq!((&mark["place"]["line"], &mark["place"]["text"]), (&15.into(), &"return m->mark;".into()));
+    let result = &mark["results"][0];
+    assert_eq!((&result["was"], &result["value"], &result["reached"]), (&0.into(), &16.into(), &true.into()));
+    let document = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/explain-json.md")).unwrap();
+    for object in [&report, &relocations[0], result, &mark["place"], &report["layouts"][0], &report["dispatch"]] {
+        for key in object.as_object().unwrap().keys() {
+            assert!(document.contains(&format!("`{key}`")), "docs/explain-json.md does not tell of {key}");
+        }
+    }
+}
+
+#[test]
+fn layouts_are_shown_with_their_fields() {
+    let files = files();
+    let done = xhint(&["layout", "show", &files.nics[0], "--base", &files.base, "--layout", "nic_meta", "--json"]);
+    let shown: Value = serde_json::from_slice(&done.stdout).unwrap_or_else(|e| panic!("{e}: {}", text(&done.stderr)));
+    assert_eq!(shown[0]["name"], "nic_meta");
+    assert!(shown[0]["size"].as_u64().unwrap() > 0);
+    let none = xhint(&["layout", "show", &files.base, "--base", &files.base]);
+    assert_eq!(none.status.code(), Some(1));
+    assert!(text(&none.stderr).contains("--layout"), "{}", text(&none.stderr));
+}
+
+#[test]
+fn wrong_usage_is_2() {
+    for wrong in [&["link"][..], &["link", "a.o", "--nic", "b", "-o", "c", "--bind", "x"], &["explain", "a.o"]] {
+        assert_eq!(xhint(wrong).status.code(), Some(2), "{wrong:?}");
+    }
+}
