@@ -52,9 +52,6 @@ impl<'a> Bound<'a> {
             layouts.iter().position(means).unwrap_or(0)
         });
         let which: Vec<usize> = which.collect();
-        for resolver in &resolvers {
-            resolver.prepare(object.relos.iter().map(|relo| &relo.core));
-        }
         let fallback = layouts.is_empty() && !universe.layouts().is_empty();
         let mut answers = Vec::with_capacity(object.relos.len());
         for (number, (relo, which)) in object.relos.iter().zip(&which).enumerate() {
