@@ -15,8 +15,6 @@ use crate::error::{Error, Result};
 
 /// Where a BPF file system is mounted by custom.
 const BPFFS: &str = "/sys/fs/bpf";
-/// The same as the first process sees it: `ip netns exec` gives its child a `/sys` with none.
-const BPFFS_OF_INIT: &str = "/proc/1/root/sys/fs/bpf";
 /// State: gone after a restart, as pins are.
 const RUN: &str = "/run/xhint";
 /// How long to wait for another xhint to finish with a device: a swap takes some 25 ms, a link well below a second.
@@ -130,26 +128,43 @@ pub(crate) fn name_of_pin(pin: &str) -> String {
     pin.replace("%2e", ".").replace("%25", "%")
 }
 
+/// The BPF file system: ours, or the one that a process we come from sees, for `ip netns exec` gives its child a `/sys`
+/// with none; mounted if nobody sees any.
 fn bpffs() -> Result<PathBuf> {
     let here = Path::new(BPFFS);
-    let init = Path::new(BPFFS_OF_INIT);
     if is_bpffs(here) {
         return Ok(here.to_owned());
     }
-    if is_bpffs(init) {
-        return Ok(init.to_owned());
+    let from = ancestors();
+    let theirs = |pid: &i32| Path::new("/proc").join(pid.to_string()).join("root").join(BPFFS.trim_start_matches('/'));
+    if let Some(path) = from.iter().map(theirs).find(|p| is_bpffs(p)) {
+        return Ok(path);
     }
-    // A mount in a mount namespace of our own would go away with us, and the pins with it.
-    // Where the first process may not be looked at, nothing says that it is one.
-    let mounts = |of: &str| fs::read_link(of);
-    if let (Ok(ours), Ok(init)) = (mounts("/proc/self/ns/mnt"), mounts("/proc/1/ns/mnt"))
-        && ours != init
-    {
+    // A mount in a mount namespace of our own would go away with us, and the pins with it. A process that may not be
+    // looked at says nothing.
+    let mounts = |pid: &str| fs::read_link(Path::new("/proc").join(pid).join("ns/mnt")).ok();
+    let ours = mounts("self");
+    if from.iter().filter_map(|pid| mounts(&pid.to_string())).any(|theirs| ours.as_ref() != Some(&theirs)) {
         return Err(Error::NoBpffs(here.to_owned()));
     }
     mount(Some("bpf"), here, Some("bpf"), MsFlags::empty(), Some("mode=0700"))
         .map_err(|_| Error::NoBpffs(here.to_owned()))?;
     Ok(here.to_owned())
+}
+
+/// The processes we come from, the nearest first, up to the first of all.
+fn ancestors() -> Vec<i32> {
+    let mut all = vec![nix::unistd::getppid().as_raw()];
+    while let Some(pid) = all.last().copied().filter(|pid| *pid > 1 && all.len() < 64) {
+        // "pid (name) state ppid ...", and the name may have anything in it: proc(5).
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
+        match parent {
+            Some(parent) if parent > 0 => all.push(parent),
+            _ => break,
+        }
+    }
+    all
 }
 
 fn is_bpffs(path: &Path) -> bool {

@@ -1,0 +1,213 @@
+//! A walk through `nic`, `attach`, `status` and `detach` as the README has it, and what they say when it goes wrong.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::{fs, process};
+
+use serde_json::Value;
+use xhint_testkit::fixture::Compile;
+use xhint_testkit::privileged;
+
+/// A file of `examples/`, compiled.
+fn example(name: &str) -> String {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let compile = Compile::new(&top.join("examples").join(name))
+        .argument(format!("-I{}", top.join("include").display()))
+        .argument(format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH));
+    compile.object().display().to_string()
+}
+
+fn xhint(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_xhint")).args(arguments).output().unwrap()
+}
+
+/// What it prints when all is well.
+fn good(arguments: &[&str]) -> String {
+    let output = xhint(arguments);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The one line it says when it is not.
+fn bad(arguments: &[&str]) -> String {
+    let output = xhint(arguments);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    said
+}
+
+/// Network namespaces and soft NICs that go when dropped.
+struct World {
+    netns: Vec<String>,
+    nics: Vec<String>,
+}
+
+impl World {
+    fn new(letters: &[&str]) -> World {
+        let name = |l: &&str| format!("xhwalk-{l}-{}", process::id());
+        let world = World { netns: letters.iter().map(name).collect(), nics: Vec::new() };
+        for netns in &world.netns {
+            assert!(Command::new("ip").args(["netns", "add", netns]).status().unwrap().success());
+        }
+        world
+    }
+
+    fn nic(&mut self, name: &str, layout: &str, netns: &str) {
+        self.nics.push(name.to_owned());
+        good(&["nic", "up", name, "--layout", layout, "--netns", netns]);
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        for nic in &self.nics {
+            xhint(&["nic", "down", nic]);
+        }
+        for netns in &self.netns {
+            let _ = Command::new("ip").args(["netns", "del", netns]).status();
+        }
+    }
+}
+
+fn json(arguments: &[&str]) -> Value {
+    serde_json::from_str(&good(arguments)).unwrap()
+}
+
+#[test]
+fn a_walk_by_hand() {
+    if !privileged() {
+        return;
+    }
+    let mut world = World::new(&["a"]);
+    let (n, nic) = (world.netns[0].clone(), format!("wa{}", process::id()));
+    let (prog, fw1, fw2) = (example("hints.bpf.c"), example("nics/alpha_fw1.c"), example("nics/alpha_fw2.c"));
+    world.nic(&nic, &fw1, &n);
+
+    let one = json(&["attach", &prog, "--dev", &nic, "--netns", &n, "--nic", &fw1, "--json"]);
+    assert_eq!((&one["program"], &one["before"]), (&"hints".into(), &Value::Null));
+    assert_eq!(one["layouts"].as_array().unwrap().len(), 1);
+    assert!(good(&["nic", "send", &nic, "--count", "500"]).starts_with("500 packets sent, 500 arrived, 0 dropped"));
+    let status = json(&["status", &nic, "--netns", &n, "--json"]);
+    assert_eq!((&status["device"], &status["program_id"]), (&nic.as_str().into(), &one["program_id"]));
+
+    let both = json(&["attach", &prog, "--dev", &nic, "--netns", &n, "--nic", &fw1, "--nic", &fw2, "--json"]);
+    assert_eq!((&both["dispatch"], &both["before"]), (&"static".into(), &one["program_id"]));
+    assert_eq!(both["layouts"].as_array().unwrap().len(), 2);
+    good(&["nic", "flash", &nic, "--layout", &fw2]);
+    good(&["nic", "send", &nic, "--count", "500"]);
+    let all = good(&["status", "--netns", &n]);
+    assert!(all.contains(&nic) && all.contains("nic_meta"), "{all}");
+
+    let text = good(&["detach", &nic, "--netns", &n]);
+    assert!(text.contains("detached"), "{text}");
+    assert!(bad(&["status", &nic, "--netns", &n]).contains("nothing attached"));
+    assert!(bad(&["detach", &nic, "--netns", &n]).contains("nothing attached"));
+}
+
+#[test]
+fn two_namespaces_may_have_one_name() {
+    if !privileged() {
+        return;
+    }
+    let world = World::new(&["b", "c"]);
+    let (prog, beta) = (example("hints.bpf.c"), example("nics/beta.c"));
+    for n in &world.netns {
+        let ip = |args: &[&str]| assert!(Command::new("ip").args(["-n", n]).args(args).status().unwrap().success());
+        ip(&["link", "add", "eth0", "type", "veth", "peer", "name", "eth1"]);
+        good(&["attach", &prog, "--dev", "eth0", "--netns", n, "--nic", &beta]);
+    }
+    let [b, c] = [&world.netns[0], &world.netns[1]];
+    let id = |n: &str| json(&["status", "eth0", "--netns", n, "--json"])["program_id"].clone();
+    assert_ne!(id(b), id(c));
+    let before = id(c);
+    good(&["detach", "eth0", "--netns", b]);
+    assert_eq!(id(c), before);
+    // From inside a namespace, as `ip netns exec` starts it, with a /sys of its own.
+    let inside = |args: &[&str]| {
+        let output = Command::new("ip").args(["netns", "exec", c, env!("CARGO_BIN_EXE_xhint")]).args(args).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(inside(&["status", "eth0"]).contains(&before.to_string()));
+    inside(&["attach", &prog, "--dev", "eth0", "--nic", &beta]);
+    assert_ne!(id(c), before, "what was attached inside is seen outside");
+    inside(&["detach", "eth0"]);
+    assert!(bad(&["status", "eth0", "--netns", c]).contains("nothing attached"));
+}
+
+#[test]
+fn several_at_once_take_turns() {
+    if !privileged() {
+        return;
+    }
+    let world = World::new(&["d"]);
+    let (n, prog, beta) = (world.netns[0].clone(), example("hints.bpf.c"), example("nics/beta.c"));
+    let ip =
+        Command::new("ip").args(["-n", &n, "link", "add", "eth0", "type", "veth", "peer", "name", "eth1"]).status();
+    assert!(ip.unwrap().success());
+    let arguments = ["attach", &prog, "--dev", "eth0", "--netns", &n, "--nic", &beta, "--json"];
+    let outputs: Vec<Value> = std::thread::scope(|s| {
+        let all: Vec<_> = (0..6).map(|_| s.spawn(|| json(&arguments))).collect();
+        all.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    // Each took the place of another, and one was first.
+    let mut before: Vec<_> = outputs.iter().map(|o| o["before"].as_u64()).collect();
+    before.sort_unstable();
+    before.dedup();
+    assert_eq!(before.len(), 6, "{before:?}");
+    assert_eq!(before[0], None);
+    let now = json(&["status", "eth0", "--netns", &n, "--json"])["program_id"].as_u64();
+    assert!(!before.contains(&now), "the last one runs");
+    good(&["detach", "eth0", "--netns", &n]);
+}
+
+#[test]
+fn faults_are_told_in_one_line() {
+    let (prog, beta) = (example("hints.bpf.c"), example("nics/beta.c"));
+    let junk = std::env::temp_dir().join(format!("xhwalk-{}.o", process::id()));
+    fs::write(&junk, b"junk").unwrap();
+    let junk_name = junk.display().to_string();
+    let attach = |prog: &str, dev: &str, nic: &str| bad(&["attach", prog, "--dev", dev, "--nic", nic]);
+    let gone = attach("/nonexistent.o", "lo", &beta);
+    assert!(gone.contains("/nonexistent.o") && gone.contains("No such file"), "{gone}");
+    assert!(attach(&prog, "nosuchdev0", &beta).contains("nosuchdev0: no such network device"));
+    assert!(attach(&prog, "no/such", &beta).contains("cannot be the name of a network device"));
+    if privileged() {
+        let says = attach(&prog, "lo", &junk_name);
+        assert!(says.contains(&junk_name) && says.contains("neither BTF nor an ELF object"), "{says}");
+        let says = attach(&junk_name, "lo", &beta);
+        assert!(says.contains(&junk_name), "{says}");
+        let says = attach(&prog, "lo", &beta);
+        assert!(says.contains("no native XDP") && says.contains("--mode generic"), "{says}");
+        assert!(bad(&["status", "lo", "--netns", "no-such-namespace"]).contains("no-such-namespace"));
+    }
+    fs::remove_file(PathBuf::from(&junk)).unwrap();
+    for usage in
+        [&["attach"][..], &["attach", "x.o"], &["detach"], &["nic", "up"], &["nic", "fly"], &["attach", "--bind", "x"]]
+    {
+        assert_eq!(xhint(usage).status.code(), Some(2), "{usage:?}");
+    }
+}
+
+#[test]
+fn every_verb_shows_an_example() {
+    let verbs: [&[&str]; 9] = [
+        &["attach"],
+        &["detach"],
+        &["status"],
+        &["demo"],
+        &["nic", "up"],
+        &["nic", "flash"],
+        &["nic", "send"],
+        &["nic", "status"],
+        &["nic", "down"],
+    ];
+    for verb in verbs {
+        let help = good(&[verb, &["--help"]].concat());
+        assert!(help.contains(&format!("Example: xhint {}", verb.join(" "))), "{help}");
+    }
+}
