@@ -15,6 +15,7 @@
 )]
 
 mod guard;
+mod linking;
 mod seeds;
 mod targets;
 
@@ -28,6 +29,8 @@ pub struct Target {
     pub name: &'static str,
     /// Reads the bytes and uses all that it could make of them.
     pub run: fn(&[u8]),
+    /// Of the files broken systematically, the tests take every so manyth: slow targets fewer.
+    pub every: usize,
     /// Valid inputs, each with a name.
     pub seeds: fn() -> Vec<(String, Vec<u8>)>,
 }

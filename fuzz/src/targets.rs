@@ -1,20 +1,23 @@
 //! The targets, and the only list of them.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use xhint_btf::Btf;
 use xhint_btf::ext::BtfExt;
 use xhint_object::Object;
-use xhint_testkit::fixture;
 
-use crate::{Target, seeds};
+use crate::{Target, linking, seeds};
 
 /// Every target.
-pub const TARGETS: [Target; 4] = [
-    Target { name: "btf", run: btf, seeds: seeds::btfs },
-    Target { name: "split", run: split, seeds: seeds::splits },
-    Target { name: "ext", run: ext, seeds: seeds::exts },
-    Target { name: "object", run: object, seeds: seeds::objects },
+pub const TARGETS: [Target; 8] = [
+    Target { name: "btf", every: 1, run: btf, seeds: seeds::btfs },
+    Target { name: "split", every: 1, run: split, seeds: seeds::splits },
+    Target { name: "ext", every: 1, run: ext, seeds: seeds::exts },
+    Target { name: "object", every: 2, run: object, seeds: seeds::objects },
+    Target { name: "link", every: 25, run: linking::link, seeds: linking::objects },
+    Target { name: "nic", every: 20, run: linking::nic, seeds: linking::nics },
+    Target { name: "local", every: 1, run: linking::local, seeds: linking::locals },
+    Target { name: "records", every: 1, run: linking::record, seeds: linking::records },
 ];
 
 fn btf(bytes: &[u8]) {
@@ -25,9 +28,7 @@ fn btf(bytes: &[u8]) {
 }
 
 fn split(bytes: &[u8]) {
-    static BASE: LazyLock<Arc<Btf>> =
-        LazyLock::new(|| Arc::new(Btf::parse(fixture::corpus("vmlinux.btf")).expect("a base")));
-    match Btf::parse_split(bytes.to_vec(), Arc::clone(&BASE)) {
+    match Btf::parse_split(bytes.to_vec(), Arc::clone(&linking::BASE)) {
         Ok(btf) => walk(&btf),
         Err(error) => assert!(!error.to_string().is_empty()),
     }

@@ -4,7 +4,8 @@
 #![allow(missing_docs)]
 
 use xhint_fuzz::{Guard, TARGETS, Target};
-use xhint_testkit::{damage, hostile};
+use xhint_testkit::damage::{self, Broken};
+use xhint_testkit::hostile;
 
 /// How often each sort of damage is done to a file.
 const EACH: usize = 60;
@@ -31,14 +32,17 @@ fn valid(target: &Target, guard: &Guard) {
 }
 
 fn broken(target: &Target, guard: &Guard) {
+    let mut number = 0;
     for (seed, (name, bytes)) in (target.seeds)().iter().enumerate() {
-        damage::each(bytes, EACH, seed as u64, |broken| {
-            guard.run(&format!("{name}, {}", broken.how), &broken.bytes);
-        });
-        if let Some(elf) = damage::Elf::read(bytes) {
-            elf.each_broken(4, |broken| {
+        let mut run = |broken: &Broken| {
+            number += 1;
+            if number % target.every == 0 {
                 guard.run(&format!("{name}, {}", broken.how), &broken.bytes);
-            });
+            }
+        };
+        damage::each(bytes, EACH, seed as u64, &mut run);
+        if let Some(elf) = damage::Elf::read(bytes) {
+            elf.each_broken(4, &mut run);
         }
     }
 }

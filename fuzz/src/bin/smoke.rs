@@ -3,6 +3,7 @@
 //! ```text
 //! smoke SECONDS [SEED]        each target for so long
 //! smoke --list                the targets
+//! smoke --run TARGET FILE     one input, kept from a failure
 //! smoke --seeds TARGET DIR    the target's valid inputs as files, for a fuzzer to start from
 //! ```
 #![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::panic)]
@@ -21,9 +22,10 @@ fn main() {
     match *arguments {
         ["--list"] => TARGETS.iter().for_each(|target| println!("{}", target.name)),
         ["--seeds", name, folder] => write_seeds(&target(name), Path::new(folder)),
+        ["--run", name, file] => Guard::new(target(name)).run(file, &fs::read(file).expect("an input")),
         [seconds] => smoke_all(number(seconds), 1),
         [seconds, seed] => smoke_all(number(seconds), number(seed)),
-        _ => panic!("usage: smoke SECONDS [SEED] | --list | --seeds TARGET DIR"),
+        _ => panic!("usage: smoke SECONDS [SEED] | --list | --run TARGET FILE | --seeds TARGET DIR"),
     }
 }
 

@@ -102,7 +102,8 @@ impl Reader<'_> {
     fn section(&self, index: SectionIndex, header: &elf::SectionHeader64<Endianness>) -> Result<Section, Error> {
         let endian = self.endian;
         let name = text(self.table.section_name(endian, header)?)?;
-        let kind = header.sh_type(endian);
+        // Section 0 is none, whatever its header says.
+        let kind = if index == SectionIndex(0) { elf::SHT_NULL } else { header.sh_type(endian) };
         let content = match kind {
             elf::SHT_NULL => Content::Bytes(Bytes::new()),
             elf::SHT_NOBITS => Content::Zeroes(header.sh_size(endian)),
