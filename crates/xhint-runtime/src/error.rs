@@ -164,6 +164,14 @@ pub enum Error {
         /// What is wrong with it, or with what it is linked for.
         cause: Box<xhint_object::Error>,
     },
+    /// A map that the program does not have.
+    #[error("no map {map}; the program has: {have}")]
+    NoMap {
+        /// The name asked for.
+        map: String,
+        /// Names of those that are.
+        have: String,
+    },
     /// A map changed shape, so its contents cannot be kept.
     #[error(
         "map {map}: {what}, so its contents cannot be kept; detach first (`xhint detach {device}`) to start with empty maps"

@@ -1,0 +1,195 @@
+//! Linking, as a library.
+
+use std::path::{Path, PathBuf};
+
+use xhint_runtime::attach::{Job, attach, running};
+use xhint_runtime::{Home, LayoutState, LinkedAs, Mode, Result, Source};
+
+use crate::Attached;
+
+/// Links programs for NICs' layouts, against the running kernel's BTF. That is read once and what was found in it is
+/// kept, so keep the linker for the next link.
+#[derive(Debug, Clone)]
+pub struct Linker {
+    pub(crate) inner: xhint_runtime::Linker,
+}
+
+/// A program about to be linked.
+///
+/// ```no_run
+/// # fn main() -> xhint::Result<()> {
+/// let linker = xhint::Linker::new()?;
+/// let linked = linker.program("prog.o")?.nic("a.btf")?.nic("b.btf")?.dispatch(xhint::Dispatch::Static).link()?;
+/// std::fs::write("out.o", &linked.bytes).unwrap(); // or straight into a loader
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Link<'l> {
+    linker: &'l Linker,
+    object: Source,
+    nics: Vec<Source>,
+    options: LinkedAs,
+    mode: Mode,
+    count: Option<bool>,
+    replace: bool,
+}
+
+/// How packets of several layouts come to the right copy of the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dispatch {
+    /// By what fits best.
+    #[default]
+    Auto,
+    /// Not at all: one layout.
+    None,
+    /// By tests and calls. Needs nothing at run time.
+    Static,
+    /// By table and tail call, so that layouts can be added in place. The loader must keep the program arrays.
+    Tail,
+}
+
+/// A linked object.
+#[derive(Debug, Clone)]
+pub struct Linked {
+    /// The ELF file, for any loader. The program bears its old name.
+    pub bytes: Vec<u8>,
+    /// The layouts it reads.
+    pub layouts: Vec<LayoutState>,
+    /// The dispatch there is: `none`, `static` or `tail`.
+    pub dispatch: String,
+    /// What is worth knowing and stops nothing.
+    pub warnings: Vec<String>,
+}
+
+impl Linker {
+    /// On the running kernel's BTF.
+    ///
+    /// # Errors
+    /// [`xhint_runtime::Error::File`] if the kernel has none.
+    pub fn new() -> Result<Linker> {
+        Ok(Linker { inner: xhint_runtime::Linker::new()? })
+    }
+
+    /// Begins with the compiled program at `path`.
+    ///
+    /// # Errors
+    /// [`xhint_runtime::Error::File`] if it cannot be read.
+    pub fn program(&self, path: impl Into<PathBuf>) -> Result<Link<'_>> {
+        Ok(self.object(Source::read(path)?))
+    }
+
+    /// Begins with a compiled program in memory; `name` is for messages.
+    pub fn program_bytes(&self, name: &str, bytes: impl Into<Vec<u8>>) -> Link<'_> {
+        self.object(Source::new(name, bytes))
+    }
+
+    fn object(&self, object: Source) -> Link<'_> {
+        let options = LinkedAs { asked: "auto".to_owned(), ..LinkedAs::default() };
+        Link { linker: self, object, nics: vec![], options, mode: Mode::Native, count: None, replace: false }
+    }
+}
+
+impl Link<'_> {
+    /// Adds a NIC's BTF: raw (alone or split on the kernel's), or an ELF object.
+    ///
+    /// # Errors
+    /// [`xhint_runtime::Error::File`] if it cannot be read.
+    pub fn nic(mut self, path: impl Into<PathBuf>) -> Result<Self> {
+        self.nics.push(Source::read(path)?);
+        Ok(self)
+    }
+
+    /// Adds a NIC's BTF in memory; `name` is for messages.
+    pub fn nic_bytes(mut self, name: &str, bytes: impl Into<Vec<u8>>) -> Self {
+        self.nics.push(Source::new(name, bytes));
+        self
+    }
+
+    /// Takes only the layouts that are named so.
+    pub fn layout(mut self, name: &str) -> Self {
+        self.options.layouts.push(name.to_owned());
+        self
+    }
+
+    /// Binds the program's struct `local` to what the NIC calls `target`.
+    pub fn bind(mut self, local: &str, target: &str) -> Self {
+        self.options.bind.push((local.to_owned(), target.to_owned()));
+        self
+    }
+
+    /// Names the program, if the object has several for XDP.
+    pub fn entry(mut self, name: &str) -> Self {
+        self.options.program = Some(name.to_owned());
+        self
+    }
+
+    /// How packets of several layouts come to the right copy; [`Dispatch::Auto`] if not said.
+    pub fn dispatch(mut self, dispatch: Dispatch) -> Self {
+        self.options.asked = match dispatch {
+            Dispatch::Auto => "auto",
+            Dispatch::None => "none",
+            Dispatch::Static => "static",
+            Dispatch::Tail => "tail",
+        }
+        .to_owned();
+        self
+    }
+
+    /// Whether packets are counted by layout. If not said: when attached by us, yes; else no.
+    pub fn count(mut self, count: bool) -> Self {
+        self.count = Some(count);
+        self
+    }
+
+    /// Takes the place of a program that xhint did not attach.
+    pub fn replace(mut self) -> Self {
+        self.replace = true;
+        self
+    }
+
+    /// Links, for a loader of your own.
+    ///
+    /// # Errors
+    /// [`xhint_runtime::Error::Link`] in the terms of the source, [`xhint_runtime::Error::Source`] for a bad NIC BTF.
+    pub fn link(&self) -> Result<Linked> {
+        let job = self.job(None, self.count.unwrap_or(false))?;
+        let (layouts, dispatch) = (job.state.layouts, job.state.options.dispatch);
+        Ok(Linked { bytes: job.linked, layouts, dispatch, warnings: job.warnings })
+    }
+
+    /// Links, and puts the program on the device `ifname`; one of ours that is there gives way in one step, and leaves
+    /// its maps.
+    ///
+    /// # Errors
+    /// Any; what ran before runs still.
+    pub fn attach(&self, ifname: &str) -> Result<Attached> {
+        self.attach_in(None, ifname)
+    }
+
+    /// The same in the network namespace `netns`, by its name for `ip netns` or a path.
+    ///
+    /// # Errors
+    /// As [`Link::attach`].
+    pub fn attach_in(&self, netns: Option<&str>, ifname: &str) -> Result<Attached> {
+        let (home, device) = (Home::system()?, crate::attached::device(ifname, netns)?);
+        let job = self.job(running(&home, &device)?.as_ref(), self.count.unwrap_or(true))?;
+        attach(&home, &device, &Job { replace: self.replace, ..job })?;
+        Ok(Attached::at(home, device))
+    }
+
+    fn job(&self, before: Option<&xhint_runtime::State>, count: bool) -> Result<Job> {
+        let options = LinkedAs { count, ..self.options.clone() };
+        self.linker.inner.link_after(before, self.object.clone(), self.nics.clone(), options, self.mode)
+    }
+}
+
+impl Linked {
+    /// Writes the object to a file.
+    ///
+    /// # Errors
+    /// As [`std::fs::write`].
+    pub fn write(&self, path: impl AsRef<Path>) -> std::io::Result<()> {
+        std::fs::write(path, &self.bytes)
+    }
+}
