@@ -99,9 +99,11 @@ impl Assembly {
         ext.funcs.clear();
         ext.lines.clear();
         drop_labels(image);
-        for (number, bodies) in self.sections {
+        let lay_one = |(number, bodies)| (number, lay(&mut image.symbols, number, bodies));
+        let all: Vec<_> = self.sections.into_iter().map(lay_one).collect();
+        for (number, mut laid) in all {
             let Some(name) = image.sections.get(number).map(|s| s.name.clone()) else { continue };
-            let laid = lay(&mut image.symbols, number, bodies);
+            address_by_section(image, &mut laid);
             if let Some(section) = image.sections.get_mut(number) {
                 section.content = Content::Bytes(Bytes::from(laid.code));
             }
@@ -223,6 +225,40 @@ fn lay(symbols: &mut [Symbol], section: usize, bodies: Vec<Body>) -> Laid {
         out.code.extend(body.code);
     }
     out
+}
+
+/// Lets addresses of local functions name their section and the distance from its start: libbpf takes the address of a
+/// local function in no other way.
+fn address_by_section(image: &mut Image, laid: &mut Laid) {
+    for relocation in laid.relocations.iter_mut().filter(|r| r.kind == elf::R_BPF_64_64) {
+        let Some(symbol) = image.symbols.get(relocation.symbol).filter(|s| s.is_function() && s.is_local()) else {
+            continue;
+        };
+        let (Place::Section(section), value) = (symbol.place, symbol.value) else { continue };
+        let at = relocation.offset as usize;
+        if let Some(insn) = Insn::at(&laid.code, at, image.order) {
+            relocation.symbol = section_symbol(image, section);
+            set(&mut laid.code, at, &Insn { imm: value as i32, ..insn }.bytes(image.order));
+        }
+    }
+}
+
+/// The symbol that stands for a section, which is made if there is none.
+fn section_symbol(image: &mut Image, section: usize) -> usize {
+    let fits = |s: &Symbol| s.info.st_type() == elf::STT_SECTION && s.place == Place::Section(section) && !s.gone;
+    if let Some(number) = image.symbols.iter().position(fits) {
+        return number;
+    }
+    image.symbols.push(Symbol {
+        name: String::new(),
+        info: elf::SymbolInfo::new(elf::STB_LOCAL, elf::STT_SECTION),
+        other: elf::SymbolOther::default(),
+        place: Place::Section(section),
+        value: 0,
+        size: 0,
+        gone: false,
+    });
+    image.symbols.len().saturating_sub(1)
 }
 
 fn set_relocations(image: &mut Image, target: usize, name: &str, entries: Vec<Relocation>) {

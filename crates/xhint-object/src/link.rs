@@ -1,6 +1,6 @@
 //! Linking: from an object and a universe to an object that needs no CO-RE any more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use xhint_universe::Universe;
 
@@ -163,15 +163,16 @@ impl Object {
     /// The object with the variant's instructions in place and no CO-RE relocations.
     fn image_of(&self, variant: &Variant<'_>) -> Image {
         let mut image = self.image.clone();
+        let mut sections: BTreeMap<usize, Vec<u8>> = BTreeMap::new();
         for (index, function) in self.functions.iter().enumerate() {
-            if variant.patches(index).is_empty() {
-                continue;
-            }
-            let mut code = image.bytes(function.section).to_vec();
             for (at, insn) in variant.patches(index) {
-                assembly::set(&mut code, function.start.saturating_add(*at), insn);
+                let own = || self.image.bytes(function.section).to_vec();
+                let code = sections.entry(function.section).or_insert_with(own);
+                assembly::set(code, function.start.saturating_add(*at), insn);
             }
-            if let Some(section) = image.sections.get_mut(function.section) {
+        }
+        for (number, code) in sections {
+            if let Some(section) = image.sections.get_mut(number) {
                 section.content = Content::Bytes(code.into());
             }
         }
