@@ -7,10 +7,10 @@
 //!    kinds come from the layout section.
 //! 3. While walking, only the largest type id and string offset are kept, and whether a member starts beyond its
 //!    struct. They are judged once at the end, when the number of types is known: forward references are legal.
-//! 4. Chains of typedefs, modifiers and arrays end, and soon. Most are one link long, which the walk sees; the others
-//!    are followed.
+//! 4. Chains of typedefs, modifiers and arrays end, and soon. They are followed as soon as a block of types is known;
+//!    those that point forwards, again when all are.
 //!
-//! Steps 2 and 3 are the file `walk.rs`, monomorphic in the byte order. Only when step 3 finds a fault are the types
+//! Steps 2 to 4 are the file `walk.rs`, monomorphic in the byte order. Only when step 3 finds a fault are the types
 //! looked at a second time, one by one, to say which is to blame.
 
 use crate::header::Header;
@@ -65,8 +65,9 @@ pub(crate) fn check(raw: &[u8], header: &Header, base: Option<&Btf>) -> Result<C
     if id >= end_id || string >= end_string || outside || !ascii {
         pass.check_references(&seen.offsets, &Limits { end_id, end_string, first_string, strings, base })?;
     }
-    for &start in &seen.chains {
-        pass.check_chain(&seen.offsets, start)?;
+    // All types are known now, and all ids are theirs.
+    if let Some(link) = seen.open.iter().find(|link| !pass.ends(|word| pass.read(word), &seen.offsets, link.target)) {
+        return Err(pass.endless(&seen.offsets, link.start));
     }
     Ok(Checked { offsets: seen.offsets, ascii })
 }
@@ -230,28 +231,11 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    /// Follows the chain of the type at word `start` to its end.
-    fn check_chain(&self, offsets: &[u32], start: u32) -> Result<(), Error> {
-        let mut at = start;
-        for _ in 0..=MAX_CHAIN {
-            let Some(next) = self.record_at(at as usize).and_then(|record| self.link(&record)) else { return Ok(()) };
-            // What lies in the base has been checked there.
-            let Some(own) = next.checked_sub(self.first_id) else { return Ok(()) };
-            let Some(offset) = offsets.get(own as usize) else { return Ok(()) };
-            at = offset / 4;
-        }
+    /// The chain of the type at word `start` does not end.
+    #[cold]
+    fn endless(&self, offsets: &[u32], start: u32) -> Error {
         let number = offsets.partition_point(|offset| offset / 4 < start) as u32;
-        let id = self.first_id.saturating_add(number);
-        Err(Error::Chain { id, at: self.place(start as usize), limit: MAX_CHAIN })
-    }
-
-    /// The next type of a chain that has to end: of a modifier, typedef or array.
-    fn link(&self, record: &Record<'_>) -> Option<u32> {
-        match record.info.shape {
-            Shape::Array => record.tail.first().map(|elem| self.read(*elem)),
-            Shape::Link => Some(record.third),
-            _ => None,
-        }
+        Error::Chain { id: self.first_id.saturating_add(number), at: self.place(start as usize), limit: MAX_CHAIN }
     }
 }
 

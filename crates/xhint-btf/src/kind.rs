@@ -139,12 +139,6 @@ impl KindInfo {
 }
 
 impl Shape {
-    /// A type of this shape has a next link.
-    #[inline(always)]
-    pub(crate) fn is_link(self) -> bool {
-        matches!(self, Shape::Link | Shape::Array)
-    }
-
     /// The words of one element, repeated to the end of the type.
     pub(crate) fn roles(self) -> &'static [Role] {
         use Role::{Id, Plain, Str};

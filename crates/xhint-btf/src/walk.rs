@@ -11,8 +11,8 @@
 //! - The loop calls nothing, so all it needs is in registers. It fills a block of fixed size, and leaves the block to
 //!   [`Pass::odd_one`] at a type that is rare: of a kind that only the layout section knows, say.
 
-use crate::check::{HEAD, Pass, Word};
-use crate::kind::{KindInfo, Role};
+use crate::check::{HEAD, MAX_CHAIN, Pass, Word};
+use crate::kind::{KindInfo, Role, Shape};
 use crate::{Error, Kind};
 
 /// What the walk keeps.
@@ -21,8 +21,8 @@ pub(crate) struct Seen {
     /// Where each type starts, in bytes.
     pub(crate) offsets: Vec<u32>,
     pub(crate) largest: Largest,
-    /// Where links start, in words, that point to a link or forwards.
-    pub(crate) chains: Vec<u32>,
+    /// Links whose chain is not seen to end.
+    pub(crate) open: Vec<Link>,
 }
 
 /// The largest reference of either sort.
@@ -37,10 +37,19 @@ pub(crate) struct Largest {
 /// Types in a block.
 const BLOCK: usize = 256;
 
-/// The links in a block: where they start, in words, and the next link's id.
+/// A modifier, typedef or array.
+#[derive(Default, Clone, Copy)]
+pub(crate) struct Link {
+    /// Where it starts, in words.
+    pub(crate) start: u32,
+    /// The id of what it is one of.
+    pub(crate) target: u32,
+}
+
+/// The links in a block.
 struct Links {
     len: usize,
-    links: [(u32, u32); BLOCK],
+    links: [Link; BLOCK],
 }
 
 /// Kinds below 32, a bit for each.
@@ -80,7 +89,7 @@ impl<'a> Pass<'a> {
         // No type takes fewer than three words. Pages that are never written to cost nothing.
         let most = (self.types.len() / HEAD).saturating_add(BLOCK);
         let mut seen = Seen { offsets: Vec::with_capacity(most), ..Seen::default() };
-        let mut links = Links { len: 0, links: [(0, 0); BLOCK] };
+        let mut links = Links { len: 0, links: [Link::default(); BLOCK] };
         let mut left = self.types;
         while !left.is_empty() {
             let first = seen.offsets.len();
@@ -88,7 +97,11 @@ impl<'a> Pass<'a> {
             let offsets = seen.offsets.get_mut(first..).unwrap_or_default();
             let (count, next) = self.block(read, left, offsets, &mut seen.largest, &mut links);
             seen.offsets.truncate(first.saturating_add(count));
-            self.keep_chains(read, &mut seen, &links);
+            for link in links.links.iter().take(links.len) {
+                if !self.ends(read, &seen.offsets, link.target) {
+                    seen.open.push(*link);
+                }
+            }
             left = if count < BLOCK { self.odd_one(next, &mut seen)? } else { next };
         }
         Ok(seen)
@@ -159,15 +172,21 @@ impl<'a> Pass<'a> {
         (count, left)
     }
 
-    /// Keeps those of `links` that point to a link, or forwards to what is not known yet.
-    fn keep_chains(&self, read: impl Fn(Word) -> u32 + Copy, seen: &mut Seen, links: &Links) {
-        for &(start, target) in links.links.iter().take(links.len) {
-            let Some(own) = target.checked_sub(self.first_id) else { continue };
-            let info = seen.offsets.get(own as usize).and_then(|at| self.types.get(*at as usize / 4..)?.get(1));
-            if info.is_none_or(|word| KindInfo::of(read(*word)).shape.is_link()) {
-                seen.chains.push(start);
-            }
+    /// Whether a link to `target` begins a chain that ends soon, as far as these types tell.
+    #[inline(always)]
+    pub(crate) fn ends(&self, read: impl Fn(Word) -> u32, offsets: &[u32], mut target: u32) -> bool {
+        for _ in 0..MAX_CHAIN {
+            // What lies in the base has been checked there.
+            let Some(own) = target.checked_sub(self.first_id) else { return true };
+            let Some(at) = offsets.get(own as usize) else { return false };
+            let Some([_, word, third, tail @ ..]) = self.types.get(*at as usize / 4..) else { return false };
+            target = match KindInfo::of(read(*word)).shape {
+                Shape::Link => read(*third),
+                Shape::Array => tail.first().map_or(0, |elem| read(*elem)),
+                _ => return true,
+            };
         }
+        false
     }
 
     /// Takes the type at the start of `left`, of whatever kind.
@@ -248,7 +267,7 @@ impl Links {
     #[inline(always)]
     fn push(&mut self, start: u32, target: u32) {
         if let Some(slot) = self.links.get_mut(self.len) {
-            *slot = (start, target);
+            *slot = Link { start, target };
             self.len = self.len.wrapping_add(1);
         }
     }

@@ -400,3 +400,54 @@ fn a_split_btf_goes_on_where_its_base_ends() {
         assert_eq!(strange.unwrap_err(), Error::BaseOrder);
     }
 }
+
+/// Every reference of every type, asked for by the public interface.
+fn references_exist(btf: &Btf) {
+    let id = |id: u32| assert!(btf.ty(id).is_some(), "type [{id}]");
+    let name = |offset: u32| assert!(btf.str_at(offset).is_some(), "string {offset}");
+    for ty in btf.types() {
+        name(ty.name_offset());
+        id(ty.target());
+        for member in ty.members() {
+            id(member.type_id);
+            assert!(u64::from(member.bit_offset) <= u64::from(ty.size()) * 8);
+        }
+        ty.params().for_each(|param| id(param.type_id));
+        ty.vars().for_each(|var| id(var.type_id));
+        ty.array().into_iter().flat_map(|array| [array.elem, array.index]).for_each(id);
+        let end = btf.skip_mods_and_typedefs(ty.id());
+        assert!(!end.kind().is_modifier() && end.kind() != Kind::Typedef);
+    }
+}
+
+/// Whatever words are changed, what is let through holds no reference into nothing.
+#[test]
+fn what_is_let_through_is_sound() {
+    let types: Vec<u32> = each_kind().concat().repeat(2);
+    let mut state = 1u64;
+    let mut random = move |below: usize| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 33) as usize % below
+    };
+    let (mut passed, mut refused) = (0, 0);
+    for round in 0..5_000 {
+        let mut changed = types.clone();
+        for _ in 0..=random(2) {
+            let word = random(changed.len());
+            changed[word] = match random(4) {
+                0 => random(64) as u32,
+                1 => changed[word] ^ 1 << random(32),
+                2 => info([Kind::Ptr, Kind::Struct, Kind::Const, Kind::Array, Kind::Enum][random(5)], random(5) as u32),
+                _ => u32::MAX - random(3) as u32,
+            };
+        }
+        match parse(ORDERS[round % 2], &changed) {
+            Ok(btf) => {
+                references_exist(&btf);
+                passed += 1;
+            }
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(passed > 500 && refused > 500, "{passed} passed, {refused} refused");
+}
