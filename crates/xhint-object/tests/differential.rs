@@ -1,6 +1,6 @@
 //! Linked objects beside libbpf's own CO-RE: the same programs, maps, instructions, func and line info.
 
-#![allow(missing_docs, clippy::indexing_slicing, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 mod common;
 
@@ -49,11 +49,14 @@ fn the_kernel_runs_linked_objects_to_the_values_worked_out_by_hand() {
                 continue;
             }
             let object = fixture::program(case.source).variant(variant).object();
-            let linked = link(&object, &universe(&world, true).unwrap()).unwrap();
-            let linked = fixture::keep("case", "o", &linked);
-            let loaded = Loaded::load_one(&linked, None, case.program);
-            let loaded = loaded.unwrap_or_else(|error| panic!("{variant:?} {case:?}: {error}"));
-            assert_eq!(loaded.read(case), case.out, "{variant:?} {case:?}");
+            // With the NIC's struct as a layout, and as a type like any other.
+            for layouts in [true, false] {
+                let linked = link(&object, &universe(&world, layouts).unwrap()).unwrap();
+                let linked = fixture::keep("case", "o", &linked);
+                let loaded = Loaded::load_one(&linked, None, case.program);
+                let loaded = loaded.unwrap_or_else(|error| panic!("{variant:?} {case:?}: {error}"));
+                assert_eq!(loaded.read(case), case.out, "{variant:?} {case:?}");
+            }
         }
     }
 }

@@ -1,108 +1,125 @@
-//! Linked objects are ordinary: bpftool, libbpf-rs and aya load them, from a file, with no BTF but the kernel's.
+//! Linked objects in the hands of other loaders: bpftool, libbpf-rs, aya.
 
-#![allow(missing_docs, clippy::indexing_slicing, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 mod common;
+mod own;
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{self, Command};
+use std::path::PathBuf;
+use std::process::Command;
 
-use common::{link, universe};
-use xhint_testkit::matrix::{WORLDS, World};
+use own::{compiled, nics, universe};
+use xhint_object::{Dispatch, LinkOptions, Object};
+use xhint_testkit::matrix::WORLDS;
 use xhint_testkit::{fixture, privileged};
 
-/// A program, a NIC for which all of it passes the verifier, and the names of its programs.
-const LOADABLE: [(&str, &str, &[&str]); 6] = [
-    ("fields.bpf.c", "plain.c", &["read_fields", "describe_fields", "write_fields"]),
-    ("nested.bpf.c", "nested.c", &["read_nested", "read_arrays", "index_roots", "read_typedef"]),
+/// Fixtures of the testkit, NICs for which all of each passes the verifier, and the names of its programs.
+const FIXTURES: [(&str, &str, &[&str]); 6] = [
+    ("fields.bpf.c", "plain.c", &["describe_fields", "read_fields", "write_fields"]),
+    ("nested.bpf.c", "nested.c", &["index_roots", "read_arrays", "read_nested", "read_typedef"]),
     ("kinds.bpf.c", "pointers.c", &["describe_kinds", "read_kinds"]),
-    ("enums.bpf.c", "enums.c", &["enumerators_there", "enumerator_values"]),
-    ("matches.bpf.c", "matches.c", &["match", "exist"]),
-    ("types.bpf.c", "plain.c", &["type_ids", "type_existence", "type_sizes", "type_matches"]),
+    ("enums.bpf.c", "enums.c", &["enumerator_values", "enumerators_there"]),
+    ("matches.bpf.c", "matches.c", &["exist", "match"]),
+    ("types.bpf.c", "plain.c", &["type_existence", "type_ids", "type_matches", "type_sizes"]),
 ];
 
-/// Each of them linked on the running kernel's BTF or the cut-down one, as a file.
-fn linked() -> Vec<(PathBuf, &'static [&'static str])> {
-    let world = |nic: &str| -> &World { WORLDS.iter().find(|w| w.nics.len() == 1 && w.nics[0].0 == nic).unwrap() };
-    let link = |(source, nic, names): (&str, &str, &'static [_])| {
-        let object = fixture::program(source).object();
-        let bytes = link(&object, &universe(world(nic), true).unwrap()).unwrap();
-        (fixture::keep("loadable", "o", &bytes), names)
-    };
-    LOADABLE.into_iter().map(link).collect()
+/// All programs linked in every way that needs nobody to fill a map, with the names of their programs.
+fn linked() -> Vec<(String, Vec<u8>, Vec<&'static str>)> {
+    let mut all = fixtures();
+    all.extend(own_programs());
+    all
 }
 
-/// A BPF file system of this test's own, gone when dropped.
+fn fixtures() -> Vec<(String, Vec<u8>, Vec<&'static str>)> {
+    let link = |(source, nic, programs): (&str, &str, &'static [&'static str])| {
+        let world = WORLDS.iter().find(|w| w.nics.len() == 1 && w.nics[0].0 == nic).unwrap();
+        let object = fixture::program(source).object();
+        let bytes = common::link(&object, &common::universe(world, true).unwrap()).unwrap();
+        (format!("{source} for {nic}"), bytes, programs.to_vec())
+    };
+    FIXTURES.into_iter().map(link).collect()
+}
+
+fn own_programs() -> Vec<(String, Vec<u8>, Vec<&'static str>)> {
+    let one = LinkOptions { layouts: vec!["first_of_16".to_owned()], ..LinkOptions::default() };
+    let all = LinkOptions { dispatch: Dispatch::Static, ..LinkOptions::default() };
+    let mut out = Vec::new();
+    for (source, programs) in [("reader.bpf.c", vec!["reader"]), ("dispatch.bpf.c", vec!["first", "second"])] {
+        let object = Object::parse(compiled(source)).unwrap();
+        let universe = universe(&[("nics.c", nics())]);
+        for options in [&one, &all] {
+            let linked = object.link(&universe, options).unwrap();
+            out.push((format!("{source}, {}", linked.report.dispatch.kind), linked.bytes, programs.clone()));
+        }
+    }
+    out
+}
+
+#[test]
+fn aya_loads_them() {
+    if !privileged() {
+        return;
+    }
+    for (what, bytes, programs) in linked() {
+        let mut object = aya::Ebpf::load(&bytes).unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        for name in programs {
+            let program: &mut aya::programs::Xdp = object.program_mut(name).unwrap().try_into().unwrap();
+            program.load().unwrap_or_else(|error| panic!("{what}: {name}: {error:?}"));
+        }
+    }
+}
+
+#[test]
+fn libbpf_rs_loads_them() {
+    if !privileged() {
+        return;
+    }
+    for (what, bytes, programs) in linked() {
+        let object = libbpf_rs::ObjectBuilder::default().open_memory(&bytes).unwrap();
+        let object = object.load().unwrap_or_else(|error| panic!("{what}: {error}"));
+        let mut loaded: Vec<_> = object.progs().map(|p| p.name().to_str().unwrap().to_owned()).collect();
+        loaded.sort();
+        assert_eq!(loaded, programs, "{what}");
+    }
+}
+
+#[test]
+fn bpftool_loads_them() {
+    if !privileged() {
+        return;
+    }
+    let Some(bpffs) = Bpffs::mount() else { return };
+    for (what, bytes, programs) in linked() {
+        let (path, pins) = (fixture::keep("loaded", "o", &bytes), bpffs.0.join("pins"));
+        let output = Command::new("bpftool").args(["prog", "loadall"]).arg(path).arg(&pins).output().unwrap();
+        assert!(output.status.success(), "{what}: {}", String::from_utf8_lossy(&output.stderr));
+        let mut pinned: Vec<_> = std::fs::read_dir(&pins).unwrap().map(|f| f.unwrap().file_name()).collect();
+        pinned.sort();
+        assert_eq!(pinned, programs, "{what}");
+        std::fs::remove_dir_all(&pins).unwrap();
+    }
+}
+
+/// A bpffs of our own, gone when the test ends.
 struct Bpffs(PathBuf);
 
 impl Bpffs {
-    fn new() -> Bpffs {
-        let path = std::env::temp_dir().join(format!("xhint-loaders-{}", process::id()));
-        fs::create_dir_all(&path).unwrap();
-        let mounted = Command::new("mount").args(["-t", "bpf", "bpf"]).arg(&path).status().unwrap();
-        assert!(mounted.success());
-        Bpffs(path)
+    fn mount() -> Option<Bpffs> {
+        let dir = std::env::temp_dir().join(format!("xhint-object-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let done = Command::new("mount").args(["-t", "bpf", "bpf"]).arg(&dir).status().unwrap();
+        let mounted = Bpffs(dir);
+        if !done.success() || Command::new("bpftool").arg("version").output().is_err() {
+            xhint_testkit::privilege::skipped("no bpffs, or no bpftool");
+            return None;
+        }
+        Some(mounted)
     }
 }
 
 impl Drop for Bpffs {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg(&self.0).status();
-        let _ = fs::remove_dir(&self.0);
-    }
-}
-
-#[test]
-fn bpftool_loads_and_pins_all_programs() {
-    if !privileged() {
-        return;
-    }
-    let bpffs = Bpffs::new();
-    for (number, (object, names)) in linked().iter().enumerate() {
-        let folder = bpffs.0.join(number.to_string());
-        let output = Command::new("bpftool").args(["prog", "loadall"]).args([object, &folder]).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{}: {said}", object.display());
-        let mut pinned: Vec<_> =
-            fs::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-        pinned.sort();
-        let mut expected = names.to_vec();
-        expected.sort_unstable();
-        assert_eq!(pinned, expected);
-    }
-}
-
-#[test]
-fn libbpf_rs_loads_all_programs() {
-    if !privileged() {
-        return;
-    }
-    for (object, names) in linked() {
-        let opened = libbpf_rs::ObjectBuilder::default().open_file(&object).unwrap();
-        let loaded = opened.load().unwrap_or_else(|error| panic!("{}: {error}", object.display()));
-        let programs: Vec<_> = loaded.progs().map(|p| p.name().to_str().unwrap().to_owned()).collect();
-        assert_eq!(programs, names, "{}", object.display());
-    }
-}
-
-#[test]
-fn aya_loads_all_programs() {
-    if !privileged() {
-        return;
-    }
-    for (object, names) in linked() {
-        load_with_aya(&object, names);
-    }
-}
-
-fn load_with_aya(object: &Path, names: &[&str]) {
-    let bytes = fs::read(object).unwrap();
-    // Aya takes programs by name, and must not be given BTF to relocate with: there is nothing left to relocate.
-    let mut loaded = aya::EbpfLoader::new().btf(None).load(&bytes).unwrap();
-    for name in names {
-        let program = loaded.program_mut(name).unwrap_or_else(|| panic!("{}: no {name}", object.display()));
-        let program: &mut aya::programs::Xdp = program.try_into().unwrap();
-        program.load().unwrap_or_else(|error| panic!("{} {name}: {error:?}", object.display()));
+        let _ = std::fs::remove_dir(&self.0);
     }
 }

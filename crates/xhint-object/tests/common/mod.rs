@@ -1,5 +1,8 @@
 //! Worlds of the testkit as universes, and objects linked in them.
 
+// Each test uses some of it.
+#![allow(dead_code)]
+
 use std::path::Path;
 use std::sync::Arc;
 
