@@ -145,6 +145,12 @@ impl Btf {
         }
     }
 
+    /// Whether the string at this offset is `text`.
+    #[inline]
+    pub fn is_string(&self, offset: u32, text: &str) -> bool {
+        matches!(self.string_tail(offset).strip_prefix(text.as_bytes()), Some([0, ..]))
+    }
+
     /// The bytes of its own types, as they stand in the file.
     pub(crate) fn type_bytes(&self) -> &Bytes {
         &self.types

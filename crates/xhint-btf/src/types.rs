@@ -187,26 +187,53 @@ impl<'a> Type<'a> {
     /// Fields of a struct or union.
     pub fn members(self) -> impl ExactSizeIterator<Item = Member<'a>> + Clone {
         let flag = self.kind_flag();
-        self.elements(self.kind().is_composite(), 3).map(move |at| {
-            let offset = self.word(at.wrapping_add(2));
-            let (bit_offset, bit_size) = if flag { (offset & 0x00ff_ffff, offset >> 24) } else { (offset, 0) };
-            Member { name: self.string(self.word(at)), type_id: self.word(at.wrapping_add(1)), bit_offset, bit_size }
-        })
+        self.elements(self.kind().is_composite(), 3).map(move |at| self.member_at(at, flag))
+    }
+
+    /// The field with this number.
+    pub fn member(self, n: u32) -> Option<Member<'a>> {
+        let at = self.elements(self.kind().is_composite(), 3).nth(n as usize)?;
+        Some(self.member_at(at, self.kind_flag()))
+    }
+
+    /// Offsets of the fields' names among the strings: for a search, as reading every name takes longer than comparing
+    /// it ([`Btf::is_string`]).
+    pub fn member_names(self) -> impl ExactSizeIterator<Item = u32> + Clone {
+        self.elements(self.kind().is_composite(), 3).map(move |at| self.word(at))
+    }
+
+    fn member_at(self, at: usize, flag: bool) -> Member<'a> {
+        let offset = self.word(at.wrapping_add(2));
+        let (bit_offset, bit_size) = if flag { (offset & 0x00ff_ffff, offset >> 24) } else { (offset, 0) };
+        Member { name: self.string(self.word(at)), type_id: self.word(at.wrapping_add(1)), bit_offset, bit_size }
     }
 
     /// Names and values of an enum of either width.
     pub fn enumerators(self) -> impl ExactSizeIterator<Item = Enumerator<'a>> + Clone {
-        let kind = self.kind();
-        let (words, signed) = (if kind == Kind::Enum64 { 3 } else { 2 }, self.kind_flag());
-        self.elements(kind.is_any_enum(), words).map(move |at| {
-            let low = self.word(at.wrapping_add(1));
-            let value = match (words, signed) {
-                (3, _) => u64::from(self.word(at.wrapping_add(2))) << 32 | u64::from(low),
-                (_, true) => i64::from(low as i32) as u64,
-                (_, false) => u64::from(low),
-            };
-            Enumerator { name: self.string(self.word(at)), value }
-        })
+        let (words, signed) = self.enumerator_shape();
+        self.elements(self.kind().is_any_enum(), words).map(move |at| self.enumerator_at(at, words, signed))
+    }
+
+    /// The name and value with this number.
+    pub fn enumerator(self, n: u32) -> Option<Enumerator<'a>> {
+        let (words, signed) = self.enumerator_shape();
+        let at = self.elements(self.kind().is_any_enum(), words).nth(n as usize)?;
+        Some(self.enumerator_at(at, words, signed))
+    }
+
+    /// Words of an enumerator, and whether 32-bit values are signed.
+    fn enumerator_shape(self) -> (usize, bool) {
+        (if self.kind() == Kind::Enum64 { 3 } else { 2 }, self.kind_flag())
+    }
+
+    fn enumerator_at(self, at: usize, words: usize, signed: bool) -> Enumerator<'a> {
+        let low = self.word(at.wrapping_add(1));
+        let value = match (words, signed) {
+            (3, _) => u64::from(self.word(at.wrapping_add(2))) << 32 | u64::from(low),
+            (_, true) => i64::from(low as i32) as u64,
+            (_, false) => u64::from(low),
+        };
+        Enumerator { name: self.string(self.word(at)), value }
     }
 
     /// Parameters of a function prototype.

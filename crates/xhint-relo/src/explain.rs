@@ -259,7 +259,7 @@ impl Resolver<'_> {
         // The same path, yet not taken: it is there with another type.
         let wanted = path(n.saturating_add(1));
         if let Some((member, id)) = all.iter().find(|(p, _)| *p == wanted) {
-            let local = steps.get(n).and_then(|s| self.local.ty(s.type_id)?.members().nth(s.index as usize));
+            let local = steps.get(n).and_then(|s| self.local.ty(s.type_id)?.member(s.index));
             let local = local.map_or_else(String::new, |m| type_words(self.local, m.type_id));
             return Miss::Type { member: member.clone(), local, target: type_words(target.btf, *id) };
         }
@@ -361,7 +361,7 @@ fn field_in_words(btf: &Btf, spec: &Spec<'_>, kind: RelocKind) -> (u32, String) 
     }
     let Some(last) = spec.steps.last() else { return (0, String::new()) };
     let size = |id| btf.type_size(id).unwrap_or(0).saturating_mul(8);
-    match last.name.and_then(|_| btf.ty(last.type_id)?.members().nth(last.index as usize)) {
+    match last.name.and_then(|_| btf.ty(last.type_id)?.member(last.index)) {
         Some(member) if member.bit_size != 0 => (member.bit_size, type_words(btf, member.type_id)),
         Some(member) => (size(member.type_id), type_words(btf, member.type_id)),
         None => (size(last.type_id), type_words(btf, last.type_id)),

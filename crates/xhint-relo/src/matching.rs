@@ -94,19 +94,24 @@ impl<'a> Search<'_, 'a> {
         if depth > MAX_DEPTH {
             return Err("anonymous members nest too deeply");
         }
-        for (index, member) in (0u32..).zip(ty.members()) {
+        let btf = ty.btf();
+        for (index, named) in (0u32..).zip(ty.member_names()) {
             self.left = self.left.checked_sub(1).ok_or("anonymous members fan out beyond reason")?;
-            if member.name.is_empty() {
-                let before = self.spec.bit_offset;
-                self.spec.skip_bits(member.bit_offset)?;
-                let inner = self.target.btf.skip_mods_and_typedefs(member.type_id);
-                if let Some(found) = self.member(inner, step, name, depth.saturating_add(1))? {
-                    return Ok(Some(found));
-                }
-                self.spec.bit_offset = before;
-            } else if member.name == name {
+            let hit = btf.is_string(named, name);
+            if !hit && !btf.is_string(named, "") {
+                continue;
+            }
+            let Some(member) = ty.member(index) else { continue };
+            if hit {
                 return self.take(ty, index, member, step);
             }
+            let before = self.spec.bit_offset;
+            self.spec.skip_bits(member.bit_offset)?;
+            let inner = self.target.btf.skip_mods_and_typedefs(member.type_id);
+            if let Some(found) = self.member(inner, step, name, depth.saturating_add(1))? {
+                return Ok(Some(found));
+            }
+            self.spec.bit_offset = before;
         }
         Ok(None)
     }
@@ -119,7 +124,7 @@ impl<'a> Search<'_, 'a> {
         member: Member<'a>,
         step: &Accessor<'_>,
     ) -> Result<Option<u32>, Nonsense> {
-        let wanted = self.local.ty(step.type_id).and_then(|t| t.members().nth(step.index as usize));
+        let wanted = self.local.ty(step.type_id).and_then(|t| t.member(step.index));
         let wanted = wanted.ok_or("the local member does not exist")?;
         if !compat::fields(self.local, wanted.type_id, self.target.btf, member.type_id) {
             return Ok(None);
@@ -160,7 +165,7 @@ impl<'a> Search<'_, 'a> {
 /// The type of the member at the end of a spec, before any index into it; the root's if there is none.
 pub(crate) fn field_type(btf: &Btf, spec: &Spec<'_>) -> Option<u32> {
     let Some(step) = spec.steps.iter().rev().find(|s| s.name.is_some()) else { return Some(spec.root) };
-    Some(btf.ty(step.type_id)?.members().nth(step.index as usize)?.type_id)
+    Some(btf.ty(step.type_id)?.member(step.index)?.type_id)
 }
 
 /// A pointer or an array of them.

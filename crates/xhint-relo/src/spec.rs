@@ -60,7 +60,7 @@ impl<'a> Spec<'a> {
         if !ty.kind().is_any_enum() {
             return Err("it asks for an enumerator of what is no enum");
         }
-        let enumerator = ty.enumerators().nth(*first as usize).ok_or("the enum has fewer enumerators")?;
+        let enumerator = ty.enumerator(*first).ok_or("the enum has fewer enumerators")?;
         let step = Accessor { type_id: ty.id(), index: *first, name: Some(enumerator.name) };
         Ok(Spec { root, steps: vec![step], bit_offset: 0 })
     }
@@ -101,7 +101,7 @@ fn field<'a>(btf: &'a Btf, root: u32, first: u32, rest: &[u32]) -> Result<Spec<'
         let ty = btf.skip_mods_and_typedefs(id);
         match ty.kind() {
             Kind::Struct | Kind::Union => {
-                let member = ty.members().nth(index as usize).ok_or("the struct has fewer members")?;
+                let member = ty.member(index).ok_or("the struct has fewer members")?;
                 spec.skip_bits(member.bit_offset)?;
                 if !member.name.is_empty() {
                     spec.steps.push(Accessor { type_id: ty.id(), index, name: Some(member.name) });

@@ -54,7 +54,7 @@ pub(crate) fn value(btf: &Btf, spec: &Spec<'_>, kind: RelocKind, order: ByteOrde
 fn enumerator(btf: &Btf, spec: &Spec<'_>) -> Option<u64> {
     let step = spec.steps.first()?;
     let ty = btf.ty(step.type_id)?;
-    let value = ty.enumerators().nth(step.index as usize)?.value;
+    let value = ty.enumerator(step.index)?.value;
     Some(if ty.kind() == Kind::Enum { i64::from(value as i32) as u64 } else { value })
 }
 
@@ -64,7 +64,7 @@ fn field(btf: &Btf, spec: &Spec<'_>, kind: RelocKind, order: ByteOrder) -> Resul
     if last.name.is_none() {
         return element(btf, spec, kind, last.type_id);
     }
-    let member = ty.members().nth(last.index as usize).ok_or("the member does not exist")?;
+    let member = ty.member(last.index).ok_or("the member does not exist")?;
     let leaf = btf.skip_mods_and_typedefs(member.type_id);
     let place = Place::of(btf, spec.bit_offset, member.bit_size, leaf)?;
     let bitfield = member.bit_size != 0;
