@@ -57,8 +57,28 @@ pub struct Done {
 /// Any [`Error`]. What ran before runs still.
 pub fn attach(home: &Home, device: &Device, job: &Job) -> Result<Done> {
     Rights::current().check()?;
-    let _lock = home.lock(device)?;
-    attach_locked(home, device, job)
+    sweep(home);
+    let lock = home.lock(device)?;
+    let done = attach_locked(home, device, job);
+    if !Site::of(home, device).exists() {
+        lock.remove();
+    }
+    done
+}
+
+/// Clears away what was kept for devices that are gone: nobody can ask for them any more.
+pub(crate) fn sweep(home: &Home) {
+    for (netns, name, site) in Site::all(home) {
+        // One that another xhint is at work on is its own to tidy.
+        if matches!(site.live(), Ok(None))
+            && let Ok(Some(lock)) = home.try_lock(netns, &name)
+        {
+            if matches!(site.live(), Ok(None)) {
+                let _later = site.clear();
+            }
+            lock.remove();
+        }
+    }
 }
 
 /// What an earlier call put on `device`, as far as it is known: what [`crate::Linker::link_after`] goes on from.
@@ -88,13 +108,15 @@ pub(crate) fn attach_locked(home: &Home, device: &Device, job: &Job) -> Result<D
     let mut state = job.state.clone();
     state.entry = loaded.entry().to_owned();
     state.since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    next.make(&loaded, &state)?;
+    next.make(&loaded, &state).inspect_err(|_| {
+        let _first = if live.is_some() { next.clear() } else { site.clear() };
+    })?;
     let put = match &live {
         Some(live) => update(device, live, before.as_ref(), &loaded, state.mode),
         None => create(&site, device, &loaded, state.mode, foreign.as_ref()),
     };
     put.inspect_err(|_| {
-        let _first = next.clear();
+        let _first = if live.is_some() { next.clear() } else { site.clear() };
     })?;
     // From here on it runs, whatever becomes of the tidying up: the next call does that again.
     let _later = site.keep_only(&next);
@@ -226,10 +248,14 @@ pub(crate) fn adopt(home: &Home, device: &Device, site: &Site) -> Result<()> {
     if ids.is_empty() {
         return Ok(());
     }
-    for (_, _, other) in Site::all(home) {
+    for (netns, name, other) in Site::all(home) {
         if other.live()?.is_some_and(|l| ids.contains(&l.program)) {
             site.clear()?;
-            return site.take_over(&other);
+            site.take_over(&other)?;
+            if let Ok(Some(lock)) = home.try_lock(netns, &name) {
+                lock.remove();
+            }
+            break;
         }
     }
     Ok(())

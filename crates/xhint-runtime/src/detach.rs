@@ -1,6 +1,6 @@
 //! Taking a program off a device, with all that was kept for it.
 
-use crate::attach::adopt;
+use crate::attach::{adopt, sweep};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::home::Home;
@@ -30,5 +30,6 @@ pub fn detach(home: &Home, device: &Device) -> Result<Option<u32>> {
     }
     site.clear()?;
     lock.remove();
+    sweep(home);
     Ok(live.map(|l| l.program))
 }

@@ -17,6 +17,8 @@ use crate::error::{Error, Result};
 const BPFFS: &str = "/sys/fs/bpf";
 /// State: gone after a restart, as pins are.
 const RUN: &str = "/run/xhint";
+/// Where in it the locks are.
+const LOCKS: &str = "lock";
 /// How long to wait for another xhint to finish with a device: a swap takes some 25 ms, a link well below a second.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -73,20 +75,32 @@ impl Home {
     /// # Errors
     /// [`Error::Busy`] if another process keeps it for too long.
     pub fn lock(&self, device: &Device) -> Result<Lock> {
-        let dir = self.run.join("lock");
-        fs::create_dir_all(&dir).map_err(Error::file(&dir))?;
-        let path = dir.join(format!("{}-{}", device.netns().inode(), pin_name(device.name())));
         let since = Instant::now();
         loop {
-            if let Some(file) = take(&path).map_err(Error::file(&path))? {
-                return Ok(Lock { file, path });
+            if let Some(lock) = self.try_lock(device.netns().inode(), device.name())? {
+                return Ok(lock);
             }
             if since.elapsed() > PATIENCE {
-                let pid = fs::read_to_string(&path).ok().filter(|p| !p.is_empty()).unwrap_or_else(|| "?".to_owned());
+                let path = self.lock_path(device.netns().inode(), device.name());
+                let pid = fs::read_to_string(path).ok().filter(|p| !p.is_empty()).unwrap_or_else(|| "?".to_owned());
                 return Err(Error::Busy { device: device.name().to_owned(), pid });
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// The right to change what is attached to a device, by its namespace's inode and its name; `None` while another
+    /// process has it.
+    pub(crate) fn try_lock(&self, netns: u64, name: &str) -> Result<Option<Lock>> {
+        let path = self.lock_path(netns, name);
+        let dir = self.run.join(LOCKS);
+        fs::create_dir_all(&dir).map_err(Error::file(&dir))?;
+        let file = take(&path).map_err(Error::file(&path))?;
+        Ok(file.map(|file| Lock { file, path }))
+    }
+
+    fn lock_path(&self, netns: u64, name: &str) -> PathBuf {
+        self.run.join(LOCKS).join(format!("{netns}-{}", pin_name(name)))
     }
 }
 

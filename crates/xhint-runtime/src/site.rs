@@ -171,22 +171,18 @@ impl Site {
 }
 
 impl Generation {
-    /// Pins all programs and maps of `loaded` and writes `state` down. If it cannot do all, it leaves nothing.
+    /// Pins all programs and maps of `loaded` and writes `state` down. If it cannot do all, what it did is the caller's
+    /// to clear away.
     pub fn make(&self, loaded: &Loaded, state: &State) -> Result<()> {
-        let make = || {
-            state.write(&self.state)?;
-            for (dir, pins) in [(self.programs_dir(), loaded.program_pins()), (self.maps_dir(), loaded.map_pins())] {
-                fs::create_dir_all(&dir).map_err(Error::file(&dir))?;
-                for (name, fd) in pins? {
-                    let path = dir.join(pin_name(&name));
-                    sys::pin(fd.as_fd(), &path).map_err(Error::file(&path))?;
-                }
+        state.write(&self.state)?;
+        for (dir, pins) in [(self.programs_dir(), loaded.program_pins()), (self.maps_dir(), loaded.map_pins())] {
+            fs::create_dir_all(&dir).map_err(Error::file(&dir))?;
+            for (name, fd) in pins? {
+                let path = dir.join(pin_name(&name));
+                sys::pin(fd.as_fd(), &path).map_err(Error::file(&path))?;
             }
-            Ok(())
-        };
-        make().inspect_err(|_| {
-            let _first = self.clear();
-        })
+        }
+        Ok(())
     }
 
     /// What it was made from.

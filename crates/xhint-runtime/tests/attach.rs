@@ -266,6 +266,23 @@ fn leftovers_of_a_crash_are_cleared() {
 }
 
 #[test]
+fn what_was_kept_for_devices_that_are_gone_is_cleared() {
+    if !privileged() {
+        return;
+    }
+    let world = World::new();
+    let n = &world.name;
+    sh(&format!("ip -n {n} link add other type veth peer name far2"));
+    let other = Device::find("other", world.netns()).unwrap();
+    attach(&world.home, &other, &job(&[])).unwrap();
+    attach(&world.home, &device(&world), &job(&[])).unwrap();
+    sh(&format!("ip -n {n} link del other"));
+    assert!(world.left().iter().any(|p| p.to_string_lossy().contains("/other/")));
+    detach(&world.home, &device(&world)).unwrap();
+    assert_eq!(world.left(), Vec::<PathBuf>::new());
+}
+
+#[test]
 fn a_renamed_device_keeps_its_program() {
     if !privileged() {
         return;

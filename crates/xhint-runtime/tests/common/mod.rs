@@ -85,10 +85,11 @@ impl World {
         Netns::named(&self.name).unwrap()
     }
 
-    /// Files and pins that are left.
+    /// Files, pins and directories that are left, but for the three that all devices share.
     pub fn left(&self) -> Vec<PathBuf> {
         let mut left = files(&self.pins);
-        left.extend(files(&self.dir).into_iter().filter(|p| !p.starts_with(self.dir.join("lock"))));
+        left.extend(files(&self.dir));
+        left.retain(|p| ![self.pins.join("dev"), self.dir.join("dev"), self.dir.join("lock")].contains(p));
         left
     }
 }
@@ -103,7 +104,8 @@ impl Drop for World {
 
 fn files(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path());
-    entries.flat_map(|p| if p.is_dir() && !p.is_symlink() { files(&p) } else { vec![p] }).collect()
+    let below = |p: &PathBuf| if p.is_dir() && !p.is_symlink() { files(p) } else { Vec::new() };
+    entries.flat_map(|p| [below(&p), vec![p]].concat()).collect()
 }
 
 /// Runs a shell command that must work; returns what it printed.
