@@ -1,6 +1,6 @@
 //! `xhint btf`: what it prints is what bpftool prints, and what it stitches is what libbpf merges.
 
-#![allow(missing_docs, clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(missing_docs, clippy::arithmetic_side_effects, clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
