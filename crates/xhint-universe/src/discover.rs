@@ -56,10 +56,12 @@ pub(crate) fn named(file: &str, source: SourceId, btf: &Btf, name: &str) -> Resu
     maker.layout(ty.id(), &tags).map(Some)
 }
 
-/// Declaration tags, by what they are on.
+/// What one pass over a BTF finds: declaration tags, by what they are on, and unions that could list layouts.
 #[derive(Default)]
 struct Tags<'a> {
     types: BTreeMap<u32, Vec<&'a str>>,
+    /// All that have a name.
+    unions: Vec<Type<'a>>,
     /// Type and member of each `xhint:selector`.
     selectors: HashSet<(u32, u32)>,
 }
@@ -67,14 +69,22 @@ struct Tags<'a> {
 impl<'a> Tags<'a> {
     fn of(btf: &'a Btf) -> Self {
         let mut tags = Tags::default();
-        for tag in btf.types().filter(|t| t.kind() == Kind::DeclTag && t.name().starts_with("xhint:")) {
-            match tag.component().map(u32::try_from) {
-                Some(Ok(member)) if tag.name() == "xhint:selector" => _ = tags.selectors.insert((tag.target(), member)),
-                Some(Err(_)) => tags.types.entry(tag.target()).or_default().push(tag.name()),
+        for ty in btf.types() {
+            match ty.kind() {
+                Kind::DeclTag if btf.string_tail(ty.name_offset()).starts_with(b"xhint:") => tags.add(ty),
+                Kind::Union if !btf.is_string(ty.name_offset(), "") => tags.unions.push(ty),
                 _ => {}
             }
         }
         tags
+    }
+
+    fn add(&mut self, tag: Type<'a>) {
+        match tag.component().map(u32::try_from) {
+            Some(Ok(member)) if tag.name() == "xhint:selector" => _ = self.selectors.insert((tag.target(), member)),
+            Some(Err(_)) => self.types.entry(tag.target()).or_default().push(tag.name()),
+            _ => {}
+        }
     }
 }
 
@@ -88,7 +98,7 @@ struct Maker<'a> {
 impl<'a> Maker<'a> {
     /// Types that a union lists as layouts.
     fn listed(&self) -> Vec<u32> {
-        let unions = || self.btf.types().filter(|t| t.kind() == Kind::Union && !t.name().is_empty());
+        let unions = || self.tags.unions.iter().copied();
         let members = |union: Type<'_>| union.members().map(|m| m.type_id).collect::<Vec<_>>();
         let listed: Vec<u32> = unions().filter(|t| LISTS.contains(&t.name())).flat_map(members).collect();
         if !listed.is_empty() {
