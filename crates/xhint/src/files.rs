@@ -1,7 +1,7 @@
 //! Files in and out: mapped for reading, replaced in one step for writing.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,6 +11,9 @@ use xhint_btf::Btf;
 
 /// The running kernel's BTF, which `--base` defaults to.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// The most that is read from what is no regular file: many times a kernel's BTF.
+const MAX_PIPED: u64 = 64 << 20;
 
 /// The bytes of the file at `path`, mapped where the file system can and read where it cannot.
 ///
@@ -28,7 +31,17 @@ pub fn read(path: &Path) -> anyhow::Result<Bytes> {
     {
         return Ok(bytes);
     }
-    Ok(fs::read(path).with_context(|| format!("{}", path.display()))?.into())
+    if data.is_file() {
+        return Ok(fs::read(path).with_context(|| format!("{}", path.display()))?.into());
+    }
+    // A pipe says no length, and a device may never end.
+    let mut bytes = Vec::new();
+    let pipe = File::open(path).with_context(|| format!("{}", path.display()))?;
+    pipe.take(MAX_PIPED.saturating_add(1)).read_to_end(&mut bytes).with_context(|| format!("{}", path.display()))?;
+    if bytes.len() as u64 > MAX_PIPED {
+        bail!("{}: is no regular file and gives more than {} MiB", path.display(), MAX_PIPED >> 20);
+    }
+    Ok(bytes.into())
 }
 
 /// Maps a file of the kernel's own, privately as sysfs asks. `None` where the kernel cannot map it (before 6.16).

@@ -92,7 +92,7 @@ fn bad_input_gets_one_line_that_names_the_file() {
     let empty = fixture::keep("empty", "btf", b"").display().to_string();
     let garbage = fixture::keep("garbage", "btf", b"neither this nor that").display().to_string();
     let cut = fixture::keep("cut", "btf", &fixture::corpus("veth.btf")[..50]).display().to_string();
-    for file in [empty.as_str(), &garbage, &cut, "/nowhere/at/all.btf", "/"] {
+    for file in [empty.as_str(), &garbage, &cut, "/nowhere/at/all.btf", "/", "/dev/null", "/dev/zero"] {
         let output = xhint(&["btf", "dump", file]);
         let error = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{file}: {error}");

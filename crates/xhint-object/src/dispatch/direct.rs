@@ -16,7 +16,8 @@ use crate::image::Image;
 /// `PROGRAM__LAYOUT` in `.text` for each layout. Copies that are equal are one.
 ///
 /// # Errors
-/// [`Error::TooManyFunctions`] for more than the kernel takes, [`Error::TooFar`] for more layouts than jumps can span, and faults of the object.
+/// [`Error::TooManyFunctions`] for more than the kernel takes, [`Error::TooFar`] for more layouts than jumps can span,
+/// and faults of the object.
 pub fn link(plan: Plan<'_>) -> Result<Image, Error> {
     let entries = plan.programs.iter().map(|p| p.function).collect();
     let mut copies = Copies::new(plan.object, plan.variants, plan.names, plan.fallback, entries)?;
