@@ -1,7 +1,7 @@
 //! When a local and a target type can stand for each other.
 //!
 //! Three questions, from lenient to strict, each as libbpf answers it: [`fields`] for what an access goes through,
-//! [`types`] for `bpf_core_type_exists` and its like, [`matches`] for `bpf_core_type_matches`.
+//! [`types`] for `bpf_core_type_exists` and its like, [`matches()`] for `bpf_core_type_matches`.
 
 use std::cell::Cell;
 

@@ -8,7 +8,7 @@
 //! 3. [`matching`]: each candidate is walked by the local spec's names, which gives a target spec or nothing.
 //!    [`compat`] says when two types can stand for each other.
 //! 4. [`value`]: what the question's answer is, for the local spec and for the target spec.
-//! 5. [`patch`]: the instruction is changed from the first to the second, or poisoned.
+//! 5. [`mod@patch`]: the instruction is changed from the first to the second, or poisoned.
 //!
 //! [`Resolver`] does 1 to 4 for an object and remembers; [`explain`] tells a person what happened and what could be
 //! meant instead.

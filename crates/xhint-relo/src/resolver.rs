@@ -12,7 +12,7 @@ use crate::spec::Spec;
 use crate::value::{Class, Value, value};
 use crate::{Binding, Error, RelocKind};
 
-/// The answer to a relocation: what [`crate::patch`] needs to know.
+/// The answer to a relocation: what [`patch()`](crate::patch()) needs to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resolution {
     /// What is asked.
