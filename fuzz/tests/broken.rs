@@ -1,7 +1,7 @@
 //! Every target meets valid files, files broken systematically, and files made to hurt: no panic, no hang, no memory
 //! out of proportion.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::arithmetic_side_effects)]
 
 use xhint_fuzz::{Guard, TARGETS, Target};
 use xhint_testkit::damage::{self, Broken};
