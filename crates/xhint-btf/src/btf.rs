@@ -1,7 +1,7 @@
 //! A checked BTF.
 
 use std::ffi::CStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
@@ -26,6 +26,7 @@ pub struct Btf {
     first_id: u32,
     first_string: u32,
     base: Option<Arc<Btf>>,
+    pointer_size: OnceLock<u32>,
 }
 
 impl Btf {
@@ -62,6 +63,7 @@ impl Btf {
             first_id: base.as_ref().map_or(1, |b| b.end_id()),
             first_string: base.as_ref().map_or(0, |b| b.end_string()),
             base,
+            pointer_size: OnceLock::new(),
         })
     }
 
@@ -183,7 +185,24 @@ impl Btf {
         Type::void(self)
     }
 
-    /// Size in bytes of the type with this id, through modifiers, typedefs and arrays; a pointer has 8. `None` for
+    /// Bytes of a pointer on the machine whose types these are: the base's; else those of a `long`, if there is one; else
+    /// 8. BTF itself does not say (libbpf's `determine_ptr_size`).
+    pub fn pointer_size(&self) -> u32 {
+        if let Some(base) = &self.base {
+            return base.pointer_size();
+        }
+        let is_long = |ty: &Type<'_>| {
+            // `long`, `long int`, `unsigned long`, … in any order, but no other word, and `long` once.
+            ty.kind() == Kind::Int
+                && matches!(ty.size(), 4 | 8)
+                && ty.name().split(' ').all(|word| matches!(word, "long" | "int" | "unsigned"))
+                && ty.name().matches("long").count() == 1
+        };
+        *self.pointer_size.get_or_init(|| self.types().find(is_long).map_or(8, Type::size))
+    }
+
+    /// Size in bytes of the type with this id, through modifiers, typedefs and arrays; a pointer has
+    /// [`Btf::pointer_size`]. `None` for
     /// what has no size (void, a function, a forward declaration) or one beyond 32 bits.
     pub fn type_size(&self, mut id: u32) -> Option<u32> {
         let mut count: u32 = 1;
@@ -195,7 +214,7 @@ impl Btf {
                     count = count.checked_mul(array.len)?;
                     id = array.elem;
                 }
-                Kind::Ptr => return count.checked_mul(8),
+                Kind::Ptr => return count.checked_mul(self.pointer_size()),
                 Kind::Int | Kind::Float | Kind::Struct | Kind::Union | Kind::Enum | Kind::Enum64 | Kind::Datasec => {
                     return count.checked_mul(ty.size());
                 }

@@ -158,6 +158,20 @@ fn other_instructions_are_refused() {
 }
 
 #[test]
+fn pointers_of_a_32_bit_kernel_are_loaded_with_32_bits() {
+    let (mut local, mut target) = (Build::new(), Build::new());
+    local.int("long", 8, 1);
+    let here = local.ptr(0);
+    let own = local.strukt("s", 16, &[("f", here, 8)]);
+    target.int("long unsigned int", 4, 0);
+    let there = target.ptr(0);
+    target.strukt("s", 16, &[("f", there, 4)]);
+    let relo = local.relo(RelocKind::FieldByteOffset, own, "0:0");
+    let res = resolve(&local.done(), &universe(target, vec![]), &Binding::default(), relo).unwrap();
+    assert_eq!(patched(insn(LDX[3], 8, 0), &res), Ok((insn(LDX[2], 4, 0), false)));
+}
+
+#[test]
 fn an_offset_has_15_bits() {
     let far = |bytes: u32| {
         let (mut local, mut target) = (Build::new(), Build::new());
