@@ -1,213 +1,240 @@
-//! The price of dispatch: nanoseconds a packet, beside programs written by hand. `cargo bench -p xhint-bench --bench
-//! dispatch`, as root.
+//! What dispatch costs a packet, and what one more layout costs. `cargo bench -p xhint-bench --bench dispatch`, as root.
 //!
-//! Each program reads five fields of the metadata and writes the id of the next packet's layout into it, so that one
-//! test run of the kernel's is a stream of packets: of one layout (steady), or of layouts in random order. All layouts
-//! have one length. What is compared is the ratio to one program with fixed offsets, in the same order of ids.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects, clippy::indexing_slicing)]
+//! Every program is measured the same way: a driver puts the next id of a table into the metadata and tail-calls it,
+//! under `BPF_PROG_TEST_RUN`, and times blocks of 8,192 packets. All programs take turns; of each the fastest block
+//! counts, and from it the time of a program that does nothing is taken off. Orders: *steady* is each layout for 256
+//! packets in turn, *random* is any, by a table of 65,536, too long for the processor to learn.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing
+)]
 
-use std::fmt::Write;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use libbpf_rs::{ObjectBuilder, ProgramInput};
+use libbpf_rs::{MapCore, MapFlags, MapHandle, Object, ObjectBuilder, ProgramInput};
+use xhint_bench::{KERNEL_BTF, layouts, read};
 use xhint_btf::Btf;
-use xhint_object::{Dispatch, LinkOptions, Object, btf_of};
-use xhint_testkit::fixture::{self, Compile};
+use xhint_object::{Dispatch, LinkOptions, nic_btf};
+use xhint_testkit::fixture::Compile;
 use xhint_testkit::privileged;
 use xhint_universe::Universe;
 
-const PACKETS: u32 = 2_000_000;
-const ROUNDS: usize = 9;
-/// Bytes of metadata of every layout here.
-const SIZE: u32 = 48;
-
-/// Fields of a layout, in the order of layout 0.
-const FIELDS: [&str; 11] = ["f0", "f1", "f2", "f3", "f4", "p0", "p1", "p2", "p3", "p4", "p5"];
-
-/// What all programs share: `next` decides the layout of the next packet.
-const HEAD: &str = r#"
-#include "kernel.h"
-__u64 out[8];
-__u32 seed;
-const volatile __u32 mask = 0;
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
-static __always_inline __u32 next_id(void)
-{
-	seed = seed * 1664525 + 1013904223;
-	return 1 + (seed >> 16 & mask);
-}
-"#;
-
-/// The program that is linked: it knows no layout.
-const LINKED: &str = r#"
-struct nic_meta { __u32 f0; __u32 f1; __u32 f2; __u32 f3; __u32 f4; __u32 btf_id; } CORE;
-SEC("xdp") int program(struct xdp_md *ctx)
-{
-	struct nic_meta *m = (void *)(long)ctx->data_meta;
-	if (!bpf_core_type_exists(struct nic_meta)) return XDP_DROP;
-	if ((void *)m + bpf_core_type_size(struct nic_meta) > (void *)(long)ctx->data) return XDP_ABORTED;
-	out[0] += m->f0; out[1] += m->f1; out[2] += m->f2; out[3] += m->f3; out[4] += m->f4;
-	m->btf_id = next_id();
-	return XDP_PASS;
-}
-"#;
-
-/// Where field `n` stands in layout `layout`: layouts are rotations of one another, told apart by where the first
-/// filler stands beyond that.
-fn order(layout: usize) -> Vec<&'static str> {
-    let mut fields = FIELDS.to_vec();
-    let (a, b) = (layout % 11, layout / 11 % 11);
-    fields.rotate_left(a);
-    fields.swap(b, (b + 1 + layout / 121) % 11);
-    fields
-}
-
-fn members(layout: usize) -> String {
-    order(layout).iter().map(|f| format!("__u32 {f}; ")).collect::<String>() + "__u32 btf_id;"
-}
-
-/// Reads of layout `layout` at fixed offsets, and the writing of the next id.
-fn reads(layout: usize) -> String {
-    let order = order(layout);
-    let mut out = String::new();
-    for n in 0..5 {
-        let at = order.iter().position(|f| *f == format!("f{n}")).unwrap();
-        write!(out, "out[{n}] += w[{at}]; ").unwrap();
-    }
-    out
-}
-
-fn by_hand(body: &str, functions: &str) -> Vec<u8> {
-    let source = format!(
-        "{HEAD}{functions}\nSEC(\"xdp\") int program(struct xdp_md *ctx)\n{{\n__u32 *w = (void *)(long)ctx->data_meta;\n\
-         if ((void *)w + {SIZE} > (void *)(long)ctx->data) return XDP_ABORTED;\n{body}\n}}\n"
-    );
-    compiled("hand", &source)
-}
-
-fn fixed() -> Vec<u8> {
-    by_hand(&format!("{} w[11] = next_id(); return XDP_PASS;", reads(0)), "")
-}
-
-fn switch(layouts: usize) -> Vec<u8> {
-    let case = |n: usize| format!("case {}: {} w[11] = next_id(); return XDP_PASS;\n", n + 1, reads(n));
-    let cases: String = (0..layouts).map(case).collect();
-    by_hand(&format!("switch (w[11]) {{\n{cases}default: return XDP_DROP;\n}}"), "")
-}
-
-/// A bare tail call: index and jump, nothing looked up.
-fn bare(layouts: usize) -> Vec<u8> {
-    let mut functions = String::new();
-    for n in 0..layouts {
-        writeln!(
-            functions,
-            "SEC(\"xdp\") int copy{n}(struct xdp_md *ctx) {{ __u32 *w = (void *)(long)ctx->data_meta; if ((void *)w + \
-             {SIZE} > (void *)(long)ctx->data) return XDP_ABORTED; {} w[11] = next_id(); return XDP_PASS; }}",
-            reads(n)
-        )
-        .unwrap();
-    }
-    let values: String = (0..layouts).map(|n| format!("[{}] = (void *)&copy{n}, ", n + 1)).collect();
-    write!(
-        functions,
-        "struct {{ __uint(type, 3); __uint(max_entries, 4096); __uint(key_size, 4); __array(values, int (void *)); }} \
-         slots SEC(\".maps\") = {{ .values = {{ {values} }} }};"
-    )
-    .unwrap();
-    by_hand("bpf_tail_call(ctx, &slots, w[11]); return XDP_DROP;", &functions)
-}
-
-fn linked(layouts: usize, dispatch: Dispatch) -> Vec<u8> {
-    let tags = |n: usize| {
-        let id = n + 1;
-        format!(
-            "__attribute__((btf_decl_tag(\"xhint:layout\"))) __attribute__((btf_decl_tag(\"xhint:as=nic_meta\"))) \
-             __attribute__((btf_decl_tag(\"xhint:id={id}\")))"
-        )
-    };
-    let one = |n: usize| format!("struct l{n} {{ {} }} {};\nstruct l{n} *v{n};\n", members(n), tags(n));
-    let source: String = (0..layouts).map(one).collect();
-    let nic = compiled("nics", &format!("#include \"kernel.h\"\n{source}"));
-    let mut universe = Universe::new(Arc::new(Btf::parse(fixture::corpus("vmlinux.btf")).unwrap()));
-    universe.add("nics", Arc::new(btf_of(nic, None).unwrap())).unwrap();
-    let object = Object::parse(compiled("program", &format!("{HEAD}{LINKED}"))).unwrap();
-    object.link(&universe, &LinkOptions { dispatch, ..LinkOptions::default() }).unwrap().bytes
-}
-
-fn compiled(stem: &str, source: &str) -> Vec<u8> {
-    std::fs::read(Compile::new(&fixture::keep(stem, "c", source.as_bytes())).object()).unwrap()
-}
-
-/// A loaded object, and the shortest time that its program took a packet.
-struct Way {
-    name: String,
-    object: libbpf_rs::Object,
-    best: f64,
-}
-
-impl Way {
-    fn new(name: &str, bytes: &[u8], layouts: u32) -> Way {
-        let mut open = ObjectBuilder::default().open_memory(bytes).unwrap();
-        let mut rodata = open.maps_mut().find(|m| m.name().to_string_lossy().ends_with(".rodata")).unwrap();
-        rodata.initial_value_mut().unwrap()[..4].copy_from_slice(&(layouts - 1).to_ne_bytes());
-        let object = open.load().unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert!(object.maps().count() > 0);
-        Way { name: name.to_owned(), object, best: f64::MAX }
-    }
-
-    fn round(&mut self) {
-        let program = self.object.progs_mut().find(|p| p.name() == "program").unwrap();
-        let mut packet = [0u8; SIZE as usize + 64];
-        packet[SIZE as usize - 4] = 1;
-        let context: Vec<u8> = [SIZE, SIZE + 64, 0, 0, 0, 0].iter().flat_map(|w| w.to_ne_bytes()).collect();
-        let mut context_in = context;
-        let input = ProgramInput {
-            data_in: Some(&packet),
-            context_in: Some(&mut context_in),
-            repeat: PACKETS,
-            ..ProgramInput::default()
-        };
-        let output = program.test_run(input).unwrap();
-        assert_eq!(output.return_value, 2, "{}", self.name);
-        self.best = self.best.min(output.duration.as_nanos() as f64);
-    }
-}
-
-fn compare(title: &str, layouts: u32, ways: Vec<(&str, Vec<u8>)>) {
-    let mut ways: Vec<Way> = ways.iter().map(|(name, bytes)| Way::new(name, bytes, layouts)).collect();
-    for _ in 0..ROUNDS {
-        ways.iter_mut().for_each(Way::round);
-    }
-    println!("\n{title}");
-    let base = ways[0].best;
-    for way in &ways {
-        println!("  {:<42} {:>6.1} ns  {:>5.2}", way.name, way.best, way.best / base);
-    }
-}
+const ROUNDS: usize = 7;
+/// Packets of one test run.
+const RUNS: u32 = 500_000;
+/// Packets that the driver times together.
+const BLOCK: f64 = 8192.0;
+const ORDER: usize = 65_536;
+const SIZE: u32 = 64;
 
 fn main() {
     if !privileged() {
         return;
     }
-    println!("best of {ROUNDS} rounds of {PACKETS} packets; the last column is the ratio to the first row");
-    for (title, mask) in [("steady", 1), ("random order", 0)] {
-        for layouts in [2, 64] {
-            let ways = vec![
-                ("fixed offsets, by hand", fixed()),
-                ("switch on the id, by hand", switch(layouts)),
-                ("--dispatch static", linked(layouts, Dispatch::Static)),
-                ("bare tail call by index, by hand", bare(layouts)),
-                ("--dispatch tail", linked(layouts, Dispatch::Tail)),
-            ];
-            let spread = if mask == 1 { 1 } else { layouts as u32 };
-            compare(&format!("{layouts} layouts, {title}"), spread, ways);
+    let base = Arc::new(Btf::parse(read(Path::new(KERNEL_BTF))).unwrap());
+    costs(&base);
+    links(&base);
+}
+
+fn source(name: &str) -> Compile {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    Compile::new(&top.join("bpf").join(name))
+        .argument(format!("-I{}", top.join("../../include").canonicalize().unwrap().display()))
+        .argument("-I/usr/include/x86_64-linux-gnu")
+        .argument("-Wno-unused-variable")
+}
+
+fn load(bytes: &[u8]) -> Object {
+    ObjectBuilder::default().open_memory(bytes).unwrap().load().unwrap()
+}
+
+fn plain(kind: &str, include: Option<&Path>) -> Object {
+    let mut compile = source("reader.bpf.c").argument(format!("-D{kind}"));
+    if let Some(dir) = include {
+        compile = compile.argument(format!("-I{}", dir.display()));
+    }
+    load(&std::fs::read(compile.object()).unwrap())
+}
+
+fn link(base: &Arc<Btf>, count: usize, dispatch: Dispatch, counting: bool) -> Object {
+    let object =
+        xhint_object::Object::parse(std::fs::read(source("reader.bpf.c").argument("-DCORE").object()).unwrap());
+    let universe = universe(base, &[layouts::nic(count)]);
+    let options = LinkOptions { dispatch, count: counting, ..LinkOptions::default() };
+    load(&object.unwrap().link(&universe, &options).unwrap().bytes)
+}
+
+fn universe(base: &Arc<Btf>, nics: &[Vec<u8>]) -> Universe {
+    let mut universe = Universe::new(Arc::clone(base));
+    for (n, nic) in nics.iter().enumerate() {
+        let btf = nic_btf(nic.clone(), Arc::clone(base)).unwrap();
+        universe.add(&format!("nic{n}"), Arc::new(btf)).unwrap();
+    }
+    universe
+}
+
+/// A program to measure, and the ids its packets carry.
+struct Way {
+    name: String,
+    object: Object,
+    ids: Vec<u32>,
+    /// Least nanoseconds in steady and in random order.
+    best: [f64; 2],
+}
+
+impl Way {
+    fn new(name: String, object: Object, count: usize) -> Way {
+        Way { name, object, ids: (0..count).map(layouts::id).collect(), best: [f64::INFINITY; 2] }
+    }
+}
+
+fn costs(base: &Arc<Btf>) {
+    let mut ways = vec![
+        Way::new("nothing".to_owned(), plain("EMPTY", None), 1),
+        Way::new("fixed offsets, one layout".to_owned(), plain("FIXED", None), 1),
+        Way::new("linked for one layout".to_owned(), link(base, 1, Dispatch::None, false), 1),
+    ];
+    for count in [2, 8, 64] {
+        ways.push(Way::new(
+            format!("hand-written switch, {count}"),
+            plain("SWITCH", Some(&layouts::switch(count))),
+            count,
+        ));
+        ways.push(Way::new(format!("static, {count}"), link(base, count, Dispatch::Static, false), count));
+        ways.push(Way::new(format!("static counting, {count}"), link(base, count, Dispatch::Static, true), count));
+    }
+    for count in [2, 8, 64, 1000] {
+        let tail = link(base, count, Dispatch::Tail, false);
+        ways.push(bare(&tail, count));
+        ways.push(Way::new(format!("tail, {count}"), tail, count));
+    }
+    for count in [8, 1000] {
+        ways.push(Way::new(format!("tail counting, {count}"), link(base, count, Dispatch::Tail, true), count));
+    }
+    let driver = Driver::new();
+    for _ in 0..ROUNDS {
+        for way in &mut ways {
+            for order in 0..2 {
+                let time = driver.time(way, order == 1);
+                way.best[order] = way.best[order].min(time);
+            }
         }
     }
-    let ways = vec![
-        ("fixed offsets, by hand", fixed()),
-        ("bare tail call, 2 layouts, by hand", bare(2)),
-        ("--dispatch tail, 2 layouts", linked(2, Dispatch::Tail)),
-        ("--dispatch tail, 1000 layouts", linked(1000, Dispatch::Tail)),
-    ];
-    compare("2 and 1000 layouts, steady", 1, ways);
+    let empty = ways[0].best;
+    let net = |way: &Way, order: usize| way.best[order] - empty[order];
+    let fixed = [net(&ways[1], 0), net(&ways[1], 1)];
+    println!("the driver and a program that does nothing: {:.1} ns steady, {:.1} ns random", empty[0], empty[1]);
+    println!("{:<32} {:>10} {:>7} {:>10} {:>7}", "above that", "steady ns", "ratio", "random ns", "ratio");
+    for way in &ways[1..] {
+        let (steady, random) = (net(way, 0), net(way, 1));
+        let name = &way.name;
+        println!("{name:<32} {steady:>10.1} {:>7.2} {random:>10.1} {:>7.2}", steady / fixed[0], random / fixed[1]);
+    }
+}
+
+/// A program that tail-calls the slot that the packet names, with the same programs behind it.
+fn bare(tail: &Object, count: usize) -> Way {
+    let object = plain("BARE", None);
+    let slots = object.maps().find(|m| m.name() == "bare_slots").unwrap();
+    let programs: Vec<_> = tail.progs().filter(|p| p.name() != "reader").collect();
+    assert!(programs.len() >= count);
+    for (slot, program) in (0u32..).zip(programs) {
+        let fd = program.as_fd().as_raw_fd();
+        slots.update(&slot.to_ne_bytes(), &fd.to_ne_bytes(), MapFlags::ANY).unwrap();
+    }
+    let ids = (0..count as u32).collect();
+    Way { name: format!("bare tail call, {count}"), object, ids, best: [f64::INFINITY; 2] }
+}
+
+/// The driver, loaded.
+struct Driver {
+    object: Object,
+}
+
+impl Driver {
+    fn new() -> Driver {
+        Driver { object: load(&std::fs::read(source("driver.bpf.c").object()).unwrap()) }
+    }
+
+    /// Nanoseconds of a packet.
+    fn time(&self, way: &Way, random: bool) -> f64 {
+        let measured = way.object.progs().find(|p| p.name() == "reader").unwrap();
+        let slot = self.object.maps().find(|m| m.name() == "measured").unwrap();
+        let fd = measured.as_fd().as_raw_fd().to_ne_bytes();
+        slot.update(&0u32.to_ne_bytes(), &fd, MapFlags::ANY).unwrap();
+        self.fill(&way.ids, random);
+        self.run(&way.name)
+    }
+
+    fn run(&self, what: &str) -> f64 {
+        let program = self.object.progs_mut().find(|p| p.name() == "driver").unwrap();
+        let packet = [0u8; SIZE as usize + 64];
+        let words = [SIZE, packet.len() as u32, 0, 0, 0, 0];
+        let mut context: Vec<u8> = words.iter().flat_map(|w| w.to_ne_bytes()).collect();
+        let input =
+            ProgramInput { context_in: Some(&mut context), data_in: Some(&packet), repeat: RUNS, ..Default::default() };
+        let map = self.object.maps().find(|m| m.name().to_string_lossy().ends_with(".data.timer")).unwrap();
+        let start: Vec<u8> = [0u64, 0, u64::MAX].iter().flat_map(|w| w.to_ne_bytes()).collect();
+        map.update(&0u32.to_ne_bytes(), &start, MapFlags::ANY).unwrap();
+        let output = program.test_run(input).unwrap();
+        assert_eq!(output.return_value, 2, "{what}: every packet is read");
+        let end = map.lookup(&0u32.to_ne_bytes(), MapFlags::ANY).unwrap().unwrap();
+        u64::from_ne_bytes(end[16..24].try_into().unwrap()) as f64 / BLOCK
+    }
+
+    fn fill(&self, ids: &[u32], random: bool) {
+        let map = self.object.maps().find(|m| m.name().to_string_lossy().ends_with(".data.order")).unwrap();
+        let map = MapHandle::try_from(&map).unwrap();
+        let mut dice = 0x1234_5678_9abc_def1u64;
+        let mut value = vec![0; ORDER * 4];
+        for (n, place) in value.chunks_exact_mut(4).enumerate() {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let which = if random { (dice >> 33) as usize } else { n / 256 };
+            place.copy_from_slice(&ids[which % ids.len()].to_ne_bytes());
+        }
+        map.update(&0u32.to_ne_bytes(), &value, MapFlags::ANY).unwrap();
+    }
+}
+
+/// Linking with a warm base.
+fn links(base: &Arc<Btf>) {
+    let object: PathBuf = source("reader.bpf.c").argument("-DCORE").object();
+    let object = xhint_object::Object::parse(std::fs::read(object).unwrap()).unwrap();
+    println!("\n{:<48} {:>12}", "linking with a warm base", "milliseconds");
+    let one = layouts::nic_of(1000..1001);
+    let warm = Universe::new(Arc::clone(base));
+    let options = |dispatch| LinkOptions { dispatch, ..LinkOptions::default() };
+    let add = |warm: &Universe, nic: &[u8]| {
+        let mut universe = warm.clone();
+        let btf = nic_btf(nic.to_vec(), Arc::clone(base)).unwrap();
+        universe.add("new", Arc::new(btf)).unwrap();
+        universe
+    };
+    row("one layout more, tail", || object.link(&add(&warm, &one), &options(Dispatch::None)).unwrap().bytes.len());
+    for count in [8, 63] {
+        let there = universe(base, &[layouts::nic(count)]);
+        row(&format!("one layout more beside {count}, static"), || {
+            object.link(&add(&there, &one), &options(Dispatch::Static)).unwrap().bytes.len()
+        });
+    }
+    let thousand = layouts::nic(1000);
+    row("1,000 layouts, tail", || object.link(&add(&warm, &thousand), &options(Dispatch::Tail)).unwrap().bytes.len());
+}
+
+fn row(what: &str, mut work: impl FnMut() -> usize) {
+    let mut times: Vec<Duration> = Vec::new();
+    for _ in 0..=2 * ROUNDS {
+        let begin = Instant::now();
+        assert!(work() > 0);
+        times.push(begin.elapsed());
+    }
+    times.sort();
+    println!("{what:<48} {:>12.3}", times[ROUNDS].as_secs_f64() * 1e3);
 }

@@ -13,6 +13,7 @@
 )]
 
 pub mod clock;
+pub mod layouts;
 pub mod memory;
 pub mod splits;
 pub mod workload;
