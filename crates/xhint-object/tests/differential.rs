@@ -32,6 +32,17 @@ fn linked_for_a_layout_too() {
     matrix::compare(&worlds, &subjects(&fixture::variants()), |world, object| link(object, &universe(world, true)?));
 }
 
+#[test]
+fn linked_for_big_endian_machines_too() {
+    if !privileged() {
+        return;
+    }
+    let nics = ["plain.c", "mlx_rx.c", "nested.c", "short.c", "kinds.c", "enums.c", "matches.c", "wide.c"];
+    let worlds = nics.map(World::big_endian);
+    let worlds: Vec<_> = worlds.iter().collect();
+    matrix::compare(&worlds, &matrix::big_endian_subjects(), |world, object| link(object, &universe(world, false)?));
+}
+
 /// The linked object alone, without any BTF but the kernel's, reads the values worked out by hand.
 #[test]
 fn the_kernel_runs_linked_objects_to_the_values_worked_out_by_hand() {

@@ -41,6 +41,17 @@ pub fn merge(base: &[u8], nics: &[Nic<'_>]) -> Vec<u8> {
     flat.bytes()
 }
 
+/// The same BTF in big endian.
+///
+/// # Panics
+/// When libbpf refuses it.
+#[must_use]
+pub fn big_endian(btf: &[u8]) -> Vec<u8> {
+    let mut btf = Btf::new(btf, None).expect("a BTF");
+    btf.set_big_endian();
+    btf.bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

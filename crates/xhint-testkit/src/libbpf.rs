@@ -138,6 +138,13 @@ impl Btf {
         u32::try_from(new).map_err(|_| io::Error::from_raw_os_error(-new).to_string())
     }
 
+    /// Makes [`Btf::bytes`] big endian.
+    pub fn set_big_endian(&mut self) {
+        // SAFETY: a live btf.
+        let status = unsafe { sys::btf__set_endianness(self.0, sys::BTF_BIG_ENDIAN) };
+        assert_eq!(status, 0, "btf__set_endianness failed");
+    }
+
     /// The bytes as libbpf would write them to a file.
     pub fn bytes(&self) -> Vec<u8> {
         let mut size = 0;

@@ -6,7 +6,7 @@ use std::sync::{LazyLock, Mutex};
 use std::{fs, panic, thread};
 
 use crate::fixture::{self, Compile, Variant};
-use crate::flat::{Nic, merge};
+use crate::flat::{Nic, big_endian, merge};
 use crate::oracle::{self, Relocated};
 
 /// A base and NIC BTFs, and the same as one flat file.
@@ -40,6 +40,19 @@ impl World {
         let flat = fixture::keep("flat", "btf", &merge(&bytes, &parts));
         let names: Vec<_> = splits.iter().chain(&nics).map(|(name, _)| name.as_str()).collect();
         World { name: format!("{base} + {names:?}"), base: bytes, splits, nics, flat }
+    }
+}
+
+impl World {
+    /// The cut-down kernel and one NIC, both as a big-endian machine would have them.
+    #[must_use]
+    pub fn big_endian(nic: &str) -> World {
+        let base = big_endian(&fixture::corpus(KERNEL));
+        let object = Compile::new(&fixture::directory().join("nics").join(nic)).big_endian().object();
+        let elf = fs::read(object).expect("a compiled NIC");
+        let bytes = fixture::section(&elf, ".BTF").expect(".BTF").to_vec();
+        let flat = fixture::keep("flat-big", "btf", &merge(&base, &[Nic::Standalone(&bytes)]));
+        World { name: format!("big-endian {nic}"), base, splits: Vec::new(), nics: vec![(nic.to_owned(), bytes)], flat }
     }
 }
 
@@ -79,6 +92,19 @@ pub fn subjects(variants: &[Variant]) -> Vec<Subject> {
     let sources = fixture::names("programs", ".bpf.c");
     let all = sources.iter().flat_map(|source| variants.iter().map(move |variant| subject(source, variant)));
     all.collect()
+}
+
+/// Every program for big-endian machines, less the two that read bitfields: there libbpf takes the order of the machine it
+/// runs on for the program's (`LSHIFT_U64` in `bpf_core_calc_field_relo`), and is no oracle.
+#[must_use]
+pub fn big_endian_subjects() -> Vec<Subject> {
+    let sources = fixture::names("programs", ".bpf.c").into_iter();
+    let sources = sources.filter(|source| !["bitfields.bpf.c", "kernel.bpf.c"].contains(&source.as_str()));
+    let subject = |source: String| Subject {
+        object: fixture::program(&source).big_endian().object(),
+        name: format!("big-endian {source}"),
+    };
+    sources.map(subject).collect()
 }
 
 /// Links each subject in each world by `link`, which yields an object without CO-RE relocations or says why not, and
