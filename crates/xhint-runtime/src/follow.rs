@@ -246,7 +246,14 @@ impl<'a> Follow<'a> {
             }
         }
         let device = self.device.name();
-        let rest = if both { "; packets of the old layout are still read" } else { "" };
+        let rest = match new.layouts().iter().chain(old.layouts()).find(|l| l.selector.is_none()) {
+            Some(layout) => format!(
+                "; packets of {} carry no id, so those between this and the NIC's own change are read wrongly",
+                layout.name
+            ),
+            None if both => "; packets of the old layout are still read".to_owned(),
+            None => String::new(),
+        };
         let what = if parts.is_empty() { "nothing moved".to_owned() } else { parts.join("; ") };
         let text = format!("{device}: {what}; linked anew and swapped in as program {}{rest}", done.program);
         Event { kind: EventKind::Swapped, text }

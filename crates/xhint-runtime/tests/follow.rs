@@ -15,11 +15,13 @@ use std::time::{Duration, Instant};
 
 use common::World;
 use common::nic::linker;
+use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use xhint_layout::Plan;
-use xhint_runtime::attach::attach;
+use xhint_runtime::attach::{attach, running};
 use xhint_runtime::counters::Counters;
 use xhint_runtime::detach::detach;
 use xhint_runtime::follow::{Event, EventKind, Follow, read};
+use xhint_runtime::layouts::Layouts;
 use xhint_runtime::status::status;
 use xhint_runtime::{Device, Error, LinkedAs, Mode, Source};
 use xhint_softnic::{Config, Mix, SendOptions, SoftNic, Traffic};
@@ -34,7 +36,9 @@ fn compile(name: &str) -> Compile {
 }
 
 fn layout(n: usize) -> PathBuf {
-    compile("stress.c").argument(format!("-DN={n}")).object()
+    // From 10 on those without an id.
+    let id = if n < 10 { "-DID" } else { "-DNO_ID" };
+    compile("stress.c").argument(format!("-DN={}", n % 10)).argument(id).object()
 }
 
 /// A soft NIC with firmware that is one file; all gone when dropped.
@@ -60,7 +64,7 @@ impl Stage {
         let device = Device::find(name, world.netns()).unwrap();
         let stage = Stage { world, nic: up, device, dir };
         stage.describe(nic);
-        let options = LinkedAs { asked: "static".to_owned(), count: true, ..LinkedAs::default() };
+        let options = LinkedAs { asked: "auto".to_owned(), count: true, ..LinkedAs::default() };
         let nics = read(linker(), &[stage.file()]).unwrap();
         let job = linker().link(Source::read(program).unwrap(), nics, options, Mode::Native).unwrap();
         attach(&stage.world.home, &stage.device, &job).unwrap();
@@ -86,6 +90,16 @@ impl Stage {
         let traffic = Traffic::mixed(&Mix { to: self.nic.mac(), ..Mix::default() });
         let sent = self.nic.send(&traffic, &SendOptions { count: Some(100), ..SendOptions::default() }).unwrap();
         assert_eq!(sent.arrived, 100);
+    }
+
+    /// What the program itself counted: read rightly, not read, read as another layout, read wrongly.
+    fn seen(&self) -> [u64; 4] {
+        let path = status(&self.world.home, &self.device).unwrap().maps_dir.unwrap().join("seen");
+        let map = MapHandle::from_pinned_path(path).unwrap();
+        std::array::from_fn(|n| {
+            let all = map.lookup_percpu(&(n as u32).to_ne_bytes(), MapFlags::ANY).unwrap().unwrap();
+            all.iter().map(|v| u64::from_ne_bytes(v[..8].try_into().unwrap())).sum()
+        })
     }
 
     /// Packets read, by layout, and those not read.
@@ -183,6 +197,38 @@ fn a_layout_that_lacks_what_is_needed_goes_to_the_fallback() {
     stage.flash(8);
     stage.send();
     assert_eq!(stage.counted(), (vec![("stress2".to_owned(), 100)], 100));
+}
+
+#[test]
+fn a_nic_without_ids_is_served_one_layout_at_a_time() {
+    if !privileged() {
+        return;
+    }
+    let program = compile("stress.bpf.c").argument("-DNO_ID").object();
+    let stage = Stage::new(&format!("xlh{}", std::process::id()), &program, 11);
+    let (home, device) = (&stage.world.home, &stage.device);
+    let state = running(home, device).unwrap().unwrap();
+    assert_eq!((state.options.dispatch.as_str(), state.layouts[0].selector), ("none", false));
+    stage.send();
+    assert_eq!(stage.seen(), [100, 0, 0, 0]);
+
+    // None beside it, whether with an id or without.
+    for other in [2, 12] {
+        let refused = Layouts::of(home, device).add(linker(), Source::read(layout(other)).unwrap()).unwrap_err();
+        assert!(refused.to_string().contains("cannot be told from others"), "{refused}");
+    }
+    stage.send();
+    assert_eq!(stage.seen(), [200, 0, 0, 0]);
+
+    // A change is followed, and what it costs is said.
+    let mut follow = Follow::start(home, device, linker(), vec![stage.file()]).unwrap();
+    stage.describe(12);
+    let events = next(&mut follow);
+    assert_eq!(events[0].kind, EventKind::Swapped);
+    assert!(events[0].text.contains("carry no id") && events[0].text.contains("read wrongly"), "{}", events[0]);
+    stage.flash(12);
+    stage.send();
+    assert_eq!(stage.seen(), [300, 0, 0, 0]);
 }
 
 #[test]

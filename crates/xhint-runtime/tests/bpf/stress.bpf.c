@@ -44,8 +44,10 @@ int stress(struct xdp_md *ctx)
 	if (!xhint_fits(ctx, m) || !bpf_core_field_exists(m->pkt_len))
 #endif
 		count(NOT_READ);
+#ifndef NO_ID
 	else if (!xhint_is(m, struct nic_meta))
 		count(WRONG_ID);
+#endif
 	else if (m->pkt_len != ctx->data_end - ctx->data)
 		count(WRONG);
 	else

@@ -63,7 +63,9 @@ struct JOIN(stress, N) {
 	/* Not all of one size. */
 	decoy(8);
 #endif
+#ifndef NO_ID
 	__u32 btf_id;
+#endif
 } tag("xhint:layout") tag("xhint:as=nic_meta");
 
 struct JOIN(stress, N) *keep;
