@@ -36,7 +36,7 @@ impl Missing {
     /// All that can be reached.
     ///
     /// # Errors
-    /// As [`Bound::explain`].
+    /// As `Bound::explain`.
     pub fn all(object: &Object, bound: &mut Bound<'_>, reach: &Reach, layout: &str) -> Result<Vec<Missing>, Error> {
         let mut out = Vec::new();
         for number in 0..object.relos.len() {

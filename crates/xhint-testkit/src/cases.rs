@@ -11,7 +11,7 @@ pub struct Case {
     pub nic: &'static str,
     /// Bytes of metadata: as many as the layout has.
     pub length: usize,
-    /// Bytes that differ from [`metadata`]'s usual ones, as place and value.
+    /// Bytes that differ from `metadata`'s usual ones, as place and value.
     pub set: &'static [(usize, u8)],
     /// The numbers the program puts into `out`, from 0 on.
     pub out: &'static [u64],
