@@ -8,7 +8,7 @@
 //! 3. [`Btf`]: a checked BTF, alone or split on a base; it owns its bytes and one offset per type, nothing per member.
 //! 4. [`Type`]: a view of one type, read from the bytes when asked.
 //! 5. [`ext`]: `.BTF.ext`, which ties instructions to functions, source lines and CO-RE relocations.
-//! 6. [`write`]: appending types to a BTF, and the flat merge of a base and its splits.
+//! 6. [`mod@write`]: appending types to a BTF, and the flat merge of a base and its splits.
 //!
 //! The crate does no I/O and has no `unsafe`: whoever maps the file hands over [`bytes::Bytes`].
 #![forbid(unsafe_code)]
