@@ -25,8 +25,10 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Link a compiled program for NICs' metadata layouts, into an object that any loader loads.
+    #[command(after_help = "Example: xhint link prog.o --nic mynic.o -o out.o")]
     Link(verb::link::Args),
     /// Explain each CO-RE relocation of a program, for each layout.
+    #[command(after_help = "Example: xhint explain prog.o --nic fw1.btf --nic fw2.btf")]
     Explain(verb::explain::Args),
     /// Look into and write BTF.
     #[command(subcommand)]

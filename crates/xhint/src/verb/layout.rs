@@ -10,6 +10,7 @@ use clap::Subcommand;
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Show the layouts of a NIC's BTF: each field's place, width, byte order and hint.
+    #[command(after_help = "Example: xhint layout show mynic.o")]
     Show(show::Args),
 }
 
