@@ -18,7 +18,7 @@ pub fn detach(home: &Home, device: &Device) -> Result<Option<u32>> {
     let lock = home.lock(device)?;
     let site = Site::of(home, device);
     adopt(home, device, &site)?;
-    if !site.exists() {
+    if !site.exists()? {
         lock.remove();
         return Err(Error::NotAttached(device.name().to_owned()));
     }
@@ -26,7 +26,7 @@ pub fn detach(home: &Home, device: &Device) -> Result<Option<u32>> {
     if let Some(live) = &live {
         // By itself an unpinned link goes off its device some time later; this way it is off when we return.
         let off = sys::link_detach(live.link.as_fd());
-        off.map_err(|cause| Error::Bpf { what: format!("{}: cannot detach", device.name()), cause })?;
+        off.map_err(Error::system(format!("{}: cannot detach", device.name())))?;
     }
     site.clear()?;
     lock.remove();

@@ -30,7 +30,7 @@ mod sys;
 pub use device::{Device, Programs};
 pub use error::{Error, Result};
 pub use home::{Home, Lock};
-pub use linker::Linker;
+pub use linker::{Linker, declare};
 pub use netns::Netns;
 pub use rights::Rights;
 pub use state::{LayoutState, LinkedAs, Mode, Source, State, Taken};

@@ -65,6 +65,11 @@ impl Source {
         Source { path, bytes, file }
     }
 
+    /// What tells its content from any other's.
+    pub(crate) fn digest(&self) -> &str {
+        &self.file
+    }
+
     /// What is in the file at `path` now.
     ///
     /// # Errors
@@ -121,6 +126,9 @@ pub struct LinkedAs {
     pub program: Option<String>,
     /// The layouts asked for; none stands for all.
     pub layouts: Vec<String>,
+    /// Names that were ever asked for: they make layouts of structs that no tag does.
+    #[serde(default)]
+    pub named: Vec<String>,
     /// Local names and what they are to be bound to.
     pub bind: Vec<(String, String)>,
     /// The dispatch asked for: `auto`, `none`, `static` or `tail`.
