@@ -89,6 +89,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         return fs::write(path, bytes).with_context(name);
     }
     let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::metadata(dir).with_context(name)?;
     let mut file = tempfile::Builder::new()
         .prefix(".xhint-")
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))

@@ -1,4 +1,6 @@
 //! The command line: arguments and printing only.
+// `println!` panics where standard output is full or closed.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 #[allow(dead_code)] // verbs that use the rest are on their way
 mod files;
@@ -66,12 +68,16 @@ impl Verb {
 }
 
 fn main() -> ExitCode {
+    // What libbpf has to say is in our one line.
+    libbpf_rs::set_print(None);
     match Cli::parse().verb.run() {
         Ok(code) => code,
         // Whoever reads our output has had enough: nothing went wrong.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            print::error(&error);
+            // What fails by itself, of no file, is our own output.
+            let ours = error.is::<io::Error>();
+            print::error(&if ours { error.context("cannot write to standard output") } else { error });
             ExitCode::FAILURE
         }
     }

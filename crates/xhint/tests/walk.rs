@@ -1,80 +1,13 @@
-//! A walk through `nic`, `attach`, `status` and `detach` as the README has it, and what they say when it goes wrong.
+//! A walk through `nic`, `attach`, `status` and `detach` as the README has it.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::{fs, process};
+mod common;
 
+use std::process::{self, Command};
+
+use common::{World, bad, example, good, json};
 use serde_json::Value;
-use xhint_testkit::fixture::Compile;
 use xhint_testkit::privileged;
-
-/// A file of `examples/`, compiled.
-fn example(name: &str) -> String {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let compile = Compile::new(&top.join("examples").join(name))
-        .argument(format!("-I{}", top.join("include").display()))
-        .argument(format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH));
-    compile.object().display().to_string()
-}
-
-fn xhint(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_xhint")).args(arguments).output().unwrap()
-}
-
-/// What it prints when all is well.
-fn good(arguments: &[&str]) -> String {
-    let output = xhint(arguments);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {said}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// The one line it says when it is not.
-fn bad(arguments: &[&str]) -> String {
-    let output = xhint(arguments);
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
-    assert_eq!(said.lines().count(), 1, "{said}");
-    said
-}
-
-/// Network namespaces and soft NICs that go when dropped.
-struct World {
-    netns: Vec<String>,
-    nics: Vec<String>,
-}
-
-impl World {
-    fn new(letters: &[&str]) -> World {
-        let name = |l: &&str| format!("xhwalk-{l}-{}", process::id());
-        let world = World { netns: letters.iter().map(name).collect(), nics: Vec::new() };
-        for netns in &world.netns {
-            assert!(Command::new("ip").args(["netns", "add", netns]).status().unwrap().success());
-        }
-        world
-    }
-
-    fn nic(&mut self, name: &str, layout: &str, netns: &str) {
-        self.nics.push(name.to_owned());
-        good(&["nic", "up", name, "--layout", layout, "--netns", netns]);
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        for nic in &self.nics {
-            xhint(&["nic", "down", nic]);
-        }
-        for netns in &self.netns {
-            let _ = Command::new("ip").args(["netns", "del", netns]).status();
-        }
-    }
-}
-
-fn json(arguments: &[&str]) -> Value {
-    serde_json::from_str(&good(arguments)).unwrap()
-}
 
 #[test]
 fn a_walk_by_hand() {
@@ -163,34 +96,6 @@ fn several_at_once_take_turns() {
     let now = json(&["status", "eth0", "--netns", &n, "--json"])["program_id"].as_u64();
     assert!(!before.contains(&now), "the last one runs");
     good(&["detach", "eth0", "--netns", &n]);
-}
-
-#[test]
-fn faults_are_told_in_one_line() {
-    let (prog, beta) = (example("hints.bpf.c"), example("nics/beta.c"));
-    let junk = std::env::temp_dir().join(format!("xhwalk-{}.o", process::id()));
-    fs::write(&junk, b"junk").unwrap();
-    let junk_name = junk.display().to_string();
-    let attach = |prog: &str, dev: &str, nic: &str| bad(&["attach", prog, "--dev", dev, "--nic", nic]);
-    let gone = attach("/nonexistent.o", "lo", &beta);
-    assert!(gone.contains("/nonexistent.o") && gone.contains("No such file"), "{gone}");
-    assert!(attach(&prog, "nosuchdev0", &beta).contains("nosuchdev0: no such network device"));
-    assert!(attach(&prog, "no/such", &beta).contains("cannot be the name of a network device"));
-    if privileged() {
-        let says = attach(&prog, "lo", &junk_name);
-        assert!(says.contains(&junk_name) && says.contains("neither BTF nor an ELF object"), "{says}");
-        let says = attach(&junk_name, "lo", &beta);
-        assert!(says.contains(&junk_name), "{says}");
-        let says = attach(&prog, "lo", &beta);
-        assert!(says.contains("no native XDP") && says.contains("--mode generic"), "{says}");
-        assert!(bad(&["status", "lo", "--netns", "no-such-namespace"]).contains("no-such-namespace"));
-    }
-    fs::remove_file(PathBuf::from(&junk)).unwrap();
-    for usage in
-        [&["attach"][..], &["attach", "x.o"], &["detach"], &["nic", "up"], &["nic", "fly"], &["attach", "--bind", "x"]]
-    {
-        assert_eq!(xhint(usage).status.code(), Some(2), "{usage:?}");
-    }
 }
 
 #[test]

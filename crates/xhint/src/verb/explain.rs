@@ -35,6 +35,7 @@ impl Args {
         let object = Object::parse(files::read(&self.program)?).with_context(name)?;
         let universe = self.choice.universe(&self.sources)?;
         let report = object.explain(&universe, &self.choice.options()).with_context(name)?;
+        report.warnings.iter().for_each(|w| print::warning(w));
         if self.json {
             print::json(&report)?;
         } else {
@@ -52,9 +53,6 @@ fn text(out: &mut impl Write, report: &Report) -> io::Result<()> {
     for layout in &report.layouts {
         let (name, id) = (&layout.name, layout.id);
         writeln!(out, "{bold}layout {name}{bold:#}  id {id:#x}, {} bytes, {}", layout.size, layout.source)?;
-    }
-    if report.layouts.is_empty() {
-        writeln!(out, "no layout answers to what the program asks for; it is linked for none")?;
     }
     let mut last = None;
     for relocation in &report.relocations {
