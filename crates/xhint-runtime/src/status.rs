@@ -57,12 +57,17 @@ pub struct Runs {
 /// # Errors
 /// [`Error::NotAttached`] if nothing of ours does.
 pub fn status(home: &Home, device: &Device) -> Result<Status> {
-    let site = Site::of(home, device);
-    let inode = device.netns().inode();
-    match site.live()? {
-        Some(live) => describe(&site, &live, device.name().to_owned(), inode),
-        None => Err(Error::NotAttached(device.name().to_owned())),
+    let (site, netns) = (Site::of(home, device), device.netns().inode());
+    if let Some(live) = site.live()? {
+        return describe(&site, &live, device.name().to_owned(), netns);
     }
+    // One that was renamed has its pins under its old name until something is done to it.
+    for (inode, _, site) in Site::all(home)? {
+        if let Some(live) = site.live()?.filter(|live| (inode, live.ifindex) == (netns, device.ifindex())) {
+            return describe(&site, &live, device.name().to_owned(), netns);
+        }
+    }
+    Err(Error::NotAttached(device.name().to_owned()))
 }
 
 /// What runs on all devices of all namespaces.

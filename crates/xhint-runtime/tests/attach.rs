@@ -304,6 +304,8 @@ fn a_renamed_device_keeps_its_program() {
         n = world.name
     ));
     let renamed = Device::find("eth0.5", world.netns()).unwrap();
+    let seen = status(&world.home, &renamed).unwrap();
+    assert_eq!((seen.device.as_str(), seen.program_id), ("eth0.5", first.program));
     assert_eq!(attach(&world.home, &renamed, &job(&[])).unwrap().before, Some(first.program));
     detach(&world.home, &renamed).unwrap();
     assert_eq!(world.left(), Vec::<PathBuf>::new());
