@@ -160,6 +160,12 @@ pub enum Error {
         /// The layout.
         layout: String,
     },
+    /// Layouts were to come to a program that is linked for one.
+    #[error("{device}: was attached with --dispatch none, for one layout alone; `xhint attach` again without it")]
+    OneLayout {
+        /// The device.
+        device: String,
+    },
     /// No room among the ids.
     #[error("the table of ids has no room for id {id:#x}: too many others fall together with it; declare another id")]
     TableFull {

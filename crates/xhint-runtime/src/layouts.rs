@@ -161,6 +161,9 @@ impl<'a> Layouts<'a> {
     /// Links anew for the layouts of `nics` with these ids, and swaps.
     fn relink(&self, linker: &Linker, running: &Running, nics: Vec<Source>, ids: &[u32]) -> Result<Changed> {
         let state = &running.state;
+        if state.options.asked == "none" && ids.len() > 1 {
+            return Err(Error::OneLayout { device: self.device.name().to_owned() });
+        }
         let layouts = ids.iter().map(|id| format!("{id:#x}")).collect();
         let options = LinkedAs { layouts, ..state.options.clone() };
         let job = linker.link_after(Some(state), state.object.clone(), nics, options, state.mode)?;

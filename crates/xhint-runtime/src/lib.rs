@@ -13,6 +13,7 @@ pub mod counters;
 pub mod detach;
 mod device;
 mod error;
+mod files;
 pub mod follow;
 mod home;
 pub mod layouts;
@@ -29,6 +30,7 @@ mod sys;
 
 pub use device::{Device, Programs};
 pub use error::{Error, Result};
+pub use files::read;
 pub use home::{Home, Lock};
 pub use linker::{Linker, declare};
 pub use netns::Netns;

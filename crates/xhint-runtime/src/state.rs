@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use xhint_object::table::SLOT_COUNT;
 
 use crate::error::{Error, Result};
+use crate::files::read;
 
 /// In which way a program is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +77,7 @@ impl Source {
     /// [`Error::File`].
     pub fn read(path: impl Into<PathBuf>) -> Result<Source> {
         let path = path.into();
-        let bytes = get(&path)?;
+        let bytes = read(&path)?;
         Ok(Source::new(path, bytes))
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::counters::Counters;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::home::Home;
+use crate::home::{Home, pin_name};
 use crate::netns::Netns;
 use crate::site::{Generation, Live, Site};
 use crate::state::State;
@@ -50,6 +50,14 @@ pub struct Runs {
     pub count: u64,
     /// Nanoseconds in all of them.
     pub nanoseconds: u64,
+}
+
+impl Status {
+    /// Where the map `name` is pinned; `None` if the program has no such map.
+    pub fn map_path(&self, name: &str) -> Option<PathBuf> {
+        let dir = self.maps_dir.as_ref().filter(|_| self.maps.iter().any(|m| m == name))?;
+        Some(dir.join(pin_name(name)))
+    }
 }
 
 /// What runs on `device`.

@@ -2,10 +2,8 @@
 // `println!` panics where standard output is full or closed.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
-#[allow(dead_code)] // verbs that use the rest are on their way
 mod files;
 mod layouts;
-#[allow(dead_code)] // verbs that use the rest are on their way
 mod print;
 mod sources;
 mod verb;

@@ -28,6 +28,8 @@ fn faults_are_told_in_one_line() {
         assert!(says.contains(&junk_name) && says.contains("neither BTF nor an ELF object"), "{says}");
         let says = attach(&junk_name, "lo", &beta);
         assert!(says.contains(&junk_name), "{says}");
+        let says = attach(&prog, "lo", "/dev/zero");
+        assert!(says.contains("/dev/zero: is no regular file and gives more than 64 MiB"), "{says}");
         let says = attach(&prog, "lo", &beta);
         assert!(says.contains("no native XDP") && says.contains("--mode generic"), "{says}");
         assert!(bad(&["status", "lo", "--netns", "no-such-namespace"]).contains("no-such-namespace"));
@@ -146,6 +148,9 @@ fn a_layout_without_tags_is_named() {
     let done = json(&[&["attach", &prog, "--nic", &plain, "--layout", "nic_meta", "--json"][..], &on].concat());
     assert_eq!((&done["layouts"][0]["name"], ids(&done["layouts"]).len()), (&"nic_meta".into(), 1), "{done}");
     // It stays one when another comes and goes.
+    json(&[&["attach", &prog, "--nic", &beta, "--dispatch", "none", "--json"][..], &on].concat());
+    assert!(bad(&["layouts", "add", &name, &example("nics/alpha_fw1.c"), "--netns", &n]).contains("--dispatch none"));
+    let done = json(&[&["attach", &prog, "--nic", &plain, "--layout", "nic_meta", "--json"][..], &on].concat());
     good(&["layouts", "add", &name, &beta, "--netns", &n]);
     let says = bad(&["layouts", "remove", &name, "nope", "--netns", &n]);
     assert!(says.contains("nic_meta (0x") && says.contains("beta_rx_completion (0x"), "{says}");

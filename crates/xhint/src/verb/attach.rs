@@ -9,7 +9,7 @@ use serde_json::json;
 use std::path::PathBuf;
 use xhint_runtime::attach::{Done, Job, attach, running};
 use xhint_runtime::follow::{self, Event, EventKind, Follow};
-use xhint_runtime::{Device, Error, Home, LinkedAs, Linker};
+use xhint_runtime::{Device, Error, Home, LinkedAs, Linker, Source};
 
 use super::device::On;
 use crate::sources::Sources;
@@ -148,7 +148,7 @@ impl Args {
             ..LinkedAs::default()
         };
         let before = running(home, device)?;
-        Ok(linker.link_after(before.as_ref(), files::source(&self.program_file)?, nics, options, self.mode.into())?)
+        Ok(linker.link_after(before.as_ref(), Source::read(&self.program_file)?, nics, options, self.mode.into())?)
     }
 
     fn may_replace(&self, foreign: &Error) -> anyhow::Result<()> {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde_json::json;
 use xhint_runtime::layouts::{Changed, Layouts};
-use xhint_runtime::{LayoutState, Linker};
+use xhint_runtime::{LayoutState, Linker, Source};
 
 use super::device::Within;
 use crate::sources::Base;
@@ -74,7 +74,7 @@ impl Verb {
         match self {
             Verb::Add(Add { ifname, nic, rest }) => {
                 let (home, device) = rest.within.device(&ifname)?;
-                let changed = Layouts::of(&home, &device).add(&rest.linker()?, files::source(&nic)?)?;
+                let changed = Layouts::of(&home, &device).add(&rest.linker()?, Source::read(&nic)?)?;
                 rest.tell(&ifname, "added", &changed)?;
             }
             Verb::Remove(Remove { ifname, which, rest }) => {
