@@ -220,7 +220,7 @@ pub enum Error {
         cause: io::Error,
     },
     /// A state file that is not one.
-    #[error("{}: not a state of xhint's ({cause}); `xhint detach` clears it away", .path.display())]
+    #[error("{}: not a state of xhint's: {cause}", .path.display())]
     State {
         /// Which.
         path: PathBuf,

@@ -74,7 +74,7 @@ fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // What fails by itself, of no file, is our own output.
-            let ours = error.is::<io::Error>();
+            let ours = error.is::<io::Error>() && error.chain().count() == 1;
             print::error(&if ours { error.context("cannot write to standard output") } else { error });
             ExitCode::FAILURE
         }

@@ -97,14 +97,24 @@ impl Args {
             }
             other => other,
         };
-        if let (Err(Error::Load { log, .. }), true) = (&done, self.verbose) {
-            write!(std::io::stderr(), "{log}")?;
-        }
-        let code = self.tell(&job, &done?)?;
+        let code = match done {
+            Err(refused @ Error::Load { .. }) => bail!(self.all_of(refused)?),
+            done => self.tell(&job, &done?)?,
+        };
         if self.follow {
             self.follow(&home, &device)?;
         }
         Ok(code)
+    }
+
+    /// The kernel's refusal, and all that the verifier says or how to come to it.
+    fn all_of(&self, refused: Error) -> anyhow::Result<String> {
+        let Error::Load { log, .. } = &refused else { return Ok(refused.to_string()) };
+        if !self.verbose {
+            return Ok(format!("{refused}; --verbose shows all that it says"));
+        }
+        write!(std::io::stderr(), "{log}")?;
+        Ok(refused.to_string())
     }
 
     /// Goes on until the program is taken off.
