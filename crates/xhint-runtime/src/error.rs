@@ -26,7 +26,10 @@ pub enum Error {
         cause: io::Error,
     },
     /// Rights that this process lacks.
-    #[error("missing {missing}; run as root, or grant it: setcap cap_bpf,cap_net_admin,cap_perfmon+ep on the program")]
+    #[error(
+        "missing {missing}; run as root, or grant it with setcap to a user's copy of xhint, and /run/xhint and \
+         /sys/fs/bpf/xhint to that user"
+    )]
     Rights {
         /// Names of capabilities.
         missing: String,
@@ -285,7 +288,7 @@ fn in_netns(netns: Option<&str>) -> String {
 
 /// What to do about a file that may not be touched.
 fn rights(cause: &io::Error) -> &'static str {
-    if cause.kind() == io::ErrorKind::PermissionDenied { "; run as root" } else { "" }
+    if cause.kind() == io::ErrorKind::PermissionDenied { "; run as root, or as who owns it" } else { "" }
 }
 
 /// How a stranger's program goes.

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::fs;
 use std::process::{self, Command};
 
 use common::{World, bad, example, good, json};
@@ -96,6 +97,37 @@ fn several_at_once_take_turns() {
     let now = json(&["status", "eth0", "--netns", &n, "--json"])["program_id"].as_u64();
     assert!(!before.contains(&now), "the last one runs");
     good(&["detach", "eth0", "--netns", &n]);
+}
+
+/// As an ordinary user with the two capabilities, who owns what xhint keeps; in a mount namespace of its own, so that
+/// nobody else's is touched.
+#[test]
+fn an_ordinary_user_needs_two_capabilities_and_two_directories() {
+    if !privileged() {
+        return;
+    }
+    let mut world = World::new(&["user"]);
+    let (n, nic) = (world.netns[0].clone(), format!("wu{}", process::id()));
+    let (prog, alpha, beta) = (example("hints.bpf.c"), example("nics/alpha_fw1.c"), example("nics/beta.c"));
+    world.nic(&nic, &alpha, &n);
+    let dir = tempfile::tempdir().unwrap();
+    let files = [(env!("CARGO_BIN_EXE_xhint"), "xhint"), (&prog, "prog.o"), (&alpha, "alpha.o"), (&beta, "beta.o")];
+    for (from, to) in files {
+        fs::copy(from, dir.path().join(to)).unwrap();
+    }
+    let script = r#"set -e
+        chmod -R a+rX . && mkdir -p /run/xhint && mount -t tmpfs run /run/xhint && mount -t bpf bpf /sys/fs/bpf
+        mkdir /sys/fs/bpf/xhint && chown 65534 /run/xhint /sys/fs/bpf/xhint
+        user="setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=+bpf,+net_admin --ambient-caps=+bpf,+net_admin"
+        $user ./xhint attach prog.o --dev $1 --nic alpha.o --dispatch tail
+        $user ./xhint layouts add $1 beta.o && $user ./xhint status $1 && $user ./xhint detach $1"#;
+    let inside = ["--net".to_owned() + "=/run/netns/" + &n, "unshare".to_owned(), "--mount".to_owned()];
+    let mut command = Command::new("nsenter");
+    command.args(inside).args(["sh", "-c", script, "sh", &nic]).current_dir(dir.path());
+    let output = command.output().unwrap();
+    let (said, shown) = (String::from_utf8(output.stderr).unwrap(), String::from_utf8(output.stdout).unwrap());
+    assert!(output.status.success(), "{said}{shown}");
+    assert!(shown.contains("without CAP_PERFMON") && shown.contains("beta_rx_completion"), "{shown}");
 }
 
 #[test]
