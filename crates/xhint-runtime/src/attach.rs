@@ -68,10 +68,10 @@ pub fn attach(home: &Home, device: &Device, job: &Job) -> Result<Done> {
 
 /// Clears away what was kept for devices that are gone: nobody can ask for them any more.
 pub(crate) fn sweep(home: &Home) {
-    for (netns, name, site) in Site::all(home).unwrap_or_default() {
+    for site in Site::all(home).unwrap_or_default() {
         // One that another xhint is at work on is its own to tidy.
         if matches!(site.live(), Ok(None))
-            && let Ok(Some(lock)) = home.try_lock(netns, &name)
+            && let Ok(Some(lock)) = home.try_lock(site.netns, &site.name)
         {
             if matches!(site.live(), Ok(None)) {
                 let _later = site.clear();
@@ -107,8 +107,7 @@ impl Running {
     /// # Errors
     /// [`Error::NotAttached`]; [`Error::Lost`] if what it was made from cannot be told any more.
     pub fn on(home: &Home, device: &Device) -> Result<Running> {
-        let site = Site::of(home, device);
-        adopt(home, device, &site)?;
+        let site = Site::find(home, device)?;
         let none = || Error::NotAttached(device.name().to_owned());
         let live = site.live()?.ok_or_else(none)?;
         let generation = site.current(&live)?.ok_or_else(none)?;
@@ -120,8 +119,7 @@ impl Running {
 
 /// [`attach`], by who holds the lock.
 pub(crate) fn attach_locked(home: &Home, device: &Device, job: &Job) -> Result<Done> {
-    let site = Site::of(home, device);
-    adopt(home, device, &site)?;
+    let site = adopt(home, device)?;
     site.repair()?;
     let live = site.live()?;
     let foreign = match &live {
@@ -266,24 +264,16 @@ fn program_name(id: u32) -> String {
     }
 }
 
-/// A device that was renamed or moved since has its pins and state elsewhere: they are brought here.
-pub(crate) fn adopt(home: &Home, device: &Device, site: &Site) -> Result<()> {
-    if site.live()?.is_some() {
-        return Ok(());
-    }
-    let ids: Vec<u32> = device.programs()?.ids().collect();
-    if ids.is_empty() {
-        return Ok(());
-    }
-    for (netns, name, other) in Site::all(home)? {
-        if other.live()?.is_some_and(|l| ids.contains(&l.program)) {
-            site.clear()?;
-            site.take_over(&other)?;
-            if let Ok(Some(lock)) = home.try_lock(netns, &name) {
-                lock.remove();
-            }
-            break;
+/// A device that was renamed or moved since has its pins and state elsewhere: they are brought here, under its lock.
+pub(crate) fn adopt(home: &Home, device: &Device) -> Result<Site> {
+    let site = Site::of(home, device);
+    let other = Site::find(home, device)?;
+    if other != site {
+        site.clear()?;
+        site.take_over(&other)?;
+        if let Ok(Some(lock)) = home.try_lock(other.netns, &other.name) {
+            lock.remove();
         }
     }
-    Ok(())
+    Ok(site)
 }

@@ -4,7 +4,6 @@ use crate::attach::{adopt, sweep};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::home::Home;
-use crate::site::Site;
 use crate::sys;
 
 use std::os::fd::AsFd;
@@ -16,8 +15,7 @@ use std::os::fd::AsFd;
 /// [`Error::NotAttached`] if there was nothing.
 pub fn detach(home: &Home, device: &Device) -> Result<Option<u32>> {
     let lock = home.lock(device)?;
-    let site = Site::of(home, device);
-    adopt(home, device, &site)?;
+    let site = adopt(home, device)?;
     if !site.exists()? {
         lock.remove();
         return Err(Error::NotAttached(device.name().to_owned()));

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use xhint_universe::Layout;
 
-use crate::attach::{Done, Job, Running, attach_locked};
+use crate::attach::{Done, Job, Running, adopt, attach_locked};
 use crate::counters::reset;
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -176,6 +176,7 @@ impl<'a> Layouts<'a> {
     /// What runs, repaired, and the right to change it.
     fn take(&self) -> Result<(Lock, Running)> {
         let lock = self.home.lock(self.device)?;
+        adopt(self.home, self.device)?;
         match Running::on(self.home, self.device) {
             Ok(running) => running.repair().map(|()| (lock, running)),
             Err(none @ Error::NotAttached(_)) => {

@@ -27,8 +27,12 @@ use crate::state::{Source, State};
 use crate::sys;
 
 /// Where one device's pins and state are.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Site {
+    /// Inode of the network namespace that the device was in.
+    pub netns: u64,
+    /// Its name then.
+    pub name: String,
     pins: PathBuf,
     state: PathBuf,
 }
@@ -52,19 +56,39 @@ pub(crate) struct Generation {
 }
 
 impl Site {
+    /// That of a device by its present name.
     pub fn of(home: &Home, device: &Device) -> Site {
-        Site { pins: home.pins(device), state: home.state(device) }
+        Site::at(home, device.netns().inode(), device.name())
     }
 
-    /// All sites there are, with the network namespace's inode and the device's name.
-    pub fn all(home: &Home) -> Result<Vec<(u64, String, Site)>> {
-        let mut all = Vec::new();
-        for netns in names(&home.all_pins())? {
-            let Ok(inode) = netns.parse() else { continue };
-            for pin in names(&home.all_pins().join(&netns))? {
-                let (pins, state) = (home.all_pins().join(&netns).join(&pin), home.all_state().join(&netns).join(&pin));
-                all.push((inode, name_of_pin(&pin), Site { pins, state }));
+    fn at(home: &Home, netns: u64, name: &str) -> Site {
+        Site { netns, name: name.to_owned(), pins: home.pins(netns, name), state: home.state(netns, name) }
+    }
+
+    /// The one whose program `device` runs: under another name, if it was renamed or moved since.
+    pub fn find(home: &Home, device: &Device) -> Result<Site> {
+        let own = Site::of(home, device);
+        if own.live()?.is_some() {
+            return Ok(own);
+        }
+        let ids: Vec<u32> = device.programs()?.ids().collect();
+        if !ids.is_empty() {
+            for other in Site::all(home)? {
+                if other.live()?.is_some_and(|l| ids.contains(&l.program)) {
+                    return Ok(other);
+                }
             }
+        }
+        Ok(own)
+    }
+
+    /// All sites there are.
+    pub fn all(home: &Home) -> Result<Vec<Site>> {
+        let mut all = Vec::new();
+        for dir in names(&home.all_pins())? {
+            let Ok(netns) = dir.parse() else { continue };
+            let pins = names(&home.all_pins().join(&dir))?;
+            all.extend(pins.iter().map(|pin| Site::at(home, netns, &name_of_pin(pin))));
         }
         Ok(all)
     }

@@ -65,17 +65,11 @@ impl Status {
 /// # Errors
 /// [`Error::NotAttached`] if nothing of ours does.
 pub fn status(home: &Home, device: &Device) -> Result<Status> {
-    let (site, netns) = (Site::of(home, device), device.netns().inode());
-    if let Some(live) = site.live()? {
-        return describe(&site, &live, device.name().to_owned(), netns);
+    let site = Site::find(home, device)?;
+    match site.live()? {
+        Some(live) => describe(&site, &live, device.name().to_owned(), device.netns().inode()),
+        None => Err(Error::NotAttached(device.name().to_owned())),
     }
-    // One that was renamed has its pins under its old name until something is done to it.
-    for (inode, _, site) in Site::all(home)? {
-        if let Some(live) = site.live()?.filter(|live| (inode, live.ifindex) == (netns, device.ifindex())) {
-            return describe(&site, &live, device.name().to_owned(), netns);
-        }
-    }
-    Err(Error::NotAttached(device.name().to_owned()))
 }
 
 /// What runs on all devices of all namespaces.
@@ -85,12 +79,12 @@ pub fn status(home: &Home, device: &Device) -> Result<Status> {
 pub fn all(home: &Home) -> Result<Vec<Status>> {
     let here = Netns::current()?.inode();
     let mut found = Vec::new();
-    for (inode, name, site) in Site::all(home)? {
+    for site in Site::all(home)? {
         let Some(live) = site.live()? else { continue };
         // By its number, in case it was renamed.
-        let now = if inode == here { if_indextoname(live.ifindex).ok() } else { None };
-        let name = now.and_then(|n| n.into_string().ok()).unwrap_or(name);
-        found.push(describe(&site, &live, name, inode)?);
+        let now = if site.netns == here { if_indextoname(live.ifindex).ok() } else { None };
+        let name = now.and_then(|n| n.into_string().ok()).unwrap_or_else(|| site.name.clone());
+        found.push(describe(&site, &live, name, site.netns)?);
     }
     Ok(found)
 }
