@@ -129,22 +129,3 @@ fn an_ordinary_user_needs_two_capabilities_and_two_directories() {
     assert!(output.status.success(), "{said}{shown}");
     assert!(shown.contains("without CAP_PERFMON") && shown.contains("beta_rx_completion"), "{shown}");
 }
-
-#[test]
-fn every_verb_shows_an_example() {
-    let verbs: [&[&str]; 9] = [
-        &["attach"],
-        &["detach"],
-        &["status"],
-        &["demo"],
-        &["nic", "up"],
-        &["nic", "flash"],
-        &["nic", "send"],
-        &["nic", "status"],
-        &["nic", "down"],
-    ];
-    for verb in verbs {
-        let help = good(&[verb, &["--help"]].concat());
-        assert!(help.contains(&format!("Example: xhint {}", verb.join(" "))), "{help}");
-    }
-}

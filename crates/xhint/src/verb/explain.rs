@@ -14,9 +14,8 @@ use crate::{files, print};
 /// Explain each CO-RE relocation of a program: where it stands, what it asks, what it becomes for each layout.
 ///
 /// Exit code 1 if the program would run into something that a layout lacks.
-///
-/// Example: xhint explain prog.o --nic a.btf --nic b.btf
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: xhint explain prog.o --nic fw1.btf --nic fw2.btf")]
 pub struct Args {
     /// The program, compiled with `clang -target bpf -O2 -g -c`
     program: PathBuf,

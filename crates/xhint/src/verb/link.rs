@@ -11,9 +11,8 @@ use crate::sources::Sources;
 use crate::{files, print};
 
 /// Link a compiled program for NICs' metadata layouts, into an object that any loader loads.
-///
-/// Example: xhint link prog.o --nic mynic.btf -o out.o
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: xhint link prog.o --nic mynic.btf -o out.o")]
 pub struct Args {
     /// The program, compiled with `clang -target bpf -O2 -g -c`
     program: PathBuf,
