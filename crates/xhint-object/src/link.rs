@@ -33,8 +33,19 @@ pub struct LinkOptions {
     /// Count packets by layout in the entry, as [`crate::counts`] says. With [`Dispatch::Auto`] this makes an entry even
     /// for one layout, where that can be.
     pub count: bool,
-    /// Slots that layouts have already, by their ids: a layout keeps it. Others get the lowest free ones.
-    pub slots: Vec<(u32, u32)>,
+    /// Slots that layouts have already: a layout keeps it. Others get the lowest free ones.
+    pub slots: Vec<TakenSlot>,
+}
+
+/// A slot that a layout has or had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TakenSlot {
+    /// The layout's id.
+    pub id: u32,
+    /// Its length in bytes.
+    pub size: u32,
+    /// The slot.
+    pub slot: u32,
 }
 
 impl Default for LinkOptions {

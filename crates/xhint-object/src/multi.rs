@@ -6,7 +6,7 @@ use xhint_universe::{FieldOrder, Layout, Universe};
 use crate::bind::Bound;
 use crate::dispatch::{Case, Dispatched, Fallback, IdAt, Plan, classes_of, link_direct, link_tail};
 use crate::insn::SIZE;
-use crate::link::{Choice, Dispatch, LinkOptions, Linked};
+use crate::link::{Choice, Dispatch, LinkOptions, Linked, TakenSlot};
 use crate::report::{DispatchReport, LayoutReport, Report};
 use crate::variant::Variant;
 use crate::{Error, Missing, Object};
@@ -187,10 +187,10 @@ fn names(universe: &Universe, layouts: &[usize]) -> Vec<String> {
 }
 
 /// The slot of each layout: the one it has, else the lowest that nobody has or had.
-fn slots(layouts: &[LayoutReport], given: &[(u32, u32)]) -> Vec<u32> {
-    let mut free = (0..).filter(|slot| given.iter().all(|g| g.1 != *slot));
-    let own = |id: u32| given.iter().find(|g| g.0 == id).map(|g| g.1);
-    layouts.iter().map(|l| own(l.id).or_else(|| free.next()).unwrap_or(u32::MAX)).collect()
+fn slots(layouts: &[LayoutReport], given: &[TakenSlot]) -> Vec<u32> {
+    let mut free = (0..).filter(|slot| given.iter().all(|g| g.slot != *slot));
+    let own = |l: &LayoutReport| given.iter().find(|g| (g.id, g.size) == (l.id, l.size)).map(|g| g.slot);
+    layouts.iter().map(|l| own(l).or_else(|| free.next()).unwrap_or(u32::MAX)).collect()
 }
 
 /// The kind of dispatch, and why if it was left to us.

@@ -170,28 +170,52 @@ fn a_fixed_action_takes_the_place_of_the_fallback() {
     }
 }
 
+/// NIC BTF of so many layouts, in each of which `value` stands elsewhere.
+fn many(count: usize) -> bytes::Bytes {
+    let layout = |n: usize| {
+        format!(
+            "struct l{n} {{ __u32 pad[{}]; __u32 value; __u32 mark; __u32 p2[{}]; __u32 btf_id; }} LAYOUT({});\n\
+             struct l{n} *v{n};\n",
+            n % 20,
+            n / 20,
+            n + 1
+        )
+    };
+    own::nic_of(&(0..count).map(layout).collect::<String>())
+}
+
 #[test]
 fn more_layouts_than_the_kernel_takes_functions_are_refused() {
-    let source: String = (0..300)
-        .map(|n| {
-            format!(
-                "struct l{n} {{ __u32 pad[{}]; __u32 value; __u32 mark; __u32 p2[{}]; __u32 btf_id; }} LAYOUT({});\n\
-                 struct l{n} *v{n};\n",
-                n % 20,
-                n / 20,
-                n + 1
-            )
-        })
-        .collect();
-    let many = own::nic_of(&source);
-    let object = Object::parse(compiled("reader.bpf.c")).unwrap();
+    // A function that the program calls, and that differs by layout, is one for each.
+    let object = Object::parse(compiled("dispatch.bpf.c")).unwrap();
     let options = LinkOptions { dispatch: Dispatch::Static, ..LinkOptions::default() };
-    let error = object.link(&universe(&[("many", many.clone())]), &options).unwrap_err().to_string();
+    let error = object.link(&universe(&[("many", many(300))]), &options).unwrap_err().to_string();
     assert!(error.contains("256 functions") && error.contains("--dispatch tail"), "{error}");
     // Left to itself it takes the other way, and the kernel takes that.
-    let linked = object.link(&universe(&[("many", many)]), &LinkOptions::default()).unwrap();
+    let linked = object.link(&universe(&[("many", many(300))]), &LinkOptions::default()).unwrap();
     assert_eq!(linked.report.dispatch.kind, "tail");
     if privileged() {
         Loaded::load(&fixture::keep("many", "o", &linked.bytes), None).unwrap();
+    }
+}
+
+#[test]
+fn copies_that_jumps_cannot_span_are_called() {
+    if !privileged() {
+        return;
+    }
+    let object = Object::parse(compiled("long.bpf.c")).unwrap();
+    let options = LinkOptions { dispatch: Dispatch::Static, ..LinkOptions::default() };
+    let linked = object.link(&universe(&[("many", many(40))]), &options).unwrap();
+    let copies = Object::parse(linked.bytes.clone()).unwrap();
+    assert_eq!(copies.functions().iter().filter(|f| f.name.starts_with("reader__")).count(), 41);
+    let loaded = Loaded::load(&fixture::keep("long", "o", &linked.bytes), None).unwrap();
+    for n in [0usize, 17, 39] {
+        let size = 4 * (n % 20 + n / 20 + 3);
+        let mut metadata: Vec<u8> = (0..size as u8).collect();
+        at_end(&mut metadata, n as u32 + 1);
+        assert_eq!(loaded.run("reader", &metadata, &[0; 64]).unwrap().returned, PASS);
+        let sum = u64::from_ne_bytes(loaded.global(".bss")[..8].try_into().unwrap());
+        assert_eq!(sum, word(&metadata, 4 * (n % 20)) * 400, "{n}");
     }
 }

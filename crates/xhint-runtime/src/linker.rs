@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use xhint_btf::Btf;
 use xhint_object::table::SLOT_COUNT;
-use xhint_object::{Dispatch, LayoutReport, LinkOptions, Linked, Object, nic_btf};
+use xhint_object::{Dispatch, LayoutReport, LinkOptions, Linked, Object, TakenSlot, nic_btf};
 use xhint_universe::Universe;
 
 use crate::attach::Job;
@@ -78,7 +78,9 @@ impl Linker {
         mode: Mode,
     ) -> Result<Job> {
         // With most slots taken by layouts that are gone, counting begins anew.
-        let slots = before.map(|b| b.slots.clone()).filter(|s| s.len() < SLOT_COUNT as usize / 2).unwrap_or_default();
+        let taken = before.map(|b| b.slots.as_slice()).filter(|s| s.len() < SLOT_COUNT as usize / 2);
+        // What the old entry knew, the new one need not.
+        let slots: Vec<_> = taken.unwrap_or_default().iter().map(|t| Taken { linked: false, ..t.clone() }).collect();
         let universe = self.universe(&nics)?;
         let options = LinkedAs { walk: Rights::current().walk(), ..options };
         let linked = self.link_in(&universe, &object, &options, &slots)?;
@@ -132,7 +134,7 @@ impl Linker {
                 _ => Dispatch::Auto,
             },
             count: options.count,
-            slots: slots.iter().map(|t| (t.id, t.slot)).collect(),
+            slots: slots.iter().map(|t| TakenSlot { id: t.id, size: t.size, slot: t.slot }).collect(),
             ..LinkOptions::default()
         };
         let parsed = Object::parse(Bytes::from(object.bytes.clone())).map_err(err)?;

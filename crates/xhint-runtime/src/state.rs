@@ -112,6 +112,9 @@ pub struct Taken {
     pub size: u32,
     /// The slot.
     pub slot: u32,
+    /// Whether the entry was linked for it: then it goes to this slot without asking the table.
+    #[serde(default)]
+    pub linked: bool,
 }
 
 /// The options of a link.
@@ -184,8 +187,8 @@ impl State {
     }
 
     /// The slot for a layout: the one it has or had, else the lowest that none ever had. `None` if there is none left.
-    pub(crate) fn slot_for(&self, id: u32) -> Option<u32> {
-        let own = self.slots.iter().find(|t| t.id == id).map(|t| t.slot);
+    pub(crate) fn slot_for(&self, id: u32, size: u32) -> Option<u32> {
+        let own = self.slots.iter().find(|t| (t.id, t.size) == (id, size)).map(|t| t.slot);
         own.or_else(|| (0..SLOT_COUNT).find(|n| self.slots.iter().all(|t| t.slot != *n)))
     }
 
@@ -193,8 +196,9 @@ impl State {
     pub(crate) fn take_slots(&mut self) {
         for layout in &self.layouts {
             let Some(slot) = layout.slot else { continue };
+            let linked = layout.added.is_none() || self.slots.iter().any(|t| t.slot == slot && t.linked);
             self.slots.retain(|t| t.slot != slot);
-            self.slots.push(Taken { id: layout.id, name: layout.name.clone(), size: layout.size, slot });
+            self.slots.push(Taken { id: layout.id, name: layout.name.clone(), size: layout.size, slot, linked });
         }
         self.slots.sort_by_key(|t| t.slot);
     }

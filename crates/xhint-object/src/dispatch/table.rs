@@ -16,8 +16,11 @@
 //! nothing and holes do no harm.
 //!
 //! To add a layout: load its program, write its slot in each program array, then write its word, at once as 64 bits.
-//! To take one away: clear the word first, then the slots. A word whose slot is empty sends its packets to the
-//! fallback. To replace one: write the new program into the slot.
+//! To take one away: empty its slots, then clear the word. An empty slot sends its packets to the fallback. To replace
+//! one: write the new program into the slot.
+//!
+//! The entry goes to the slots of the layouts it was linked with without reading the table; the table has them for
+//! whoever adds and removes. Such a slot must never be given to a layout of another id or length.
 
 /// The data section that holds the ids.
 pub const IDS_SECTION: &str = ".data.xhint";
