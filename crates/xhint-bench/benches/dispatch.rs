@@ -117,6 +117,12 @@ fn costs(base: &Arc<Btf>) {
         }
     }
     for count in [2, 8, 64, 1000] {
+        for (counting, name) in [(false, "table"), (true, "table counting")] {
+            let object = link(base, count, Dispatch::Table, counting);
+            ways.push(Way::new(format!("{name}, {count}"), object, count, FIXED));
+        }
+    }
+    for count in [2, 8, 64, 1000] {
         let peer = format!("bare tail call, {count}");
         let tail = link(base, count, Dispatch::Tail, false);
         ways.push(bare(&tail, count, peer.clone()));
@@ -239,7 +245,10 @@ fn links(base: &Arc<Btf>) {
         });
     }
     let thousand = layouts::nic(1000);
-    row("1,000 layouts, tail", || object.link(&add(&warm, &thousand), &options(Dispatch::Tail)).unwrap().bytes.len());
+    for (name, way) in [("tail", Dispatch::Tail), ("table", Dispatch::Table)] {
+        let linked = || object.link(&add(&warm, &thousand), &options(way)).unwrap().bytes.len();
+        row(&format!("1,000 layouts, {name}"), linked);
+    }
 }
 
 fn row(what: &str, mut work: impl FnMut() -> usize) {

@@ -120,6 +120,11 @@ fn interleaved_packets_are_read_right_by_table_and_tail_call() {
 }
 
 #[test]
+fn interleaved_packets_are_read_right_by_rows() {
+    interleaved(Dispatch::Table, true);
+}
+
+#[test]
 fn auto_picks_direct_calls_for_few_layouts_and_says_why() {
     let report = link(&LinkOptions::default()).unwrap().report;
     assert_eq!(report.dispatch.kind, "static");
@@ -149,7 +154,7 @@ fn an_unknown_layout_is_named() {
 
 #[test]
 fn the_same_input_gives_the_same_bytes() {
-    for dispatch in [Dispatch::Static, Dispatch::Tail] {
+    for dispatch in Dispatch::ALL.into_iter().filter(|d| *d != Dispatch::None) {
         let options = LinkOptions { dispatch, ..LinkOptions::default() };
         assert_eq!(link(&options).unwrap().bytes, link(&options).unwrap().bytes);
     }
@@ -160,7 +165,7 @@ fn a_fixed_action_takes_the_place_of_the_fallback() {
     if !privileged() {
         return;
     }
-    for dispatch in [Dispatch::Static, Dispatch::Tail] {
+    for dispatch in [Dispatch::Static, Dispatch::Tail, Dispatch::Table] {
         let linked = link(&LinkOptions { dispatch, fallback: Fallback::Action(1), ..LinkOptions::default() }).unwrap();
         let loaded = Loaded::load(&fixture::keep("reader", "o", &linked.bytes), None).unwrap();
         assert_eq!(run(&loaded, &[0; 16]).0, 1);

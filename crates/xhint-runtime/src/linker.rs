@@ -127,12 +127,7 @@ impl Linker {
             layouts: options.layouts.clone(),
             rename: options.bind.clone(),
             walk: options.walk,
-            dispatch: match options.asked.as_str() {
-                "none" => Dispatch::None,
-                "static" => Dispatch::Static,
-                "tail" => Dispatch::Tail,
-                _ => Dispatch::Auto,
-            },
+            dispatch: Dispatch::named(&options.asked).unwrap_or_default(),
             count: options.count,
             slots: slots.iter().map(|t| TakenSlot { id: t.id, size: t.size, slot: t.slot }).collect(),
             ..LinkOptions::default()

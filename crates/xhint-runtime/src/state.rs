@@ -126,7 +126,7 @@ pub struct LinkedAs {
     pub layouts: Vec<String>,
     /// Local names and what they are to be bound to.
     pub bind: Vec<(String, String)>,
-    /// The dispatch asked for: `auto`, `none`, `static` or `tail`.
+    /// The dispatch asked for: `auto`, `none`, `static`, `tail` or `table`.
     pub asked: String,
     /// The one there is.
     pub dispatch: String,

@@ -160,10 +160,10 @@ fn swaps_lose_and_misread_nothing() {
     let stage = Stage::new(&format!("xls{}", std::process::id()));
     let nics: Vec<Source> = (0..LAYOUTS).map(nic).collect();
     let first = job(None, nics.clone(), "static");
-    let jobs = [job(Some(&first.state), nics, "tail"), first.clone()];
+    let jobs = ["tail", "table", "static"].map(|asked| job(Some(&first.state), nics.clone(), asked));
     attach(&stage.world.home, &stage.device, &first).unwrap();
     let packets = stage.under_load(|n| {
-        let done = attach(&stage.world.home, &stage.device, &jobs[n % 2]).unwrap();
+        let done = attach(&stage.world.home, &stage.device, &jobs[n % 3]).unwrap();
         assert!(done.before.is_some());
     });
     assert_eq!(stage.seen(), [packets, 0, 0, 0]);
@@ -183,6 +183,11 @@ fn layouts_come_and_go_in_place() {
 #[test]
 fn layouts_that_the_entry_knows_go_and_come_in_place() {
     come_and_go("tail", LAYOUTS, &format!("xlk{}", std::process::id()));
+}
+
+#[test]
+fn layouts_come_and_go_by_swap_of_a_table() {
+    come_and_go("table", LAYOUTS - 1, &format!("xlv{}", std::process::id()));
 }
 
 #[test]

@@ -64,6 +64,8 @@ struct Entry<'c, 'a> {
 struct Copy {
     variant: usize,
     label: Label,
+    /// How many layouts it is for.
+    layouts: usize,
     /// Where packets of each slot are counted on their way.
     counted: Vec<(u32, Label)>,
 }
@@ -77,13 +79,14 @@ impl<'c, 'a> Entry<'c, 'a> {
     fn copy_for(&mut self, variant: usize) -> &mut Copy {
         let class = self.copies.classes.class(self.program, variant);
         let emit = &mut self.emit;
-        let new = || Copy { variant, label: emit.label(), counted: Vec::new() };
+        let new = || Copy { variant, label: emit.label(), layouts: 0, counted: Vec::new() };
         self.all.entry(class).or_insert_with(new)
     }
 
     fn way(&mut self, case: Case, variant: usize, slot: u32) {
         let counted = self.counters.is_some().then(|| self.emit.label());
         let copy = self.copy_for(variant);
+        copy.layouts = copy.layouts.saturating_add(1);
         copy.counted.extend(counted.map(|label| (slot, label)));
         let label = counted.unwrap_or(copy.label);
         self.cases.push((case, label));
@@ -133,7 +136,7 @@ impl<'c, 'a> Entry<'c, 'a> {
             self.emit.mov(R1, R6);
         }
         if jumped {
-            let body = self.copies.named_body(self.program, copy.variant)?;
+            let body = self.copies.named_body(self.program, copy.variant, copy.layouts.saturating_sub(1))?;
             self.emit.body(body);
         } else {
             self.emit.call(self.copies.function(self.program, copy.variant));

@@ -9,7 +9,7 @@ use xhint_btf::ext::LineInfo;
 use crate::assembly::Body;
 use crate::image::Relocation;
 use crate::insn::{
-    ALU64, CALL, EXIT, Insn, JA, JMP, JMP32, LDDW, LDX, MOV64_IMM, MOV64_REG, PSEUDO_CALL, SIZE, SRC_REG, ST, STX,
+    ALU64, CALL, EXIT, Insn, JA, JA32, JMP, JMP32, LDDW, LDX, MOV64_IMM, MOV64_REG, PSEUDO_CALL, SIZE, SRC_REG, ST, STX,
 };
 use crate::{Error, assembly};
 
@@ -27,6 +27,7 @@ pub const R5: u8 = 5;
 pub const R6: u8 = 6;
 pub const R7: u8 = 7;
 pub const R8: u8 = 8;
+pub const R9: u8 = 9;
 /// The frame pointer.
 pub const R10: u8 = 10;
 
@@ -179,6 +180,22 @@ impl Emit {
     pub fn jump(&mut self, to: Label) {
         self.jumps.push((self.code.len(), to));
         self.raw(JA, 0, 0, 0, 0);
+    }
+
+    /// A jump like `insn`, to `to`.
+    pub fn jump_as(&mut self, insn: Insn, to: Label) {
+        self.jumps.push((self.code.len(), to));
+        self.insn(if insn.code == JA32 { Insn { code: JA, imm: 0, ..insn } } else { insn });
+    }
+
+    /// The next instruction is relocated like this.
+    pub fn relocation_here(&mut self, relocation: Relocation) {
+        self.relocations.push(Relocation { offset: self.code.len() as u64, ..relocation });
+    }
+
+    /// The next instruction begins this line.
+    pub fn line_here(&mut self, line: LineInfo) {
+        self.lines.push(LineInfo { insn_off: self.code.len() as u32, ..line });
     }
 
     /// Calls a function of this object.

@@ -22,6 +22,8 @@
 //! The entry goes to the slots of the layouts it was linked with without reading the table; the table has them for
 //! whoever adds and removes. Such a slot must never be given to a layout of another id or length.
 
+use xhint_btf::ByteOrder;
+
 /// The data section that holds the ids.
 pub const IDS_SECTION: &str = ".data.xhint";
 /// The variable in it.
@@ -75,6 +77,12 @@ impl Table {
     pub fn from_ne_bytes(bytes: &[u8]) -> Option<Table> {
         let own = bytes.get(..TABLE_SIZE as usize)?;
         Some(Table { words: own.as_chunks().0.iter().map(|w| u64::from_ne_bytes(*w)).collect() })
+    }
+
+    /// Its bytes in a data section.
+    pub(crate) fn bytes(&self, order: ByteOrder) -> Vec<u8> {
+        let word = |w: &u64| if order == ByteOrder::Little { w.to_le_bytes() } else { w.to_be_bytes() };
+        self.words.iter().flat_map(word).collect()
     }
 
     /// Its words in order.

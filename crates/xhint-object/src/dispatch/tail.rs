@@ -14,9 +14,9 @@
 use super::copies::Copies;
 use super::count::{Counters, Slot};
 use super::emit::{Emit, If, Label, Op, R0, R1, R2, R3, R4, R5, R6, R7};
-use super::entry::{IdAt, decide, find_length, load_ends, load_id};
-use super::maps::{Declared, PROG_ARRAY, declare, place_ids, place_maps};
-use super::table::{BUCKET_BITS, IDS, MULTIPLIER, SLOT_BITS, SLOT_COUNT, Table, WAYS, slots_name};
+use super::entry::{IdAt, decide, find_length, load_ends, load_id, retest_length};
+use super::maps::{Declared, PROG_ARRAY, declare, place_data, place_maps};
+use super::table::{BUCKET_BITS, IDS, IDS_SECTION, MULTIPLIER, SLOT_BITS, SLOT_COUNT, Table, WAYS, slots_name};
 use super::usual::{Usual, selectors};
 use super::{Dispatched, Fallback, MAX_METADATA, Plan};
 use crate::Error;
@@ -63,7 +63,7 @@ pub fn link(plan: Plan<'_>) -> Result<Image, Error> {
             slots.push(slot);
         }
         let rest = match plan.or_else {
-            Fallback::Program => Rest::Program(copies.named_body(program.function, plan.fallback)?),
+            Fallback::Program => Rest::Program(copies.named_body(program.function, plan.fallback, 0)?),
             Fallback::Action(action) => Rest::Action(action),
         };
         let mut emit = Emit::new(copies.object.order());
@@ -73,7 +73,8 @@ pub fn link(plan: Plan<'_>) -> Result<Image, Error> {
         all.push(Declared { name, symbol, kind, entries, key_size: 4, value_size: 4, programs });
     }
     place_maps(copies.object, &mut copies.image, &mut copies.btf, &all)?;
-    place_ids(&mut copies.image, &mut copies.btf, ids, &table)?;
+    let words = table.bytes(copies.object.order());
+    place_data(&mut copies.image, &mut copies.btf, IDS_SECTION, &[(ids, IDS.to_owned(), words)])?;
     copies.finish()
 }
 
@@ -164,11 +165,8 @@ fn on_length(emit: &mut Emit, length: u32, selectors: &[IdAt], ids: usize, place
         let miss = emit.label();
         look_up(emit, ids, places.hit, miss);
         emit.put(miss);
-        // The lookup used r2, which the next selector needs, and the verifier wants the length tested again.
-        load_ends(emit);
-        let keep = emit.label();
-        test_length(emit, length, places.none, keep);
-        emit.put(keep);
+        // The lookup used r2, which the next selector needs.
+        retest_length(emit, length, places.none);
     }
     load_key(emit, *last, length);
     emit.jump(places.look_up);
@@ -212,12 +210,4 @@ fn look_up(emit: &mut Emit, ids: usize, hit: Label, miss: Label) {
         emit.jump_if_imm(If::Below, R4, 1 << SLOT_BITS, hit);
     }
     emit.jump(miss);
-}
-
-/// Makes the verifier know again that the metadata has this length.
-fn test_length(emit: &mut Emit, length: u32, none: Label, equal: Label) {
-    emit.mov(R4, R2);
-    emit.op(Op::Add, R4, length as i32);
-    emit.jump_if(If::Above, R4, R3, none);
-    emit.jump(equal);
 }
