@@ -105,7 +105,7 @@ pub fn nic(bytes: &[u8]) {
 }
 
 fn link_all_ways(object: &Object, universe: &Universe) {
-    for dispatch in [Dispatch::None, Dispatch::Auto, Dispatch::Static, Dispatch::Tail] {
+    for dispatch in Dispatch::ALL {
         for walk in [true, false] {
             let options = LinkOptions { dispatch, walk, allow_missing: !walk, explain: true, ..LinkOptions::default() };
             match object.link(universe, &options) {

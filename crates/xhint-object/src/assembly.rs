@@ -42,18 +42,6 @@ pub struct Assembly {
     pub sections: BTreeMap<usize, Vec<Body>>,
 }
 
-impl Body {
-    /// Puts `other` behind it.
-    pub fn append(&mut self, other: Body) {
-        let start = self.code.len();
-        let moved = |r: Relocation| Relocation { offset: r.offset.saturating_add(start as u64), ..r };
-        self.relocations.extend(other.relocations.into_iter().map(moved));
-        let moved = |l: LineInfo| LineInfo { insn_off: l.insn_off.saturating_add(start as u32), ..l };
-        self.lines.extend(other.lines.into_iter().map(moved));
-        self.code.extend(other.code);
-    }
-}
-
 impl Assembly {
     /// Takes the code of `object` apart.
     ///

@@ -1,8 +1,8 @@
 //! What an entry that counts leaves behind: the agreement between a linked object and whoever reads its counters.
 //!
-//! Two maps, shared by all programs of the object that are dispatched. A value is always two words of 64 bits in the
+//! Two maps, shared by all programs of the object that are dispatched. A value begins with two words of 64 bits in the
 //! byte order of the machine: packets, and when the last one came, in nanoseconds of `CLOCK_MONOTONIC`, coarse (a tick
-//! of 1 to 10 ms).
+//! of 1 to 10 ms). A third word in [`COUNTS`] is the entry's own: the tick in which it last asked the clock.
 //!
 //! - [`COUNTS`], a PERCPU_ARRAY, by slot. A layout's slot is the one it was linked with, the same as with
 //!   [`crate::table`]. Two entries behind the slots count packets of no known layout: with metadata ([`UNKNOWN_ID`]) and
@@ -25,5 +25,7 @@ pub const NO_METADATA: u32 = SLOT_COUNT + 1;
 pub const ENTRIES: u32 = SLOT_COUNT + 2;
 /// Entries of [`UNKNOWN`].
 pub const UNKNOWN_ENTRIES: u32 = 1024;
-/// Bytes of a value of either map.
-pub const COUNT_SIZE: u32 = 16;
+/// Bytes of a value of [`COUNTS`].
+pub const COUNT_SIZE: u32 = 24;
+/// Bytes of a value of [`UNKNOWN`].
+pub const UNKNOWN_SIZE: u32 = 16;

@@ -1,16 +1,22 @@
 //! One object for many layouts: copies of each program, and an entry that goes to the right one.
 //!
-//! - [`direct`]: the entry tests length and id and calls the copy. Nothing is needed at run time, any loader will do.
-//! - [`tail`]: the entry looks the id up and tail-calls a slot. Layouts can be added while it runs; [`table`] is the
-//!   agreement with whoever does.
+//! - [`direct`]: the entry tests length and id and jumps to the copy. Nothing is needed at run time, any loader will do.
+//! - [`tail`]: the entry tail-calls the layout's slot. Layouts can be added while it runs; [`table`] is the agreement with
+//!   whoever does.
+//! - [`by_row`]: the entry looks the id up and finds a row of numbers, by which one copy reads all layouts that are alike.
 
+mod alike;
+mod by_row;
 mod classes;
 mod copies;
 mod count;
 mod direct;
 mod emit;
 mod entry;
+mod liveness;
 mod maps;
+mod rewrite;
+mod rows;
 pub mod table;
 mod tail;
 mod usual;
@@ -52,10 +58,13 @@ pub struct Plan<'a> {
     pub programs: Vec<Dispatched>,
     /// The slot of each layout's variant: where tail calls find it, and what it is counted under.
     pub slots: Vec<u32>,
+    /// By relocation, whether it is about metadata.
+    pub metadata: Vec<bool>,
     /// Count packets in the entry, as [`crate::counts`] says.
     pub count: bool,
 }
 
+pub use by_row::link as link_by_row;
 pub use classes::Classes;
 pub use copies::place_btf;
 pub use direct::link as link_direct;

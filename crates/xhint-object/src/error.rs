@@ -163,6 +163,25 @@ pub enum Error {
         /// How many.
         functions: usize,
     },
+    /// A table without the right to compute pointers into metadata.
+    #[error("--dispatch table computes where fields lie, which takes CAP_PERFMON; use --dispatch static without it")]
+    TableNeedsWalk,
+    /// More numbers differ between layouts than a row holds.
+    #[error(
+        "so much differs between the layouts that their offsets do not fit in a row of {most} bytes; use --dispatch static"
+    )]
+    RowTooLong {
+        /// Bytes of the largest row.
+        most: usize,
+    },
+    /// More kinds of layouts than an entry can number.
+    #[error("the layouts are of {copies} kinds, and a table can have {most} copies; use --dispatch tail")]
+    TooManyCopies {
+        /// How many.
+        copies: usize,
+        /// How many there can be.
+        most: usize,
+    },
     /// Too many ids that hash together.
     #[error("the table of ids has no room for id {id:#x}: too many others fall together with it; declare another id")]
     TableFull {

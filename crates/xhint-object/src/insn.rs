@@ -27,6 +27,8 @@ pub const JA: u8 = 0x05;
 pub const JA32: u8 = 0x06;
 pub const MOV64_IMM: u8 = 0xb7;
 pub const MOV64_REG: u8 = 0xbf;
+/// The operation of an ALU instruction that moves.
+pub const MOV_OP: u8 = 0xb0;
 pub const ADD64_REG: u8 = 0x0f;
 pub const SUB64_REG: u8 = 0x1f;
 

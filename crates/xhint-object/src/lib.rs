@@ -30,7 +30,7 @@ mod variant;
 pub use carrier::{btf_of, nic_btf};
 pub use dispatch::{Fallback, table};
 pub use error::Error;
-pub use link::{Dispatch, LinkOptions, Linked};
+pub use link::{Dispatch, LinkOptions, Linked, TakenSlot};
 pub use missing::Missing;
 pub use model::{Function, Object, Place, Relo};
 pub use report::{DispatchReport, LayoutReport, PlaceReport, RelocationReport, Report, ResultReport};

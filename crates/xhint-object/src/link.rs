@@ -33,8 +33,19 @@ pub struct LinkOptions {
     /// Count packets by layout in the entry, as [`crate::counts`] says. With [`Dispatch::Auto`] this makes an entry even
     /// for one layout, where that can be.
     pub count: bool,
-    /// Slots that layouts have already, by their ids: a layout keeps it. Others get the lowest free ones.
-    pub slots: Vec<(u32, u32)>,
+    /// Slots that layouts have already: a layout keeps it. Others get the lowest free ones.
+    pub slots: Vec<TakenSlot>,
+}
+
+/// A slot that a layout has or had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TakenSlot {
+    /// The layout's id.
+    pub id: u32,
+    /// Its length in bytes.
+    pub size: u32,
+    /// The slot.
+    pub slot: u32,
 }
 
 impl Default for LinkOptions {
@@ -57,18 +68,45 @@ impl Default for LinkOptions {
 const UNCOUNTED: &str = "for one layout only, and nothing tells its packets from others or there is nothing to give to \
                          those, so every packet is taken for it and none is counted";
 
-/// What to do about several layouts.
+/// How packets of several layouts come to the right copy of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Dispatch {
-    /// `None` while one layout answers to each name, else what fits.
+    /// `None` while one layout answers to each name, else static or tail by what fits.
     #[default]
     Auto,
-    /// One layout a name; programs keep their instructions' number and place.
+    /// Not at all: one layout a name. Programs keep their instructions' number and place.
     None,
-    /// An entry that tests length and id and calls the copy.
+    /// By an entry that tests length and id and jumps to the copy. Needs nothing at run time.
     Static,
-    /// An entry that looks the id up and tail-calls the copy.
+    /// By an entry that tail-calls the copy, so that layouts can be added in place. The loader must keep the program
+    /// arrays.
     Tail,
+    /// By an entry that looks the id up in a table, and one copy for all layouts that are alike, which finds there where
+    /// fields lie. Takes CAP_PERFMON.
+    Table,
+}
+
+impl Dispatch {
+    /// All of them.
+    pub const ALL: [Dispatch; 5] = [Dispatch::Auto, Dispatch::None, Dispatch::Static, Dispatch::Tail, Dispatch::Table];
+
+    /// As it is written on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Dispatch::Auto => "auto",
+            Dispatch::None => "none",
+            Dispatch::Static => "static",
+            Dispatch::Tail => "tail",
+            Dispatch::Table => "table",
+        }
+    }
+
+    /// The one of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Dispatch> {
+        Dispatch::ALL.into_iter().find(|d| d.name() == name)
+    }
 }
 
 /// A linked object.

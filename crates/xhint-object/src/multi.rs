@@ -3,10 +3,10 @@
 use xhint_btf::ByteOrder;
 use xhint_universe::{FieldOrder, Layout, Universe};
 
-use crate::bind::Bound;
-use crate::dispatch::{Case, Dispatched, Fallback, IdAt, Plan, classes_of, link_direct, link_tail};
+use crate::bind::{Bound, asks_for};
+use crate::dispatch::{Case, Dispatched, Fallback, IdAt, Plan, classes_of, link_by_row, link_direct, link_tail};
 use crate::insn::SIZE;
-use crate::link::{Choice, Dispatch, LinkOptions, Linked};
+use crate::link::{Choice, Dispatch, LinkOptions, Linked, TakenSlot};
 use crate::report::{DispatchReport, LayoutReport, Report};
 use crate::variant::Variant;
 use crate::{Error, Missing, Object};
@@ -38,10 +38,12 @@ pub fn link(object: &Object, universe: &Universe, options: &LinkOptions, choice:
         dispatched.push(Dispatched { function, cases });
     }
     if !options.walk {
+        if options.dispatch == Dispatch::Table {
+            return Err(Error::TableNeedsWalk);
+        }
         all.fold();
     }
-    let (kind, why) = pick(object, options.dispatch, &dispatched, cases.len());
-    report.dispatch = DispatchReport { kind: if kind == Dispatch::Tail { "tail" } else { "static" }, why };
+    let (kind, mut why) = pick(object, options.dispatch, &dispatched, cases.len());
     if options.explain {
         report.relocations = all.explain(&report.layouts)?;
     }
@@ -49,6 +51,8 @@ pub fn link(object: &Object, universe: &Universe, options: &LinkOptions, choice:
     for (layout, slot) in report.layouts.iter_mut().zip(&slots) {
         layout.slot = Some(*slot);
     }
+    let layouts = || choice.layouts.iter().filter_map(|n| universe.layouts().get(*n));
+    let metadata = |relo: &crate::Relo| layouts().any(|l| asks_for(object, relo, l, options));
     let plan = Plan {
         object,
         variants: &all.variants,
@@ -57,9 +61,20 @@ pub fn link(object: &Object, universe: &Universe, options: &LinkOptions, choice:
         or_else: options.fallback,
         programs: dispatched,
         slots,
+        metadata: object.relos().iter().map(metadata).collect(),
         count: options.count,
     };
-    let image = if kind == Dispatch::Tail { link_tail(plan)? } else { link_direct(plan)? };
+    let image = match kind {
+        Dispatch::Tail => link_tail(plan)?,
+        Dispatch::Table => {
+            let (image, copies) = link_by_row(plan)?;
+            let copies: Vec<_> = copies.iter().map(usize::to_string).collect();
+            why = format!("{} layouts are read by {} copies", cases.len(), copies.join(" and "));
+            image
+        }
+        _ => link_direct(plan)?,
+    };
+    report.dispatch = DispatchReport { kind: kind.name(), why };
     Ok(Linked { bytes: image.write()?, report })
 }
 
@@ -187,10 +202,10 @@ fn names(universe: &Universe, layouts: &[usize]) -> Vec<String> {
 }
 
 /// The slot of each layout: the one it has, else the lowest that nobody has or had.
-fn slots(layouts: &[LayoutReport], given: &[(u32, u32)]) -> Vec<u32> {
-    let mut free = (0..).filter(|slot| given.iter().all(|g| g.1 != *slot));
-    let own = |id: u32| given.iter().find(|g| g.0 == id).map(|g| g.1);
-    layouts.iter().map(|l| own(l.id).or_else(|| free.next()).unwrap_or(u32::MAX)).collect()
+fn slots(layouts: &[LayoutReport], given: &[TakenSlot]) -> Vec<u32> {
+    let mut free = (0..).filter(|slot| given.iter().all(|g| g.slot != *slot));
+    let own = |l: &LayoutReport| given.iter().find(|g| (g.id, g.size) == (l.id, l.size)).map(|g| g.slot);
+    layouts.iter().map(|l| own(l).or_else(|| free.next()).unwrap_or(u32::MAX)).collect()
 }
 
 /// The kind of dispatch, and why if it was left to us.

@@ -41,7 +41,7 @@ pub struct LayoutReport {
 /// How dispatch is done.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct DispatchReport {
-    /// `none`, `static` or `tail`.
+    /// `none`, `static`, `tail` or `table`.
     pub kind: &'static str,
     /// Why it was chosen, if it was not asked for.
     pub why: String,

@@ -58,6 +58,17 @@ impl<'a> Variant<'a> {
         }
     }
 
+    /// The instruction that relocation left at byte `at` of `function`.
+    pub fn patch_at(&self, function: usize, at: usize) -> &[u8] {
+        let patched = self.patches(function).iter().rev().find(|p| p.0 == at);
+        patched.map_or(&[], |p| p.1.as_slice())
+    }
+
+    /// Whether that has no value under this variant.
+    pub fn is_poisoned(&self, function: usize, at: usize) -> bool {
+        self.poisoned.contains(&(function, at))
+    }
+
     /// The patches of `function`.
     pub fn patches(&self, function: usize) -> &[(usize, Vec<u8>)] {
         self.patches.get(&function).map_or(&[], Vec::as_slice)
@@ -118,7 +129,7 @@ impl Code for Patched<'_> {
     }
 
     fn is_poisoned(&self, function: usize, at: usize) -> bool {
-        self.variant.poisoned.contains(&(function, at))
+        self.variant.is_poisoned(function, at)
     }
 
     fn is_global(&self, function: usize) -> bool {

@@ -120,6 +120,11 @@ fn interleaved_packets_are_read_right_by_table_and_tail_call() {
 }
 
 #[test]
+fn interleaved_packets_are_read_right_by_rows() {
+    interleaved(Dispatch::Table, true);
+}
+
+#[test]
 fn auto_picks_direct_calls_for_few_layouts_and_says_why() {
     let report = link(&LinkOptions::default()).unwrap().report;
     assert_eq!(report.dispatch.kind, "static");
@@ -149,7 +154,7 @@ fn an_unknown_layout_is_named() {
 
 #[test]
 fn the_same_input_gives_the_same_bytes() {
-    for dispatch in [Dispatch::Static, Dispatch::Tail] {
+    for dispatch in Dispatch::ALL.into_iter().filter(|d| *d != Dispatch::None) {
         let options = LinkOptions { dispatch, ..LinkOptions::default() };
         assert_eq!(link(&options).unwrap().bytes, link(&options).unwrap().bytes);
     }
@@ -160,7 +165,7 @@ fn a_fixed_action_takes_the_place_of_the_fallback() {
     if !privileged() {
         return;
     }
-    for dispatch in [Dispatch::Static, Dispatch::Tail] {
+    for dispatch in [Dispatch::Static, Dispatch::Tail, Dispatch::Table] {
         let linked = link(&LinkOptions { dispatch, fallback: Fallback::Action(1), ..LinkOptions::default() }).unwrap();
         let loaded = Loaded::load(&fixture::keep("reader", "o", &linked.bytes), None).unwrap();
         assert_eq!(run(&loaded, &[0; 16]).0, 1);
@@ -170,28 +175,52 @@ fn a_fixed_action_takes_the_place_of_the_fallback() {
     }
 }
 
+/// NIC BTF of so many layouts, in each of which `value` stands elsewhere.
+fn many(count: usize) -> bytes::Bytes {
+    let layout = |n: usize| {
+        format!(
+            "struct l{n} {{ __u32 pad[{}]; __u32 value; __u32 mark; __u32 p2[{}]; __u32 btf_id; }} LAYOUT({});\n\
+             struct l{n} *v{n};\n",
+            n % 20,
+            n / 20,
+            n + 1
+        )
+    };
+    own::nic_of(&(0..count).map(layout).collect::<String>())
+}
+
 #[test]
 fn more_layouts_than_the_kernel_takes_functions_are_refused() {
-    let source: String = (0..300)
-        .map(|n| {
-            format!(
-                "struct l{n} {{ __u32 pad[{}]; __u32 value; __u32 mark; __u32 p2[{}]; __u32 btf_id; }} LAYOUT({});\n\
-                 struct l{n} *v{n};\n",
-                n % 20,
-                n / 20,
-                n + 1
-            )
-        })
-        .collect();
-    let many = own::nic_of(&source);
-    let object = Object::parse(compiled("reader.bpf.c")).unwrap();
+    // A function that the program calls, and that differs by layout, is one for each.
+    let object = Object::parse(compiled("dispatch.bpf.c")).unwrap();
     let options = LinkOptions { dispatch: Dispatch::Static, ..LinkOptions::default() };
-    let error = object.link(&universe(&[("many", many.clone())]), &options).unwrap_err().to_string();
+    let error = object.link(&universe(&[("many", many(300))]), &options).unwrap_err().to_string();
     assert!(error.contains("256 functions") && error.contains("--dispatch tail"), "{error}");
     // Left to itself it takes the other way, and the kernel takes that.
-    let linked = object.link(&universe(&[("many", many)]), &LinkOptions::default()).unwrap();
+    let linked = object.link(&universe(&[("many", many(300))]), &LinkOptions::default()).unwrap();
     assert_eq!(linked.report.dispatch.kind, "tail");
     if privileged() {
         Loaded::load(&fixture::keep("many", "o", &linked.bytes), None).unwrap();
+    }
+}
+
+#[test]
+fn copies_that_jumps_cannot_span_are_called() {
+    if !privileged() {
+        return;
+    }
+    let object = Object::parse(compiled("long.bpf.c")).unwrap();
+    let options = LinkOptions { dispatch: Dispatch::Static, ..LinkOptions::default() };
+    let linked = object.link(&universe(&[("many", many(40))]), &options).unwrap();
+    let copies = Object::parse(linked.bytes.clone()).unwrap();
+    assert_eq!(copies.functions().iter().filter(|f| f.name.starts_with("reader__")).count(), 41);
+    let loaded = Loaded::load(&fixture::keep("long", "o", &linked.bytes), None).unwrap();
+    for n in [0usize, 17, 39] {
+        let size = 4 * (n % 20 + n / 20 + 3);
+        let mut metadata: Vec<u8> = (0..size as u8).collect();
+        at_end(&mut metadata, n as u32 + 1);
+        assert_eq!(loaded.run("reader", &metadata, &[0; 64]).unwrap().returned, PASS);
+        let sum = u64::from_ne_bytes(loaded.global(".bss")[..8].try_into().unwrap());
+        assert_eq!(sum, word(&metadata, 4 * (n % 20)) * 400, "{n}");
     }
 }

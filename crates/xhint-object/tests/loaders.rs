@@ -43,11 +43,12 @@ fn fixtures() -> Vec<(String, Vec<u8>, Vec<&'static str>)> {
 fn own_programs() -> Vec<(String, Vec<u8>, Vec<&'static str>)> {
     let one = LinkOptions { layouts: vec!["first_of_16".to_owned()], ..LinkOptions::default() };
     let all = LinkOptions { dispatch: Dispatch::Static, ..LinkOptions::default() };
+    let table = LinkOptions { dispatch: Dispatch::Table, ..LinkOptions::default() };
     let mut out = Vec::new();
     for (source, programs) in [("reader.bpf.c", vec!["reader"]), ("dispatch.bpf.c", vec!["first", "second"])] {
         let object = Object::parse(compiled(source)).unwrap();
         let universe = universe(&[("nics.c", nics())]);
-        for options in [&one, &all] {
+        for options in [&one, &all, &table] {
             let linked = object.link(&universe, options).unwrap();
             out.push((format!("{source}, {}", linked.report.dispatch.kind), linked.bytes, programs.clone()));
         }

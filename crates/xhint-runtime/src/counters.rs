@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
-use xhint_object::counts::{COUNTS, NO_METADATA, UNKNOWN, UNKNOWN_ID};
+use xhint_object::counts::{COUNT_SIZE, COUNTS, NO_METADATA, UNKNOWN, UNKNOWN_ID};
 
 use crate::error::{Error, Result};
 use crate::site::Generation;
@@ -99,7 +99,7 @@ pub(crate) fn reset(generation: &Generation, slot: u32) -> Result<()> {
     if !generation.map_path(COUNTS).exists() {
         return Ok(());
     }
-    let none = vec![vec![0u8; 16]; libbpf_rs::num_possible_cpus().map_err(Error::system(COUNTS))?];
+    let none = vec![vec![0u8; COUNT_SIZE as usize]; libbpf_rs::num_possible_cpus().map_err(Error::system(COUNTS))?];
     let counts = open(generation, COUNTS)?;
     counts.update_percpu(&slot.to_ne_bytes(), &none, MapFlags::ANY).map_err(Error::system(COUNTS))
 }

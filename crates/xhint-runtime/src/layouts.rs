@@ -103,7 +103,7 @@ impl<'a> Layouts<'a> {
                 id: layout.id,
                 size: layout.size,
                 nic: number,
-                slot: Some(running.slot_for(&mut state, layout.id)?),
+                slot: Some(running.slot_for(&mut state, layout)?),
                 added: Some(format!("{ADDED}{}_{:08x}", layout.name, layout.id)),
                 fallback: false,
                 selector: layout.selector.is_some(),
@@ -218,13 +218,14 @@ impl Running {
         sys::pin(loaded.entry_fd()?.as_fd(), &path).map_err(Error::file(&path))
     }
 
-    /// The slot for a layout that comes. One that another had counts from 0.
-    fn slot_for(&self, state: &mut State, id: u32) -> Result<u32> {
-        if let Some(slot) = state.slot_for(id) {
+    /// The slot for a layout that comes. One that another had counts from 0; the entry must not know it as the other's.
+    fn slot_for(&self, state: &mut State, layout: &Layout) -> Result<u32> {
+        if let Some(slot) = state.slot_for(layout.id, layout.size) {
             return Ok(slot);
         }
         let live = |slot: u32| state.layouts.iter().any(|l| l.slot == Some(slot));
-        let gone = state.slots.iter().map(|t| t.slot).find(|slot| !live(*slot)).ok_or(Error::TableFull { id })?;
+        let free = state.slots.iter().find(|t| !t.linked && !live(t.slot));
+        let gone = free.map(|t| t.slot).ok_or(Error::TableFull { id: layout.id })?;
         reset(&self.generation, gone)?;
         state.slots.retain(|t| t.slot != gone);
         Ok(gone)
@@ -242,9 +243,10 @@ impl Running {
         let table = slots.table();
         for (id, size) in slots.layouts() {
             if !state.layouts.iter().any(|l| (l.id, l.size) == (id, size))
-                && let Some(slot) = slots.forget(id, size)
+                && let Some((_, slot)) = table.find(id, size)
             {
                 slots.empty(slot);
+                slots.forget(id, size);
             }
         }
         for layout in &state.layouts {

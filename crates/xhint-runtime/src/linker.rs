@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use xhint_btf::{Btf, Kind};
 use xhint_object::table::SLOT_COUNT;
-use xhint_object::{Dispatch, LayoutReport, LinkOptions, Linked, Object, nic_btf};
+use xhint_object::{Dispatch, LayoutReport, LinkOptions, Linked, Object, TakenSlot, nic_btf};
 use xhint_universe::{Universe, name::essential};
 
 use crate::attach::Job;
@@ -87,7 +87,9 @@ impl Linker {
         mode: Mode,
     ) -> Result<Job> {
         // With most slots taken by layouts that are gone, counting begins anew.
-        let slots = before.map(|b| b.slots.clone()).filter(|s| s.len() < SLOT_COUNT as usize / 2).unwrap_or_default();
+        let taken = before.map(|b| b.slots.as_slice()).filter(|s| s.len() < SLOT_COUNT as usize / 2);
+        // What the old entry knew, the new one need not.
+        let slots: Vec<_> = taken.unwrap_or_default().iter().map(|t| Taken { linked: false, ..t.clone() }).collect();
         let mut universe = self.universe_as(&options, &nics)?;
         declare(&mut universe, &options.layouts, &options.bind).map_err(Error::Layout)?;
         let names = options.layouts.iter().filter(|l| !l.starts_with("0x") && !options.named.contains(l));
@@ -137,14 +139,9 @@ impl Linker {
             layouts: options.layouts.clone(),
             rename: options.bind.clone(),
             walk: options.walk,
-            dispatch: match options.asked.as_str() {
-                "none" => Dispatch::None,
-                "static" => Dispatch::Static,
-                "tail" => Dispatch::Tail,
-                _ => Dispatch::Auto,
-            },
+            dispatch: Dispatch::named(&options.asked).unwrap_or_default(),
             count: options.count,
-            slots: slots.iter().map(|t| (t.id, t.slot)).collect(),
+            slots: slots.iter().map(|t| TakenSlot { id: t.id, size: t.size, slot: t.slot }).collect(),
             ..LinkOptions::default()
         };
         let parsed = Object::parse(Bytes::from(object.bytes.clone())).map_err(err)?;

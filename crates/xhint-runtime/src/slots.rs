@@ -42,7 +42,7 @@ impl Slots {
         self.slots.update(&slot.to_ne_bytes(), &fd, MapFlags::ANY).map_err(Error::system(format!("slot {slot}")))
     }
 
-    /// Empties a slot. No id may lead to it.
+    /// Empties a slot: its packets go to the fallback from now on.
     pub fn empty(&self, slot: u32) {
         // One that is empty already is what is wanted.
         let _none = self.slots.delete(&slot.to_ne_bytes());
@@ -56,13 +56,12 @@ impl Slots {
         Ok(())
     }
 
-    /// Sends packets with this id and this length to the fallback from now on. Which slot they went to.
-    pub fn forget(&self, id: u32, size: u32) -> Option<u32> {
+    /// Takes this id of this length out of the table. Its slot must be empty.
+    pub fn forget(&self, id: u32, size: u32) {
         let mut table = self.table();
-        let (_, slot) = table.find(id, size)?;
-        let index = table.remove(id, size)?;
-        self.store(index, &table);
-        Some(slot)
+        if let Some(index) = table.remove(id, size) {
+            self.store(index, &table);
+        }
     }
 
     /// Ids and lengths of all layouts that have a slot.

@@ -118,6 +118,9 @@ pub struct Taken {
     pub size: u32,
     /// The slot.
     pub slot: u32,
+    /// Whether the entry was linked for it: then it goes to this slot without asking the table.
+    #[serde(default)]
+    pub linked: bool,
 }
 
 /// The options of a link.
@@ -132,7 +135,7 @@ pub struct LinkedAs {
     pub named: Vec<String>,
     /// Local names and what they are to be bound to.
     pub bind: Vec<(String, String)>,
-    /// The dispatch asked for: `auto`, `none`, `static` or `tail`.
+    /// The dispatch asked for: `auto`, `none`, `static`, `tail` or `table`.
     pub asked: String,
     /// The one there is.
     pub dispatch: String,
@@ -193,8 +196,8 @@ impl State {
     }
 
     /// The slot for a layout: the one it has or had, else the lowest that none ever had. `None` if there is none left.
-    pub(crate) fn slot_for(&self, id: u32) -> Option<u32> {
-        let own = self.slots.iter().find(|t| t.id == id).map(|t| t.slot);
+    pub(crate) fn slot_for(&self, id: u32, size: u32) -> Option<u32> {
+        let own = self.slots.iter().find(|t| (t.id, t.size) == (id, size)).map(|t| t.slot);
         own.or_else(|| (0..SLOT_COUNT).find(|n| self.slots.iter().all(|t| t.slot != *n)))
     }
 
@@ -202,8 +205,9 @@ impl State {
     pub(crate) fn take_slots(&mut self) {
         for layout in &self.layouts {
             let Some(slot) = layout.slot else { continue };
+            let linked = layout.added.is_none() || self.slots.iter().any(|t| t.slot == slot && t.linked);
             self.slots.retain(|t| t.slot != slot);
-            self.slots.push(Taken { id: layout.id, name: layout.name.clone(), size: layout.size, slot });
+            self.slots.push(Taken { id: layout.id, name: layout.name.clone(), size: layout.size, slot, linked });
         }
         self.slots.sort_by_key(|t| t.slot);
     }

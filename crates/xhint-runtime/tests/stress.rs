@@ -151,10 +151,10 @@ fn swaps_lose_and_misread_nothing() {
     let stage = Stage::new(&format!("xls{}", std::process::id()));
     let nics: Vec<Source> = (0..LAYOUTS).map(nic).collect();
     let first = job(None, nics.clone(), "static");
-    let jobs = [job(Some(&first.state), nics, "tail"), first.clone()];
+    let jobs = ["tail", "table", "static"].map(|asked| job(Some(&first.state), nics.clone(), asked));
     attach(&stage.world.home, &stage.device, &first).unwrap();
     let packets = stage.under_load(|n| {
-        let done = attach(&stage.world.home, &stage.device, &jobs[n % 2]).unwrap();
+        let done = attach(&stage.world.home, &stage.device, &jobs[n % 3]).unwrap();
         assert!(done.before.is_some());
     });
     assert_eq!(stage.seen(), [packets, 0, 0, 0]);
@@ -168,26 +168,37 @@ fn swaps_lose_and_misread_nothing() {
 
 #[test]
 fn layouts_come_and_go_in_place() {
-    come_and_go("tail", &format!("xlt{}", std::process::id()));
+    come_and_go("tail", LAYOUTS - 1, &format!("xlt{}", std::process::id()));
+}
+
+#[test]
+fn layouts_that_the_entry_knows_go_and_come_in_place() {
+    come_and_go("tail", LAYOUTS, &format!("xlk{}", std::process::id()));
+}
+
+#[test]
+fn layouts_come_and_go_by_swap_of_a_table() {
+    come_and_go("table", LAYOUTS - 1, &format!("xlv{}", std::process::id()));
 }
 
 #[test]
 fn layouts_come_and_go_by_swap() {
-    come_and_go("static", &format!("xlu{}", std::process::id()));
+    come_and_go("static", LAYOUTS - 1, &format!("xlu{}", std::process::id()));
 }
 
-fn come_and_go(asked: &str, name: &str) {
+/// With so many layouts from the start, the last of all comes and goes.
+fn come_and_go(asked: &str, linked: usize, name: &str) {
     if !privileged() {
         return;
     }
     let stage = Stage::new(name);
     let (home, device) = (&stage.world.home, &stage.device);
-    attach(home, device, &job(None, (0..LAYOUTS - 1).map(nic).collect(), asked)).unwrap();
+    attach(home, device, &job(None, (0..linked).map(nic).collect(), asked)).unwrap();
     let last = nic(LAYOUTS - 1);
     let id = stage.plans[LAYOUTS - 1].id;
     let layouts = Layouts::of(home, device);
     let packets = stage.under_load(|n| {
-        let changed = if n % 2 == 0 {
+        let changed = if (n + LAYOUTS - linked) % 2 == 1 {
             layouts.add(linker(), last.clone()).unwrap()
         } else {
             layouts.remove(linker(), &format!("{id:#x}")).unwrap()
@@ -202,7 +213,9 @@ fn come_and_go(asked: &str, name: &str) {
     assert!(counters.ids.iter().all(|i| i.id == id), "{:?}", counters.ids);
     assert_eq!(by_layout(&counters), stage.written());
     // What was counted under the layout's slot is still there, and goes on.
-    layouts.add(linker(), last.clone()).unwrap();
+    if !running(home, device).unwrap().unwrap().layouts.iter().any(|l| l.id == id) {
+        layouts.add(linker(), last.clone()).unwrap();
+    }
     assert_eq!(stage.counters().total(), packets);
     assert!(running(home, device).unwrap().unwrap().layouts.iter().any(|l| l.id == id));
     detach(home, device).unwrap();

@@ -32,7 +32,8 @@ pub use xhint_object as object;
 pub use xhint_runtime as runtime;
 
 pub use attached::{Attached, Layouts};
-pub use linker::{Dispatch, Link, Linked, Linker};
+pub use linker::{Link, Linked, Linker};
+pub use xhint_object::Dispatch;
 pub use xhint_runtime::layouts::{Changed, LiveLayout};
 pub use xhint_runtime::status::Status;
 pub use xhint_runtime::{Error, LayoutState, Result};

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use xhint_object::Dispatch;
 use xhint_runtime::attach::{Job, attach, running};
 use xhint_runtime::{Home, LayoutState, LinkedAs, Mode, Result, Source};
 
@@ -35,20 +36,6 @@ pub struct Link<'l> {
     replace: bool,
 }
 
-/// How packets of several layouts come to the right copy of the program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Dispatch {
-    /// By what fits best.
-    #[default]
-    Auto,
-    /// Not at all: one layout.
-    None,
-    /// By tests and calls. Needs nothing at run time.
-    Static,
-    /// By table and tail call, so that layouts can be added in place. The loader must keep the program arrays.
-    Tail,
-}
-
 /// A linked object.
 #[derive(Debug, Clone)]
 pub struct Linked {
@@ -56,7 +43,7 @@ pub struct Linked {
     pub bytes: Vec<u8>,
     /// The layouts it reads.
     pub layouts: Vec<LayoutState>,
-    /// The dispatch there is: `none`, `static` or `tail`.
+    /// The dispatch there is: `none`, `static`, `tail` or `table`.
     pub dispatch: String,
     /// What is worth knowing and stops nothing.
     pub warnings: Vec<String>,
@@ -126,13 +113,7 @@ impl Link<'_> {
 
     /// How packets of several layouts come to the right copy; [`Dispatch::Auto`] if not said.
     pub fn dispatch(mut self, dispatch: Dispatch) -> Self {
-        self.options.asked = match dispatch {
-            Dispatch::Auto => "auto",
-            Dispatch::None => "none",
-            Dispatch::Static => "static",
-            Dispatch::Tail => "tail",
-        }
-        .to_owned();
+        self.options.asked = dispatch.name().to_owned();
         self
     }
 

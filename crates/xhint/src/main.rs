@@ -7,6 +7,7 @@ mod layouts;
 mod print;
 mod sources;
 mod verb;
+mod way;
 
 use std::io;
 use std::process::ExitCode;

@@ -1,23 +1,25 @@
 //! Counting in the entry: packets by layout, and ids that nobody knows.
 //!
 //! Every packet passes the entry, so what is counted there is exact, and programs stay as they are. A packet of a known
-//! layout costs one look into an array of this processor's own, a coarse clock and two stores: no atomic operation, no
-//! memory shared between processors. Only packets of unknown ids pay for a hash. [`crate::counts`] is the agreement
-//! with whoever reads the maps.
+//! layout costs one look into an array of this processor's own and a store: no atomic operation, no memory shared between
+//! processors. The coarse clock is asked once a tick, since it stands still in between; to tell a tick from the next is
+//! one load, into which the verifier turns `bpf_jiffies64`. Only packets of unknown ids pay for a hash.
+//! [`crate::counts`] is the agreement with whoever reads the maps.
 
 use std::collections::BTreeMap;
 
-use super::emit::{Emit, If, Op, R0, R1, R2, R3, R4, R5, R6, R7, R8, R10};
+use super::emit::{Emit, If, Label, Op, R0, R1, R2, R3, R4, R5, R6, R7, R8, R10};
 use super::entry::{IdAt, find_length, load_ends, load_id};
 use super::maps::{Declared, declare};
 use super::usual::{Usual, selectors};
 use super::{Case, MAX_METADATA};
-use crate::counts::{COUNT_SIZE, COUNTS, ENTRIES, NO_METADATA, UNKNOWN, UNKNOWN_ENTRIES, UNKNOWN_ID};
+use crate::counts::{COUNT_SIZE, COUNTS, ENTRIES, NO_METADATA, UNKNOWN, UNKNOWN_ENTRIES, UNKNOWN_ID, UNKNOWN_SIZE};
 use crate::image::Image;
 
 // Helpers of the kernel.
 const LOOK_UP: i32 = 1;
 const UPDATE: i32 = 2;
+const JIFFIES64: i32 = 118;
 const KTIME_GET_COARSE_NS: i32 = 160;
 
 // `enum bpf_map_type`.
@@ -55,21 +57,24 @@ impl Counters {
 
     /// How they are to be placed.
     pub fn maps(self) -> [Declared; 2] {
-        let map = |name: &str, symbol, kind, entries, key_size| Declared {
+        let map = |name: &str, symbol, kind, entries, key_size, value_size| Declared {
             name: name.to_owned(),
             symbol,
             kind,
             entries,
             key_size,
-            value_size: COUNT_SIZE,
+            value_size,
             programs: Vec::new(),
         };
-        [map(COUNTS, self.counts, PERCPU_ARRAY, ENTRIES, 4), map(UNKNOWN, self.unknown, LRU_HASH, UNKNOWN_ENTRIES, 8)]
+        [
+            map(COUNTS, self.counts, PERCPU_ARRAY, ENTRIES, 4, COUNT_SIZE),
+            map(UNKNOWN, self.unknown, LRU_HASH, UNKNOWN_ENTRIES, 8, UNKNOWN_SIZE),
+        ]
     }
 
-    /// Counts a packet. The context is in r6; r0 to r5 and r8 are used.
-    pub fn known(self, emit: &mut Emit, slot: Slot) {
-        let skip = emit.label();
+    /// Counts a packet. The context is in r6; r0 to r5 are used, r8 holds the count. To `skip` if there is none, which
+    /// cannot be.
+    pub fn known(self, emit: &mut Emit, slot: Slot, skip: Label) {
         match slot {
             Slot::Known(slot) => emit.store_imm(4, R10, SLOT, slot as i32),
             Slot::InR7 => emit.store(4, R10, SLOT, R7),
@@ -79,12 +84,24 @@ impl Counters {
         emit.helper(LOOK_UP);
         emit.jump_if_imm(If::Equal, R0, 0, skip);
         emit.mov(R8, R0);
+        let same = emit.label();
+        emit.helper(JIFFIES64);
+        emit.load(8, R1, R8, 16);
+        emit.jump_if(If::Equal, R1, R0, same);
+        emit.store(8, R8, 16, R0);
         emit.helper(KTIME_GET_COARSE_NS);
         emit.store(8, R8, 8, R0);
+        emit.put(same);
         emit.load(8, R1, R8, 0);
         emit.op(Op::Add, R1, 1);
         emit.store(8, R8, 0, R1);
-        emit.put(skip);
+    }
+
+    /// Takes back what [`Counters::known`] just counted.
+    pub fn take_back(self, emit: &mut Emit) {
+        emit.load(8, R1, R8, 0);
+        emit.op(Op::Add, R1, -1);
+        emit.store(8, R8, 0, R1);
     }
 
     /// Counts a packet of no known layout, and its id as far as it can have one. The context is in r6; r0 to r5 and r8
@@ -107,11 +124,11 @@ impl Counters {
         emit.put(read);
         emit.store(4, R10, ID, R5);
         emit.store(4, R10, LENGTH, R4);
-        self.known(emit, Slot::Known(UNKNOWN_ID));
+        self.known(emit, Slot::Known(UNKNOWN_ID), done);
         self.by_id(emit);
         emit.jump(done);
         emit.put(none);
-        self.known(emit, Slot::Known(NO_METADATA));
+        self.known(emit, Slot::Known(NO_METADATA), done);
         emit.put(done);
     }
 

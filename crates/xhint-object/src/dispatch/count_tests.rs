@@ -46,20 +46,25 @@ fn counted(loaded: &Object, slot: u32) -> (u64, u64) {
 
 #[test]
 fn calls_count_each_packet_where_it_belongs() {
-    check(link_direct);
+    check(0x11, link_direct);
 }
 
 #[test]
 fn tail_calls_count_each_packet_where_it_belongs() {
-    check(link_tail);
+    check(0x11, link_tail);
 }
 
-fn check(link: impl Fn(Plan<'_>) -> Result<crate::image::Image, Error>) {
+#[test]
+fn rows_count_each_packet_where_it_belongs() {
+    check(0x13, |plan| Ok(link_by_row(plan)?.0));
+}
+
+fn check(third: u32, link: impl Fn(Plan<'_>) -> Result<crate::image::Image, Error>) {
     if !privileged() {
         return;
     }
     // The first and the last are read by one copy and counted apart; linked() gives them slots 1, 4, 7, 10.
-    let layouts = [((16, 4), 0x11), ((16, 8), 0xffff_fff0), ((32, 0), 0x11), ((16, 4), 0x1000)];
+    let layouts = [((16, 4), 0x11), ((16, 8), 0xffff_fff0), ((32, 0), third), ((16, 4), 0x1000)];
     let path = linked(&object(), &layouts, Fallback::Program, true, link);
     let loaded = ObjectBuilder::default().open_file(&path).unwrap().load().unwrap();
     for (n, ((size, _), id)) in (0..).zip(layouts) {

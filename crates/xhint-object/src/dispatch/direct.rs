@@ -1,19 +1,29 @@
-//! `--dispatch static`: the entry tests length and id, and calls the copy for that layout.
+//! `--dispatch static`: the entry tests length and id, and goes to the copy for that layout.
+//!
+//! The copies stand behind the entry, in the same function, and it jumps to them: a call and a frame would cost a packet
+//! more than the decision does. Where they are too long for that, they are functions in `.text` that it calls.
 
 use std::collections::BTreeMap;
 
-use super::copies::{Code, Copies};
+use super::copies::Copies;
 use super::count::{Counters, Slot};
-use super::emit::{Emit, Label, R0, R1, R6};
+use super::emit::{Code, Emit, Label, R0, R1, R6};
 use super::entry::decide;
 use super::maps::place_maps;
-use super::{Dispatched, Fallback, Plan};
+use super::{Case, Dispatched, Fallback, Plan};
 use crate::Error;
 use crate::counts::UNKNOWN_ID;
 use crate::image::Image;
+use crate::insn::SIZE;
 
-/// Links the plan's programs so that each has an entry of its own name, in its own place, and a static copy
-/// `PROGRAM__LAYOUT` in `.text` for each layout. Copies that are equal are one.
+/// Functions of one program that the kernel takes: `BPF_MAX_SUBPROGS` of include/linux/bpf_verifier.h.
+const MAX_FUNCTIONS: usize = 256;
+/// Instructions of copies that the entry jumps to. A jump spans 32,767, but the verifier puts up to a dozen instructions in
+/// place of one.
+const MAX_JUMPED: usize = 8_000;
+
+/// Links the plan's programs so that each has an entry of its own name, in its own place, with a copy behind it for each
+/// layout, or a static copy `PROGRAM__LAYOUT` in `.text`. Copies that are equal are one.
 ///
 /// # Errors
 /// [`Error::TooManyFunctions`] for more than the kernel takes, [`Error::TooFar`] for more layouts than jumps can span,
@@ -23,16 +33,15 @@ pub fn link(plan: Plan<'_>) -> Result<Image, Error> {
     let mut copies = Copies::new(plan.object, plan.variants, plan.names, plan.fallback, entries)?;
     let counters = plan.count.then(|| Counters::declare(&mut copies.image));
     for program in &plan.programs {
-        let variants = program.cases.iter().map(|(_, variant)| *variant).chain([plan.fallback]);
-        let functions = copies.functions_of(program.function, variants).saturating_add(1);
-        if functions > MAX_FUNCTIONS {
-            return Err(Error::TooManyFunctions { functions });
+        let mut entry = Entry::new(&mut copies, program, counters);
+        if plan.or_else == Fallback::Program {
+            entry.copy_for(plan.fallback);
         }
-        let code = match counters {
-            Some(counters) => counting(&mut copies, program, plan.fallback, plan.or_else, &plan.slots, counters)?,
-            None => entry(&mut copies, program, plan.fallback, plan.or_else)?,
-        };
-        copies.set_entry(program.function, code, None)?;
+        for (case, variant) in &program.cases {
+            entry.way(*case, *variant, plan.slots.get(*variant).copied().unwrap_or(UNKNOWN_ID));
+        }
+        let code = entry.code(plan.fallback, plan.or_else)?;
+        copies.set_entry(program.function, code)?;
     }
     if let Some(counters) = counters {
         place_maps(copies.object, &mut copies.image, &mut copies.btf, &counters.maps())?;
@@ -40,67 +49,108 @@ pub fn link(plan: Plan<'_>) -> Result<Image, Error> {
     copies.finish()
 }
 
-/// Functions of one program that the kernel takes: `BPF_MAX_SUBPROGS` of include/linux/bpf_verifier.h.
-const MAX_FUNCTIONS: usize = 256;
-
-fn entry(copies: &mut Copies<'_>, program: &Dispatched, fallback: usize, or_else: Fallback) -> Result<Code, Error> {
-    let mut emit = Emit::new(copies.object.order());
-    let none = emit.label();
-    let mut calls: BTreeMap<usize, Label> = BTreeMap::new();
-    let mut cases = Vec::with_capacity(program.cases.len());
-    for (case, variant) in &program.cases {
-        let symbol = copies.function(program.function, *variant);
-        let label = *calls.entry(symbol).or_insert_with(|| emit.label());
-        cases.push((*case, label));
-    }
-    decide(&mut emit, &cases, none);
-    emit.put(none);
-    go_on(copies, &mut emit, program, fallback, or_else);
-    for (symbol, label) in calls {
-        emit.put(label);
-        emit.call(symbol);
-        emit.exit();
-    }
-    emit.finish()
+/// An entry in the making.
+struct Entry<'c, 'a> {
+    copies: &'c mut Copies<'a>,
+    program: usize,
+    counters: Option<Counters>,
+    emit: Emit,
+    cases: Vec<(Case, Label)>,
+    /// By class.
+    all: BTreeMap<usize, Copy>,
 }
 
-/// The same with a count before each call, so that each layout has a call of its own.
-fn counting(
-    copies: &mut Copies<'_>,
-    program: &Dispatched,
-    fallback: usize,
-    or_else: Fallback,
-    slots: &[u32],
-    counters: Counters,
-) -> Result<Code, Error> {
-    let mut emit = Emit::new(copies.object.order());
-    let none = emit.label();
-    let cases: Vec<_> = program.cases.iter().map(|(case, _)| (*case, emit.label())).collect();
-    // Helpers leave r6 alone.
-    emit.mov(R6, R1);
-    decide(&mut emit, &cases, none);
-    emit.put(none);
-    counters.unknown(&mut emit, cases.iter().map(|c| c.0));
-    emit.mov(R1, R6);
-    go_on(copies, &mut emit, program, fallback, or_else);
-    for ((_, label), (_, variant)) in cases.iter().zip(&program.cases) {
-        emit.put(*label);
-        counters.known(&mut emit, Slot::Known(slots.get(*variant).copied().unwrap_or(UNKNOWN_ID)));
-        emit.mov(R1, R6);
-        emit.call(copies.function(program.function, *variant));
-        emit.exit();
-    }
-    emit.finish()
+/// A copy, and the ways to it.
+struct Copy {
+    variant: usize,
+    label: Label,
+    /// How many layouts it is for.
+    layouts: usize,
+    /// Where packets of each slot are counted on their way.
+    counted: Vec<(u32, Label)>,
 }
 
-/// What packets of no layout get.
-fn go_on(copies: &mut Copies<'_>, emit: &mut Emit, program: &Dispatched, fallback: usize, or_else: Fallback) {
-    match or_else {
-        Fallback::Program => {
-            let symbol = copies.function(program.function, fallback);
-            emit.call(symbol);
+impl<'c, 'a> Entry<'c, 'a> {
+    fn new(copies: &'c mut Copies<'a>, program: &Dispatched, counters: Option<Counters>) -> Entry<'c, 'a> {
+        let emit = Emit::new(copies.object.order());
+        Entry { copies, program: program.function, counters, emit, cases: Vec::new(), all: BTreeMap::new() }
+    }
+
+    fn copy_for(&mut self, variant: usize) -> &mut Copy {
+        let class = self.copies.classes.class(self.program, variant);
+        let emit = &mut self.emit;
+        let new = || Copy { variant, label: emit.label(), layouts: 0, counted: Vec::new() };
+        self.all.entry(class).or_insert_with(new)
+    }
+
+    fn way(&mut self, case: Case, variant: usize, slot: u32) {
+        let counted = self.counters.is_some().then(|| self.emit.label());
+        let copy = self.copy_for(variant);
+        copy.layouts = copy.layouts.saturating_add(1);
+        copy.counted.extend(counted.map(|label| (slot, label)));
+        let label = counted.unwrap_or(copy.label);
+        self.cases.push((case, label));
+    }
+
+    fn code(mut self, fallback: usize, or_else: Fallback) -> Result<Code, Error> {
+        let jumped = self.fits()?;
+        let none = self.emit.label();
+        if self.counters.is_some() {
+            // Helpers leave r6 alone.
+            self.emit.mov(R6, R1);
         }
-        Fallback::Action(action) => emit.mov_imm(R0, action as i32),
+        decide(&mut self.emit, &self.cases, none);
+        self.emit.put(none);
+        if let Some(counters) = self.counters {
+            counters.unknown(&mut self.emit, self.cases.iter().map(|c| c.0));
+        }
+        match or_else {
+            Fallback::Program => {
+                let label = self.copy_for(fallback).label;
+                self.emit.jump(label);
+            }
+            Fallback::Action(action) => {
+                self.emit.mov_imm(R0, action as i32);
+                self.emit.exit();
+            }
+        }
+        for copy in std::mem::take(&mut self.all).into_values() {
+            self.place(copy, jumped)?;
+        }
+        self.emit.finish()
     }
-    emit.exit();
+
+    fn place(&mut self, copy: Copy, jumped: bool) -> Result<(), Error> {
+        let counted = copy.counted.len();
+        for (n, (slot, label)) in copy.counted.into_iter().enumerate() {
+            self.emit.put(label);
+            if let Some(counters) = self.counters {
+                counters.known(&mut self.emit, Slot::Known(slot), copy.label);
+            }
+            if n.saturating_add(1) < counted {
+                self.emit.jump(copy.label);
+            }
+        }
+        self.emit.put(copy.label);
+        if self.counters.is_some() {
+            self.emit.mov(R1, R6);
+        }
+        if jumped {
+            let body = self.copies.named_body(self.program, copy.variant, copy.layouts.saturating_sub(1))?;
+            self.emit.body(body);
+        } else {
+            self.emit.call(self.copies.function(self.program, copy.variant));
+            self.emit.exit();
+        }
+        Ok(())
+    }
+
+    /// Whether the copies can be jumped to.
+    fn fits(&self) -> Result<bool, Error> {
+        let size = self.copies.object.functions().get(self.program).map_or(0, |f| f.end.saturating_sub(f.start));
+        let jumped = (size / SIZE).saturating_mul(self.all.len()) <= MAX_JUMPED;
+        let all = self.copies.functions_of(self.program, self.all.values().map(|c| c.variant));
+        let functions = if jumped { all.saturating_sub(self.all.len()) } else { all }.saturating_add(1);
+        if functions > MAX_FUNCTIONS { Err(Error::TooManyFunctions { functions }) } else { Ok(jumped) }
+    }
 }

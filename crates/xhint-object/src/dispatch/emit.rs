@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use object::elf;
 use xhint_btf::ByteOrder;
+use xhint_btf::ext::LineInfo;
 
+use crate::assembly::Body;
 use crate::image::Relocation;
 use crate::insn::{
-    ALU64, CALL, EXIT, Insn, JA, JMP, JMP32, LDDW, LDX, MOV64_IMM, MOV64_REG, PSEUDO_CALL, SIZE, SRC_REG, ST, STX,
+    ALU64, CALL, EXIT, Insn, JA, JA32, JMP, JMP32, LDDW, LDX, MOV64_IMM, MOV64_REG, PSEUDO_CALL, SIZE, SRC_REG, ST, STX,
 };
 use crate::{Error, assembly};
 
@@ -25,6 +27,7 @@ pub const R5: u8 = 5;
 pub const R6: u8 = 6;
 pub const R7: u8 = 7;
 pub const R8: u8 = 8;
+pub const R9: u8 = 9;
 /// The frame pointer.
 pub const R10: u8 = 10;
 
@@ -50,11 +53,19 @@ pub enum Op {
     Xor = 0xa0,
 }
 
+/// Instructions, their relocations and lines; offsets count from the first.
+pub struct Code {
+    pub bytes: Vec<u8>,
+    pub relocations: Vec<Relocation>,
+    pub lines: Vec<LineInfo>,
+}
+
 /// Code in the making.
 pub struct Emit {
     order: ByteOrder,
     code: Vec<u8>,
-    pub relocations: Vec<Relocation>,
+    relocations: Vec<Relocation>,
+    lines: Vec<LineInfo>,
     /// Where each label stands, once it was put.
     labels: BTreeMap<Label, usize>,
     /// Jumps that want their distance: where they stand, and what they jump to.
@@ -64,7 +75,8 @@ pub struct Emit {
 
 impl Emit {
     pub fn new(order: ByteOrder) -> Emit {
-        Emit { order, code: vec![], relocations: vec![], labels: BTreeMap::new(), jumps: vec![], next: 0 }
+        let labels = BTreeMap::new();
+        Emit { order, code: vec![], relocations: vec![], lines: vec![], labels, jumps: vec![], next: 0 }
     }
 
     pub fn label(&mut self) -> Label {
@@ -170,6 +182,22 @@ impl Emit {
         self.raw(JA, 0, 0, 0, 0);
     }
 
+    /// A jump like `insn`, to `to`.
+    pub fn jump_as(&mut self, insn: Insn, to: Label) {
+        self.jumps.push((self.code.len(), to));
+        self.insn(if insn.code == JA32 { Insn { code: JA, imm: 0, ..insn } } else { insn });
+    }
+
+    /// The next instruction is relocated like this.
+    pub fn relocation_here(&mut self, relocation: Relocation) {
+        self.relocations.push(Relocation { offset: self.code.len() as u64, ..relocation });
+    }
+
+    /// The next instruction begins this line.
+    pub fn line_here(&mut self, line: LineInfo) {
+        self.lines.push(LineInfo { insn_off: self.code.len() as u32, ..line });
+    }
+
     /// Calls a function of this object.
     pub fn call(&mut self, symbol: usize) {
         self.relocation(elf::R_BPF_64_32, symbol);
@@ -179,6 +207,16 @@ impl Emit {
     /// Calls a helper of the kernel.
     pub fn helper(&mut self, number: i32) {
         self.raw(CALL, 0, 0, 0, number);
+    }
+
+    /// Goes on with the instructions of `body`, its relocations and lines.
+    pub fn body(&mut self, body: Body) {
+        let start = self.code.len();
+        let moved = |r: Relocation| Relocation { offset: r.offset.saturating_add(start as u64), ..r };
+        self.relocations.extend(body.relocations.into_iter().map(moved));
+        let moved = |l: LineInfo| LineInfo { insn_off: l.insn_off.saturating_add(start as u32), ..l };
+        self.lines.extend(body.lines.into_iter().map(moved));
+        self.code.extend(body.code);
     }
 
     pub fn exit(&mut self) {
@@ -193,7 +231,7 @@ impl Emit {
     ///
     /// # Errors
     /// [`Error::TooFar`] for a jump beyond 32,767 instructions.
-    pub fn finish(mut self) -> Result<(Vec<u8>, Vec<Relocation>), Error> {
+    pub fn finish(mut self) -> Result<Code, Error> {
         for (at, label) in std::mem::take(&mut self.jumps) {
             let to = self.labels.get(&label).copied().unwrap_or(0) / SIZE;
             let from = (at / SIZE).saturating_add(1);
@@ -203,7 +241,7 @@ impl Emit {
                 assembly::set(&mut self.code, at, &Insn { off, ..insn }.bytes(self.order));
             }
         }
-        Ok((self.code, self.relocations))
+        Ok(Code { bytes: self.code, relocations: self.relocations, lines: self.lines })
     }
 }
 

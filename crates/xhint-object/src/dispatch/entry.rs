@@ -91,6 +91,14 @@ pub fn find_length(emit: &mut Emit, lengths: &[u32], none: Label, found: &mut im
     }
 }
 
+/// Makes the verifier know again that the metadata has this length, which it has: r2 and r3 anew, the context in r1.
+pub fn retest_length(emit: &mut Emit, length: u32, none: Label) {
+    load_ends(emit);
+    emit.mov(R4, R2);
+    emit.op(Op::Add, R4, length as i32);
+    emit.jump_if(If::Above, R4, R3, none);
+}
+
 /// r5 = the id, from metadata whose length is known.
 pub fn load_id(emit: &mut Emit, at: IdAt) {
     emit.load(at.bytes, R5, R2, at.offset as i16);
@@ -113,7 +121,7 @@ pub fn load_id(emit: &mut Emit, at: IdAt) {
 }
 
 /// Emits a search for the id in r5 among `ids`, which ascend.
-fn find_id(emit: &mut Emit, ids: &[(u32, Label)], none: Label) {
+pub fn find_id(emit: &mut Emit, ids: &[(u32, Label)], none: Label) {
     // So few are tested one by one faster than halved.
     if ids.len() <= 3 {
         for (id, label) in ids {

@@ -5,7 +5,6 @@ use object::elf;
 use xhint_btf::write::{NewType, Writer};
 use xhint_btf::{Btf, Kind, SecVar};
 
-use super::table::{IDS, IDS_SECTION, TABLE_SIZE, Table};
 use crate::image::{Content, Image, Place, Relocation, Relocations, Section, Symbol};
 use crate::{Error, Object};
 
@@ -35,7 +34,7 @@ pub struct Declared {
     pub programs: Vec<Option<usize>>,
 }
 
-/// Adds a symbol for a variable that [`place_maps`] or [`place_ids`] will place.
+/// Adds a symbol for a variable that [`place_maps`] or [`place_data`] will place.
 pub fn declare(image: &mut Image, name: &str) -> usize {
     image.symbols.push(Symbol {
         name: name.to_owned(),
@@ -94,23 +93,36 @@ pub fn place_maps(object: &Object, image: &mut Image, btf: &mut Writer, all: &[D
     Ok(())
 }
 
-/// Adds the data section with the table of ids.
+/// Adds a data section with these variables of 64-bit words: symbol, name, bytes.
 ///
 /// # Errors
 /// [`Error::BtfWrite`] if the types outgrow BTF.
-pub fn place_ids(image: &mut Image, btf: &mut Writer, symbol: usize, table: &Table) -> Result<(), Error> {
-    let number = new_section(image, IDS_SECTION);
-    let little = image.order == xhint_btf::ByteOrder::Little;
-    let word = |w: &u64| if little { w.to_le_bytes() } else { w.to_be_bytes() };
-    let bytes: Vec<u8> = table.words().iter().flat_map(word).collect();
+pub fn place_data(
+    image: &mut Image,
+    btf: &mut Writer,
+    section: &str,
+    variables: &[(usize, String, Vec<u8>)],
+) -> Result<(), Error> {
+    let number = new_section(image, section);
+    let int = int(btf, "unsigned long long", 8)?;
+    let (mut bytes, mut vars) = (Vec::new(), Vec::new());
+    for (symbol, name, value) in variables {
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+        let (offset, size) = (bytes.len() as u32, value.len() as u32);
+        bytes.extend(value);
+        place(image, *symbol, number, offset, size);
+        let array = array(btf, int, size.div_ceil(8))?;
+        let type_id = btf.push(NewType { name, third: array, tail: &[GLOBAL], ..NewType::of(Kind::Var) })?;
+        vars.push(SecVar { type_id, offset, size });
+    }
+    let size = bytes.len() as u32;
     if let Some(section) = image.sections.get_mut(number) {
         section.content = Content::Bytes(Bytes::from(bytes));
+        if section.name.starts_with(".rodata") {
+            section.flags = elf::SHF_ALLOC;
+        }
     }
-    place(image, symbol, number, 0, TABLE_SIZE);
-    let int = int(btf, "unsigned long long", 8)?;
-    let array = array(btf, int, TABLE_SIZE / 8)?;
-    let var = btf.push(NewType { name: IDS, third: array, tail: &[GLOBAL], ..NewType::of(Kind::Var) })?;
-    datasec(btf, IDS_SECTION, TABLE_SIZE, &[SecVar { type_id: var, offset: 0, size: TABLE_SIZE }])
+    datasec(btf, section, size, &vars)
 }
 
 fn place(image: &mut Image, symbol: usize, section: usize, offset: u32, size: u32) {

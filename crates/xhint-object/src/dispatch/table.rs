@@ -16,8 +16,13 @@
 //! nothing and holes do no harm.
 //!
 //! To add a layout: load its program, write its slot in each program array, then write its word, at once as 64 bits.
-//! To take one away: clear the word first, then the slots. A word whose slot is empty sends its packets to the
-//! fallback. To replace one: write the new program into the slot.
+//! To take one away: empty its slots, then clear the word. An empty slot sends its packets to the fallback. To replace
+//! one: write the new program into the slot.
+//!
+//! The entry goes to the slots of the layouts it was linked with without reading the table; the table has them for
+//! whoever adds and removes. Such a slot must never be given to a layout of another id or length.
+
+use xhint_btf::ByteOrder;
 
 /// The data section that holds the ids.
 pub const IDS_SECTION: &str = ".data.xhint";
@@ -72,6 +77,12 @@ impl Table {
     pub fn from_ne_bytes(bytes: &[u8]) -> Option<Table> {
         let own = bytes.get(..TABLE_SIZE as usize)?;
         Some(Table { words: own.as_chunks().0.iter().map(|w| u64::from_ne_bytes(*w)).collect() })
+    }
+
+    /// Its bytes in a data section.
+    pub(crate) fn bytes(&self, order: ByteOrder) -> Vec<u8> {
+        let word = |w: &u64| if order == ByteOrder::Little { w.to_le_bytes() } else { w.to_be_bytes() };
+        self.words.iter().flat_map(word).collect()
     }
 
     /// Its words in order.

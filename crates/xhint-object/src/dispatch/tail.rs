@@ -1,27 +1,35 @@
-//! `--dispatch tail`: the entry looks the id up in a table and tail-calls the slot it finds there.
+//! `--dispatch tail`: the entry tail-calls the slot of the packet's layout.
 //!
-//! Its price does not grow with the number of layouts, and layouts can be added while it runs: a program into a slot,
-//! a word into the table ([`super::table`]). Where the id leads to no slot, or the slot is empty, the entry goes on
-//! with the fallback, which stands right behind it.
+//! It knows the slots of the layouts it was linked with, and decides among them as [`super::direct`] does. A tail call of
+//! a constant slot is a direct jump: the kernel writes the program's address into the code, and writes it anew when the
+//! slot gets another program (`map_poke_run` of kernel/bpf/arraymap.c). That is far from the price of an indirect one.
+//!
+//! Layouts that come later are found in a table of ids: a program into a slot, a word into the table ([`super::table`]),
+//! and no packet notices. Where the id leads to no slot, or the slot is empty, the entry goes on with the fallback, which
+//! stands right behind it.
 //!
 //! The kernel empties a program array when the last file descriptor and pin of it are gone. So the slots that a loader
 //! fills by itself (libbpf does) last only as long as it keeps or pins the map.
 
-use xhint_btf::ByteOrder;
-
-use super::copies::{Code, Copies};
+use super::copies::Copies;
 use super::count::{Counters, Slot};
 use super::emit::{Emit, If, Label, Op, R0, R1, R2, R3, R4, R5, R6, R7};
-use super::entry::{IdAt, find_length, load_ends, load_id};
-use super::maps::{Declared, PROG_ARRAY, declare, place_ids, place_maps};
-use super::table::{BUCKET_BITS, IDS, MULTIPLIER, SLOT_BITS, SLOT_COUNT, Table, WAYS, slots_name};
+use super::entry::{IdAt, decide, find_length, load_ends, load_id, retest_length};
+use super::maps::{Declared, PROG_ARRAY, declare, place_data, place_maps};
+use super::table::{BUCKET_BITS, IDS, IDS_SECTION, MULTIPLIER, SLOT_BITS, SLOT_COUNT, Table, WAYS, slots_name};
 use super::usual::{Usual, selectors};
 use super::{Dispatched, Fallback, MAX_METADATA, Plan};
 use crate::Error;
+use crate::assembly::Body;
 use crate::image::Image;
 
 /// `bpf_tail_call` among the kernel's helpers.
 const TAIL_CALL: i32 = 12;
+/// Layouts that the entry decides among by itself: about as many as jumps can span once the kernel has put lookups in
+/// place of calls. Others are found in the table.
+const MAX_DIRECT: usize = 1000;
+/// The same where it counts.
+const MAX_COUNTED: usize = 500;
 
 /// Links the plan's programs so that each has an entry of its own name, in its own place, and a program
 /// `PROGRAM__LAYOUT` beside it for each layout, in the slot that the plan says. Copies that are equal are one
@@ -40,7 +48,7 @@ pub fn link(plan: Plan<'_>) -> Result<Image, Error> {
         let own = plan.object.functions().get(program.function).map_or("", |f| f.name.as_str());
         let name = slots_name(own);
         let symbol = declare(&mut copies.image, &name);
-        let mut programs = Vec::new();
+        let (mut programs, mut slots) = (Vec::new(), Vec::new());
         for (case, variant) in &program.cases {
             let slot = plan.slots.get(*variant).copied().unwrap_or(SLOT_COUNT);
             if slot >= SLOT_COUNT {
@@ -52,18 +60,21 @@ pub fn link(plan: Plan<'_>) -> Result<Image, Error> {
             }
             let full = Error::TableFull { id: case.id };
             table.put(case.id, case.size, slot).ok_or(full)?;
+            slots.push(slot);
         }
-        let code = entry(copies.object.order(), program, plan.or_else, Maps { ids, slots: symbol, counters })?;
         let rest = match plan.or_else {
-            Fallback::Program => Some(copies.body(program.function, plan.fallback)),
-            Fallback::Action(_) => None,
+            Fallback::Program => Rest::Program(copies.named_body(program.function, plan.fallback, 0)?),
+            Fallback::Action(action) => Rest::Action(action),
         };
-        copies.set_entry(program.function, code, rest)?;
+        let mut emit = Emit::new(copies.object.order());
+        entry(&mut emit, program, Maps { ids, slots: symbol, counters }, &slots, rest);
+        copies.set_entry(program.function, emit.finish()?)?;
         let (kind, entries) = (PROG_ARRAY, SLOT_COUNT);
         all.push(Declared { name, symbol, kind, entries, key_size: 4, value_size: 4, programs });
     }
     place_maps(copies.object, &mut copies.image, &mut copies.btf, &all)?;
-    place_ids(&mut copies.image, &mut copies.btf, ids, &table)?;
+    let words = table.bytes(copies.object.order());
+    place_data(&mut copies.image, &mut copies.btf, IDS_SECTION, &[(ids, IDS.to_owned(), words)])?;
     copies.finish()
 }
 
@@ -75,80 +86,111 @@ struct Maps {
     counters: Option<Counters>,
 }
 
-fn entry(order: ByteOrder, program: &Dispatched, or_else: Fallback, maps: Maps) -> Result<Code, Error> {
-    let mut emit = Emit::new(order);
-    let (hit, none, last) = (emit.label(), emit.label(), emit.label());
-    // The lookup that all lengths share wants the id in r5 and the length's part of the key in r0.
-    let on_length = |emit: &mut Emit, length: u32, selectors: &[IdAt]| {
-        for (n, at) in selectors.iter().enumerate() {
-            load_id(emit, *at);
-            emit.mov_imm(R0, super::table::key(0, length) as i32);
-            if n == selectors.len().saturating_sub(1) {
-                emit.jump(last);
-            } else {
-                let miss = emit.label();
-                // `load_id` and the lookup use r2, which the next selector needs.
-                look_up(emit, maps.ids, hit, miss);
-                emit.put(miss);
-                load_ends(emit);
-                let keep = emit.label();
-                test_length(emit, length, none, keep);
-                emit.put(keep);
-            }
-        }
-        if selectors.is_empty() {
-            emit.jump(none);
-        }
-    };
-    let known = selectors(program.cases.iter().map(|c| c.0));
-    let usual = Usual::of(&known);
-    emit.mov(R6, R1);
-    load_ends(&mut emit);
+/// What packets get that no slot is for.
+enum Rest {
+    Program(Body),
+    Action(u32),
+}
+
+/// Places in an entry.
+#[derive(Debug, Clone, Copy)]
+struct Places {
+    /// The lookup that all lengths share: the id in r5, the length's part of the key in r0.
+    look_up: Label,
+    /// A slot was found: in r4.
+    hit: Label,
+    /// The slot has no program: the packet was counted as the slot's and is not.
+    empty: Label,
+    /// The packet is of no layout.
+    none: Label,
+}
+
+fn entry(emit: &mut Emit, program: &Dispatched, maps: Maps, slots: &[u32], rest: Rest) {
+    let places = Places { look_up: emit.label(), hit: emit.label(), empty: emit.label(), none: emit.label() };
     let other = emit.label();
-    let lengths: Vec<_> = known.keys().copied().collect();
-    find_length(&mut emit, &lengths, other, &mut |emit, length| {
-        on_length(emit, length, known.get(&length).map_or(&[], Vec::as_slice));
-    });
-    emit.put(other);
-    let rest: Vec<_> = (4..=MAX_METADATA).step_by(4).filter(|l| !known.contains_key(l)).collect();
-    find_length(&mut emit, &rest, none, &mut |emit, length| {
-        on_length(emit, length, usual.at(length).as_slice());
-    });
-    emit.put(last);
-    look_up(&mut emit, maps.ids, hit, none);
-    emit.put(hit);
-    let rest = emit.label();
-    match maps.counters {
-        Some(counters) => {
-            emit.mov(R7, R4);
-            counters.known(&mut emit, Slot::InR7);
-            go(&mut emit, maps.slots, R7);
-            emit.jump(rest);
-            emit.put(none);
-            counters.unknown(&mut emit, program.cases.iter().map(|c| c.0));
-            emit.put(rest);
-        }
-        None => {
-            go(&mut emit, maps.slots, R4);
-            emit.put(none);
-        }
+    // Helpers leave r6 alone.
+    emit.mov(R6, R1);
+    let most = if maps.counters.is_some() { MAX_COUNTED } else { MAX_DIRECT };
+    let direct: Vec<_> = program.cases.iter().take(most).map(|(case, _)| (*case, emit.label())).collect();
+    decide(emit, &direct, other);
+    for ((_, label), slot) in direct.iter().zip(slots) {
+        emit.put(*label);
+        go(emit, maps, Slot::Known(*slot), places);
     }
-    match or_else {
-        Fallback::Program => emit.mov(R1, R6),
-        Fallback::Action(action) => {
+    emit.put(other);
+    find_other(emit, program, maps, places);
+    emit.put(places.hit);
+    emit.mov(R7, R4);
+    go(emit, maps, Slot::InR7, places);
+    emit.put(places.empty);
+    if let Some(counters) = maps.counters {
+        counters.take_back(emit);
+    }
+    emit.put(places.none);
+    if let Some(counters) = maps.counters {
+        counters.unknown(emit, program.cases.iter().map(|c| c.0));
+    }
+    match rest {
+        Rest::Program(body) => {
+            emit.mov(R1, R6);
+            emit.body(body);
+        }
+        Rest::Action(action) => {
             emit.mov_imm(R0, action as i32);
             emit.exit();
         }
     }
-    emit.finish()
 }
 
-/// Goes to the program in the slot, or on if there is none.
-fn go(emit: &mut Emit, slots: usize, slot: u8) {
+/// Looks the id up in metadata of any length. The context is in r1 and r6.
+fn find_other(emit: &mut Emit, program: &Dispatched, maps: Maps, places: Places) {
+    let known = selectors(program.cases.iter().map(|c| c.0));
+    let usual = Usual::of(&known);
+    load_ends(emit);
+    let lengths: Vec<_> = (4..=MAX_METADATA).step_by(4).collect();
+    find_length(emit, &lengths, places.none, &mut |emit, length| {
+        let usual = usual.at(length);
+        let own = known.get(&length).map_or(usual.as_slice(), Vec::as_slice);
+        on_length(emit, length, own, maps.ids, places);
+    });
+    emit.put(places.look_up);
+    look_up(emit, maps.ids, places.hit, places.none);
+}
+
+/// Looks the id up in metadata of a known length, in each place where it may stand.
+fn on_length(emit: &mut Emit, length: u32, selectors: &[IdAt], ids: usize, places: Places) {
+    let Some((last, rest)) = selectors.split_last() else { return emit.jump(places.none) };
+    for at in rest {
+        load_key(emit, *at, length);
+        let miss = emit.label();
+        look_up(emit, ids, places.hit, miss);
+        emit.put(miss);
+        // The lookup used r2, which the next selector needs.
+        retest_length(emit, length, places.none);
+    }
+    load_key(emit, *last, length);
+    emit.jump(places.look_up);
+}
+
+/// r5 = the id, r0 = the length's part of the key.
+fn load_key(emit: &mut Emit, at: IdAt, length: u32) {
+    load_id(emit, at);
+    emit.mov_imm(R0, super::table::key(0, length) as i32);
+}
+
+/// Counts the packet and goes to the program in the slot.
+fn go(emit: &mut Emit, maps: Maps, slot: Slot, places: Places) {
+    if let Some(counters) = maps.counters {
+        counters.known(emit, slot, places.none);
+    }
     emit.mov(R1, R6);
-    emit.address(R2, slots, 0);
-    emit.mov(R3, slot);
+    emit.address(R2, maps.slots, 0);
+    match slot {
+        Slot::Known(slot) => emit.mov_imm(R3, slot as i32),
+        Slot::InR7 => emit.mov(R3, R7),
+    }
     emit.helper(TAIL_CALL);
+    emit.jump(places.empty);
 }
 
 /// Looks the id in r5, of the length in r0, up: to `hit` with the slot in r4, or to `miss`. Uses r0, r2, r4 and r5.
@@ -168,12 +210,4 @@ fn look_up(emit: &mut Emit, ids: usize, hit: Label, miss: Label) {
         emit.jump_if_imm(If::Below, R4, 1 << SLOT_BITS, hit);
     }
     emit.jump(miss);
-}
-
-/// Makes the verifier know again that the metadata has this length.
-fn test_length(emit: &mut Emit, length: u32, none: Label, equal: Label) {
-    emit.mov(R4, R2);
-    emit.op(Op::Add, R4, length as i32);
-    emit.jump_if(If::Above, R4, R3, none);
-    emit.jump(equal);
 }

@@ -68,6 +68,7 @@ pub(super) fn linked(
         or_else,
         programs: vec![Dispatched { function, cases }],
         slots: (0..layouts.len() as u32).map(|n| n * 3 + 1).collect(),
+        metadata: vec![true; object.relos().len()],
         count,
     };
     fixture::keep("dispatched", "o", &link(plan).unwrap().write().unwrap())
@@ -92,20 +93,26 @@ const PASS: u32 = 2;
 
 #[test]
 fn each_packet_is_read_by_the_copy_for_its_length_and_id() {
-    check(link_direct);
+    check(0x11, link_direct);
 }
 
 #[test]
 fn each_packet_is_read_by_the_program_in_the_slot_of_its_length_and_id() {
-    check(link_tail);
+    check(0x11, link_tail);
 }
 
-fn check(link: impl Fn(Plan<'_>) -> Result<crate::image::Image, Error>) {
+#[test]
+fn each_packet_is_read_by_the_row_of_its_length_and_id() {
+    // A row is found by the id alone, which no two layouts of a universe share.
+    check(0x13, |plan| Ok(link_by_row(plan)?.0));
+}
+
+fn check(third: u32, link: impl Fn(Plan<'_>) -> Result<crate::image::Image, Error>) {
     if !privileged() {
         return;
     }
     // Two of one length, one that is equal to another but for its id, ids on both sides of the sign.
-    let layouts = [((16, 4), 0x11), ((16, 8), 0xffff_fff0), ((32, 0), 0x11), ((8, 0), 7), ((16, 4), 0x1000)];
+    let layouts = [((16, 4), 0x11), ((16, 8), 0xffff_fff0), ((32, 0), third), ((8, 0), 7), ((16, 4), 0x1000)];
     let path = linked(&object(), &layouts, Fallback::Program, false, link);
     let loaded = Loaded::load(&path, None).unwrap();
     for round in 0..3 {

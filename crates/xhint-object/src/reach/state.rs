@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::insn::{ALU, ALU64, CALL, Insn, JMP32, LD, LDDW, LDX, SRC_REG, ST, STX};
+use crate::insn::{ALU, ALU64, CALL, Insn, JMP32, LD, LDDW, LDX, MOV_OP, SRC_REG, ST, STX};
 
 /// Constants that are known. The default knows nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -121,7 +121,7 @@ impl State {
             0x80 | 0xd0 => 0, // negation and byte swaps have no second operand
             _ => self.operand(insn)?,
         });
-        if insn.op() == 0xb0 {
+        if insn.op() == MOV_OP {
             let extended = match insn.off {
                 0 => b,
                 8 => b as i8 as u64,

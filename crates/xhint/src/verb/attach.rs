@@ -7,12 +7,14 @@ use anyhow::bail;
 use clap::ValueEnum;
 use serde_json::json;
 use std::path::PathBuf;
+use xhint_object::Dispatch;
 use xhint_runtime::attach::{Done, Job, attach, running};
 use xhint_runtime::follow::{self, Event, EventKind, Follow};
 use xhint_runtime::{Device, Error, Home, LinkedAs, Linker, Source};
 
 use super::device::On;
 use crate::sources::Sources;
+use crate::way::Way;
 use crate::{files, print};
 
 /// Link a program for a NIC's layouts and put it on a device; what is there already keeps running until the new one
@@ -39,8 +41,8 @@ pub struct Args {
     #[arg(long, value_name = "LOCAL=TARGET", value_parser = super::link::pair)]
     bind: Vec<(String, String)>,
     /// How packets of several layouts come to the right copy of the program
-    #[arg(long, value_enum, default_value_t = Dispatch::Auto)]
-    dispatch: Dispatch,
+    #[arg(long, value_enum, default_value_t = Way::Auto)]
+    dispatch: Way,
     /// In the driver, or behind it
     #[arg(long, value_enum, default_value_t = Mode::Native)]
     mode: Mode,
@@ -71,18 +73,6 @@ enum Mode {
     Native,
     /// Behind the driver, on any device; the NIC's metadata is gone by then
     Generic,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Dispatch {
-    /// By what fits best
-    Auto,
-    /// None: one layout
-    None,
-    /// By tests and calls
-    Static,
-    /// By table and tail call; layouts can be added while it runs
-    Tail,
 }
 
 impl Args {
@@ -153,7 +143,7 @@ impl Args {
             program: self.program.clone(),
             layouts: self.layouts.clone(),
             bind: self.bind.clone(),
-            asked: self.dispatch.name().to_owned(),
+            asked: Dispatch::from(self.dispatch).name().to_owned(),
             count: !self.no_count,
             ..LinkedAs::default()
         };
@@ -224,17 +214,6 @@ const NO_SELECTOR: &str =
     "    its packets carry no layout id, so every packet is taken for it: when the NIC changes to another layout, those
     that come between its change and the next `xhint attach` are read wrongly, whichever of the two goes first; stop
     the traffic for that moment, or let the NIC end its metadata with a u32 btf_id";
-
-impl Dispatch {
-    fn name(self) -> &'static str {
-        match self {
-            Dispatch::Auto => "auto",
-            Dispatch::None => "none",
-            Dispatch::Static => "static",
-            Dispatch::Tail => "tail",
-        }
-    }
-}
 
 impl From<Mode> for xhint_runtime::Mode {
     fn from(mode: Mode) -> Self {

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::ValueEnum;
-use xhint_object::{Dispatch, Fallback, LinkOptions, Object};
+use xhint_object::{Fallback, LinkOptions, Object};
 
 use crate::sources::Sources;
+use crate::way::Way;
 use crate::{files, print};
 
 /// Link a compiled program for NICs' metadata layouts, into an object that any loader loads.
@@ -52,18 +53,6 @@ pub struct Choice {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Way {
-    /// None while one layout answers to each name, else static or tail by what fits
-    Auto,
-    /// One layout alone
-    None,
-    /// An entry that tests length and id and calls the copy for that layout
-    Static,
-    /// An entry that looks the id up and tail-calls; layouts can be added while it runs
-    Tail,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
 enum Action {
     /// Run the program, linked for no layout
     Program,
@@ -83,12 +72,7 @@ impl Args {
         let object = Object::parse(files::read(&self.program)?).with_context(name)?;
         let universe = self.choice.universe(&self.sources)?;
         let options = LinkOptions {
-            dispatch: match self.dispatch {
-                Way::Auto => Dispatch::Auto,
-                Way::None => Dispatch::None,
-                Way::Static => Dispatch::Static,
-                Way::Tail => Dispatch::Tail,
-            },
+            dispatch: self.dispatch.into(),
             fallback: match self.fallback {
                 Action::Program => Fallback::Program,
                 Action::Aborted => Fallback::Action(0),

@@ -1,0 +1,261 @@
+//! What `--dispatch table` finds a packet's layout by: one row a layout, reached from the id without a branch.
+//!
+//! The rows of a program are one variable `xhint_rows_PROGRAM` in the data section [`SECTION`], which nothing writes:
+//!
+//! ```text
+//! directory   2^n words of 32 bits
+//! rows        2^m rows of 2^s bytes
+//! ```
+//!
+//! With `h = (id * MULTIPLIER) mod 2^32`, the upper n bits of `h` choose a word of the directory, and the m bits below
+//! them, times 2^s, xor that word, are where the row begins. The multiplier and the directory are chosen so that no two ids meet
+//! (hash and displace: Tarjan and Yao, 1979). A row begins with what tells that it is the packet's; a row of nobody is
+//! zero, and no layout has id 0:
+//!
+//! | byte | bits | |
+//! | --- | --- | --- |
+//! | 0 | 32 | the layout's id |
+//! | 4 | 16 | its length in words of 4 bytes, plus 256 times the number of the place its id stands at |
+//! | 6 | 16 | its slot, under which it is counted |
+//! | 8 | 8 | its copy |
+//! | from 9 | | offsets and other numbers that its copy reads, each at a multiple of its width |
+
+use xhint_btf::ByteOrder;
+
+use crate::Error;
+
+/// The data section of the rows.
+pub const SECTION: &str = ".rodata.xhint";
+/// What the variable's name begins with.
+pub const ROWS: &str = "xhint_rows_";
+
+/// Where in a row things stand.
+pub const KEY: i16 = 4;
+pub const SLOT: i16 = 6;
+pub const COPY: i16 = 8;
+const FIRST_FIELD: usize = 9;
+/// Bytes of the largest row: what the 15 bits of a load's offset reach is far more.
+const MAX_ROW: usize = 4096;
+/// Multipliers to try before the rows are made more.
+const TRIES: u32 = 64;
+/// The logarithm of the most rows.
+const MOST_ROWS: u32 = 16;
+
+/// A number that a copy reads from the row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Field {
+    /// Bytes from the start of the row.
+    pub offset: i16,
+    /// Bytes of it: 1, 2, 4 or 8.
+    pub bytes: u32,
+}
+
+/// The row of one layout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    pub id: u32,
+    pub key: u16,
+    pub slot: u16,
+    pub copy: u8,
+    pub fields: Vec<(Field, u64)>,
+}
+
+/// Where the entry finds a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    pub multiplier: u32,
+    /// The logarithm to base 2 of the words of the directory, of the rows, and of the bytes of a row.
+    pub directory: u32,
+    pub rows: u32,
+    pub row: u32,
+}
+
+impl Shape {
+    /// Where the rows begin.
+    pub fn start(&self) -> u32 {
+        4 << self.directory
+    }
+
+    fn hash(&self, id: u32) -> u32 {
+        id.wrapping_mul(self.multiplier)
+    }
+
+    /// How far down the bits of the directory stand in the hash.
+    pub fn directory_shift(&self) -> u32 {
+        32_u32.saturating_sub(self.directory)
+    }
+
+    /// How far down those of the row.
+    fn row_shift(&self) -> u32 {
+        self.directory_shift().saturating_sub(self.rows)
+    }
+
+    /// How far down they stand from where they are wanted; up, if negative.
+    pub fn start_shift(&self) -> i32 {
+        (self.row_shift() as i32).saturating_sub(self.row as i32)
+    }
+
+    /// The bits of where a row begins.
+    pub fn start_mask(&self) -> i32 {
+        (1i32 << self.rows.saturating_add(self.row)).saturating_sub(1 << self.row)
+    }
+
+    fn bucket(&self, id: u32) -> usize {
+        (self.hash(id) >> self.directory_shift()) as usize
+    }
+
+    fn place(&self, id: u32, displaced: u16) -> usize {
+        let mask = (1u32 << self.rows).saturating_sub(1);
+        ((self.hash(id) >> self.row_shift() ^ u32::from(displaced)) & mask) as usize
+    }
+}
+
+/// Finds places for fields behind each other, the widest first so that none leaves a gap. Returns them in the order of
+/// `widths`, and the bytes of a row.
+///
+/// # Errors
+/// [`Error::RowTooLong`].
+pub fn places(widths: &[u32]) -> Result<(Vec<Field>, u32), Error> {
+    let mut order: Vec<usize> = (0..widths.len()).collect();
+    let width = |n: &usize| widths.get(*n).copied().unwrap_or(8);
+    order.sort_by_key(|n| std::cmp::Reverse(width(n)));
+    let mut out = vec![Field { offset: 0, bytes: 8 }; widths.len()];
+    let mut end = FIRST_FIELD;
+    for n in order {
+        let bytes = width(&n) as usize;
+        let start = end.next_multiple_of(bytes.max(1));
+        end = start.saturating_add(bytes);
+        if end > MAX_ROW {
+            return Err(Error::RowTooLong { most: MAX_ROW });
+        }
+        if let Some(field) = out.get_mut(n) {
+            *field = Field { offset: start as i16, bytes: bytes as u32 };
+        }
+    }
+    Ok((out, end.next_power_of_two() as u32))
+}
+
+/// The bytes of the variable, and how they are laid out. `row` is the bytes of a row, a power of two; ids differ.
+///
+/// # Errors
+/// [`Error::TableFull`] for ids that were made to fall together.
+pub fn build(rows: &[Row], row: u32, order: ByteOrder) -> Result<(Vec<u8>, Shape), Error> {
+    let least = rows.len().saturating_mul(2).next_power_of_two().max(4).trailing_zeros();
+    let sizes = (least..=MOST_ROWS).flat_map(|rows| (0..TRIES).map(move |n| (rows, n)));
+    for (number, n) in sizes {
+        // Odd, and any: multiples of the golden ratio.
+        let multiplier = n.wrapping_mul(2).wrapping_add(1).wrapping_mul(0x9e37_79b1);
+        let directory = number.saturating_sub(2).max(2);
+        let shape = Shape { multiplier, directory, rows: number, row: row.trailing_zeros() };
+        if let Some(directory) = displace(rows, &shape) {
+            return Ok((bytes(rows, &directory, &shape, order), shape));
+        }
+    }
+    Err(Error::TableFull { id: rows.first().map_or(0, |r| r.id) })
+}
+
+/// A directory by which no two ids have one place: the fullest buckets choose first.
+fn displace(rows: &[Row], shape: &Shape) -> Option<Vec<u16>> {
+    let mut buckets: Vec<Vec<u32>> = vec![Vec::new(); 1 << shape.directory];
+    for row in rows {
+        buckets.get_mut(shape.bucket(row.id))?.push(row.id);
+    }
+    let mut order: Vec<usize> = (0..buckets.len()).collect();
+    order.sort_by_key(|b| std::cmp::Reverse(buckets.get(*b).map_or(0, Vec::len)));
+    let mut taken = vec![false; 1 << shape.rows];
+    let mut directory = vec![0; 1 << shape.directory];
+    for bucket in order {
+        let ids = buckets.get(bucket)?;
+        let places = |by: u16| {
+            let mut places: Vec<usize> = ids.iter().map(|id| shape.place(*id, by)).collect();
+            places.sort_unstable();
+            places
+        };
+        let free = |places: &[usize]| {
+            let differ = places.iter().zip(places.iter().skip(1)).all(|(a, b)| a != b);
+            differ && places.iter().all(|p| taken.get(*p) == Some(&false))
+        };
+        let by = (0..=u16::MAX).take(1 << shape.rows).find(|by| free(&places(*by)))?;
+        for place in places(by) {
+            *taken.get_mut(place)? = true;
+        }
+        *directory.get_mut(bucket)? = by;
+    }
+    Some(directory)
+}
+
+fn bytes(rows: &[Row], directory: &[u16], shape: &Shape, order: ByteOrder) -> Vec<u8> {
+    let row_bytes = 1usize << shape.row;
+    let mut out = vec![0; (shape.start() as usize).saturating_add(row_bytes << shape.rows)];
+    let mut put = |at: usize, bytes: u32, value: u64| {
+        let number = number(value, bytes, order);
+        for (to, from) in out.iter_mut().skip(at).zip(number) {
+            *to = from;
+        }
+    };
+    for (n, word) in directory.iter().enumerate() {
+        put(n.saturating_mul(4), 4, u64::from(*word) << shape.row);
+    }
+    for row in rows {
+        let by = directory.get(shape.bucket(row.id)).copied().unwrap_or(0);
+        let start = (shape.start() as usize).saturating_add(shape.place(row.id, by).saturating_mul(row_bytes));
+        put(start, 4, row.id.into());
+        put(start.saturating_add(KEY as usize), 2, row.key.into());
+        put(start.saturating_add(SLOT as usize), 2, row.slot.into());
+        put(start.saturating_add(COPY as usize), 1, row.copy.into());
+        for (field, value) in &row.fields {
+            put(start.saturating_add(field.offset as usize), field.bytes, *value);
+        }
+    }
+    out
+}
+
+fn number(value: u64, bytes: u32, order: ByteOrder) -> Vec<u8> {
+    let mut out: Vec<u8> = value.to_le_bytes().into_iter().take(bytes as usize).collect();
+    if order == ByteOrder::Big {
+        out.reverse();
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(id: u32) -> Row {
+        Row { id, key: 16, slot: 0, copy: 0, fields: vec![] }
+    }
+
+    #[test]
+    fn every_id_has_a_place_of_its_own() {
+        let derived = |n: u32| n.wrapping_mul(0x85eb_ca6b) ^ n.wrapping_mul(0xc2b2_ae35).rotate_left(13) | 1;
+        let ids: [&dyn Fn(u32) -> u32; 4] = [&|n| n + 1, &|n| (n + 1) << 8, &|n| (n + 1) << 20 | 7, &derived];
+        for id in ids {
+            for count in [1, 2, 3, 64, 1000] {
+                let rows: Vec<Row> = (0..count).map(|n| row(id(n))).collect();
+                let (bytes, shape) = build(&rows, 16, ByteOrder::Little).unwrap();
+                assert!(bytes.len() <= 80 * count as usize + 1000, "{count}: {}", bytes.len());
+                for row in &rows {
+                    // As the entry does it.
+                    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+                    let shift = shape.start_shift();
+                    let hash = shape.hash(row.id);
+                    let hash = if shift < 0 { hash << -shift } else { hash >> shift };
+                    let place = (hash ^ word(4 * shape.bucket(row.id))) & shape.start_mask() as u32;
+                    let start = (shape.start() + place) as usize;
+                    assert_eq!(bytes[start..start + 4], row.id.to_le_bytes(), "{count}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn fields_stand_at_multiples_of_their_widths_without_gaps() {
+        let (fields, row) = places(&[1, 8, 2, 1]).unwrap();
+        let at: Vec<i16> = fields.iter().map(|f| f.offset).collect();
+        assert_eq!((at, row), (vec![26, 16, 24, 27], 32));
+        assert_eq!(places(&[]).unwrap(), (vec![], 16));
+        assert!(places(&[8; 600]).is_err());
+        assert_eq!(number(0x0102, 2, ByteOrder::Big), [1, 2]);
+    }
+}
