@@ -170,6 +170,28 @@ fn a_changed_file_is_followed() {
 }
 
 #[test]
+fn files_that_come_and_go_in_a_directory_are_told() {
+    if !privileged() {
+        return;
+    }
+    let stage = Stage::new(&format!("xld{}", std::process::id()), &own("stress.bpf.c").object(), 1);
+    let (dir, other) = (stage.dir.path().to_owned(), stage.dir.path().join("other.btf"));
+    let mut follow = Follow::start(&stage.world.home, &stage.device, linker(), vec![dir]).unwrap();
+    fs::copy(layout(3), &other).unwrap();
+    let text = next(&mut follow).remove(0).text;
+    assert!(text.contains("stress3 (0x") && text.contains(" is new; linked anew"), "{text}");
+    fs::remove_file(&other).unwrap();
+    let text = next(&mut follow).remove(0).text;
+    assert!(text.contains("stress3 (0x") && text.contains("other.btf is gone; linked anew"), "{text}");
+    // Not until the next change: what is on its way is still read.
+    assert_eq!(stage.counted().0.len(), 2);
+
+    // What it was made from is lost: that is no detaching.
+    fs::remove_dir_all(stage.world.state()).unwrap();
+    assert!(matches!(follow.next(), Err(Error::Lost { .. })));
+}
+
+#[test]
 fn a_layout_that_lacks_what_is_needed_goes_to_the_fallback() {
     if !privileged() {
         return;

@@ -4,9 +4,11 @@
 mod common;
 
 use std::fs;
-use std::process::{self, Command};
+use std::process::{self, Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
-use common::{World, bad, example, good, json};
+use common::{World, bad, example, good, json, xhint};
 use serde_json::Value;
 use xhint_testkit::privileged;
 
@@ -97,6 +99,28 @@ fn several_at_once_take_turns() {
     let now = json(&["status", "eth0", "--netns", &n, "--json"])["program_id"].as_u64();
     assert!(!before.contains(&now), "the last one runs");
     good(&["detach", "eth0", "--netns", &n]);
+}
+
+#[test]
+fn who_follows_in_json_ends_in_json() {
+    if !privileged() {
+        return;
+    }
+    let mut world = World::new(&["follow"]);
+    let (n, nic) = (world.netns[0].clone(), format!("wj{}", process::id()));
+    let (prog, beta) = (example("hints.bpf.c"), example("nics/beta.c"));
+    world.nic(&nic, &beta, &n);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xhint"));
+    command.args(["attach", &prog, "--dev", &nic, "--netns", &n, "--nic", &beta, "--follow", "--json"]);
+    let child = command.stdout(Stdio::piped()).spawn().unwrap();
+    while !xhint(&["detach", &nic, "--netns", &n]).status.success() {
+        thread::sleep(Duration::from_millis(50));
+    }
+    let output = child.wait_with_output().unwrap();
+    let values = serde_json::Deserializer::from_slice(&output.stdout).into_iter::<Value>();
+    let values: Vec<Value> = values.map(Result::unwrap).collect();
+    assert!(output.status.success() && values.len() == 2, "{values:?}");
+    assert_eq!((&values[0]["device"], &values[1]["kind"]), (&nic.as_str().into(), &"ended".into()));
 }
 
 /// As an ordinary user with the two capabilities, who owns what xhint keeps; in a mount namespace of its own, so that

@@ -91,8 +91,14 @@ impl Args {
             Err(refused @ Error::Load { .. }) => bail!(self.all_of(refused)?),
             done => self.tell(&job, &done?)?,
         };
-        if self.follow {
-            self.follow(&home, &device)?;
+        if self.follow
+            && let Err(end) = self.follow(&home, &device)
+        {
+            if !matches!(end.downcast_ref(), Some(Error::NotAttached(_))) {
+                return Err(end);
+            }
+            let text = format!("{}: detached; nothing left to follow", self.on.dev);
+            self.tell_of(&Event { kind: EventKind::Ended, text })?;
         }
         Ok(code)
     }
@@ -112,14 +118,7 @@ impl Args {
         let linker = self.linker()?;
         let mut follow = Follow::start(home, device, &linker, self.sources.nics.clone())?;
         loop {
-            let events = match follow.next() {
-                Err(Error::NotAttached(_)) => {
-                    let text = format!("{}: detached; nothing left to follow", self.on.dev);
-                    return self.tell_of(&Event { kind: EventKind::Ended, text });
-                }
-                events => events?,
-            };
-            events.iter().try_for_each(|event| self.tell_of(event))?;
+            follow.next()?.iter().try_for_each(|event| self.tell_of(event))?;
         }
     }
 
