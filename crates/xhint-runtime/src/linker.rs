@@ -164,8 +164,9 @@ pub fn declare(
     }
     for (_, target) in bind {
         let is_layout = universe.layouts().iter().any(|l| l.name == *target || l.answers(essential(target)));
-        let of_kernel = || universe.base().types().any(|t| t.name() == target);
-        if !is_layout && (is_struct_of_a_nic(universe, target) || !of_kernel()) {
+        // With no NIC BTF yet, the one that has it may be still to come.
+        let elsewhere = || universe.sources().len() == 1 || universe.base().types().any(|t| t.name() == target);
+        if !is_layout && (is_struct_of_a_nic(universe, target) || !elsewhere()) {
             universe.add_layout(target)?;
         }
     }

@@ -293,6 +293,23 @@ fn what_was_kept_for_devices_that_are_gone_is_cleared() {
 }
 
 #[test]
+fn a_strangers_link_is_told_and_taken_off_when_asked() {
+    if !privileged() {
+        return;
+    }
+    let (world, stranger) = (World::new(), World::new());
+    let device = device(&world);
+    let first = attach(&stranger.home, &device, &job(&[])).unwrap();
+    let text = attach(&world.home, &device, &job(&[])).unwrap_err().to_string();
+    assert!(text.contains("`bpftool link`") && !text.contains("xdp off"), "{text}");
+    assert_eq!(device.programs().unwrap().native, first.program);
+    let done = attach(&world.home, &device, &Job { replace: true, ..job(&[]) }).unwrap();
+    assert_eq!(done.replaced, Some(format!("'count' (id {})", first.program)));
+    detach(&world.home, &device).unwrap();
+    assert_eq!((world.left(), device.programs().unwrap().ids().count()), (vec![], 0));
+}
+
+#[test]
 fn a_renamed_device_keeps_its_program() {
     if !privileged() {
         return;
