@@ -70,6 +70,17 @@ pub struct Dropped {
 }
 
 impl Dropped {
+    /// Each with its name.
+    pub fn named(&self) -> [(&'static str, u64); 5] {
+        [
+            ("malformed", self.malformed),
+            ("no_room", self.no_room),
+            ("no_device", self.no_device),
+            ("ring", self.ring),
+            ("wire", self.wire),
+        ]
+    }
+
     /// All of them but the wire's.
     pub fn total(&self) -> u64 {
         [self.malformed, self.no_room, self.no_device, self.ring].into_iter().fold(0, u64::saturating_add)

@@ -185,6 +185,8 @@ fn a_broken_nic_does_not_hide_the_others() {
     world.nic(&one, &beta, &n);
     world.nic(&two, &beta, &n);
     assert!(Command::new("ip").args(["netns", "del", &format!("xhint-{one}")]).status().unwrap().success());
+    let whole = json(&["nic", "status", &two, "--json"]);
+    assert_eq!((&whole["name"], &whole["dropped"]["ring"]), (&two.as_str().into(), &0.into()));
     let output = xhint(&["nic", "status"]);
     let (said, shown) = (String::from_utf8(output.stderr).unwrap(), String::from_utf8(output.stdout).unwrap());
     assert!(output.status.success() && shown.contains(&two), "{said}{shown}");

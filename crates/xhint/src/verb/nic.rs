@@ -225,7 +225,11 @@ impl Show {
             }
         }
         if self.json {
-            return print::json(&all.iter().map(status_json).collect::<Vec<_>>());
+            let shown: Vec<_> = all.iter().map(status_json).collect();
+            return match shown.as_slice() {
+                [only] if one => print::json(only),
+                _ => print::json(&shown),
+            };
         }
         let mut out = print::stdout();
         if names.is_empty() {
@@ -241,16 +245,20 @@ fn status_json(s: &Status) -> serde_json::Value {
         .layouts
         .iter()
         .map(|l| json!({"name": l.name, "id": l.id, "size": l.size, "fields": l.fields, "packets": l.packets}));
+    let by_layout = s.by_layout.iter().map(|(id, packets)| json!({"id": id, "packets": packets}));
     json!({
         "name": s.name,
         "flash": s.flash,
         "mode": s.mode.name(),
         "layouts": layouts.collect::<Vec<_>>(),
+        "by_layout": by_layout.collect::<Vec<_>>(),
         "packets": s.packets,
         "bytes": s.bytes,
         "forwarded": s.forwarded,
+        "plain": s.plain,
         "arrived": s.arrived,
-        "dropped": s.dropped.total(),
+        "dropped": s.dropped.named().map(|(why, packets)| (why.to_owned(), packets.into()))
+            .into_iter().collect::<serde_json::Map<_, _>>(),
     })
 }
 
@@ -265,6 +273,9 @@ fn status_text(out: &mut impl Write, s: &Status) -> io::Result<()> {
         s.arrived,
         s.dropped.total()
     )?;
+    for (why, packets) in s.dropped.named().into_iter().filter(|(_, packets)| *packets > 0) {
+        writeln!(out, "  dropped {why}: {packets}")?;
+    }
     for l in &s.layouts {
         writeln!(
             out,
