@@ -21,7 +21,7 @@ pub enum Error {
         /// Its size in bytes.
         size: u32,
     },
-    /// The struct's size can not be set by the kernel.
+    /// The struct's size cannot be set by the kernel.
     #[error("layout {layout} has {size} bytes, which is not a multiple of 4; pad it")]
     Misaligned {
         /// The layout's name.
@@ -71,7 +71,7 @@ pub enum Error {
         /// The tag in full.
         tag: String,
     },
-    /// A hint stands on something that can not hold a number.
+    /// A hint stands on something that cannot hold a number.
     #[error(
         "layout {layout}: field {path} has the hint {hint}, but is {what}; a hint needs an integer, an enumeration, a pointer or an array of them"
     )]

@@ -33,7 +33,7 @@ struct xdp_buff {
 
 extern void *bpf_cast_to_kern_ctx(void *obj) __ksym;
 
-/* Whether it is 1 to `most`: asked so that the compiler can not know and the verifier has to. */
+/* Whether it is 1 to `most`: asked so that the compiler cannot know and the verifier has to. */
 static __always_inline int sized(__u32 *n, __u32 most)
 {
 	asm volatile("" : "+r"(*n));

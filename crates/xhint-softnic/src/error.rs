@@ -13,7 +13,7 @@ pub enum Error {
         missing: String,
     },
     /// No name for a device.
-    #[error("{name:?} can not name a device: {why}")]
+    #[error("{name:?} cannot name a device: {why}")]
     BadName {
         /// The name given.
         name: String,
@@ -56,7 +56,7 @@ pub enum Error {
         /// What it does.
         doing: &'static str,
     },
-    /// A network namespace can not be had.
+    /// A network namespace cannot be had.
     #[error("network namespace {name}: {cause}; see `ip netns`")]
     Netns {
         /// Its name or path.
@@ -112,12 +112,12 @@ pub enum Error {
         max: u32,
     },
     /// A firmware of too many layouts, or one twice.
-    #[error("this firmware can not be flashed: {why}")]
+    #[error("this firmware cannot be flashed: {why}")]
     BadFirmware {
         /// What is wrong.
         why: String,
     },
-    /// A frame can not be sent.
+    /// A frame cannot be sent.
     #[error("frame {number} of the traffic has {len} bytes; {min} to {max} can be sent{hint}")]
     BadFrame {
         /// Which, from 1.
@@ -134,7 +134,7 @@ pub enum Error {
     /// Nothing to send.
     #[error("the traffic holds no frames; nothing can be sent")]
     NoFrames,
-    /// A capture file can not be used.
+    /// A capture file cannot be used.
     #[error("{}: {why}", path.display())]
     Capture {
         /// The file.

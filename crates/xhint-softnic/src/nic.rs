@@ -90,7 +90,7 @@ impl SoftNic {
             Ok(nic)
         });
         if made.is_err() {
-            // The first error is the one to tell; what can not be removed is for the next call.
+            // The first error is the one to tell; what cannot be removed is for the next call.
             let _ = remove(name).and_then(|()| name::forget(name));
         }
         made
@@ -114,7 +114,7 @@ impl SoftNic {
     /// The names of all soft NICs, broken ones too.
     ///
     /// # Errors
-    /// If bpffs can not be read.
+    /// If bpffs cannot be read.
     pub fn list() -> Result<Vec<String>> {
         pins::names()
     }
@@ -212,7 +212,7 @@ enum State {
     Whole,
 }
 
-/// What there is of a soft NIC. Its device can not be there without the namespace.
+/// What there is of a soft NIC. Its device cannot be there without the namespace.
 fn state(name: &str) -> Result<State> {
     let (path, dir) = (netns::path(&name::netns(name)), pins::dir(name));
     let exists = |path: &std::path::Path| path.try_exists().map_err(file("looking for", path));

@@ -167,7 +167,7 @@ fn sees_wrong_checksums() {
         packet[at] ^= 0x40;
         assert_eq!(bench.values(&packet, [Hint::CsumState]), [Some(2)], "byte {at}");
     }
-    // A fragment's can not be told.
+    // A fragment's cannot be told.
     let mut packet = tcp4();
     packet[14 + 6] = 0x20;
     packet[14 + 10] = 0x6a;
