@@ -163,6 +163,16 @@ pub enum Error {
         /// The layout.
         layout: String,
     },
+    /// A layout that lacks what the program reads without asking.
+    #[error("{device}: {layout} is not added; {why}")]
+    Unreadable {
+        /// The device.
+        device: String,
+        /// The layout.
+        layout: String,
+        /// What is read where.
+        why: String,
+    },
     /// Layouts were to come to a program that is linked for one.
     #[error("{device}: was attached with --dispatch none, for one layout alone; `xhint attach` again without it")]
     OneLayout {

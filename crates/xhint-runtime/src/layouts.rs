@@ -168,7 +168,13 @@ impl<'a> Layouts<'a> {
         let options = LinkedAs { layouts, ..state.options.clone() };
         let job = linker.link_after(Some(state), state.object.clone(), nics, options, state.mode)?;
         let known = |l: &LayoutState| state.layouts.iter().any(|k| k.id == l.id);
-        let layouts = job.state.layouts.iter().filter(|l| !known(l)).cloned().collect();
+        let layouts: Vec<LayoutState> = job.state.layouts.iter().filter(|l| !known(l)).cloned().collect();
+        if let Some(lacking) = layouts.iter().find(|l| l.fallback) {
+            let (device, layout) = (self.device.name().to_owned(), lacking.name.clone());
+            let words = format!("layout {layout} of ");
+            let why = job.warnings.iter().rev().find(|w| w.contains(&words)).cloned().unwrap_or_default();
+            return Err(Error::Unreadable { device, layout, why });
+        }
         let swap = attach_locked(self.home, self.device, &job)?;
         Ok(Changed { layouts, swap: Some(swap) })
     }

@@ -214,6 +214,28 @@ fn a_layout_that_lacks_what_is_needed_goes_to_the_fallback() {
 }
 
 #[test]
+fn a_layout_that_lacks_what_is_needed_is_not_added() {
+    if !privileged() {
+        return;
+    }
+    let program = own("stress.bpf.c").argument("-DUNGUARDED").object();
+    let stage = Stage::new(&format!("xlu{}", std::process::id()), &program, 2);
+    let (home, device) = (&stage.world.home, &stage.device);
+    for asked in ["static", "tail"] {
+        let options = LinkedAs { asked: asked.to_owned(), count: true, ..LinkedAs::default() };
+        let nics = read(linker(), &[stage.file()]).unwrap();
+        let job = linker().link(Source::read(&program).unwrap(), nics, options, Mode::Native).unwrap();
+        attach(home, device, &job).unwrap();
+        let before = status(home, device).unwrap().program_id;
+        let refused = Layouts::of(home, device).add(linker(), Source::read(layout(8)).unwrap()).unwrap_err();
+        let says = refused.to_string();
+        assert!(says.contains("stress8") && says.contains("has no 'pkt_len'"), "{asked}: {says}");
+        assert_eq!(Layouts::of(home, device).list().unwrap().len(), 1);
+        assert_eq!(status(home, device).unwrap().program_id, before, "what ran runs");
+    }
+}
+
+#[test]
 fn a_nic_without_ids_is_served_one_layout_at_a_time() {
     if !privileged() {
         return;
