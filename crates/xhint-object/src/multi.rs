@@ -229,5 +229,8 @@ fn pick(object: &Object, asked: Dispatch, programs: &[Dispatched], layouts: usiz
         let why = format!("{layouts} copies of {code} instructions might be too much for the verifier in one program");
         return (Dispatch::Tail, why);
     }
-    (Dispatch::Static, format!("{layouts} layouts are few enough for direct calls, which need nothing at run time"))
+    (
+        Dispatch::Static,
+        format!("{layouts} layouts are few enough to be told apart by comparisons, which need nothing at run time"),
+    )
 }
