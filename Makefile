@@ -1,4 +1,4 @@
-# What a person or CI types. Everything here works on a bare Debian 12 with Rust and git: `setup` brings the rest.
+# What a person or CI types. Everything here works on a bare Debian 12 with Rust, git and make: `setup` brings the rest.
 SHELL := /bin/bash
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)

@@ -122,6 +122,7 @@ impl Plan {
         self.check_overlaps()?;
         Ok(self)
     }
+
     /// The field with this path.
     pub fn field(&self, path: &str) -> Option<&Field> {
         self.fields.iter().find(|f| f.path == path)

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use xhint_universe::Universe;
+use xhint_universe::{Universe, name::essential};
 
 use crate::bind::{Bound, asked_name, asks_for};
 use crate::dispatch::{Fallback, place_btf};
@@ -132,12 +132,14 @@ impl Object {
                 Err(Error::SeveralLayouts { name: name.clone(), layouts: layouts.join(", ") })
             }
             (Dispatch::None, None) => self.link_one(universe, options, choice, String::new()),
-            (Dispatch::Auto, None) if options.count => match multi::link(self, universe, options, choice.clone()) {
-                Err(Error::NothingToDispatch | Error::NoSelector { .. } | Error::FallbackMissing { .. }) => {
-                    self.link_one(universe, options, choice, UNCOUNTED.to_owned())
+            (Dispatch::Auto, None) if options.count && !choice.layouts.is_empty() => {
+                match multi::link(self, universe, options, choice.clone()) {
+                    Err(Error::NothingToDispatch | Error::NoSelector { .. } | Error::FallbackMissing { .. }) => {
+                        self.link_one(universe, options, choice, UNCOUNTED.to_owned())
+                    }
+                    done => done,
                 }
-                done => done,
-            },
+            }
             (Dispatch::Auto, None) => {
                 let why = "no name has more than one layout to answer to it".to_owned();
                 self.link_one(universe, options, choice, why)
@@ -259,10 +261,19 @@ impl Choice {
             out.layouts.sort_unstable();
             out.layouts.dedup();
         }
+        if out.layouts.is_empty() {
+            let none = "no layout answers to what the program asks for; it is linked for none, and finds no metadata";
+            out.warnings.push(none.to_owned());
+        }
+        let roots: Vec<_> = object.relos.iter().filter_map(|r| object.btf().ty(r.core.type_id)).collect();
+        let known = |from: &str| roots.iter().any(|root| root.name() == from || essential(root.name()) == from);
+        for (from, to) in options.rename.iter().filter(|(from, _)| !known(from)) {
+            out.warnings.push(format!("the program asks nothing of a '{from}', so binding it to '{to}' does nothing"));
+        }
         for name in names {
             let answers = |n: &&usize| {
                 let layout = universe.layouts().get(**n);
-                layout.is_some_and(|l| l.answers(xhint_universe::name::essential(name)) || l.name == name)
+                layout.is_some_and(|l| l.answers(essential(name)) || l.name == name)
             };
             let all: Vec<_> = out.layouts.iter().filter(answers).collect();
             if all.len() > 1 {

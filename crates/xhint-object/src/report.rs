@@ -72,7 +72,7 @@ pub struct RelocationReport {
 /// A place in the source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlaceReport {
-    /// The file as it was named to the compiler.
+    /// The file as the compiler wrote it down: mostly its whole path.
     pub file: String,
     /// Line from 1.
     pub line: u32,

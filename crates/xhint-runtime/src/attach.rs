@@ -60,7 +60,7 @@ pub fn attach(home: &Home, device: &Device, job: &Job) -> Result<Done> {
     sweep(home);
     let lock = home.lock(device)?;
     let done = attach_locked(home, device, job);
-    if !Site::of(home, device).exists() {
+    if !Site::of(home, device).exists()? {
         lock.remove();
     }
     done
@@ -68,10 +68,10 @@ pub fn attach(home: &Home, device: &Device, job: &Job) -> Result<Done> {
 
 /// Clears away what was kept for devices that are gone: nobody can ask for them any more.
 pub(crate) fn sweep(home: &Home) {
-    for (netns, name, site) in Site::all(home) {
+    for site in Site::all(home).unwrap_or_default() {
         // One that another xhint is at work on is its own to tidy.
         if matches!(site.live(), Ok(None))
-            && let Ok(Some(lock)) = home.try_lock(netns, &name)
+            && let Ok(Some(lock)) = home.try_lock(site.netns, &site.name)
         {
             if matches!(site.live(), Ok(None)) {
                 let _later = site.clear();
@@ -86,25 +86,49 @@ pub(crate) fn sweep(home: &Home) {
 /// # Errors
 /// If pins cannot be read.
 pub fn running(home: &Home, device: &Device) -> Result<Option<State>> {
-    let site = Site::of(home, device);
-    adopt(home, device, &site)?;
-    let live = site.live()?;
-    Ok(live.and_then(|l| site.current(&l)).and_then(|g| g.state().ok()))
+    match Running::on(home, device) {
+        Ok(running) => Ok(Some(running.state)),
+        Err(Error::NotAttached(_) | Error::Lost { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What of ours runs on a device, and all that is known of it.
+pub(crate) struct Running {
+    pub site: Site,
+    pub live: Live,
+    pub generation: Generation,
+    pub state: State,
+}
+
+impl Running {
+    /// Looks at `device`.
+    ///
+    /// # Errors
+    /// [`Error::NotAttached`]; [`Error::Lost`] if what it was made from cannot be told any more.
+    pub fn on(home: &Home, device: &Device) -> Result<Running> {
+        let site = Site::find(home, device)?;
+        let none = || Error::NotAttached(device.name().to_owned());
+        let live = site.live()?.ok_or_else(none)?;
+        let generation = site.current(&live)?.ok_or_else(none)?;
+        let lost = |cause| Error::Lost { device: device.name().to_owned(), cause: Box::new(cause) };
+        let state = generation.state().map_err(lost)?;
+        Ok(Running { site, live, generation, state })
+    }
 }
 
 /// [`attach`], by who holds the lock.
 pub(crate) fn attach_locked(home: &Home, device: &Device, job: &Job) -> Result<Done> {
-    let site = Site::of(home, device);
-    adopt(home, device, &site)?;
+    let site = adopt(home, device)?;
     site.repair()?;
     let live = site.live()?;
     let foreign = match &live {
         Some(_) => None,
         None => foreign(device, job.replace)?,
     };
-    let before = live.as_ref().and_then(|l| site.current(l));
+    let before = live.as_ref().map(|l| site.current(l)).transpose()?.flatten();
     let loaded = load_after(before.as_ref(), device, job)?;
-    let next = site.next();
+    let next = site.next()?;
     let mut state = job.state.clone();
     state.entry = loaded.entry().to_owned();
     state.since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
@@ -120,18 +144,18 @@ pub(crate) fn attach_locked(home: &Home, device: &Device, job: &Job) -> Result<D
     })?;
     // From here on it runs, whatever becomes of the tidying up: the next call does that again.
     let _later = site.keep_only(&next);
-    let program = Program::id_from_fd(loaded.entry_fd()?).map_err(bpf("the program's id"))?;
+    let program = Program::id_from_fd(loaded.entry_fd()?).map_err(Error::system("the program's id"))?;
     Ok(Done { entry: state.entry, program, before: live.map(|l| l.program), replaced: foreign.map(|f| f.name) })
 }
 
 /// Loads the job's object with the maps of `before`.
 fn load_after(before: Option<&Generation>, device: &Device, job: &Job) -> Result<Loaded> {
     let was = before.and_then(|b| b.state().ok());
-    let mut keep = before.map(Generation::maps).unwrap_or_default();
+    let mut keep = before.map(Generation::maps).transpose()?.unwrap_or_default();
     if !was.as_ref().is_some_and(|was| job.state.goes_on_counting(was)) {
         keep.retain(|(name, _)| name != COUNTS && name != UNKNOWN);
     }
-    let same = was.is_some_and(|s| s.object.bytes == job.state.object.bytes);
+    let same = before.is_some_and(|b| b.is_of(&job.state.object));
     let entry = Some(job.state.entry.as_str()).filter(|e| !e.is_empty());
     load(&Plan { object: &job.linked, entry, keep: &keep, same, device: device.name() })
 }
@@ -201,13 +225,14 @@ fn foreign(device: &Device, replace: bool) -> Result<Option<Foreign>> {
     let programs = device.programs()?;
     let Some(id) = programs.ids().next() else { return Ok(None) };
     let name = program_name(id);
-    if !replace {
-        return Err(Error::Foreign { device: device.name().to_owned(), program: name });
-    }
     let links = LinkInfoIter::default().filter(|l| l.prog_id == id);
     let mut on_device = links.filter(|l| matches!(&l.info, LinkTypeInfo::Xdp(x) if x.ifindex == device.ifindex()));
+    let link = on_device.next();
+    if !replace {
+        return Err(Error::Foreign { device: device.name().to_owned(), program: name, linked: link.is_some() });
+    }
     let link =
-        on_device.next().map(|l| sys::link_by_id(l.id).map_err(bpf_io("the link of the other program"))).transpose()?;
+        link.map(|l| sys::link_by_id(l.id).map_err(Error::system("the link of the other program"))).transpose()?;
     let flags = if programs.native == id { sys::XDP_NATIVE } else { sys::XDP_GENERIC };
     Ok(Some(Foreign { name, program: Program::fd_from_id(id).ok(), link, flags }))
 }
@@ -218,7 +243,7 @@ impl Foreign {
             Some(link) => sys::link_detach(link.as_fd()),
             None => sys::xdp_attach(device.ifindex(), None, self.flags),
         };
-        device.netns().run(|| off().map_err(bpf_io(&format!("{}: cannot take off {}", device.name(), self.name))))
+        device.netns().run(|| off().map_err(Error::system(format!("{}: cannot take off {}", device.name(), self.name))))
     }
 
     fn put_back(&self, device: &Device) -> Result<()> {
@@ -226,7 +251,7 @@ impl Foreign {
         let back = |program: BorrowedFd<'_>| sys::xdp_attach(device.ifindex(), Some(program), self.flags);
         device
             .netns()
-            .run(|| back(program).map_err(bpf_io(&format!("{}: cannot put back {}", device.name(), self.name))))
+            .run(|| back(program).map_err(Error::system(format!("{}: cannot put back {}", device.name(), self.name))))
     }
 }
 
@@ -239,34 +264,16 @@ fn program_name(id: u32) -> String {
     }
 }
 
-/// A device that was renamed or moved since has its pins and state elsewhere: they are brought here.
-pub(crate) fn adopt(home: &Home, device: &Device, site: &Site) -> Result<()> {
-    if site.live()?.is_some() {
-        return Ok(());
-    }
-    let ids: Vec<u32> = device.programs()?.ids().collect();
-    if ids.is_empty() {
-        return Ok(());
-    }
-    for (netns, name, other) in Site::all(home) {
-        if other.live()?.is_some_and(|l| ids.contains(&l.program)) {
-            site.clear()?;
-            site.take_over(&other)?;
-            if let Ok(Some(lock)) = home.try_lock(netns, &name) {
-                lock.remove();
-            }
-            break;
+/// A device that was renamed or moved since has its pins and state elsewhere: they are brought here, under its lock.
+pub(crate) fn adopt(home: &Home, device: &Device) -> Result<Site> {
+    let site = Site::of(home, device);
+    let other = Site::find(home, device)?;
+    if other != site {
+        site.clear()?;
+        site.take_over(&other)?;
+        if let Ok(Some(lock)) = home.try_lock(other.netns, &other.name) {
+            lock.remove();
         }
     }
-    Ok(())
-}
-
-fn bpf(what: &str) -> impl FnOnce(libbpf_rs::Error) -> Error {
-    let what = what.to_owned();
-    move |e| Error::Bpf { what, cause: io::Error::other(format!("{e:#}")) }
-}
-
-fn bpf_io(what: &str) -> impl FnOnce(io::Error) -> Error {
-    let what = what.to_owned();
-    move |cause| Error::Bpf { what, cause }
+    Ok(site)
 }

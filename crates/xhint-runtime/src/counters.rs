@@ -1,6 +1,5 @@
 //! How many packets came of each layout, and of ids that nobody knows.
 
-use std::io;
 use std::time::{Duration, SystemTime};
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
@@ -100,19 +99,18 @@ pub(crate) fn reset(generation: &Generation, slot: u32) -> Result<()> {
     if !generation.map_path(COUNTS).exists() {
         return Ok(());
     }
-    let none = vec![vec![0u8; COUNT_SIZE as usize]; libbpf_rs::num_possible_cpus().map_err(bpf(COUNTS))?];
+    let none = vec![vec![0u8; COUNT_SIZE as usize]; libbpf_rs::num_possible_cpus().map_err(Error::system(COUNTS))?];
     let counts = open(generation, COUNTS)?;
-    counts.update_percpu(&slot.to_ne_bytes(), &none, MapFlags::ANY).map_err(bpf(COUNTS))
+    counts.update_percpu(&slot.to_ne_bytes(), &none, MapFlags::ANY).map_err(Error::system(COUNTS))
 }
 
 fn open(generation: &Generation, name: &str) -> Result<MapHandle> {
     let path = generation.map_path(name);
-    let map = MapHandle::from_pinned_path(&path);
-    map.map_err(|e| Error::File { path, cause: io::Error::other(format!("{e:#}")) })
+    MapHandle::from_pinned_path(&path).map_err(Error::file(&path))
 }
 
 fn count(map: &MapHandle, slot: u32, clock: &Clock) -> Result<Count> {
-    let all = map.lookup_percpu(&slot.to_ne_bytes(), MapFlags::ANY).map_err(bpf(COUNTS))?.unwrap_or_default();
+    let all = map.lookup_percpu(&slot.to_ne_bytes(), MapFlags::ANY).map_err(Error::system(COUNTS))?.unwrap_or_default();
     let all: Vec<(u64, u64)> = all.iter().map(|v| words(v)).collect();
     let packets = all.iter().map(|w| w.0).fold(0, u64::saturating_add);
     let last = all.iter().map(|w| w.1).max().unwrap_or(0);
@@ -123,7 +121,7 @@ fn ids(map: &MapHandle, state: &State, clock: &Clock) -> Result<Vec<IdCount>> {
     let mut out = Vec::new();
     for key in map.keys() {
         // One may be pushed out by another between the two calls.
-        let Some(value) = map.lookup(&key, MapFlags::ANY).map_err(bpf(UNKNOWN))? else { continue };
+        let Some(value) = map.lookup(&key, MapFlags::ANY).map_err(Error::system(UNKNOWN))? else { continue };
         let half = |n: usize| key.get(n..).and_then(|k| k.first_chunk()).map_or(0, |b| u32::from_ne_bytes(*b));
         let ((id, size), (packets, last)) = ((half(0), half(4)), words(&value));
         let layout = state.layouts.iter().find(|l| (l.id, l.size) == (id, size)).map(|l| l.name.clone());
@@ -146,7 +144,7 @@ struct Clock {
 
 impl Clock {
     fn now() -> Result<Clock> {
-        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_err(Error::bpf("the clock"))?;
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_err(Error::system("the clock"))?;
         Ok(Clock { monotonic: Duration::from(now), calendar: SystemTime::now() })
     }
 
@@ -158,9 +156,4 @@ impl Clock {
         let then = self.calendar.checked_sub(ago)?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
         u64::try_from(then.as_millis()).ok()
     }
-}
-
-fn bpf(what: &str) -> impl FnOnce(libbpf_rs::Error) -> Error {
-    let what = format!("map {what}");
-    move |e| Error::Bpf { what, cause: io::Error::other(format!("{e:#}")) }
 }

@@ -4,7 +4,6 @@ use crate::attach::{adopt, sweep};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::home::Home;
-use crate::site::Site;
 use crate::sys;
 
 use std::os::fd::AsFd;
@@ -16,9 +15,8 @@ use std::os::fd::AsFd;
 /// [`Error::NotAttached`] if there was nothing.
 pub fn detach(home: &Home, device: &Device) -> Result<Option<u32>> {
     let lock = home.lock(device)?;
-    let site = Site::of(home, device);
-    adopt(home, device, &site)?;
-    if !site.exists() {
+    let site = adopt(home, device)?;
+    if !site.exists()? {
         lock.remove();
         return Err(Error::NotAttached(device.name().to_owned()));
     }
@@ -26,7 +24,7 @@ pub fn detach(home: &Home, device: &Device) -> Result<Option<u32>> {
     if let Some(live) = &live {
         // By itself an unpinned link goes off its device some time later; this way it is off when we return.
         let off = sys::link_detach(live.link.as_fd());
-        off.map_err(|cause| Error::Bpf { what: format!("{}: cannot detach", device.name()), cause })?;
+        off.map_err(Error::system(format!("{}: cannot detach", device.name())))?;
     }
     site.clear()?;
     lock.remove();

@@ -66,7 +66,7 @@ impl Device {
     /// What the kernel says, for instance when the driver tells nothing.
     pub fn firmware(&self) -> Result<Firmware> {
         let what = format!("{}: cannot ask for its driver", self.name);
-        self.netns.run(|| sys::driver_info(&self.name).map_err(Error::bpf(what)))
+        self.netns.run(|| sys::driver_info(&self.name).map_err(Error::system(what)))
     }
 
     /// The XDP programs it runs now.
@@ -75,7 +75,8 @@ impl Device {
     /// What the kernel says, for instance when the device is gone.
     pub fn programs(&self) -> Result<Programs> {
         self.netns.run(|| {
-            sys::xdp_query(self.ifindex).map_err(Error::bpf(format!("{}: cannot ask for its XDP programs", self.name)))
+            sys::xdp_query(self.ifindex)
+                .map_err(Error::system(format!("{}: cannot ask for its XDP programs", self.name)))
         })
     }
 }

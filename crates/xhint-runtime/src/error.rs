@@ -18,7 +18,7 @@ pub enum Error {
     #[error("'{0}' cannot be the name of a network device")]
     BadDevice(String),
     /// A network namespace that is not there or may not be entered.
-    #[error("network namespace {name}: {cause}")]
+    #[error("network namespace {name}: {cause}; see `ip netns`")]
     Netns {
         /// As given.
         name: String,
@@ -26,7 +26,10 @@ pub enum Error {
         cause: io::Error,
     },
     /// Rights that this process lacks.
-    #[error("missing {missing}; run as root, or grant it: setcap cap_bpf,cap_net_admin,cap_perfmon+ep on the program")]
+    #[error(
+        "missing {missing}; run as root, or grant it with setcap to a user's copy of xhint, and /run/xhint and \
+         /sys/fs/bpf/xhint to that user"
+    )]
     Rights {
         /// Names of capabilities.
         missing: String,
@@ -44,18 +47,28 @@ pub enum Error {
     },
     /// Someone else's program is attached.
     #[error(
-        "{device}: has the XDP program {program} attached, which xhint did not put there; detach it (ip link set dev \
-         {device} xdp off) or take its place with --replace"
+        "{device}: has the XDP program {program} attached, which xhint did not put there; {} or take its place with \
+         --replace", off(.device, *.linked)
     )]
     Foreign {
         /// The device.
         device: String,
         /// Its name and id, as far as they may be known.
         program: String,
+        /// Whether a bpf_link holds it, which netlink cannot take off.
+        linked: bool,
     },
     /// Nothing of ours is attached.
     #[error("{0}: xhint has nothing attached to it; `xhint status` lists the devices that have")]
     NotAttached(String),
+    /// What runs was made from files that are gone: `/run` was cleared, say.
+    #[error("{device}: what it was made from is lost ({cause}); attach again")]
+    Lost {
+        /// The device.
+        device: String,
+        /// What came of reading it.
+        cause: Box<Error>,
+    },
     /// The driver cannot run XDP itself.
     #[error(
         "{device}: its driver has no native XDP; --mode generic works on any device, but there the NIC's metadata is gone"
@@ -110,7 +123,7 @@ pub enum Error {
         device: String,
         /// The name, id or file asked for.
         which: String,
-        /// Names of those that are.
+        /// Names and ids of those that are.
         have: String,
     },
     /// A layout that is there already.
@@ -150,12 +163,21 @@ pub enum Error {
         /// The layout.
         layout: String,
     },
+    /// Layouts were to come to a program that is linked for one.
+    #[error("{device}: was attached with --dispatch none, for one layout alone; `xhint attach` again without it")]
+    OneLayout {
+        /// The device.
+        device: String,
+    },
     /// No room among the ids.
     #[error("the table of ids has no room for id {id:#x}: too many others fall together with it; declare another id")]
     TableFull {
         /// The id.
         id: u32,
     },
+    /// A layout that was named and is nowhere, or that cannot be one.
+    #[error("{0}")]
+    Layout(xhint_universe::Error),
     /// The linker's refusal.
     #[error("{}: {cause}", .path.display())]
     Link {
@@ -193,7 +215,7 @@ pub enum Error {
         cause: String,
     },
     /// A file or pin of ours.
-    #[error("{}: {cause}", .path.display())]
+    #[error("{}: {cause}{}", .path.display(), rights(.cause))]
     File {
         /// Which.
         path: PathBuf,
@@ -201,16 +223,16 @@ pub enum Error {
         cause: io::Error,
     },
     /// A state file that is not one.
-    #[error("{}: not a state of xhint's ({cause}); `xhint detach` clears it away", .path.display())]
+    #[error("{}: not a state of xhint's: {cause}", .path.display())]
     State {
         /// Which.
         path: PathBuf,
         /// What is wrong with it.
         cause: serde_json::Error,
     },
-    /// A call of libbpf's.
+    /// A call of the system's, or of libbpf's.
     #[error("{what}: {cause}")]
-    Bpf {
+    System {
         /// What was tried.
         what: String,
         /// What came of it.
@@ -222,19 +244,60 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// Ties an error of a file operation to the file.
-    pub(crate) fn file(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
-        move |cause| Error::File { path: path.to_owned(), cause }
+    /// Ties an error to the file or pin that it came of.
+    pub(crate) fn file<E: Cause>(path: &Path) -> impl FnOnce(E) -> Error + '_ {
+        move |cause| Error::File { path: path.to_owned(), cause: cause.io() }
     }
 
-    /// Ties an error of libbpf's to what was tried.
-    pub(crate) fn bpf<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> Error {
-        move |cause| Error::Bpf { what: what.into(), cause: cause.into() }
+    /// Ties an error to what was tried.
+    pub(crate) fn system<E: Cause>(what: impl Into<String>) -> impl FnOnce(E) -> Error {
+        move |cause| Error::System { what: what.into(), cause: cause.io() }
+    }
+}
+
+/// What the system, or libbpf, says of a call that failed.
+pub(crate) trait Cause {
+    fn io(self) -> io::Error;
+}
+
+impl Cause for io::Error {
+    fn io(self) -> io::Error {
+        self
+    }
+}
+
+impl Cause for nix::Error {
+    fn io(self) -> io::Error {
+        self.into()
+    }
+}
+
+impl Cause for libbpf_rs::Error {
+    fn io(self) -> io::Error {
+        let kind = match self.kind() {
+            libbpf_rs::ErrorKind::PermissionDenied => io::ErrorKind::PermissionDenied,
+            _ => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, format!("{self:#}"))
     }
 }
 
 fn in_netns(netns: Option<&str>) -> String {
     netns.map(|n| format!(" in network namespace {n}")).unwrap_or_default()
+}
+
+/// What to do about a file that may not be touched.
+fn rights(cause: &io::Error) -> &'static str {
+    if cause.kind() == io::ErrorKind::PermissionDenied { "; run as root, or as who owns it" } else { "" }
+}
+
+/// How a stranger's program goes.
+fn off(device: &str, linked: bool) -> String {
+    if linked {
+        "end whoever attached it (`bpftool link` shows its link)".to_owned()
+    } else {
+        format!("detach it (ip link set dev {device} xdp off)")
+    }
 }
 
 fn why(said: &str) -> String {

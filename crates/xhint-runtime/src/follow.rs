@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 use xhint_universe::{Layout, Universe};
 
-use crate::attach::{Done, Job, attach, running};
+use crate::attach::{Done, Job, Running, attach};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::home::Home;
@@ -72,6 +72,8 @@ pub enum EventKind {
     Kept,
     /// Worth knowing.
     Note,
+    /// The program was taken off; nothing is left to follow.
+    Ended,
 }
 
 /// A device's driver and the version of its firmware, as `ethtool -i` has them.
@@ -119,14 +121,14 @@ impl<'a> Follow<'a> {
     /// # Errors
     /// [`Error::NotAttached`]; [`Error::File`] for what is not there.
     pub fn start(home: &'a Home, device: &'a Device, linker: &'a Linker, paths: Vec<PathBuf>) -> Result<Follow<'a>> {
-        let inotify = Inotify::init().map_err(Error::bpf("inotify"))?;
+        let inotify = Inotify::init().map_err(Error::system("inotify"))?;
         let mask = WatchMask::CLOSE_WRITE | WatchMask::MOVED_TO | WatchMask::CREATE | WatchMask::DELETE;
         for path in &paths {
             // Files are most often replaced, so their directory tells.
             let dir = if path.is_dir() { path.as_path() } else { parent(path) };
             inotify.watches().add(dir, mask).map_err(Error::file(dir))?;
         }
-        let seen = running(home, device)?.ok_or_else(|| Error::NotAttached(device.name().to_owned()))?.nics;
+        let seen = Running::on(home, device)?.state.nics;
         let firmware = device.firmware().ok();
         Ok(Follow { home, device, linker, paths, inotify, seen, wrong: None, firmware, looked: Instant::now() })
     }
@@ -145,8 +147,7 @@ impl<'a> Follow<'a> {
         }
         self.looked = Instant::now();
         self.look_at_firmware(&mut events);
-        let state = running(self.home, self.device)?;
-        let state = state.ok_or_else(|| Error::NotAttached(self.device.name().to_owned()))?;
+        let state = Running::on(self.home, self.device)?.state;
         match self.look(&state) {
             Ok(new) => {
                 self.wrong = None;
@@ -171,9 +172,9 @@ impl<'a> Follow<'a> {
             Ok(0) | Err(nix::errno::Errno::EINTR) => Ok(false),
             Ok(_) => {
                 let mut buffer = [0; 4096];
-                self.inotify.read_events(&mut buffer).map(|_| true).map_err(Error::bpf("inotify"))
+                self.inotify.read_events(&mut buffer).map(|_| true).map_err(Error::system("inotify"))
             }
-            Err(e) => Err(Error::bpf("inotify")(e)),
+            Err(e) => Err(Error::system("inotify")(e)),
         }
     }
 
@@ -195,7 +196,8 @@ impl<'a> Follow<'a> {
         if same(&now, &self.seen) {
             return Ok(Vec::new());
         }
-        let (old, new) = (self.linker.universe(&self.seen)?, self.linker.universe(&now)?);
+        let universe = |nics| self.linker.universe_as(&state.options, nics);
+        let (old, new) = (universe(&self.seen)?, universe(&now)?);
         let gone: Vec<Source> = self.seen.iter().filter(|s| !has(&now, s)).cloned().collect();
         // What came by `layouts add` stays.
         let others = state.nics.iter().filter(|s| !has(&self.seen, s) && !has(&now, s) && !self.is_ours(&s.path));
@@ -233,8 +235,11 @@ impl<'a> Follow<'a> {
 
     fn swapped(&self, old: &Universe, new: &Universe, done: &Done, both: bool) -> Event {
         let mut parts: Vec<String> = Vec::new();
+        let mut replaced = Vec::new();
         for layout in new.layouts() {
-            match counterpart(layout, new, old) {
+            let was = counterpart(layout, new, old);
+            replaced.extend(was.map(|l| l.id));
+            match was {
                 Some(was) if was.id == layout.id && was.name == layout.name => {
                     parts.extend(changes(layout.name.clone(), (was, old), (layout, new)));
                 }
@@ -243,6 +248,12 @@ impl<'a> Follow<'a> {
                     parts.push(changes(title.clone(), (was, old), (layout, new)).unwrap_or(title));
                 }
                 None => parts.push(format!("{} ({:#x}) is new", layout.name, layout.id)),
+            }
+        }
+        for layout in old.layouts() {
+            let file = old.source(layout.source).map_or("", |s| s.name());
+            if !replaced.contains(&layout.id) && new.layouts().iter().all(|l| l.id != layout.id) {
+                parts.push(format!("{} ({:#x}) of {file} is gone", layout.name, layout.id));
             }
         }
         let device = self.device.name();

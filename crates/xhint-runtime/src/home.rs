@@ -55,19 +55,14 @@ impl Home {
         self.pins.join("dev")
     }
 
-    /// Where the state of all devices is, cut up in the same way.
-    pub(crate) fn all_state(&self) -> PathBuf {
-        self.run.join("dev")
+    /// Where the pins of a device are, by its namespace's inode and its name.
+    pub(crate) fn pins(&self, netns: u64, name: &str) -> PathBuf {
+        self.all_pins().join(netns.to_string()).join(pin_name(name))
     }
 
-    /// Where the pins of `device` are.
-    pub(crate) fn pins(&self, device: &Device) -> PathBuf {
-        self.all_pins().join(device.netns().inode().to_string()).join(pin_name(device.name()))
-    }
-
-    /// Where the state of `device` is.
-    pub(crate) fn state(&self, device: &Device) -> PathBuf {
-        self.all_state().join(device.netns().inode().to_string()).join(pin_name(device.name()))
+    /// Where its state is.
+    pub(crate) fn state(&self, netns: u64, name: &str) -> PathBuf {
+        self.run.join("dev").join(netns.to_string()).join(pin_name(name))
     }
 
     /// Waits for the right to change what is attached to `device`.

@@ -6,14 +6,13 @@ use serde::Serialize;
 
 use xhint_universe::Layout;
 
-use crate::attach::{Done, Job, adopt, attach_locked};
+use crate::attach::{Done, Job, Running, adopt, attach_locked};
 use crate::counters::reset;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::home::Home;
+use crate::home::{Home, Lock};
 use crate::linker::Linker;
 use crate::load::{Plan, load};
-use crate::site::{Generation, Live, Site};
 use crate::slots::Slots;
 use crate::state::{LayoutState, LinkedAs, Source, State};
 use crate::sys;
@@ -51,14 +50,6 @@ pub struct Changed {
     pub swap: Option<Done>,
 }
 
-/// What runs on the device, the lock on it held.
-struct Running {
-    site: Site,
-    live: Live,
-    generation: Generation,
-    state: State,
-}
-
 impl<'a> Layouts<'a> {
     /// Those of `device`.
     pub fn of(home: &'a Home, device: &'a Device) -> Layouts<'a> {
@@ -70,8 +61,7 @@ impl<'a> Layouts<'a> {
     /// # Errors
     /// [`Error::NotAttached`] if nothing of ours runs.
     pub fn list(&self) -> Result<Vec<LiveLayout>> {
-        let running = self.running()?;
-        let state = running.state;
+        let state = Running::on(self.home, self.device)?.state;
         let source = |l: &LayoutState| state.nics.get(l.nic).map_or_else(String::new, |n| n.path.display().to_string());
         Ok(state.layouts.iter().map(|l| LiveLayout { layout: l.clone(), source: source(l) }).collect())
     }
@@ -81,15 +71,13 @@ impl<'a> Layouts<'a> {
     /// # Errors
     /// Any; what ran goes on as it was.
     pub fn add(&self, linker: &Linker, nic: Source) -> Result<Changed> {
-        let _lock = self.home.lock(self.device)?;
-        let running = self.running()?;
-        running.repair()?;
+        let (_lock, running) = self.take()?;
         self.check_new(linker, &running.state, &nic)?;
         let mut nics = running.state.nics.clone();
         nics.push(nic);
         if !running.is_tail() {
             let known = running.state.layouts.iter().map(|l| l.id);
-            let universe = linker.universe(&nics)?;
+            let universe = linker.universe_as(&running.state.options, &nics)?;
             let wanted = linker.asked(&running.state, &universe)?;
             let new = universe.layouts().iter().filter(|l| l.source.0 as usize == nics.len()).map(|l| l.id);
             let ids: Vec<u32> = known.chain(new.filter(|id| wanted.contains(id))).collect();
@@ -99,7 +87,7 @@ impl<'a> Layouts<'a> {
             return self.relink(linker, &running, nics, &ids);
         }
         // All together, so that two layouts with one id are found out.
-        let universe = linker.universe(&nics)?;
+        let universe = linker.universe_as(&running.state.options, &nics)?;
         let first = running.state.layouts.len();
         let number = nics.len().saturating_sub(1);
         let wanted = linker.asked(&running.state, &universe)?;
@@ -138,13 +126,12 @@ impl<'a> Layouts<'a> {
     /// # Errors
     /// [`Error::NoSuchLayout`] if there is none; otherwise as [`Layouts::add`].
     pub fn remove(&self, linker: &Linker, which: &str) -> Result<Changed> {
-        let _lock = self.home.lock(self.device)?;
-        let running = self.running()?;
-        running.repair()?;
+        let (_lock, running) = self.take()?;
         let state = &running.state;
         let (gone, kept): (Vec<_>, Vec<_>) = state.layouts.iter().cloned().partition(|l| state.is_called(l, which));
         if gone.is_empty() {
-            let have = state.layouts.iter().map(|l| l.name.as_str()).collect::<Vec<_>>().join(", ");
+            let have: Vec<_> = state.layouts.iter().map(|l| format!("{} ({:#010x})", l.name, l.id)).collect();
+            let have = if have.is_empty() { "none".to_owned() } else { have.join(", ") };
             return Err(Error::NoSuchLayout { device: self.device.name().to_owned(), which: which.to_owned(), have });
         }
         let next = state.with_layouts(kept);
@@ -162,7 +149,7 @@ impl<'a> Layouts<'a> {
 
     /// That `nic` has layouts, and none that is there already.
     fn check_new(&self, linker: &Linker, state: &State, nic: &Source) -> Result<()> {
-        let universe = linker.universe(std::slice::from_ref(nic))?;
+        let universe = linker.universe_as(&state.options, std::slice::from_ref(nic))?;
         let there = universe.layouts().iter().find(|l| state.layouts.iter().any(|s| s.id == l.id));
         if let Some(layout) = there {
             let (device, layout) = (self.device.name().to_owned(), layout.name.clone());
@@ -174,6 +161,9 @@ impl<'a> Layouts<'a> {
     /// Links anew for the layouts of `nics` with these ids, and swaps.
     fn relink(&self, linker: &Linker, running: &Running, nics: Vec<Source>, ids: &[u32]) -> Result<Changed> {
         let state = &running.state;
+        if state.options.asked == "none" && ids.len() > 1 {
+            return Err(Error::OneLayout { device: self.device.name().to_owned() });
+        }
         let layouts = ids.iter().map(|id| format!("{id:#x}")).collect();
         let options = LinkedAs { layouts, ..state.options.clone() };
         let job = linker.link_after(Some(state), state.object.clone(), nics, options, state.mode)?;
@@ -183,14 +173,18 @@ impl<'a> Layouts<'a> {
         Ok(Changed { layouts, swap: Some(swap) })
     }
 
-    fn running(&self) -> Result<Running> {
-        let site = Site::of(self.home, self.device);
-        adopt(self.home, self.device, &site)?;
-        let none = || Error::NotAttached(self.device.name().to_owned());
-        let live = site.live()?.ok_or_else(none)?;
-        let generation = site.current(&live).ok_or_else(none)?;
-        let state = generation.state()?;
-        Ok(Running { site, live, generation, state })
+    /// What runs, repaired, and the right to change it.
+    fn take(&self) -> Result<(Lock, Running)> {
+        let lock = self.home.lock(self.device)?;
+        adopt(self.home, self.device)?;
+        match Running::on(self.home, self.device) {
+            Ok(running) => running.repair().map(|()| (lock, running)),
+            Err(none @ Error::NotAttached(_)) => {
+                lock.remove();
+                Err(none)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -216,7 +210,7 @@ impl Running {
             ..state.options.clone()
         };
         let Job { linked, state: single, .. } = linker.link(state.object.clone(), nic, options, state.mode)?;
-        let keep = self.generation.maps();
+        let keep = self.generation.maps()?;
         let entry = Some(single.entry.as_str()).filter(|e| !e.is_empty());
         let loaded = load(&Plan { object: &linked, entry, keep: &keep, same: true, device: device.name() })?;
         let path = self.generation.program_path(layout.added.as_deref().unwrap_or_default());

@@ -13,6 +13,7 @@ pub mod counters;
 pub mod detach;
 mod device;
 mod error;
+mod files;
 pub mod follow;
 mod home;
 pub mod layouts;
@@ -29,8 +30,9 @@ mod sys;
 
 pub use device::{Device, Programs};
 pub use error::{Error, Result};
+pub use files::read;
 pub use home::{Home, Lock};
-pub use linker::Linker;
+pub use linker::{Linker, declare};
 pub use netns::Netns;
 pub use rights::Rights;
 pub use state::{LayoutState, LinkedAs, Mode, Source, State, Taken};

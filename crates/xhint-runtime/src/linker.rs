@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use xhint_btf::Btf;
+use xhint_btf::{Btf, Kind};
 use xhint_object::table::SLOT_COUNT;
 use xhint_object::{Dispatch, LayoutReport, LinkOptions, Linked, Object, TakenSlot, nic_btf};
-use xhint_universe::Universe;
+use xhint_universe::{Universe, name::essential};
 
 use crate::attach::Job;
 use crate::error::{Error, Result};
@@ -56,6 +56,15 @@ impl Linker {
         Ok(universe)
     }
 
+    /// The same, with the structs that `options` have named as layouts, where there are such.
+    pub(crate) fn universe_as(&self, options: &LinkedAs, nics: &[Source]) -> Result<Universe> {
+        let mut universe = self.universe(nics)?;
+        for name in options.named.iter().chain(options.bind.iter().map(|(_, target)| target)) {
+            let _elsewhere = universe.add_layout(name);
+        }
+        Ok(universe)
+    }
+
     /// Links `object` for the layouts of `nics`, for a device: what [`crate::attach::attach`] takes. Without
     /// `CAP_PERFMON` pointers in metadata count as absent.
     ///
@@ -81,8 +90,11 @@ impl Linker {
         let taken = before.map(|b| b.slots.as_slice()).filter(|s| s.len() < SLOT_COUNT as usize / 2);
         // What the old entry knew, the new one need not.
         let slots: Vec<_> = taken.unwrap_or_default().iter().map(|t| Taken { linked: false, ..t.clone() }).collect();
-        let universe = self.universe(&nics)?;
-        let options = LinkedAs { walk: Rights::current().walk(), ..options };
+        let mut universe = self.universe_as(&options, &nics)?;
+        declare(&mut universe, &options.layouts, &options.bind).map_err(Error::Layout)?;
+        let names = options.layouts.iter().filter(|l| !l.starts_with("0x") && !options.named.contains(l));
+        let named = options.named.iter().chain(names).cloned().collect();
+        let options = LinkedAs { named, walk: Rights::current().walk(), ..options };
         let linked = self.link_in(&universe, &object, &options, &slots)?;
         let report = &linked.report;
         let layout = |l: &LayoutReport| {
@@ -135,6 +147,36 @@ impl Linker {
         let parsed = Object::parse(Bytes::from(object.bytes.clone())).map_err(err)?;
         parsed.link(universe, &options).map_err(err)
     }
+}
+
+/// Makes layouts of the structs that `layouts` and the targets of `bind` name, tagged or not. Ids are left alone: they
+/// are not known before there is a layout.
+///
+/// # Errors
+/// For a name that is nowhere: what it is not in, and the layouts there are.
+pub fn declare(
+    universe: &mut Universe,
+    layouts: &[String],
+    bind: &[(String, String)],
+) -> std::result::Result<(), xhint_universe::Error> {
+    for name in layouts.iter().filter(|l| !l.starts_with("0x")) {
+        universe.add_layout(name)?;
+    }
+    for (_, target) in bind {
+        let is_layout = universe.layouts().iter().any(|l| l.name == *target || l.answers(essential(target)));
+        // With no NIC BTF yet, the one that has it may be still to come.
+        let elsewhere = || universe.sources().len() == 1 || universe.base().types().any(|t| t.name() == target);
+        if !is_layout && (is_struct_of_a_nic(universe, target) || !elsewhere()) {
+            universe.add_layout(target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a NIC BTF has such a struct or typedef, so that binding a name to it makes it a layout.
+fn is_struct_of_a_nic(universe: &Universe, name: &str) -> bool {
+    let fits = |t: xhint_btf::Type<'_>| matches!(t.kind(), Kind::Struct | Kind::Typedef) && t.name() == name;
+    universe.sources().iter().skip(1).any(|s| s.btf().types().any(fits))
 }
 
 /// The object's XDP program, if it has but one: a linked object may have more, one for each layout.

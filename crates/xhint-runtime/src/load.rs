@@ -1,7 +1,6 @@
 //! Loading a linked object through libbpf, with maps of an earlier load kept.
 
 use std::cell::RefCell;
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -116,7 +115,7 @@ impl Loaded {
 }
 
 fn copy(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
-    fd.try_clone_to_owned().map_err(Error::bpf("cannot copy a descriptor"))
+    fd.try_clone_to_owned().map_err(Error::system("cannot copy a descriptor"))
 }
 
 /// Which program goes on the device.
@@ -156,14 +155,12 @@ fn keep(object: &mut OpenObject, plan: &Plan<'_>) -> Result<Vec<String>> {
         let name = map.name().to_string_lossy().into_owned();
         let kept = plan.keep.iter().find(|k| k.0 == name).filter(|_| lasts(&name, map.map_type(), plan.same));
         if let Some((_, path)) = kept {
-            let err =
-                |e: libbpf_rs::Error| Error::File { path: path.clone(), cause: io::Error::other(format!("{e:#}")) };
-            let old = MapHandle::from_pinned_path(path).map_err(err)?;
-            let flags = old.info().map_err(err)?.info.map_flags;
+            let old = MapHandle::from_pinned_path(path).map_err(Error::file(path))?;
+            let flags = old.info().map_err(Error::file(path))?.info.map_flags;
             if let Some(what) = differs(&map, &old, flags) {
                 return Err(Error::MapChanged { device: plan.device.to_owned(), map: name, what });
             }
-            map.reuse_fd(old.as_fd()).map_err(err)?;
+            map.reuse_fd(old.as_fd()).map_err(Error::file(path))?;
         }
         names.push(name);
     }

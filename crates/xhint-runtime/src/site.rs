@@ -5,11 +5,13 @@
 //!                                   /maps          leads to the current generation's maps
 //!                                   /g7/programs/  one pin per program
 //!                                   /g7/maps/      one pin per map
+//!                                   /g7/object     leads nowhere: its target tells which object it was made from
 //! /run/xhint/dev/NETNS/IFNAME/g7/                  what it was made from (state.rs)
 //! ```
 //! Nothing says which generation is the current one but the link itself: it is the one with the link's program.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -21,12 +23,16 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::home::{Home, name_of_pin, pin_name, remove_dir, remove_empty};
 use crate::load::Loaded;
-use crate::state::State;
+use crate::state::{Source, State};
 use crate::sys;
 
 /// Where one device's pins and state are.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Site {
+    /// Inode of the network namespace that the device was in.
+    pub netns: u64,
+    /// Its name then.
+    pub name: String,
     pins: PathBuf,
     state: PathBuf,
 }
@@ -50,21 +56,41 @@ pub(crate) struct Generation {
 }
 
 impl Site {
+    /// That of a device by its present name.
     pub fn of(home: &Home, device: &Device) -> Site {
-        Site { pins: home.pins(device), state: home.state(device) }
+        Site::at(home, device.netns().inode(), device.name())
     }
 
-    /// All sites there are, with the network namespace's inode and the device's name.
-    pub fn all(home: &Home) -> Vec<(u64, String, Site)> {
-        let mut all = Vec::new();
-        for netns in names(&home.all_pins()) {
-            let Ok(inode) = netns.parse() else { continue };
-            for pin in names(&home.all_pins().join(&netns)) {
-                let (pins, state) = (home.all_pins().join(&netns).join(&pin), home.all_state().join(&netns).join(&pin));
-                all.push((inode, name_of_pin(&pin), Site { pins, state }));
+    fn at(home: &Home, netns: u64, name: &str) -> Site {
+        Site { netns, name: name.to_owned(), pins: home.pins(netns, name), state: home.state(netns, name) }
+    }
+
+    /// The one whose program `device` runs: under another name, if it was renamed or moved since.
+    pub fn find(home: &Home, device: &Device) -> Result<Site> {
+        let own = Site::of(home, device);
+        if own.live()?.is_some() {
+            return Ok(own);
+        }
+        let ids: Vec<u32> = device.programs()?.ids().collect();
+        if !ids.is_empty() {
+            for other in Site::all(home)? {
+                if other.live()?.is_some_and(|l| ids.contains(&l.program)) {
+                    return Ok(other);
+                }
             }
         }
-        all
+        Ok(own)
+    }
+
+    /// All sites there are.
+    pub fn all(home: &Home) -> Result<Vec<Site>> {
+        let mut all = Vec::new();
+        for dir in names(&home.all_pins())? {
+            let Ok(netns) = dir.parse() else { continue };
+            let pins = names(&home.all_pins().join(&dir))?;
+            all.extend(pins.iter().map(|pin| Site::at(home, netns, &name_of_pin(pin))));
+        }
+        Ok(all)
     }
 
     pub fn link_path(&self) -> PathBuf {
@@ -72,20 +98,22 @@ impl Site {
     }
 
     /// Whether anything is here.
-    pub fn exists(&self) -> bool {
-        self.pins.exists() || self.state.exists()
+    pub fn exists(&self) -> Result<bool> {
+        Ok(is_there(&self.pins)? || is_there(&self.state)?)
     }
 
     /// The link, if it is there and still on a device. One that was detached, or whose device is gone, has no ifindex.
     pub fn live(&self) -> Result<Option<Live>> {
         let path = self.link_path();
-        if !path.exists() {
+        if !is_there(&path)? {
             return Ok(None);
         }
-        let err =
-            |e: libbpf_rs::Error| Error::File { path: path.clone(), cause: std::io::Error::other(format!("{e:#}")) };
-        let link = Link::open(&path).map_err(err)?;
-        let LinkInfo { info, prog_id, .. } = link.info().map_err(err)?;
+        let link = match Link::open(&path) {
+            // Taken off just now.
+            Err(e) if e.kind() == libbpf_rs::ErrorKind::NotFound => return Ok(None),
+            link => link.map_err(Error::file(&path))?,
+        };
+        let LinkInfo { info, prog_id, .. } = link.info().map_err(Error::file(&path))?;
         Ok(match info {
             LinkTypeInfo::Xdp(xdp) if xdp.ifindex != 0 => Some(Live { link, program: prog_id, ifindex: xdp.ifindex }),
             _ => None,
@@ -93,15 +121,12 @@ impl Site {
     }
 
     /// All generations, oldest first.
-    pub fn generations(&self) -> Vec<Generation> {
-        let mut numbers: Vec<u64> = names(&self.pins)
-            .into_iter()
-            .chain(names(&self.state))
-            .filter_map(|n| n.strip_prefix('g')?.parse().ok())
-            .collect();
+    pub fn generations(&self) -> Result<Vec<Generation>> {
+        let all = [names(&self.pins)?, names(&self.state)?].concat();
+        let mut numbers: Vec<u64> = all.iter().filter_map(|n| n.strip_prefix('g')?.parse().ok()).collect();
         numbers.sort_unstable();
         numbers.dedup();
-        numbers.into_iter().map(|n| self.generation(n)).collect()
+        Ok(numbers.into_iter().map(|n| self.generation(n)).collect())
     }
 
     fn generation(&self, number: u64) -> Generation {
@@ -110,26 +135,31 @@ impl Site {
     }
 
     /// The generation that `live` runs.
-    pub fn current(&self, live: &Live) -> Option<Generation> {
-        self.generations().into_iter().rev().find(|g| g.has_program(live.program))
+    pub fn current(&self, live: &Live) -> Result<Option<Generation>> {
+        for generation in self.generations()?.into_iter().rev() {
+            if generation.has_program(live.program)? {
+                return Ok(Some(generation));
+            }
+        }
+        Ok(None)
     }
 
     /// A generation that there is none of yet.
-    pub fn next(&self) -> Generation {
-        let last = self.generations().last().map_or(0, |g| g.number);
-        self.generation(last.saturating_add(1))
+    pub fn next(&self) -> Result<Generation> {
+        let last = self.generations()?.last().map_or(0, |g| g.number);
+        Ok(self.generation(last.saturating_add(1)))
     }
 
     /// Clears away what steps left that did not come to their end. The caller holds the device's lock.
     pub fn repair(&self) -> Result<()> {
         let Some(live) = self.live()? else { return self.clear() };
-        let Some(current) = self.current(&live) else { return Ok(()) };
+        let Some(current) = self.current(&live)? else { return Ok(()) };
         self.keep_only(&current)
     }
 
     /// Clears away all generations but one, which `maps` then leads to.
     pub fn keep_only(&self, current: &Generation) -> Result<()> {
-        for old in self.generations().iter().filter(|g| g.number != current.number) {
+        for old in self.generations()?.iter().filter(|g| g.number != current.number) {
             old.clear()?;
         }
         let (maps, fresh) = (self.pins.join("maps"), self.pins.join("maps-new"));
@@ -182,7 +212,17 @@ impl Generation {
                 sys::pin(fd.as_fd(), &path).map_err(Error::file(&path))?;
             }
         }
-        Ok(())
+        let path = self.object_path();
+        symlink(state.object.digest(), &path).map_err(Error::file(&path))
+    }
+
+    /// Whether it was made from this object: told beside its pins, since the state may be lost while they live on.
+    pub fn is_of(&self, object: &Source) -> bool {
+        fs::read_link(self.object_path()).is_ok_and(|told| told == Path::new(object.digest()))
+    }
+
+    fn object_path(&self) -> PathBuf {
+        self.pins.join("object")
     }
 
     /// What it was made from.
@@ -191,9 +231,9 @@ impl Generation {
     }
 
     /// Its maps by name, and where each is pinned.
-    pub fn maps(&self) -> Vec<(String, PathBuf)> {
+    pub fn maps(&self) -> Result<Vec<(String, PathBuf)>> {
         let dir = self.maps_dir();
-        names(&dir).into_iter().map(|pin| (name_of_pin(&pin), dir.join(&pin))).collect()
+        Ok(names(&dir)?.into_iter().map(|pin| (name_of_pin(&pin), dir.join(&pin))).collect())
     }
 
     /// Where its maps are pinned.
@@ -219,16 +259,16 @@ impl Generation {
     /// Unpins the programs whose name `gone` says so of.
     pub fn drop_programs(&self, gone: impl Fn(&str) -> bool) -> Result<()> {
         let dir = self.programs_dir();
-        for pin in names(&dir).iter().filter(|pin| gone(&name_of_pin(pin))) {
+        for pin in names(&dir)?.iter().filter(|pin| gone(&name_of_pin(pin))) {
             let path = dir.join(pin);
             fs::remove_file(&path).map_err(Error::file(&path))?;
         }
         Ok(())
     }
 
-    fn has_program(&self, id: u32) -> bool {
+    fn has_program(&self, id: u32) -> Result<bool> {
         let dir = self.programs_dir();
-        names(&dir).iter().any(|pin| program_id(&dir.join(pin)).is_ok_and(|i| i == id))
+        Ok(names(&dir)?.iter().any(|pin| program_id(&dir.join(pin)).is_ok_and(|i| i == id)))
     }
 
     pub fn clear(&self) -> Result<()> {
@@ -242,9 +282,17 @@ fn program_id(pin: &Path) -> libbpf_rs::Result<u32> {
 }
 
 /// The names in a directory, sorted; none if there is no such directory.
-fn names(dir: &Path) -> Vec<String> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries.filter_map(|e| e.file_name().into_string().ok()).collect();
+fn names(dir: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(dir) {
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(Vec::new()),
+        entries => entries.map_err(Error::file(dir))?,
+    };
+    let mut names: Vec<String> = entries.flatten().filter_map(|e| e.file_name().into_string().ok()).collect();
     names.sort_unstable();
-    names
+    Ok(names)
+}
+
+/// Whether there is such a file. One that may not be looked for is not just absent.
+fn is_there(path: &Path) -> Result<bool> {
+    path.try_exists().map_err(Error::file(path))
 }

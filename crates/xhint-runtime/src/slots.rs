@@ -1,7 +1,6 @@
 //! The maps of a program linked with `--dispatch tail`, as [`xhint_object::table`] specifies them: which id leads to
 //! which slot, and which program stands there.
 
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,8 +22,7 @@ impl Slots {
     pub fn open(generation: &Generation, program: &str) -> Result<Slots> {
         let open = |name: &str| {
             let path = generation.map_path(name);
-            let map = MapHandle::from_pinned_path(&path);
-            map.map_err(|e| Error::File { path, cause: io::Error::other(format!("{e:#}")) })
+            MapHandle::from_pinned_path(&path).map_err(Error::file(&path))
         };
         let ids = open(IDS_SECTION)?;
         let map = MmapOptions::new().len(TABLE_SIZE as usize).map_raw(ids.as_fd().as_raw_fd());
@@ -41,8 +39,7 @@ impl Slots {
     /// Puts `program` into a slot that no id leads to yet, or in the place of the one there.
     pub fn fill(&self, slot: u32, program: BorrowedFd<'_>) -> Result<()> {
         let fd = program.as_raw_fd().to_ne_bytes();
-        let done = self.slots.update(&slot.to_ne_bytes(), &fd, MapFlags::ANY);
-        done.map_err(|e| Error::Bpf { what: format!("slot {slot}"), cause: io::Error::other(format!("{e:#}")) })
+        self.slots.update(&slot.to_ne_bytes(), &fd, MapFlags::ANY).map_err(Error::system(format!("slot {slot}")))
     }
 
     /// Empties a slot: its packets go to the fallback from now on.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use xhint_object::table::SLOT_COUNT;
 
 use crate::error::{Error, Result};
+use crate::files::read;
 
 /// In which way a program is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,13 +66,18 @@ impl Source {
         Source { path, bytes, file }
     }
 
+    /// What tells its content from any other's.
+    pub(crate) fn digest(&self) -> &str {
+        &self.file
+    }
+
     /// What is in the file at `path` now.
     ///
     /// # Errors
     /// [`Error::File`].
     pub fn read(path: impl Into<PathBuf>) -> Result<Source> {
         let path = path.into();
-        let bytes = get(&path)?;
+        let bytes = read(&path)?;
         Ok(Source::new(path, bytes))
     }
 }
@@ -124,6 +130,9 @@ pub struct LinkedAs {
     pub program: Option<String>,
     /// The layouts asked for; none stands for all.
     pub layouts: Vec<String>,
+    /// Names that were ever asked for: they make layouts of structs that no tag does.
+    #[serde(default)]
+    pub named: Vec<String>,
     /// Local names and what they are to be bound to.
     pub bind: Vec<(String, String)>,
     /// The dispatch asked for: `auto`, `none`, `static`, `tail` or `table`.

@@ -9,9 +9,9 @@ use serde::Serialize;
 use crate::counters::Counters;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::home::Home;
+use crate::home::{Home, pin_name};
 use crate::netns::Netns;
-use crate::site::{Live, Site};
+use crate::site::{Generation, Live, Site};
 use crate::state::State;
 
 /// One device with a program of ours on it.
@@ -52,15 +52,22 @@ pub struct Runs {
     pub nanoseconds: u64,
 }
 
+impl Status {
+    /// Where the map `name` is pinned; `None` if the program has no such map.
+    pub fn map_path(&self, name: &str) -> Option<PathBuf> {
+        let dir = self.maps_dir.as_ref().filter(|_| self.maps.iter().any(|m| m == name))?;
+        Some(dir.join(pin_name(name)))
+    }
+}
+
 /// What runs on `device`.
 ///
 /// # Errors
 /// [`Error::NotAttached`] if nothing of ours does.
 pub fn status(home: &Home, device: &Device) -> Result<Status> {
-    let site = Site::of(home, device);
-    let inode = device.netns().inode();
+    let site = Site::find(home, device)?;
     match site.live()? {
-        Some(live) => Ok(describe(&site, &live, device.name().to_owned(), inode)),
+        Some(live) => describe(&site, &live, device.name().to_owned(), device.netns().inode()),
         None => Err(Error::NotAttached(device.name().to_owned())),
     }
 }
@@ -72,18 +79,18 @@ pub fn status(home: &Home, device: &Device) -> Result<Status> {
 pub fn all(home: &Home) -> Result<Vec<Status>> {
     let here = Netns::current()?.inode();
     let mut found = Vec::new();
-    for (inode, name, site) in Site::all(home) {
+    for site in Site::all(home)? {
         let Some(live) = site.live()? else { continue };
         // By its number, in case it was renamed.
-        let now = if inode == here { if_indextoname(live.ifindex).ok() } else { None };
-        let name = now.and_then(|n| n.into_string().ok()).unwrap_or(name);
-        found.push(describe(&site, &live, name, inode));
+        let now = if site.netns == here { if_indextoname(live.ifindex).ok() } else { None };
+        let name = now.and_then(|n| n.into_string().ok()).unwrap_or_else(|| site.name.clone());
+        found.push(describe(&site, &live, name, site.netns)?);
     }
     Ok(found)
 }
 
-fn describe(site: &Site, live: &Live, device: String, netns: u64) -> Status {
-    let generation = site.current(live);
+fn describe(site: &Site, live: &Live, device: String, netns: u64) -> Result<Status> {
+    let generation = site.current(live)?;
     let read = generation.as_ref().map(|g| g.state());
     let trouble = match &read {
         Some(Ok(_)) => None,
@@ -97,16 +104,17 @@ fn describe(site: &Site, live: &Live, device: String, netns: u64) -> Status {
     let trouble = trouble.or_else(|| counters.as_ref().err().map(|e| format!("its counters cannot be read: {e}")));
     let stats = ProgInfoIter::default().find(|p| p.id == live.program);
     let runs = stats.filter(|p| p.run_cnt > 0).map(|p| Runs { count: p.run_cnt, nanoseconds: p.run_time_ns });
-    Status {
+    let maps = generation.as_ref().map(Generation::maps).transpose()?.unwrap_or_default();
+    Ok(Status {
         device,
         ifindex: live.ifindex,
         netns,
         program_id: live.program,
         runs,
-        maps: generation.iter().flat_map(|g| g.maps()).map(|m| m.0).collect(),
+        maps: maps.into_iter().map(|m| m.0).collect(),
         maps_dir: generation.map(|g| g.maps_dir()),
         counters: counters.unwrap_or_default(),
         state: read.and_then(Result::ok),
         trouble,
-    }
+    })
 }

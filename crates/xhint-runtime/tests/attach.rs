@@ -11,6 +11,7 @@ use common::{World, sh, with_only};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use xhint_runtime::attach::{Job, attach};
 use xhint_runtime::detach::detach;
+use xhint_runtime::layouts::Layouts;
 use xhint_runtime::status::status;
 use xhint_runtime::{Device, Error, LinkedAs, Mode, Source, State};
 use xhint_testkit::fixture::{Compile, keep};
@@ -55,8 +56,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 fn job(arguments: &[&str]) -> Job {
     let source = keep("counter", "bpf.c", COUNTER.as_bytes());
-    let compile = Compile::new(&source).argument("-I/usr/include/x86_64-linux-gnu");
-    let object = arguments.iter().fold(compile, |c, a| c.argument(*a)).object();
+    let object = arguments.iter().fold(Compile::new(&source), |c, a| c.argument(*a)).object();
     let bytes = fs::read(&object).unwrap();
     let state = State {
         entry: String::new(),
@@ -127,6 +127,16 @@ fn attach_swap_detach() {
     assert!(value(&after.maps_dir, "counts") >= counted);
     assert!(value(&after.maps_dir, "xhint%2ebss") >= counted);
     assert!(!before.maps_dir.unwrap().exists(), "the generation before is gone");
+
+    // The same once more, after what was kept in /run was lost.
+    fs::remove_dir_all(world.state()).unwrap();
+    assert!(status(&world.home, &device).unwrap().trouble.unwrap().contains("attach again"));
+    let layouts = Layouts::of(&world.home, &device);
+    assert!(matches!(layouts.list(), Err(Error::Lost { .. })));
+    attach(&world.home, &device, &job(&[])).unwrap();
+    let after = status(&world.home, &device).unwrap();
+    assert!(value(&after.maps_dir, "counts") >= counted);
+    assert!(value(&after.maps_dir, "xhint%2ebss") >= counted);
 
     // Another object: the map goes on, the variable starts anew, for it may stand elsewhere.
     attach(&world.home, &device, &job(&["-DVERDICT=XDP_DROP"])).unwrap();
@@ -283,6 +293,23 @@ fn what_was_kept_for_devices_that_are_gone_is_cleared() {
 }
 
 #[test]
+fn a_strangers_link_is_told_and_taken_off_when_asked() {
+    if !privileged() {
+        return;
+    }
+    let (world, stranger) = (World::new(), World::new());
+    let device = device(&world);
+    let first = attach(&stranger.home, &device, &job(&[])).unwrap();
+    let text = attach(&world.home, &device, &job(&[])).unwrap_err().to_string();
+    assert!(text.contains("`bpftool link`") && !text.contains("xdp off"), "{text}");
+    assert_eq!(device.programs().unwrap().native, first.program);
+    let done = attach(&world.home, &device, &Job { replace: true, ..job(&[]) }).unwrap();
+    assert_eq!(done.replaced, Some(format!("'count' (id {})", first.program)));
+    detach(&world.home, &device).unwrap();
+    assert_eq!((world.left(), device.programs().unwrap().ids().count()), (vec![], 0));
+}
+
+#[test]
 fn a_renamed_device_keeps_its_program() {
     if !privileged() {
         return;
@@ -294,6 +321,8 @@ fn a_renamed_device_keeps_its_program() {
         n = world.name
     ));
     let renamed = Device::find("eth0.5", world.netns()).unwrap();
+    let seen = status(&world.home, &renamed).unwrap();
+    assert_eq!((seen.device.as_str(), seen.program_id), ("eth0.5", first.program));
     assert_eq!(attach(&world.home, &renamed, &job(&[])).unwrap().before, Some(first.program));
     detach(&world.home, &renamed).unwrap();
     assert_eq!(world.left(), Vec::<PathBuf>::new());

@@ -13,8 +13,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use common::World;
 use common::nic::linker;
+use common::{World, own};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use xhint_layout::Plan;
 use xhint_runtime::attach::{attach, running};
@@ -25,20 +25,12 @@ use xhint_runtime::layouts::Layouts;
 use xhint_runtime::status::status;
 use xhint_runtime::{Device, Error, LinkedAs, Mode, Source};
 use xhint_softnic::{Config, Mix, SendOptions, SoftNic, Traffic};
-use xhint_testkit::fixture::Compile;
 use xhint_testkit::privileged;
-
-fn compile(name: &str) -> Compile {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bpf").join(name);
-    Compile::new(&tests)
-        .argument(format!("-I{}", common::top().join("include").display()))
-        .argument("-I/usr/include/x86_64-linux-gnu")
-}
 
 fn layout(n: usize) -> PathBuf {
     // From 10 on those without an id.
     let id = if n < 10 { "-DID" } else { "-DNO_ID" };
-    compile("stress.c").argument(format!("-DN={}", n % 10)).argument(id).object()
+    own("stress.c").argument(format!("-DN={}", n % 10)).argument(id).object()
 }
 
 /// A soft NIC with firmware that is one file; all gone when dropped.
@@ -135,7 +127,7 @@ fn a_changed_file_is_followed() {
     if !privileged() {
         return;
     }
-    let stage = Stage::new(&format!("xlf{}", std::process::id()), &compile("stress.bpf.c").object(), 1);
+    let stage = Stage::new(&format!("xlf{}", std::process::id()), &own("stress.bpf.c").object(), 1);
     let mut follow = Follow::start(&stage.world.home, &stage.device, linker(), vec![stage.file()]).unwrap();
     stage.send();
     assert_eq!(stage.counted(), (vec![("stress1".to_owned(), 100)], 0));
@@ -178,11 +170,33 @@ fn a_changed_file_is_followed() {
 }
 
 #[test]
+fn files_that_come_and_go_in_a_directory_are_told() {
+    if !privileged() {
+        return;
+    }
+    let stage = Stage::new(&format!("xld{}", std::process::id()), &own("stress.bpf.c").object(), 1);
+    let (dir, other) = (stage.dir.path().to_owned(), stage.dir.path().join("other.btf"));
+    let mut follow = Follow::start(&stage.world.home, &stage.device, linker(), vec![dir]).unwrap();
+    fs::copy(layout(3), &other).unwrap();
+    let text = next(&mut follow).remove(0).text;
+    assert!(text.contains("stress3 (0x") && text.contains(" is new; linked anew"), "{text}");
+    fs::remove_file(&other).unwrap();
+    let text = next(&mut follow).remove(0).text;
+    assert!(text.contains("stress3 (0x") && text.contains("other.btf is gone; linked anew"), "{text}");
+    // Not until the next change: what is on its way is still read.
+    assert_eq!(stage.counted().0.len(), 2);
+
+    // What it was made from is lost: that is no detaching.
+    fs::remove_dir_all(stage.world.state()).unwrap();
+    assert!(matches!(follow.next(), Err(Error::Lost { .. })));
+}
+
+#[test]
 fn a_layout_that_lacks_what_is_needed_goes_to_the_fallback() {
     if !privileged() {
         return;
     }
-    let program = compile("stress.bpf.c").argument("-DUNGUARDED").object();
+    let program = own("stress.bpf.c").argument("-DUNGUARDED").object();
     let stage = Stage::new(&format!("xlg{}", std::process::id()), &program, 2);
     let mut follow = Follow::start(&stage.world.home, &stage.device, linker(), vec![stage.file()]).unwrap();
     stage.describe(8);
@@ -204,7 +218,7 @@ fn a_nic_without_ids_is_served_one_layout_at_a_time() {
     if !privileged() {
         return;
     }
-    let program = compile("stress.bpf.c").argument("-DNO_ID").object();
+    let program = own("stress.bpf.c").argument("-DNO_ID").object();
     let stage = Stage::new(&format!("xlh{}", std::process::id()), &program, 11);
     let (home, device) = (&stage.world.home, &stage.device);
     let state = running(home, device).unwrap().unwrap();

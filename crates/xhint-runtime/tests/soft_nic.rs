@@ -3,10 +3,16 @@
 
 mod common;
 
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::path::Path;
+
 use common::World;
 use common::nic::{Nic, check, job, linker, newest, sources};
+use libbpf_rs::Program;
+use libbpf_rs::query::ProgInfoIter;
 use xhint_runtime::attach::attach;
 use xhint_runtime::detach::detach;
+use xhint_runtime::status::status;
 use xhint_runtime::{LinkedAs, Mode, Source};
 use xhint_testkit::privileged;
 
@@ -38,6 +44,33 @@ fn packets_of_many_layouts_are_each_read_right() {
     // And on packets without metadata it reads nothing.
     nic.nic.flash(&[], xhint_softnic::Mode::Flow).unwrap();
     assert!(nic.run(&world, 200).iter().all(|(_, r)| (r.id, r.outcome, r.present) == (0, 1, 0)));
+    detach(&world.home, &nic.device).unwrap();
+}
+
+/// What docs/live.md says of run times: the kernel knows no other than the entry's, which is that of all it leads to.
+#[test]
+fn the_kernel_books_all_run_time_on_the_entry() {
+    if !privileged() {
+        return;
+    }
+    let world = World::new();
+    let name = format!("rtr{}", std::process::id());
+    let nic = Nic::up(&world, &name, &["alpha_fw1", "beta"], xhint_softnic::Mode::Random);
+    for (asked, copies) in [("static", 0), ("tail", 2)] {
+        attach(&world.home, &nic.device, &job(newest(), &["alpha_fw1", "beta"], asked).unwrap()).unwrap();
+        // SAFETY: takes a number and opens a descriptor; the kernel counts as long as that is open.
+        let counting = unsafe { OwnedFd::from_raw_fd(libbpf_sys::bpf_enable_stats(libbpf_sys::BPF_STATS_RUN_TIME)) };
+        nic.run(&world, 500);
+        drop(counting);
+        let status = status(&world.home, &nic.device).unwrap();
+        let runs = status.runs.unwrap();
+        assert!(runs.count == 500 && runs.nanoseconds > 0, "{runs:?}");
+        let pins = status.maps_dir.unwrap().with_file_name("programs").read_dir().unwrap();
+        let id = |pin: &Path| Program::id_from_fd(Program::fd_from_pinned_path(pin).unwrap().as_fd()).unwrap();
+        let others: Vec<u32> = pins.map(|p| id(&p.unwrap().path())).filter(|id| *id != status.program_id).collect();
+        let counts: Vec<u64> = ProgInfoIter::default().filter(|p| others.contains(&p.id)).map(|p| p.run_cnt).collect();
+        assert_eq!(counts, vec![0; copies], "{asked}");
+    }
     detach(&world.home, &nic.device).unwrap();
 }
 

@@ -13,14 +13,13 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use common::World;
 use common::nic::linker;
+use common::{World, own};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use xhint_layout::Plan;
 use xhint_runtime::attach::{Job, attach, running};
@@ -30,24 +29,16 @@ use xhint_runtime::layouts::Layouts;
 use xhint_runtime::status::status;
 use xhint_runtime::{Device, LinkedAs, Mode, Source, State};
 use xhint_softnic::{Config, Mix, SendOptions, SoftNic, Traffic};
-use xhint_testkit::fixture::Compile;
 use xhint_testkit::privileged;
 
 const LAYOUTS: usize = 8;
 
-fn compile(name: &str) -> Compile {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bpf").join(name);
-    Compile::new(&tests)
-        .argument(format!("-I{}", common::top().join("include").display()))
-        .argument("-I/usr/include/x86_64-linux-gnu")
-}
-
 fn nic(n: usize) -> Source {
-    Source::read(compile("stress.c").argument(format!("-DN={n}")).object()).unwrap()
+    Source::read(own("stress.c").argument(format!("-DN={n}")).object()).unwrap()
 }
 
 fn job(before: Option<&State>, nics: Vec<Source>, asked: &str) -> Job {
-    let object = Source::read(compile("stress.bpf.c").object()).unwrap();
+    let object = Source::read(own("stress.bpf.c").object()).unwrap();
     let options = LinkedAs { asked: asked.to_owned(), count: true, ..LinkedAs::default() };
     linker().link_after(before, object, nics, options, Mode::Native).unwrap()
 }

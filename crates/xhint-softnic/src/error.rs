@@ -57,49 +57,49 @@ pub enum Error {
         doing: &'static str,
     },
     /// A network namespace can not be had.
-    #[error("network namespace {name}: {source}; see `ip netns`")]
+    #[error("network namespace {name}: {cause}; see `ip netns`")]
     Netns {
         /// Its name or path.
         name: String,
         /// The cause.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The kernel refused a netlink request.
-    #[error("{doing}: {source}")]
+    #[error("{doing}: {cause}")]
     Netlink {
         /// What was asked of it.
         doing: String,
         /// Its answer.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The kernel has no veth.
     #[error("this kernel has no veth devices (CONFIG_VETH); load the module veth or use another kernel")]
     NoVeth,
     /// The kernel refused a BPF object.
-    #[error("{doing}: {source}")]
+    #[error("{doing}: {cause}")]
     Bpf {
         /// What was asked of it.
         doing: String,
         /// Its answer.
-        source: libbpf_rs::Error,
+        cause: libbpf_rs::Error,
     },
     /// A file or socket failed.
-    #[error("{doing} {}: {source}", path.display())]
+    #[error("{doing} {}: {cause}", path.display())]
     File {
         /// What was tried.
         doing: &'static str,
         /// On what.
         path: PathBuf,
         /// The cause.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A system call failed.
-    #[error("{doing}: {source}")]
+    #[error("{doing}: {cause}")]
     System {
         /// What was tried.
         doing: &'static str,
         /// The cause.
-        source: io::Error,
+        cause: io::Error,
     },
     /// An MTU that does not work with XDP.
     #[error("MTU {mtu} is out of range; {min} to {max} work with XDP on one page")]
@@ -157,15 +157,15 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// Names what was being done when libbpf failed.
 pub(crate) fn bpf(doing: impl Into<String>) -> impl FnOnce(libbpf_rs::Error) -> Error {
-    move |source| Error::Bpf { doing: doing.into(), source }
+    move |cause| Error::Bpf { doing: doing.into(), cause }
 }
 
 /// Names what was being done when a system call failed.
 pub(crate) fn system<E: Into<io::Error>>(doing: &'static str) -> impl FnOnce(E) -> Error {
-    move |source| Error::System { doing, source: source.into() }
+    move |cause| Error::System { doing, cause: cause.into() }
 }
 
 /// Names the file on which a call failed.
 pub(crate) fn file<E: Into<io::Error>>(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(E) -> Error {
-    move |source| Error::File { doing, path: path.into(), source: source.into() }
+    move |cause| Error::File { doing, path: path.into(), cause: cause.into() }
 }

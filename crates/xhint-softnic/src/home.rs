@@ -41,8 +41,8 @@ pub(crate) fn mount_bpffs() -> Result<()> {
     if is_bpffs(Path::new(BPFFS)) {
         return Ok(());
     }
-    let none: Option<&str> = None;
-    mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), none).map_err(file("mounting bpffs on", BPFFS))
+    mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), Some("mode=0700"))
+        .map_err(file("mounting bpffs on", BPFFS))
 }
 
 /// Whether this thread is not where soft NICs are kept. If the first process may not be looked at, this

@@ -12,6 +12,7 @@ use nix::sys::statfs::{FsType, fstatfs};
 
 use crate::error::{Error, Result, file, system};
 use crate::home;
+use crate::nic::may;
 
 const DIR: &str = "/run/netns";
 
@@ -26,7 +27,7 @@ pub(crate) fn path(name: &str) -> PathBuf {
 /// Opens a namespace by its name for `ip netns`, or by a path.
 pub(crate) fn open(name: &str) -> Result<File> {
     let path = if name.contains('/') { PathBuf::from(name) } else { path(name) };
-    let failed = |source: io::Error| Error::Netns { name: name.to_string(), source };
+    let failed = |cause: io::Error| Error::Netns { name: name.to_string(), cause };
     let file = File::open(&path).map_err(failed)?;
     let kind = fstatfs(&file).map_err(|e| failed(e.into()))?.filesystem_type();
     if kind != NSFS {
@@ -66,8 +67,9 @@ pub(crate) fn inside<T: Send>(netns: &File, work: impl FnOnce() -> Result<T> + S
 /// Makes a namespace of this name, as `ip netns add` does; the caller stays where it is.
 ///
 /// # Errors
-/// If there is one of this name, or without `CAP_SYS_ADMIN`.
+/// If there is one of this name, or without the rights that a soft NIC takes.
 pub fn add(name: &str) -> Result<()> {
+    may()?;
     on_thread(|| {
         home::enter()?;
         create(name)

@@ -103,11 +103,7 @@ impl SoftNic {
     pub fn open(name: &str) -> Result<SoftNic> {
         name::check(name)?;
         may()?;
-        match state(name)? {
-            State::Whole => {}
-            State::Absent => return Err(Error::NotFound { name: name.to_string() }),
-            State::Broken(what) => return Err(Error::Broken { name: name.to_string(), what }),
-        }
+        whole(name)?;
         Ok(SoftNic {
             name: name.to_string(),
             netns: netns::open(&name::netns(name))?,
@@ -183,6 +179,11 @@ impl SoftNic {
         netns::inside(&self.netns, || index(&mut Rtnl::open()?, WIRE1))
     }
 
+    /// An error if it was taken down since it was opened, or a part of it.
+    pub(crate) fn check(&self) -> Result<()> {
+        whole(&self.name)
+    }
+
     /// The device's far end and the wire's near end.
     pub(crate) fn links(&self) -> Result<(Link, Link)> {
         netns::inside(&self.netns, || {
@@ -193,6 +194,15 @@ impl SoftNic {
             };
             Ok((link(PORT)?, link(WIRE0)?))
         })
+    }
+}
+
+/// An error if nothing is there, or not all.
+fn whole(name: &str) -> Result<()> {
+    match state(name)? {
+        State::Whole => Ok(()),
+        State::Absent => Err(Error::NotFound { name: name.to_string() }),
+        State::Broken(what) => Err(Error::Broken { name: name.to_string(), what }),
     }
 }
 
@@ -307,7 +317,7 @@ fn remove(name: &str) -> Result<()> {
 }
 
 /// Says which capabilities lack, before anything is begun.
-fn may() -> Result<()> {
+pub(crate) fn may() -> Result<()> {
     let needed = [
         Capability::CAP_SYS_ADMIN,
         Capability::CAP_NET_ADMIN,

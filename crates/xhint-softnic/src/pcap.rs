@@ -1,7 +1,7 @@
 //! Frames out of capture files.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::Read;
 use std::path::Path;
 
 use pcap_file::pcap::PcapReader;
@@ -34,11 +34,12 @@ impl Traffic {
             }
             other => other.map_err(file("reading", path))?,
         }
-        opened.seek(SeekFrom::Start(0)).map_err(file("reading", path))?;
+        // A pipe cannot be read again from its start.
+        let whole = magic.chain(opened);
         if magic == PCAPNG {
-            frames.pcapng(opened)?
+            frames.pcapng(whole)?
         } else {
-            frames.pcap(opened)?
+            frames.pcap(whole)?
         }
         if frames.frames.is_empty() {
             return Err(frames.bad("it holds no packets".to_string()));
@@ -54,7 +55,7 @@ struct Frames<'a> {
 }
 
 impl Frames<'_> {
-    fn pcap(&mut self, opened: File) -> Result<()> {
+    fn pcap(&mut self, opened: impl Read) -> Result<()> {
         let mut reader =
             PcapReader::new(opened).map_err(|e| self.bad(format!("it is no pcap or pcapng file ({})", reason(&e))))?;
         self.ethernet(reader.header().datalink)?;
@@ -65,7 +66,7 @@ impl Frames<'_> {
         Ok(())
     }
 
-    fn pcapng(&mut self, opened: File) -> Result<()> {
+    fn pcapng(&mut self, opened: impl Read) -> Result<()> {
         let mut reader = PcapNgReader::new(opened).map_err(|e| self.damaged(&e))?;
         while let Some(block) = reader.next_block() {
             match block.map_err(|e| self.damaged(&e))? {

@@ -63,8 +63,8 @@ impl Rtnl {
                 Err(Error::NameTaken { name: there.name.to_string() })
             }
             Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Err(Error::NoVeth),
-            Err(source) => {
-                Err(Error::Netlink { doing: format!("making the veth pair {} and {}", here.name, there.name), source })
+            Err(cause) => {
+                Err(Error::Netlink { doing: format!("making the veth pair {} and {}", here.name, there.name), cause })
             }
         }
     }
@@ -80,7 +80,7 @@ impl Rtnl {
             message.header.change_mask |= LinkFlags::Noarp | LinkFlags::Multicast;
         }
         self.change(RouteNetlinkMessage::SetLink(message), 0)
-            .map_err(|source| Error::Netlink { doing: format!("setting link {index} up"), source })
+            .map_err(|cause| Error::Netlink { doing: format!("setting link {index} up"), cause })
     }
 
     /// Removes a link, with its peer. Fine if there is none.
@@ -89,7 +89,7 @@ impl Rtnl {
         message.attributes.push(LinkAttribute::IfName(name.to_string()));
         match self.change(RouteNetlinkMessage::DelLink(message), 0) {
             Err(error) if error.raw_os_error() != Some(libc::ENODEV) => {
-                Err(Error::Netlink { doing: format!("removing link {name}"), source: error })
+                Err(Error::Netlink { doing: format!("removing link {name}"), cause: error })
             }
             _ => Ok(()),
         }
@@ -102,7 +102,7 @@ impl Rtnl {
         match self.get(message) {
             Ok(link) => Ok(Some(link)),
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
-            Err(source) => Err(Error::Netlink { doing: format!("asking for link {name}"), source }),
+            Err(cause) => Err(Error::Netlink { doing: format!("asking for link {name}"), cause }),
         }
     }
 
@@ -110,7 +110,7 @@ impl Rtnl {
     pub(crate) fn by_index(&mut self, index: u32) -> Result<Link> {
         let mut message = LinkMessage::default();
         message.header.index = index;
-        self.get(message).map_err(|source| Error::Netlink { doing: format!("asking for link {index}"), source })
+        self.get(message).map_err(|cause| Error::Netlink { doing: format!("asking for link {index}"), cause })
     }
 
     fn get(&mut self, message: LinkMessage) -> io::Result<Link> {

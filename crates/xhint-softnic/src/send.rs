@@ -86,7 +86,9 @@ impl SoftNic {
     pub fn send(&self, traffic: &Traffic, options: &SendOptions) -> Result<Sent> {
         let _lock = name::lock(self.name(), "send-", "sends into")?;
         check(traffic, self.links()?.1.mtu)?;
-        netns::inside(&self.netns, || Sender::open(traffic, options)?.run())
+        let sent = netns::inside(&self.netns, || Sender::open(traffic, options)?.run());
+        // What the kernel says of a device that was taken down meanwhile helps nobody.
+        sent.or_else(|error| self.check().and(Err(error)))
     }
 }
 

@@ -46,6 +46,21 @@ pub fn program(name: &str) -> Compile {
     Compile::new(&directory().join("programs").join(name))
 }
 
+/// A program or NIC of the workspace's `examples/`, to be compiled.
+#[must_use]
+pub fn example(name: &str) -> Compile {
+    Compile::new(&workspace().join("examples").join(name))
+}
+
+/// The workspace's top.
+fn workspace() -> &'static Path {
+    static TOP: LazyLock<PathBuf> = LazyLock::new(|| {
+        let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        top.canonicalize().expect("the workspace")
+    });
+    &TOP
+}
+
 /// The clang compilers on this machine, oldest first. Debian's `clang` is the first that is always there.
 #[must_use]
 pub fn clangs() -> &'static [&'static str] {
@@ -167,6 +182,10 @@ impl Compile {
             .arg(directory().join("include"))
             .arg("-I")
             .arg(libbpf_headers())
+            .arg("-I")
+            .arg(workspace().join("include"))
+            // Where Debian keeps <asm/types.h>.
+            .arg(format!("-I/usr/include/{}-linux-gnu", env::consts::ARCH))
             // So that the paths in line info are the same everywhere.
             .arg(format!("-ffile-prefix-map={}=fixtures", directory().display()))
             .args(&self.arguments)
@@ -191,7 +210,7 @@ impl Compile {
         self.hash(&mut hasher);
         let source = fs::read(&self.source);
         source.unwrap_or_else(|error| panic!("{}: {error}", self.source.display())).hash(&mut hasher);
-        for folder in [directory().join("include"), self.source.with_file_name("")] {
+        for folder in [directory().join("include"), workspace().join("include"), self.source.with_file_name("")] {
             for header in headers(&folder) {
                 fs::read(&header).expect("a header").hash(&mut hasher);
             }
@@ -214,9 +233,8 @@ fn headers(folder: &Path) -> Vec<PathBuf> {
 #[must_use]
 pub fn cache() -> PathBuf {
     static CACHE: LazyLock<PathBuf> = LazyLock::new(|| {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let target = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-        let cache = target.unwrap_or_else(|| workspace.join("target"));
+        let cache = target.unwrap_or_else(|| workspace().join("target"));
         let cache = cache.join("fixtures");
         fs::create_dir_all(&cache).expect("a directory for fixtures");
         cache.canonicalize().expect("a directory for fixtures")

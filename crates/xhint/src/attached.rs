@@ -61,10 +61,8 @@ impl Attached {
     /// [`Error::NoMap`] if the program has no such map.
     pub fn map_path(&self, name: &str) -> Result<PathBuf> {
         let status = self.status()?;
-        let found = status.maps_dir.filter(|_| status.maps.iter().any(|m| m == name));
         let none = || Error::NoMap { map: name.to_owned(), have: status.maps.join(", ") };
-        // Pins have no dots in their names.
-        found.map(|dir| dir.join(name.replace('%', "%25").replace('.', "%2e"))).ok_or_else(none)
+        status.map_path(name).ok_or_else(none)
     }
 
     /// The layouts that it reads.

@@ -1,7 +1,7 @@
-//! Files in and out: mapped for reading, replaced in one step for writing.
+//! Files in and out: the kernel's own mapped for reading, others replaced in one step for writing.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,18 +12,11 @@ use xhint_btf::Btf;
 /// The running kernel's BTF, which `--base` defaults to.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
-/// The most that is read from what is no regular file: many times a kernel's BTF.
-const MAX_PIPED: u64 = 64 << 20;
-
-/// The bytes of the file at `path`, mapped where the file system can and read where it cannot.
+/// The bytes of the file at `path`.
 ///
 /// # Errors
 /// Names the file.
 pub fn read(path: &Path) -> anyhow::Result<Bytes> {
-    let data = fs::metadata(path).with_context(|| format!("{}", path.display()))?;
-    if data.is_dir() {
-        bail!("{}: is a directory, not a file", path.display());
-    }
     // An object or NIC BTF is small and may be rewritten while we hold it, so it is read; only sysfs is worth mapping
     // and cannot change.
     if path.starts_with("/sys/kernel/btf")
@@ -31,17 +24,7 @@ pub fn read(path: &Path) -> anyhow::Result<Bytes> {
     {
         return Ok(bytes);
     }
-    if data.is_file() {
-        return Ok(fs::read(path).with_context(|| format!("{}", path.display()))?.into());
-    }
-    // A pipe says no length, and a device may never end.
-    let mut bytes = Vec::new();
-    let pipe = File::open(path).with_context(|| format!("{}", path.display()))?;
-    pipe.take(MAX_PIPED.saturating_add(1)).read_to_end(&mut bytes).with_context(|| format!("{}", path.display()))?;
-    if bytes.len() as u64 > MAX_PIPED {
-        bail!("{}: is no regular file and gives more than {} MiB", path.display(), MAX_PIPED >> 20);
-    }
-    Ok(bytes.into())
+    Ok(xhint_runtime::read(path)?.into())
 }
 
 /// Maps a file of the kernel's own, privately as sysfs asks. `None` where the kernel cannot map it (before 6.16).
@@ -89,6 +72,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         return fs::write(path, bytes).with_context(name);
     }
     let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::metadata(dir).with_context(name)?;
     let mut file = tempfile::Builder::new()
         .prefix(".xhint-")
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
@@ -121,12 +105,4 @@ pub fn check_distinct<'a>(output: &Path, inputs: impl IntoIterator<Item = &'a Pa
 /// Names the file.
 pub fn nic(path: &Path, base: &Arc<Btf>) -> anyhow::Result<Btf> {
     xhint_object::nic_btf(read(path)?, Arc::clone(base)).with_context(|| format!("{}", path.display()))
-}
-
-/// The file at `path` as what a link is made from.
-///
-/// # Errors
-/// Names the file.
-pub fn source(path: &Path) -> anyhow::Result<xhint_runtime::Source> {
-    Ok(xhint_runtime::Source::new(path, read(path)?))
 }

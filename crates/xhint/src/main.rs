@@ -1,9 +1,9 @@
 //! The command line: arguments and printing only.
+// `println!` panics where standard output is full or closed.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
-#[allow(dead_code)] // verbs that use the rest are on their way
 mod files;
 mod layouts;
-#[allow(dead_code)] // verbs that use the rest are on their way
 mod print;
 mod sources;
 mod verb;
@@ -25,11 +25,7 @@ struct Cli {
 /// One variant a verb; its arguments and work are in the file of that name under `verb/`.
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Link a compiled program for NICs' metadata layouts, into an object that any loader loads.
-    #[command(after_help = "Example: xhint link prog.o --nic mynic.o -o out.o")]
     Link(verb::link::Args),
-    /// Explain each CO-RE relocation of a program, for each layout.
-    #[command(after_help = "Example: xhint explain prog.o --nic fw1.btf --nic fw2.btf")]
     Explain(verb::explain::Args),
     /// Look into and write BTF.
     #[command(subcommand)]
@@ -67,12 +63,16 @@ impl Verb {
 }
 
 fn main() -> ExitCode {
+    // What libbpf has to say is in our one line.
+    libbpf_rs::set_print(None);
     match Cli::parse().verb.run() {
         Ok(code) => code,
         // Whoever reads our output has had enough: nothing went wrong.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            print::error(&error);
+            // What fails by itself, of no file, is our own output.
+            let ours = error.is::<io::Error>() && error.chain().count() == 1;
+            print::error(&if ours { error.context("cannot write to standard output") } else { error });
             ExitCode::FAILURE
         }
     }
@@ -90,5 +90,20 @@ mod tests {
     #[test]
     fn the_arguments_are_sound() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_shows_an_example() {
+        fn check(verb: &mut clap::Command, name: &str) {
+            let inner: Vec<String> = verb.get_subcommands().map(|v| v.get_name().to_owned()).collect();
+            if inner.is_empty() {
+                let help = verb.render_long_help().to_string();
+                assert!(help.contains(&format!("Example: {name}")), "{name}: {help}");
+            }
+            for own in inner {
+                check(verb.find_subcommand_mut(&own).unwrap(), &format!("{name} {own}"));
+            }
+        }
+        check(&mut super::Cli::command(), "xhint");
     }
 }

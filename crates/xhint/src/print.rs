@@ -32,6 +32,14 @@ pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Prints a line.
+///
+/// # Errors
+/// What writing to standard output gives.
+pub fn line(text: &str) -> anyhow::Result<()> {
+    Ok(writeln!(io::stdout().lock(), "{text}")?)
+}
+
 /// One line on standard error: what, where, what to do.
 pub fn error(error: &anyhow::Error) {
     say(RED, "error", &format!("{error:#}"));

@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use xhint_softnic::{Mix, SendOptions, SoftNic, Traffic};
-use xhint_testkit::fixture::Compile;
+use xhint_testkit::fixture::example;
 use xhint_testkit::privileged;
 
 /// A soft NIC in a network namespace of its own; both gone when dropped.
@@ -35,13 +35,7 @@ struct Files {
 
 impl Stage {
     fn new() -> Stage {
-        let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap();
-        let object = |name: &str| {
-            Compile::new(&top.join("examples").join(name))
-                .argument(format!("-I{}", top.join("include").display()))
-                .argument("-I/usr/include/x86_64-linux-gnu")
-                .object()
-        };
+        let object = |name: &str| example(name).object();
         let files = Files {
             program: object("hints.bpf.c"),
             alpha: object("nics/alpha_fw1.c"),

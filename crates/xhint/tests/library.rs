@@ -7,20 +7,16 @@
     clippy::expect_used
 )]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use xhint::{Attached, Dispatch, Error, Linker};
 use xhint_softnic::{Config, Mix, Mode, SendOptions, SoftNic, Traffic};
-use xhint_testkit::fixture::Compile;
+use xhint_testkit::fixture;
 use xhint_testkit::privileged;
 
 fn example(name: &str) -> PathBuf {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap();
-    Compile::new(&top.join("examples").join(name))
-        .argument(format!("-I{}", top.join("include").display()))
-        .argument("-I/usr/include/x86_64-linux-gnu")
-        .object()
+    fixture::example(name).object()
 }
 
 /// A network namespace; gone when dropped.

@@ -1,80 +1,16 @@
-//! A walk through `nic`, `attach`, `status` and `detach` as the README has it, and what they say when it goes wrong.
+//! A walk through `nic`, `attach`, `status` and `detach` as the README has it.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::{fs, process};
+mod common;
 
+use std::fs;
+use std::process::{self, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use common::{World, bad, example, good, json, xhint};
 use serde_json::Value;
-use xhint_testkit::fixture::Compile;
 use xhint_testkit::privileged;
-
-/// A file of `examples/`, compiled.
-fn example(name: &str) -> String {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let compile = Compile::new(&top.join("examples").join(name))
-        .argument(format!("-I{}", top.join("include").display()))
-        .argument(format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH));
-    compile.object().display().to_string()
-}
-
-fn xhint(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_xhint")).args(arguments).output().unwrap()
-}
-
-/// What it prints when all is well.
-fn good(arguments: &[&str]) -> String {
-    let output = xhint(arguments);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {said}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// The one line it says when it is not.
-fn bad(arguments: &[&str]) -> String {
-    let output = xhint(arguments);
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
-    assert_eq!(said.lines().count(), 1, "{said}");
-    said
-}
-
-/// Network namespaces and soft NICs that go when dropped.
-struct World {
-    netns: Vec<String>,
-    nics: Vec<String>,
-}
-
-impl World {
-    fn new(letters: &[&str]) -> World {
-        let name = |l: &&str| format!("xhwalk-{l}-{}", process::id());
-        let world = World { netns: letters.iter().map(name).collect(), nics: Vec::new() };
-        for netns in &world.netns {
-            assert!(Command::new("ip").args(["netns", "add", netns]).status().unwrap().success());
-        }
-        world
-    }
-
-    fn nic(&mut self, name: &str, layout: &str, netns: &str) {
-        self.nics.push(name.to_owned());
-        good(&["nic", "up", name, "--layout", layout, "--netns", netns]);
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        for nic in &self.nics {
-            xhint(&["nic", "down", nic]);
-        }
-        for netns in &self.netns {
-            let _ = Command::new("ip").args(["netns", "del", netns]).status();
-        }
-    }
-}
-
-fn json(arguments: &[&str]) -> Value {
-    serde_json::from_str(&good(arguments)).unwrap()
-}
 
 #[test]
 fn a_walk_by_hand() {
@@ -166,48 +102,54 @@ fn several_at_once_take_turns() {
 }
 
 #[test]
-fn faults_are_told_in_one_line() {
+fn who_follows_in_json_ends_in_json() {
+    if !privileged() {
+        return;
+    }
+    let mut world = World::new(&["follow"]);
+    let (n, nic) = (world.netns[0].clone(), format!("wj{}", process::id()));
     let (prog, beta) = (example("hints.bpf.c"), example("nics/beta.c"));
-    let junk = std::env::temp_dir().join(format!("xhwalk-{}.o", process::id()));
-    fs::write(&junk, b"junk").unwrap();
-    let junk_name = junk.display().to_string();
-    let attach = |prog: &str, dev: &str, nic: &str| bad(&["attach", prog, "--dev", dev, "--nic", nic]);
-    let gone = attach("/nonexistent.o", "lo", &beta);
-    assert!(gone.contains("/nonexistent.o") && gone.contains("No such file"), "{gone}");
-    assert!(attach(&prog, "nosuchdev0", &beta).contains("nosuchdev0: no such network device"));
-    assert!(attach(&prog, "no/such", &beta).contains("cannot be the name of a network device"));
-    if privileged() {
-        let says = attach(&prog, "lo", &junk_name);
-        assert!(says.contains(&junk_name) && says.contains("neither BTF nor an ELF object"), "{says}");
-        let says = attach(&junk_name, "lo", &beta);
-        assert!(says.contains(&junk_name), "{says}");
-        let says = attach(&prog, "lo", &beta);
-        assert!(says.contains("no native XDP") && says.contains("--mode generic"), "{says}");
-        assert!(bad(&["status", "lo", "--netns", "no-such-namespace"]).contains("no-such-namespace"));
+    world.nic(&nic, &beta, &n);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xhint"));
+    command.args(["attach", &prog, "--dev", &nic, "--netns", &n, "--nic", &beta, "--follow", "--json"]);
+    let child = command.stdout(Stdio::piped()).spawn().unwrap();
+    while !xhint(&["detach", &nic, "--netns", &n]).status.success() {
+        thread::sleep(Duration::from_millis(50));
     }
-    fs::remove_file(PathBuf::from(&junk)).unwrap();
-    for usage in
-        [&["attach"][..], &["attach", "x.o"], &["detach"], &["nic", "up"], &["nic", "fly"], &["attach", "--bind", "x"]]
-    {
-        assert_eq!(xhint(usage).status.code(), Some(2), "{usage:?}");
-    }
+    let output = child.wait_with_output().unwrap();
+    let values = serde_json::Deserializer::from_slice(&output.stdout).into_iter::<Value>();
+    let values: Vec<Value> = values.map(Result::unwrap).collect();
+    assert!(output.status.success() && values.len() == 2, "{values:?}");
+    assert_eq!((&values[0]["device"], &values[1]["kind"]), (&nic.as_str().into(), &"ended".into()));
 }
 
+/// As an ordinary user with the two capabilities, who owns what xhint keeps; in a mount namespace of its own, so that
+/// nobody else's is touched.
 #[test]
-fn every_verb_shows_an_example() {
-    let verbs: [&[&str]; 9] = [
-        &["attach"],
-        &["detach"],
-        &["status"],
-        &["demo"],
-        &["nic", "up"],
-        &["nic", "flash"],
-        &["nic", "send"],
-        &["nic", "status"],
-        &["nic", "down"],
-    ];
-    for verb in verbs {
-        let help = good(&[verb, &["--help"]].concat());
-        assert!(help.contains(&format!("Example: xhint {}", verb.join(" "))), "{help}");
+fn an_ordinary_user_needs_two_capabilities_and_two_directories() {
+    if !privileged() {
+        return;
     }
+    let mut world = World::new(&["user"]);
+    let (n, nic) = (world.netns[0].clone(), format!("wu{}", process::id()));
+    let (prog, alpha, beta) = (example("hints.bpf.c"), example("nics/alpha_fw1.c"), example("nics/beta.c"));
+    world.nic(&nic, &alpha, &n);
+    let dir = tempfile::tempdir().unwrap();
+    let files = [(env!("CARGO_BIN_EXE_xhint"), "xhint"), (&prog, "prog.o"), (&alpha, "alpha.o"), (&beta, "beta.o")];
+    for (from, to) in files {
+        fs::copy(from, dir.path().join(to)).unwrap();
+    }
+    let script = r#"set -e
+        chmod -R a+rX . && mkdir -p /run/xhint && mount -t tmpfs run /run/xhint && mount -t bpf bpf /sys/fs/bpf
+        mkdir /sys/fs/bpf/xhint && chown 65534 /run/xhint /sys/fs/bpf/xhint
+        user="setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=+bpf,+net_admin --ambient-caps=+bpf,+net_admin"
+        $user ./xhint attach prog.o --dev $1 --nic alpha.o --dispatch tail
+        $user ./xhint layouts add $1 beta.o && $user ./xhint status $1 && $user ./xhint detach $1"#;
+    let inside = ["--net".to_owned() + "=/run/netns/" + &n, "unshare".to_owned(), "--mount".to_owned()];
+    let mut command = Command::new("nsenter");
+    command.args(inside).args(["sh", "-c", script, "sh", &nic]).current_dir(dir.path());
+    let output = command.output().unwrap();
+    let (said, shown) = (String::from_utf8(output.stderr).unwrap(), String::from_utf8(output.stdout).unwrap());
+    assert!(output.status.success(), "{said}{shown}");
+    assert!(shown.contains("without CAP_PERFMON") && shown.contains("beta_rx_completion"), "{shown}");
 }

@@ -10,7 +10,6 @@
 
 pub mod nic;
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,23 +17,12 @@ use std::{fs, process};
 
 use caps::{CapSet, Capability, CapsHashSet};
 use xhint_runtime::{Home, Netns};
+pub use xhint_testkit::fixture::example;
 use xhint_testkit::fixture::{Compile, section};
 
-/// The workspace's top.
-pub fn top() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
-}
-
-/// A file of `examples/`, to be compiled against `include/`.
-pub fn example(name: &str) -> Compile {
-    let (source, include) = (top().join("examples").join(name), top().join("include"));
-    // The kit compiles again when the source changes; this makes it see the header too.
-    let mut hasher = DefaultHasher::new();
-    fs::read(include.join("xhint.h")).unwrap().hash(&mut hasher);
-    Compile::new(&source)
-        .argument(format!("-I{}", include.display()))
-        .argument("-I/usr/include/x86_64-linux-gnu")
-        .argument(format!("-DHEADER_{:x}", hasher.finish()))
+/// A file of `tests/bpf`.
+pub fn own(name: &str) -> Compile {
+    Compile::new(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bpf").join(name))
 }
 
 /// The BTF of a NIC of `examples/nics`.
@@ -83,6 +71,11 @@ impl World {
 
     pub fn netns(&self) -> Netns {
         Netns::named(&self.name).unwrap()
+    }
+
+    /// Where the state of all devices is.
+    pub fn state(&self) -> PathBuf {
+        self.dir.join("dev")
     }
 
     /// Files, pins and directories that are left, but for the three that all devices share.

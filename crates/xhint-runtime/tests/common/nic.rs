@@ -9,7 +9,7 @@ use libbpf_rs::{MapHandle, RingBufferBuilder};
 use xhint_layout::{Hint, Plan};
 use xhint_runtime::attach::Job;
 use xhint_runtime::status::status;
-use xhint_runtime::{Device, Error, LinkedAs, Linker, Mode, Netns, Source};
+use xhint_runtime::{Device, Error, LinkedAs, Linker, Mode, Source};
 use xhint_softnic::{Config, Mix, SendOptions, SoftNic, Traffic, Truth};
 use xhint_testkit::fixture::{Variant, clangs};
 
@@ -72,8 +72,7 @@ impl Nic {
 impl Nic {
     /// The number of the device whose ring the NIC's pointer leads to.
     pub fn ring(&self) -> u64 {
-        let inner = Netns::named(&format!("xhint-{}", self.nic.name())).unwrap();
-        Device::find("wire1", inner).unwrap().ifindex().into()
+        self.nic.rx_device().unwrap().into()
     }
 }
 

@@ -21,8 +21,7 @@ pub fn unique() -> String {
 /// Compiles tests/bpf/NAME for BPF.
 pub fn compile(name: &str) -> Vec<u8> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bpf").join(name);
-    let machine = format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH);
-    std::fs::read(Compile::new(&source).argument(machine).object()).unwrap()
+    std::fs::read(Compile::new(&source).object()).unwrap()
 }
 
 /// The BTF of an ELF object.

@@ -9,8 +9,8 @@ use serde_json::json;
 use std::path::PathBuf;
 use xhint_object::Dispatch;
 use xhint_runtime::attach::{Done, Job, attach, running};
-use xhint_runtime::follow::{self, EventKind, Follow};
-use xhint_runtime::{Device, Error, Home, LinkedAs, Linker};
+use xhint_runtime::follow::{self, Event, EventKind, Follow};
+use xhint_runtime::{Device, Error, Home, LinkedAs, Linker, Source};
 
 use super::device::On;
 use crate::sources::Sources;
@@ -38,7 +38,7 @@ pub struct Args {
     #[arg(long = "layout", value_name = "NAME")]
     layouts: Vec<String>,
     /// Bind a struct of the program to a layout by name; may be repeated
-    #[arg(long, value_name = "LOCAL=TARGET", value_parser = pair)]
+    #[arg(long, value_name = "LOCAL=TARGET", value_parser = super::link::pair)]
     bind: Vec<(String, String)>,
     /// How packets of several layouts come to the right copy of the program
     #[arg(long, value_enum, default_value_t = Way::Auto)]
@@ -87,14 +87,30 @@ impl Args {
             }
             other => other,
         };
-        if let (Err(Error::Load { log, .. }), true) = (&done, self.verbose) {
-            eprint!("{log}");
-        }
-        let code = self.tell(&job, &done?)?;
-        if self.follow {
-            self.follow(&home, &device)?;
+        let code = match done {
+            Err(refused @ Error::Load { .. }) => bail!(self.all_of(refused)?),
+            done => self.tell(&job, &done?)?,
+        };
+        if self.follow
+            && let Err(end) = self.follow(&home, &device)
+        {
+            if !matches!(end.downcast_ref(), Some(Error::NotAttached(_))) {
+                return Err(end);
+            }
+            let text = format!("{}: detached; nothing left to follow", self.on.dev);
+            self.tell_of(&Event { kind: EventKind::Ended, text })?;
         }
         Ok(code)
+    }
+
+    /// The kernel's refusal, and all that the verifier says or how to come to it.
+    fn all_of(&self, refused: Error) -> anyhow::Result<String> {
+        let Error::Load { log, .. } = &refused else { return Ok(refused.to_string()) };
+        if !self.verbose {
+            return Ok(format!("{refused}; --verbose shows all that it says"));
+        }
+        write!(std::io::stderr(), "{log}")?;
+        Ok(refused.to_string())
     }
 
     /// Goes on until the program is taken off.
@@ -102,22 +118,17 @@ impl Args {
         let linker = self.linker()?;
         let mut follow = Follow::start(home, device, &linker, self.sources.nics.clone())?;
         loop {
-            let events = match follow.next() {
-                Err(Error::NotAttached(_)) => {
-                    println!("{}: detached; nothing left to follow", self.on.dev);
-                    return Ok(());
-                }
-                events => events?,
-            };
-            for event in events {
-                match (self.json, event.kind) {
-                    (true, _) => println!("{}", serde_json::to_string(&event)?),
-                    (false, EventKind::Swapped) => println!("{event}"),
-                    (false, _) => print::warning(&event.text),
-                }
-            }
-            std::io::stdout().flush()?;
+            follow.next()?.iter().try_for_each(|event| self.tell_of(event))?;
         }
+    }
+
+    fn tell_of(&self, event: &Event) -> anyhow::Result<()> {
+        match (self.json, event.kind) {
+            (true, _) => print::line(&serde_json::to_string(event)?)?,
+            (false, EventKind::Swapped | EventKind::Ended) => print::line(&event.text)?,
+            (false, EventKind::Kept | EventKind::Note) => print::warning(&event.text),
+        }
+        Ok(())
     }
 
     fn linker(&self) -> anyhow::Result<Linker> {
@@ -136,19 +147,19 @@ impl Args {
             ..LinkedAs::default()
         };
         let before = running(home, device)?;
-        Ok(linker.link_after(before.as_ref(), files::source(&self.program_file)?, nics, options, self.mode.into())?)
+        Ok(linker.link_after(before.as_ref(), Source::read(&self.program_file)?, nics, options, self.mode.into())?)
     }
 
     fn may_replace(&self, foreign: &Error) -> anyhow::Result<()> {
         if self.yes {
             return Ok(());
         }
-        let Error::Foreign { device, program } = foreign else { return Ok(()) };
+        let Error::Foreign { device, program, .. } = foreign else { return Ok(()) };
         if !std::io::stdin().is_terminal() {
             bail!("{device}: has the XDP program {program} attached; add --yes to replace it without being asked");
         }
-        eprint!("{device} has the XDP program {program}, which xhint did not put there. Take it off? [y/N] ");
-        std::io::stderr().flush()?;
+        let question = "which xhint did not put there. Take it off? [y/N] ";
+        write!(std::io::stderr(), "{device} has the XDP program {program}, {question}")?;
         let mut answer = String::new();
         std::io::stdin().lock().read_line(&mut answer)?;
         if answer.trim().eq_ignore_ascii_case("y") { Ok(()) } else { bail!("{device}: left as it was") }
@@ -177,20 +188,22 @@ impl Args {
             (None, Some(other)) => format!("attached in the place of {other}"),
             (None, None) => "attached".to_owned(),
         };
-        println!("{}: {} (id {}) {how}", self.on.dev, done.entry, done.program);
+        let mut out = print::stdout();
+        writeln!(out, "{}: {} (id {}) {how}", self.on.dev, done.entry, done.program)?;
         for layout in &job.state.layouts {
             let to = if layout.fallback { ": its packets go to the fallback, see above" } else { "" };
-            println!("  linked for {} (id {:#010x}, {} bytes){to}", layout.name, layout.id, layout.size);
+            writeln!(out, "  linked for {} (id {:#010x}, {} bytes){to}", layout.name, layout.id, layout.size)?;
             if !layout.selector {
-                println!("{NO_SELECTOR}");
+                writeln!(out, "{NO_SELECTOR}")?;
             }
         }
         if !job.why.is_empty() {
-            println!("  dispatch {}: {}", job.state.options.dispatch, job.why);
+            writeln!(out, "  dispatch {}: {}", job.state.options.dispatch, job.why)?;
         }
         if !job.state.options.walk {
-            println!("  without CAP_PERFMON pointers in metadata count as absent");
+            writeln!(out, "  without CAP_PERFMON pointers in metadata count as absent")?;
         }
+        out.flush()?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -207,12 +220,5 @@ impl From<Mode> for xhint_runtime::Mode {
             Mode::Native => xhint_runtime::Mode::Native,
             Mode::Generic => xhint_runtime::Mode::Generic,
         }
-    }
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((local, target)) if !local.is_empty() && !target.is_empty() => Ok((local.to_owned(), target.to_owned())),
-        _ => Err("give it as LOCAL=TARGET, such as nic_meta=mlx_rx_v3".to_owned()),
     }
 }

@@ -12,11 +12,7 @@ use clap::Subcommand;
 /// What can be done with BTF.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Print the types of a BTF.
-    #[command(after_help = "Example: xhint btf dump /sys/kernel/btf/veth --base /sys/kernel/btf/vmlinux")]
     Dump(dump::Args),
-    /// Put a base BTF and NIC BTFs into one flat BTF, for loaders that take a custom BTF.
-    #[command(after_help = "Example: xhint btf stitch mynic.o -o flat.btf")]
     Stitch(stitch::Args),
 }
 

@@ -99,7 +99,7 @@ impl Act<'_> {
     ) -> anyhow::Result<()> {
         let (nic, device) = stage.nic(self.vendor, first)?;
         let walk = self.put(&device, &[first])?;
-        let ring = if walk { Some(Stage::ring(&nic)?) } else { None };
+        let ring = if walk { Some(u64::from(nic.rx_device()?)) } else { None };
         let maps = status(self.home, &device)?.maps_dir.context("the program's maps are not pinned")?;
         // The generation's own directory goes with the first swap; the map does not.
         let records = maps.join("records");

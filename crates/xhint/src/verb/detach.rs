@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use xhint_runtime::detach::detach;
 
 use super::device::Within;
+use crate::print;
 
 /// Take the program that `xhint attach` put there off a device, with its maps and all that was kept for it.
 #[derive(Debug, clap::Args)]
@@ -19,10 +20,11 @@ pub struct Args {
 impl Args {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let (home, device) = self.within.device(&self.ifname)?;
-        match detach(&home, &device)? {
-            Some(id) => println!("{}: program {id} detached", self.ifname),
-            None => println!("{}: nothing was attached; cleared away what was left", self.ifname),
-        }
+        let done = match detach(&home, &device)? {
+            Some(id) => format!("program {id} detached"),
+            None => "nothing was attached; cleared away what was left".to_owned(),
+        };
+        print::line(&format!("{}: {done}", self.ifname))?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -14,9 +14,8 @@ use crate::{files, print};
 /// Explain each CO-RE relocation of a program: where it stands, what it asks, what it becomes for each layout.
 ///
 /// Exit code 1 if the program would run into something that a layout lacks.
-///
-/// Example: xhint explain prog.o --nic a.btf --nic b.btf
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: xhint explain prog.o --nic fw1.btf --nic fw2.btf")]
 pub struct Args {
     /// The program, compiled with `clang -target bpf -O2 -g -c`
     program: PathBuf,
@@ -35,6 +34,7 @@ impl Args {
         let object = Object::parse(files::read(&self.program)?).with_context(name)?;
         let universe = self.choice.universe(&self.sources)?;
         let report = object.explain(&universe, &self.choice.options()).with_context(name)?;
+        report.warnings.iter().for_each(|w| print::warning(w));
         if self.json {
             print::json(&report)?;
         } else {
@@ -52,9 +52,6 @@ fn text(out: &mut impl Write, report: &Report) -> io::Result<()> {
     for layout in &report.layouts {
         let (name, id) = (&layout.name, layout.id);
         writeln!(out, "{bold}layout {name}{bold:#}  id {id:#x}, {} bytes, {}", layout.size, layout.source)?;
-    }
-    if report.layouts.is_empty() {
-        writeln!(out, "no layout answers to what the program asks for; it is linked for none")?;
     }
     let mut last = None;
     for relocation in &report.relocations {

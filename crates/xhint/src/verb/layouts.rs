@@ -1,12 +1,13 @@
 //! `xhint layouts …`
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 use serde_json::json;
 use xhint_runtime::layouts::{Changed, Layouts};
-use xhint_runtime::{LayoutState, Linker};
+use xhint_runtime::{LayoutState, Linker, Source};
 
 use super::device::Within;
 use crate::sources::Base;
@@ -73,7 +74,7 @@ impl Verb {
         match self {
             Verb::Add(Add { ifname, nic, rest }) => {
                 let (home, device) = rest.within.device(&ifname)?;
-                let changed = Layouts::of(&home, &device).add(&rest.linker()?, files::source(&nic)?)?;
+                let changed = Layouts::of(&home, &device).add(&rest.linker()?, Source::read(&nic)?)?;
                 rest.tell(&ifname, "added", &changed)?;
             }
             Verb::Remove(Remove { ifname, which, rest }) => {
@@ -97,14 +98,15 @@ impl Rest {
         if self.json {
             return print::json(&json!({"device": ifname, what: changed.layouts, "swapped_to": swap}));
         }
+        let mut out = print::stdout();
         for layout in &changed.layouts {
-            println!("{ifname}: {what} {}", words(layout));
+            writeln!(out, "{ifname}: {what} {}", words(layout))?;
         }
         match swap {
-            Some(id) => println!("  linked anew for all layouts, program {id} swapped in, maps kept"),
-            None => println!("  in place; the other layouts' packets did not notice"),
+            Some(id) => writeln!(out, "  linked anew for all layouts, program {id} swapped in, maps kept")?,
+            None => writeln!(out, "  in place; the other layouts' packets did not notice")?,
         }
-        Ok(())
+        Ok(out.flush()?)
     }
 }
 
@@ -115,10 +117,11 @@ impl List {
         if self.json {
             return print::json(&all);
         }
+        let mut out = print::stdout();
         for live in &all {
-            println!("{} from {}", words(&live.layout), live.source);
+            writeln!(out, "{} from {}", words(&live.layout), live.source)?;
         }
-        Ok(())
+        Ok(out.flush()?)
     }
 }
 

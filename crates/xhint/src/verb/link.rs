@@ -12,9 +12,8 @@ use crate::way::Way;
 use crate::{files, print};
 
 /// Link a compiled program for NICs' metadata layouts, into an object that any loader loads.
-///
-/// Example: xhint link prog.o --nic mynic.btf -o out.o
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: xhint link prog.o --nic mynic.btf -o out.o")]
 pub struct Args {
     /// The program, compiled with `clang -target bpf -O2 -g -c`
     program: PathBuf,
@@ -97,17 +96,13 @@ impl Args {
 }
 
 impl Choice {
-    /// The universe of `sources`, with the layouts that are named declared as such.
+    /// The universe of `sources`, with the layouts that are named as such.
     ///
     /// # Errors
     /// Names the file, or the layout that does not exist.
     pub fn universe(&self, sources: &Sources) -> anyhow::Result<xhint_universe::Universe> {
         let mut universe = sources.universe()?;
-        let targets = self.binds.iter().map(|(_, target)| target).filter(|t| is_struct_of_a_nic(&universe, t));
-        let targets: Vec<_> = targets.cloned().collect();
-        for name in self.layouts.iter().filter(|l| !l.starts_with("0x")).chain(&targets) {
-            universe.add_layout(name)?;
-        }
+        xhint_runtime::declare(&mut universe, &self.layouts, &self.binds)?;
         Ok(universe)
     }
 
@@ -122,14 +117,8 @@ impl Choice {
     }
 }
 
-/// Whether a NIC BTF has such a struct or typedef, so that binding a name to it makes it a layout.
-fn is_struct_of_a_nic(universe: &xhint_universe::Universe, name: &str) -> bool {
-    use xhint_btf::Kind;
-    let fits = |t: xhint_btf::Type<'_>| matches!(t.kind(), Kind::Struct | Kind::Typedef) && t.name() == name;
-    universe.sources().iter().skip(1).any(|s| s.btf().types().any(fits))
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
+/// `LOCAL=TARGET`.
+pub fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((local, target)) if !local.is_empty() && !target.is_empty() => Ok((local.to_owned(), target.to_owned())),
         _ => Err("give it as LOCAL=TARGET, such as nic_meta=mlx_rx_v3".to_owned()),

@@ -1,13 +1,15 @@
 //! `xhint nic …`: the soft NIC.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use anyhow::bail;
 use clap::{Subcommand, ValueEnum};
 use serde_json::json;
-use xhint_softnic::{Config, Mix, SendOptions, SoftNic, Status, Traffic};
+use xhint_softnic::{Config, Error, MAX_FLOWS, Mix, SendOptions, SoftNic, Status, Traffic};
 
 use crate::{layouts, print};
 
@@ -91,10 +93,10 @@ pub struct Send {
     #[arg(long)]
     count: Option<u64>,
     /// Packets a second [default: as fast as none is lost]
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     rate: Option<u64>,
     /// Number of different flows generated
-    #[arg(long, default_value_t = Mix::default().flows)]
+    #[arg(long, default_value_t = Mix::default().flows, value_parser = flows)]
     flows: usize,
     /// Other seeds generate other flows
     #[arg(long, default_value_t = 1)]
@@ -143,8 +145,19 @@ impl Verb {
 
 impl Firmware {
     fn plans(&self) -> anyhow::Result<Vec<xhint_layout::Plan>> {
-        layouts::plans(&layouts::universe(&self.layouts, self.base.as_deref())?)
+        let universe = layouts::universe(&self.layouts, self.base.as_deref())?;
+        for (source, file) in (1u32..).zip(&self.layouts) {
+            if universe.layouts().iter().all(|l| l.source.0 != source) {
+                bail!("{}: describes no layout; tag its struct with xhint:layout", file.display());
+            }
+        }
+        layouts::plans(&universe)
     }
+}
+
+fn flows(text: &str) -> Result<usize, String> {
+    let range = 1..=MAX_FLOWS;
+    text.parse().ok().filter(|n| range.contains(n)).ok_or_else(|| format!("flows from 1 to {MAX_FLOWS}"))
 }
 
 impl From<Mode> for xhint_softnic::Mode {
@@ -188,26 +201,38 @@ impl Send {
             }));
         }
         let rate = sent.packets as f64 / sent.elapsed.as_secs_f64().max(1e-9);
-        println!(
+        print::line(&format!(
             "{} packets sent, {} arrived, {} dropped, {rate:.0} a second",
             sent.packets, sent.arrived, sent.dropped
-        );
-        Ok(())
+        ))
     }
 }
 
 impl Show {
     fn run(self) -> anyhow::Result<()> {
+        let one = self.name.is_some();
         let names = match self.name {
             Some(name) => vec![name],
             None => SoftNic::list()?,
         };
-        let all = names.iter().map(|n| Ok(SoftNic::open(n)?.status()?)).collect::<anyhow::Result<Vec<Status>>>()?;
+        let mut all = Vec::new();
+        for name in &names {
+            match SoftNic::open(name).and_then(|nic| nic.status()) {
+                Ok(status) => all.push(status),
+                // One that is broken does not hide the others.
+                Err(broken @ Error::Broken { .. }) if !one => print::warning(&broken.to_string()),
+                Err(other) => return Err(other.into()),
+            }
+        }
         if self.json {
             return print::json(&all.iter().map(status_json).collect::<Vec<_>>());
         }
-        all.iter().for_each(status_text);
-        Ok(())
+        let mut out = print::stdout();
+        if names.is_empty() {
+            writeln!(out, "no soft NIC is up; see `xhint nic up --help`")?;
+        }
+        all.iter().try_for_each(|s| status_text(&mut out, s))?;
+        Ok(out.flush()?)
     }
 }
 
@@ -229,8 +254,9 @@ fn status_json(s: &Status) -> serde_json::Value {
     })
 }
 
-fn status_text(s: &Status) {
-    println!(
+fn status_text(out: &mut impl Write, s: &Status) -> io::Result<()> {
+    writeln!(
+        out,
         "{}: firmware {} ({}), {} packets off the wire, {} arrived, {} dropped",
         s.name,
         s.flash,
@@ -238,14 +264,16 @@ fn status_text(s: &Status) {
         s.packets,
         s.arrived,
         s.dropped.total()
-    );
+    )?;
     for l in &s.layouts {
-        println!(
+        writeln!(
+            out,
             "  layout {:<24} id {:#010x}  {:>3} bytes  {:>2} fields  {} packets",
             l.name, l.id, l.size, l.fields, l.packets
-        );
+        )?;
     }
     if s.layouts.is_empty() {
-        println!("  no layouts: packets come without metadata");
+        writeln!(out, "  no layouts: packets come without metadata")?;
     }
+    Ok(())
 }

@@ -138,7 +138,7 @@ fn table(
         });
         let (rate, seen) = (rate.unwrap_or_default(), count.last_seen.map_or_else(|| "never".to_owned(), seen));
         let packets = count.packets;
-        writeln!(out, "  {what:<24} {id:>10} {size:>5} {packets:>14} {rate:>12}  {seen:<10}{note}")
+        writeln!(out, "  {what:<24} {id:>10} {size:>5} {packets:>14} {rate:>12}  {seen}{note}")
     };
     writeln!(
         out,

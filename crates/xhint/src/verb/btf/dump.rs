@@ -10,9 +10,8 @@ use super::{json, raw};
 use crate::{files, print};
 
 /// Print the types of a BTF.
-///
-/// Example: xhint btf dump mynic.btf --base vmlinux.btf --format raw
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: xhint btf dump /sys/kernel/btf/veth --base /sys/kernel/btf/vmlinux")]
 pub struct Args {
     /// Raw BTF, or an ELF object with a section .BTF
     file: PathBuf,

@@ -13,9 +13,8 @@ use crate::{files, print};
 ///
 /// The base's types keep their ids; those of each NIC BTF follow. Nothing is folded together, so the layouts of several
 /// NICs must have different names for such a loader to tell them apart.
-///
-/// Example: xhint btf stitch --base vmlinux.btf mynic.btf -o flat.btf
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: xhint btf stitch mynic.o -o flat.btf")]
 pub struct Args {
     /// NIC BTFs: raw (standalone, or split on the base) or ELF objects with a section .BTF
     #[arg(required = true, value_name = "FILE")]

@@ -165,21 +165,24 @@ fn packets(out: &mut impl Write, report: &Report) -> io::Result<()> {
 
 /// Which field stood where: byte and width, bits for what does not stand at whole bytes.
 fn places(out: &mut impl Write, report: &Report) -> io::Result<()> {
-    write!(out, "\n{BOLD}{:<14}", "field")?;
-    for run in &report.runs {
-        write!(out, " {:<16}", run.title())?;
-    }
-    writeln!(out, "{BOLD:#}")?;
+    write!(out, "\n{BOLD}field{BOLD:#}{:9}", "")?;
+    cells(out, report.runs.iter().map(|r| (BOLD, r.title())))?;
     for (n, place) in PLACES.iter().enumerate() {
         write!(out, "{:<14}", place.name)?;
-        for field in report.runs.iter().filter_map(|r| r.fields.get(n)) {
-            let text = field.place();
-            let style = if field.path.is_none() { YELLOW } else { anstyle::Style::new() };
-            write!(out, " {style}{text:<16}{style:#}")?;
-        }
-        writeln!(out)?;
+        let style = |field: &FieldRun| if field.path.is_none() { YELLOW } else { anstyle::Style::new() };
+        cells(out, report.runs.iter().filter_map(|r| r.fields.get(n)).map(|f| (style(f), f.place())))?;
     }
     writeln!(out, "{DIM}byte:bits of each layout, be for big-endian, .bit where a field starts within a byte{DIM:#}")
+}
+
+/// The rest of a row, with no blanks at its end.
+fn cells(out: &mut impl Write, row: impl Iterator<Item = (anstyle::Style, String)>) -> io::Result<()> {
+    let mut before = 0usize;
+    for (style, text) in row {
+        write!(out, "{:before$} {style}{text}{style:#}", "")?;
+        before = 16usize.saturating_sub(text.chars().count());
+    }
+    writeln!(out)
 }
 
 impl FieldRun {

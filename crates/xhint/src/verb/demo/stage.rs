@@ -94,13 +94,6 @@ impl Stage {
     pub fn stopper(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.stop)
     }
-
-    /// Where the soft NIC's ring is, as a program finds it at the end of the descriptor's pointer: the number of the
-    /// device behind it.
-    pub fn ring(nic: &SoftNic) -> anyhow::Result<u64> {
-        let inner = Netns::named(&format!("xhint-{}", nic.name()))?;
-        Ok(Device::find("wire1", inner)?.ifindex().into())
-    }
 }
 
 impl Drop for Stage {

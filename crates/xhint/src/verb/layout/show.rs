@@ -13,9 +13,8 @@ use crate::sources::Base;
 use crate::{layouts, print};
 
 /// Show the layouts of a NIC's BTF: each field's place, width, byte order and hint.
-///
-/// Example: xhint layout show mynic.btf
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: xhint layout show mynic.o")]
 pub struct Args {
     /// Raw BTF, or an ELF object with a section .BTF
     file: PathBuf,

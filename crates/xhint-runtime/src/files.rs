@@ -1,0 +1,36 @@
+//! Reading the user's files.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// The most that is read from what is no regular file: many times a kernel's BTF.
+const MAX_PIPED: u64 = 64 << 20;
+
+/// The bytes of the file at `path`, which may be a pipe.
+///
+/// # Errors
+/// [`Error::File`]; for a directory, too, and for a device or pipe that gives more than 64 MiB.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    bounded(path).map_err(Error::file(path))
+}
+
+fn bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let kind = fs::metadata(path)?.file_type();
+    if kind.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a directory, not a file"));
+    }
+    if kind.is_file() {
+        return fs::read(path);
+    }
+    // A pipe says no length, and a device may never end.
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_PIPED.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_PIPED {
+        let what = format!("is no regular file and gives more than {} MiB", MAX_PIPED >> 20);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,199 @@
+//! What goes wrong is told in one line that says what, where and what to do; nothing panics, nothing is silent.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod common;
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::{fs, process};
+
+use common::{World, bad, example, good, json, xhint};
+use serde_json::Value;
+use xhint_testkit::fixture::{Compile, keep};
+use xhint_testkit::privileged;
+
+/// A program that the verifier refuses.
+const REFUSED: &[u8] = br#"
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+SEC("xdp") int refused(struct xdp_md *ctx) { return *(int *)(long)ctx->data; }
+"#;
+
+#[test]
+fn faults_are_told_in_one_line() {
+    let (prog, beta) = (example("hints.bpf.c"), example("nics/beta.c"));
+    let junk = std::env::temp_dir().join(format!("xhfault-{}.o", process::id()));
+    fs::write(&junk, b"junk").unwrap();
+    let junk_name = junk.display().to_string();
+    let attach = |prog: &str, dev: &str, nic: &str| bad(&["attach", prog, "--dev", dev, "--nic", nic]);
+    let gone = attach("/nonexistent.o", "lo", &beta);
+    assert!(gone.contains("/nonexistent.o") && gone.contains("No such file"), "{gone}");
+    assert!(attach(&prog, "nosuchdev0", &beta).contains("nosuchdev0: no such network device"));
+    assert!(attach(&prog, "no/such", &beta).contains("cannot be the name of a network device"));
+    if privileged() {
+        let says = attach(&prog, "lo", &junk_name);
+        assert!(says.contains(&junk_name) && says.contains("neither BTF nor an ELF object"), "{says}");
+        let says = attach(&junk_name, "lo", &beta);
+        assert!(says.contains(&junk_name), "{says}");
+        let refused = Compile::new(&keep("refused", "bpf.c", REFUSED)).object().display().to_string();
+        let says = bad(&["attach", &refused, "--dev", "lo", "--mode", "generic", "--nic", &beta]);
+        assert!(says.contains("refused: the kernel refuses to load it: R1 offset is outside of the packet"), "{says}");
+        assert!(says.contains("--verbose"), "{says}");
+        let says = attach(&prog, "lo", "/dev/zero");
+        assert!(says.contains("/dev/zero: is no regular file and gives more than 64 MiB"), "{says}");
+        let says = attach(&prog, "lo", &beta);
+        assert!(says.contains("no native XDP") && says.contains("--mode generic"), "{says}");
+        assert!(bad(&["status", "lo", "--netns", "no-such-namespace"]).contains("no-such-namespace"));
+    }
+    fs::remove_file(PathBuf::from(&junk)).unwrap();
+    for usage in
+        [&["attach"][..], &["attach", "x.o"], &["detach"], &["nic", "up"], &["nic", "fly"], &["attach", "--bind", "x"]]
+    {
+        assert_eq!(xhint(usage).status.code(), Some(2), "{usage:?}");
+    }
+}
+
+/// A NIC whose struct `name` is no layout by itself; `tag` may make it one.
+fn nic(name: &str, tag: &str) -> String {
+    let source = format!("struct {name} {{ unsigned int rx_hash, btf_id; }} {tag};\nstruct {name} *keep;\n");
+    Compile::new(&keep(name, "c", source.as_bytes())).object().display().to_string()
+}
+
+const TAGGED: &str = r#"__attribute__((btf_decl_tag("xhint:layout")))"#;
+
+/// What it says that stops nothing.
+fn warned(arguments: &[&str]) -> String {
+    let output = xhint(arguments);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && said.starts_with("warning: "), "{arguments:?}: {said}");
+    said
+}
+
+#[test]
+fn a_link_for_nothing_is_not_silent() {
+    let (prog, beta) = (example("hints.bpf.c"), example("nics/beta.c"));
+    let out = keep("nothing", "o", b"").display().to_string();
+    for verb in [&["link", "-o", &out][..], &["explain"]] {
+        let says = warned(&[verb, &[&prog, "--nic", &nic("plain_rx", TAGGED)]].concat());
+        assert!(says.contains("no layout answers to what the program asks for"), "{says}");
+    }
+    let link = ["link", &prog, "--nic", &beta, "-o", &out, "--bind"];
+    let says = bad(&[&link[..], &["nic_meta=nope"]].concat());
+    assert!(says.contains("no struct 'nope' in") && says.contains("layouts are beta_rx_completion"), "{says}");
+    let says = warned(&[&link[..], &["nope=beta_rx_completion"]].concat());
+    assert!(says.contains("asks nothing of a 'nope'"), "{says}");
+    let says = bad(&["link", &prog, "--nic", &beta, "-o", "/no/such/folder/out.o"]);
+    assert!(says.starts_with("error: cannot write /no/such/folder/out.o: No such file or directory"), "{says}");
+}
+
+#[test]
+fn output_that_cannot_be_written_is_a_fault_and_no_panic() {
+    let beta = example("nics/beta.c");
+    let full = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xhint"));
+        let full = fs::File::create("/dev/full").unwrap();
+        let output = command.args(arguments).stdout(full).stderr(Stdio::piped()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.starts_with("error: cannot write to standard output: No space left"), "{said}");
+    };
+    full(&["layout", "show", &beta]);
+    full(&["btf", "dump", &beta]);
+    if !privileged() {
+        return;
+    }
+    let mut world = World::new(&["full"]);
+    let (n, name, prog) = (world.netns[0].clone(), format!("wf{}", process::id()), example("hints.bpf.c"));
+    world.nic(&name, &beta, &n);
+    full(&["nic", "status", &name]);
+    full(&["nic", "send", &name, "--count", "1"]);
+    full(&["attach", &prog, "--dev", &name, "--netns", &n, "--nic", &beta]);
+    full(&["layouts", "list", &name, "--netns", &n]);
+    full(&["detach", &name, "--netns", &n]);
+}
+
+#[test]
+fn who_may_not_look_is_told_so() {
+    if !privileged() {
+        return;
+    }
+    let mut world = World::new(&["look"]);
+    let (n, name) = (world.netns[0].clone(), format!("wl{}", process::id()));
+    let (prog, beta) = (example("hints.bpf.c"), example("nics/beta.c"));
+    world.nic(&name, &beta, &n);
+    good(&["attach", &prog, "--dev", &name, "--netns", &n, "--nic", &beta]);
+    // In its namespace, with nobody's rights.
+    let nobody = |arguments: &[&str]| {
+        let inside = format!("--net=/run/netns/{n}");
+        let drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", env!("CARGO_BIN_EXE_xhint")];
+        let output = Command::new("nsenter").arg(inside).args(drop).args(arguments).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{arguments:?}: {said}");
+        said
+    };
+    for verb in [&["status", &name][..], &["status"], &["detach", &name], &["layouts", "list", &name]] {
+        let said = nobody(verb);
+        assert!(said.contains("Permission denied") && said.contains("run as root"), "{verb:?}: {said}");
+    }
+    let said = nobody(&["demo"]);
+    assert!(said.contains("CAP_NET_ADMIN") && said.contains("run as root"), "{said}");
+    good(&["detach", &name, "--netns", &n]);
+}
+
+#[test]
+fn a_layout_without_tags_is_named() {
+    if !privileged() {
+        return;
+    }
+    let mut world = World::new(&["plain"]);
+    let (n, name) = (world.netns[0].clone(), format!("wp{}", process::id()));
+    let (prog, beta, plain) = (example("hints.bpf.c"), example("nics/beta.c"), nic("nic_meta", ""));
+    world.nic(&name, &beta, &n);
+    let says = bad(&["nic", "flash", &name, "--layout", &plain]);
+    assert!(says.contains(&plain) && says.contains("describes no layout"), "{says}");
+    let on = ["--dev", &name, "--netns", &n];
+    let ids = |v: &Value| v.as_array().unwrap().iter().map(|l| l["id"].as_u64().unwrap()).collect::<Vec<_>>();
+    let other = nic("plain_rx", "");
+    let done = json(&[&["attach", &prog, "--nic", &other, "--bind", "nic_meta=plain_rx", "--json"][..], &on].concat());
+    assert_eq!((&done["layouts"][0]["name"], ids(&done["layouts"]).len()), (&"plain_rx".into(), 1), "{done}");
+    let done = json(&[&["attach", &prog, "--nic", &plain, "--layout", "nic_meta", "--json"][..], &on].concat());
+    assert_eq!((&done["layouts"][0]["name"], ids(&done["layouts"]).len()), (&"nic_meta".into(), 1), "{done}");
+    // It stays one when another comes and goes.
+    json(&[&["attach", &prog, "--nic", &beta, "--dispatch", "none", "--json"][..], &on].concat());
+    assert!(bad(&["layouts", "add", &name, &example("nics/alpha_fw1.c"), "--netns", &n]).contains("--dispatch none"));
+    let done = json(&[&["attach", &prog, "--nic", &plain, "--layout", "nic_meta", "--json"][..], &on].concat());
+    good(&["layouts", "add", &name, &beta, "--netns", &n]);
+    let says = bad(&["layouts", "remove", &name, "nope", "--netns", &n]);
+    assert!(says.contains("nic_meta (0x") && says.contains("beta_rx_completion (0x"), "{says}");
+    good(&["layouts", "remove", &name, "beta_rx_completion", "--netns", &n]);
+    assert_eq!(ids(&json(&["layouts", "list", &name, "--netns", &n, "--json"])), ids(&done["layouts"]));
+    good(&["detach", &name, "--netns", &n]);
+    let says = bad(&["layouts", "add", &name, &beta, "--netns", &n]);
+    assert!(says.contains("nothing attached"), "{says}");
+    let inode = std::os::unix::fs::MetadataExt::ino(&fs::metadata(format!("/run/netns/{n}")).unwrap());
+    assert!(!PathBuf::from(format!("/run/xhint/lock/{inode}-{name}")).exists(), "nothing is left to be locked");
+}
+
+#[test]
+fn a_broken_nic_does_not_hide_the_others() {
+    if !privileged() {
+        return;
+    }
+    let mut world = World::new(&["broken"]);
+    let (n, beta) = (world.netns[0].clone(), example("nics/beta.c"));
+    let [one, two] = ["wb", "wc"].map(|w| format!("{w}{}", process::id()));
+    world.nic(&one, &beta, &n);
+    world.nic(&two, &beta, &n);
+    assert!(Command::new("ip").args(["netns", "del", &format!("xhint-{one}")]).status().unwrap().success());
+    let output = xhint(&["nic", "status"]);
+    let (said, shown) = (String::from_utf8(output.stderr).unwrap(), String::from_utf8(output.stdout).unwrap());
+    assert!(output.status.success() && shown.contains(&two), "{said}{shown}");
+    assert!(said.contains(&format!("soft NIC {one} is broken")), "{said}");
+    assert!(bad(&["nic", "status", &one]).contains("is broken"));
+    for usage in [["--rate", "0"], ["--flows", "0"], ["--flows", "99999999"]] {
+        let arguments = [&["nic", "send", &two, "--count", "2"][..], &usage].concat();
+        assert_eq!(xhint(&arguments).status.code(), Some(2), "{usage:?}");
+    }
+    let says = bad(&["nic", "up", "wb", "--netns", "no-such-namespace", "--layout", &beta]);
+    assert_eq!(says.matches("No such file").count(), 1, "{says}");
+}
