@@ -168,7 +168,7 @@ impl Object {
         let reach = variant.reach(self.entries());
         let mut report = Report {
             layouts: choice.layouts.iter().filter_map(|n| LayoutReport::of(universe, *n)).collect(),
-            dispatch: DispatchReport { kind: "none", why },
+            dispatch: DispatchReport { kind: "none", why, copies: None },
             warnings: choice.warnings,
             ..Report::default()
         };

@@ -64,17 +64,18 @@ pub fn link(object: &Object, universe: &Universe, options: &LinkOptions, choice:
         metadata: object.relos().iter().map(metadata).collect(),
         count: options.count,
     };
+    let mut copies = None;
     let image = match kind {
         Dispatch::Tail => link_tail(plan)?,
         Dispatch::Table => {
-            let (image, copies) = link_by_row(plan)?;
-            let copies: Vec<_> = copies.iter().map(usize::to_string).collect();
-            why = format!("{} layouts are read by {} copies", cases.len(), copies.join(" and "));
+            let (image, numbers) = link_by_row(plan)?;
+            copies = numbers.into_iter().max();
+            why = format!("{} layouts are of {} kinds, and each kind has a copy", cases.len(), copies.unwrap_or(0));
             image
         }
         _ => link_direct(plan)?,
     };
-    report.dispatch = DispatchReport { kind: kind.name(), why };
+    report.dispatch = DispatchReport { kind: kind.name(), why, copies };
     Ok(Linked { bytes: image.write()?, report })
 }
 
@@ -229,5 +230,8 @@ fn pick(object: &Object, asked: Dispatch, programs: &[Dispatched], layouts: usiz
         let why = format!("{layouts} copies of {code} instructions might be too much for the verifier in one program");
         return (Dispatch::Tail, why);
     }
-    (Dispatch::Static, format!("{layouts} layouts are few enough for direct calls, which need nothing at run time"))
+    (
+        Dispatch::Static,
+        format!("{layouts} layouts are few enough to be told apart by comparisons, which need nothing at run time"),
+    )
 }

@@ -45,6 +45,9 @@ pub struct DispatchReport {
     pub kind: &'static str,
     /// Why it was chosen, if it was not asked for.
     pub why: String,
+    /// With `table`, how many copies of a program there are; the most, if there are several programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copies: Option<usize>,
 }
 
 /// One relocation.

@@ -175,6 +175,29 @@ fn a_fixed_action_takes_the_place_of_the_fallback() {
     }
 }
 
+#[test]
+fn layouts_that_are_equal_or_lack_all_are_dispatched_too() {
+    if !privileged() {
+        return;
+    }
+    let two = |field: &str| {
+        let layout = |n| format!("struct l{n} {{ __u32 {field}; __u32 btf_id; }} LAYOUT({n});\nstruct l{n} *v{n};\n");
+        own::nic_of(&format!("{}{}", layout(1), layout(2)))
+    };
+    let object = Object::parse(compiled("reader.bpf.c")).unwrap();
+    for (field, values) in [("value", [5, 0]), ("other", [0, 1])] {
+        for dispatch in [Dispatch::Static, Dispatch::Tail, Dispatch::Table] {
+            for count in [false, true] {
+                let options = LinkOptions { dispatch, count, ..LinkOptions::default() };
+                let linked = object.link(&universe(&[("two", two(field))]), &options).unwrap();
+                let loaded = Loaded::load(&fixture::keep("two", "o", &linked.bytes), None).unwrap();
+                let (returned, out) = run(&loaded, &[5, 0, 0, 0, 2, 0, 0, 0]);
+                assert_eq!((returned, [out[1], out[4]]), (PASS, values), "{dispatch:?} {field} {count}");
+            }
+        }
+    }
+}
+
 /// NIC BTF of so many layouts, in each of which `value` stands elsewhere.
 fn many(count: usize) -> bytes::Bytes {
     let layout = |n: usize| {

@@ -11,11 +11,15 @@ use xhint_universe::{Universe, name::essential};
 
 use crate::attach::Job;
 use crate::error::{Error, Result};
+use crate::load::{Plan, load};
 use crate::rights::Rights;
 use crate::state::{LayoutState, LinkedAs, Mode, Source, State, Taken};
 
 /// Where the running kernel's BTF is.
 const KERNEL: &str = "/sys/kernel/btf/vmlinux";
+
+/// So many layouts are read sooner by a table, unless each comes for long and then another (docs/dispatch.md).
+const MANY_MIXED: usize = 4;
 
 /// Links programs for NICs' layouts. Keeps the base BTF and what was found in it, so the second link is faster.
 #[derive(Debug, Clone)]
@@ -66,12 +70,21 @@ impl Linker {
     }
 
     /// Links `object` for the layouts of `nics`, for a device: what [`crate::attach::attach`] takes. Without
-    /// `CAP_PERFMON` pointers in metadata count as absent.
+    /// `CAP_PERFMON` pointers in metadata count as absent. With it, dispatch that is left to us may be a table, if the
+    /// kernel takes that.
     ///
     /// # Errors
     /// [`Error::Source`] or [`Error::Link`].
     pub fn link(&self, object: Source, nics: Vec<Source>, options: LinkedAs, mode: Mode) -> Result<Job> {
         self.link_after(None, object, nics, options, mode)
+    }
+
+    /// The same for another loader: nothing is asked of the kernel.
+    ///
+    /// # Errors
+    /// As [`Linker::link`].
+    pub fn link_only(&self, object: Source, nics: Vec<Source>, options: LinkedAs) -> Result<Job> {
+        self.make(None, object, nics, options, Mode::Native, false)
     }
 
     /// The same, to take the place of `before`: layouts keep their slots, so that counts go on.
@@ -86,6 +99,18 @@ impl Linker {
         options: LinkedAs,
         mode: Mode,
     ) -> Result<Job> {
+        self.make(before, object, nics, options, mode, true)
+    }
+
+    fn make(
+        &self,
+        before: Option<&State>,
+        object: Source,
+        nics: Vec<Source>,
+        options: LinkedAs,
+        mode: Mode,
+        ask_kernel: bool,
+    ) -> Result<Job> {
         // With most slots taken by layouts that are gone, counting begins anew.
         let taken = before.map(|b| b.slots.as_slice()).filter(|s| s.len() < SLOT_COUNT as usize / 2);
         // What the old entry knew, the new one need not.
@@ -95,7 +120,10 @@ impl Linker {
         let names = options.layouts.iter().filter(|l| !l.starts_with("0x") && !options.named.contains(l));
         let named = options.named.iter().chain(names).cloned().collect();
         let options = LinkedAs { named, walk: Rights::current().walk(), ..options };
-        let linked = self.link_in(&universe, &object, &options, &slots)?;
+        let mut linked = self.link_in(&universe, &object, &options, &slots)?;
+        if ask_kernel && let Some(table) = self.table_instead(&linked, &universe, &object, &options, &slots) {
+            linked = table;
+        }
         let report = &linked.report;
         let layout = |l: &LayoutReport| {
             let found = universe.layouts().iter().find(|u| u.id == l.id);
@@ -131,6 +159,31 @@ impl Linker {
         let object = Object::parse(Bytes::from(state.object.bytes.clone())).map_err(err)?;
         let options = LinkOptions { rename: state.options.bind.clone(), ..LinkOptions::default() };
         Ok(object.asked(universe, &options).map_err(err)?.into_iter().map(|l| l.id).collect())
+    }
+
+    /// By a table, where the way is left to us and that pays. The kernel is asked whether it takes it: what a program
+    /// does with a number that was a constant and is none any more cannot all be foreseen.
+    fn table_instead(
+        &self,
+        linked: &Linked,
+        universe: &Universe,
+        object: &Source,
+        options: &LinkedAs,
+        slots: &[Taken],
+    ) -> Option<Linked> {
+        let auto = Dispatch::named(&options.asked).unwrap_or_default() == Dispatch::Auto;
+        let layouts = linked.report.layouts.len();
+        if !auto || !options.walk || layouts < MANY_MIXED || linked.report.dispatch.kind == Dispatch::None.name() {
+            return None;
+        }
+        let asked = LinkedAs { asked: Dispatch::Table.name().to_owned(), ..options.clone() };
+        let mut table = self.link_in(universe, object, &asked, slots).ok()?;
+        let copies = table.report.dispatch.copies.filter(|c| c.saturating_mul(2) <= layouts)?;
+        let entry = options.program.as_deref();
+        load(&Plan { object: &table.bytes, entry, keep: &[], same: false, device: "" }).ok()?;
+        let why = format!("{layouts} layouts are of {copies} kinds, so their order costs nothing");
+        table.report.dispatch.why = why;
+        Some(table)
     }
 
     fn link_in(&self, universe: &Universe, object: &Source, options: &LinkedAs, slots: &[Taken]) -> Result<Linked> {

@@ -52,7 +52,11 @@ fn many_layouts() {
             put(&world, &nic, clang, (&layouts, dispatch), &[CAP_BPF, CAP_NET_ADMIN]);
             check(&nic, &nic.run(&world, 1000), None);
         }
+        put(&world, &nic, clang, (&layouts, "table"), &[CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON]);
+        check(&nic, &nic.run(&world, 1000), Some(nic.ring()));
     }
+    let refused = with_only(&[CAP_BPF, CAP_NET_ADMIN], || job(clangs()[0], &layouts, "table").unwrap_err());
+    assert!(refused.to_string().contains("CAP_PERFMON"), "{refused}");
     detach(&world.home, &nic.device).unwrap();
 }
 

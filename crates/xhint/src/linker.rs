@@ -134,7 +134,8 @@ impl Link<'_> {
     /// # Errors
     /// [`xhint_runtime::Error::Link`] in the terms of the source, [`xhint_runtime::Error::Source`] for a bad NIC BTF.
     pub fn link(&self) -> Result<Linked> {
-        let job = self.job(None, self.count.unwrap_or(false))?;
+        let options = LinkedAs { count: self.count.unwrap_or(false), ..self.options.clone() };
+        let job = self.linker.inner.link_only(self.object.clone(), self.nics.clone(), options)?;
         let (layouts, dispatch) = (job.state.layouts, job.state.options.dispatch);
         Ok(Linked { bytes: job.linked, layouts, dispatch, warnings: job.warnings })
     }
@@ -154,14 +155,11 @@ impl Link<'_> {
     /// As [`Link::attach`].
     pub fn attach_in(&self, netns: Option<&str>, ifname: &str) -> Result<Attached> {
         let (home, device) = (Home::system()?, crate::attached::device(ifname, netns)?);
-        let job = self.job(running(&home, &device)?.as_ref(), self.count.unwrap_or(true))?;
+        let options = LinkedAs { count: self.count.unwrap_or(true), ..self.options.clone() };
+        let (before, linker) = (running(&home, &device)?, &self.linker.inner);
+        let job = linker.link_after(before.as_ref(), self.object.clone(), self.nics.clone(), options, self.mode)?;
         attach(&home, &device, &Job { replace: self.replace, ..job })?;
         Ok(Attached::at(home, device))
-    }
-
-    fn job(&self, before: Option<&xhint_runtime::State>, count: bool) -> Result<Job> {
-        let options = LinkedAs { count, ..self.options.clone() };
-        self.linker.inner.link_after(before, self.object.clone(), self.nics.clone(), options, self.mode)
     }
 }
 

@@ -5,7 +5,7 @@ use xhint_object::Dispatch;
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Way {
-    /// None while one layout answers to each name, else static or tail by what fits
+    /// None while one layout answers to each name, else what fits
     Auto,
     /// One layout alone
     None,

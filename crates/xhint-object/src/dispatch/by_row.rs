@@ -143,20 +143,20 @@ fn entry(
     if maps.counters.is_some() {
         emit.mov(R6, R1);
     }
-    find_row(emit, program, maps, places);
-    let labels: Vec<Label> = all.iter().map(|_| emit.label()).collect();
-    emit.put(places.hit);
-    let row = count(emit, maps.counters, places);
-    if let [only] = labels.as_slice() {
-        emit.jump(*only);
-    } else {
-        emit.load(1, R5, row, rows::COPY);
-        let numbered: Vec<(u32, Label)> = (0..).zip(labels.iter().copied()).collect();
-        find_id(emit, &numbered, places.bad);
-    }
-    for ((alike, rewrite), label) in all.iter().zip(&labels) {
-        emit.put(*label);
-        place(emit, copies, program.function, alike, rewrite.as_ref(), row, places)?;
+    // The verifier refuses code that nothing leads to.
+    if !program.cases.is_empty() {
+        find_row(emit, program, maps, places);
+        emit.put(places.hit);
+        let row = count(emit, maps.counters, places);
+        let labels: Vec<(u32, Label)> = (0..).zip(all.iter().map(|_| emit.label())).collect();
+        if labels.len() > 1 {
+            emit.load(1, R5, row, rows::COPY);
+            find_id(emit, &labels, places.bad);
+        }
+        for ((alike, rewrite), (_, label)) in all.iter().zip(labels) {
+            emit.put(label);
+            place(emit, copies, program.function, alike, rewrite.as_ref(), row, places)?;
+        }
     }
     emit.put(places.none);
     if let Some(counters) = maps.counters {
@@ -170,9 +170,11 @@ fn entry(
             emit.exit();
         }
     }
-    emit.put(places.bad);
-    emit.mov_imm(R0, XDP_ABORTED);
-    emit.exit();
+    if emit.is_wanted(places.bad) {
+        emit.put(places.bad);
+        emit.mov_imm(R0, XDP_ABORTED);
+        emit.exit();
+    }
     code.finish()
 }
 

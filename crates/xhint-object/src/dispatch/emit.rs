@@ -89,6 +89,11 @@ impl Emit {
         self.labels.insert(label, self.code.len());
     }
 
+    /// Whether anything jumps to the label.
+    pub fn is_wanted(&self, label: Label) -> bool {
+        self.jumps.iter().any(|(_, to)| *to == label)
+    }
+
     pub fn insn(&mut self, insn: Insn) {
         self.code.extend(insn.bytes(self.order));
     }

@@ -1,8 +1,8 @@
 //! `--dispatch tail`: the entry tail-calls the slot of the packet's layout.
 //!
 //! It knows the slots of the layouts it was linked with, and decides among them as [`super::direct`] does. A tail call of
-//! a constant slot is a direct jump: the kernel writes the program's address into the code, and writes it anew when the
-//! slot gets another program (`map_poke_run` of kernel/bpf/arraymap.c). That is far from the price of an indirect one.
+//! a constant slot is a direct jump on x86-64: the JIT writes the program's address into the code, and writes it anew when
+//! the slot gets another program (`map_poke_run` of kernel/bpf/arraymap.c). That is far from the price of an indirect one.
 //!
 //! Layouts that come later are found in a table of ids: a program into a slot, a word into the table ([`super::table`]),
 //! and no packet notices. Where the id leads to no slot, or the slot is empty, the entry goes on with the fallback, which

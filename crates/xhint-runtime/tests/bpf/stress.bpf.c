@@ -38,6 +38,12 @@ int stress(struct xdp_md *ctx)
 {
 	struct nic_meta *m = xhint_meta(ctx, struct nic_meta);
 
+#ifdef MOVES
+	/* From here on the verifier knows no pointer into the packet any more. */
+	if (xhint_fits(ctx, m) && bpf_xdp_adjust_tail(ctx, 0))
+		return XDP_ABORTED;
+	m = xhint_meta(ctx, struct nic_meta);
+#endif
 #ifdef UNGUARDED
 	if (!xhint_fits(ctx, m))
 #else

@@ -1,0 +1,54 @@
+//! Which dispatch there is, where it is left to us.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use caps::Capability::{CAP_BPF, CAP_NET_ADMIN};
+use common::nic::linker;
+use common::{own, with_only};
+use xhint_runtime::attach::Job;
+use xhint_runtime::load::{Plan, load};
+use xhint_runtime::{Error, LinkedAs, Mode, Source};
+use xhint_testkit::privileged;
+
+/// What stress.bpf.c is linked as for so many layouts, `argument` given to the compiler.
+fn link(layouts: usize, asked: &str, argument: &str) -> Job {
+    let (object, nics) = sources(layouts, argument);
+    let options = LinkedAs { asked: asked.to_owned(), ..LinkedAs::default() };
+    linker().link(object, nics, options, Mode::Native).unwrap()
+}
+
+fn sources(layouts: usize, argument: &str) -> (Source, Vec<Source>) {
+    let nic = |n| Source::read(own("stress.c").argument(format!("-DN={n}")).object()).unwrap();
+    let object = Source::read(own("stress.bpf.c").argument(argument).object()).unwrap();
+    (object, (0..layouts).map(nic).collect())
+}
+
+fn kind(job: &Job) -> &str {
+    &job.state.options.dispatch
+}
+
+#[test]
+fn many_layouts_of_few_kinds_are_read_by_a_table() {
+    if !privileged() {
+        return;
+    }
+    let job = link(8, "auto", "-DPLAIN");
+    assert_eq!((kind(&job), job.why.as_str()), ("table", "8 layouts are of 2 kinds, so their order costs nothing"));
+    assert_eq!(kind(&link(3, "auto", "-DPLAIN")), "static");
+    // A table takes a right that linking for another loader must not presume, and that not everybody has.
+    let (object, nics) = sources(8, "-DPLAIN");
+    assert_eq!(kind(&linker().link_only(object, nics, LinkedAs::default()).unwrap()), "static");
+    with_only(&[CAP_BPF, CAP_NET_ADMIN], || assert_eq!(kind(&link(8, "auto", "-DPLAIN")), "static"));
+}
+
+#[test]
+fn what_the_kernel_refuses_as_a_table_is_linked_otherwise() {
+    if !privileged() {
+        return;
+    }
+    assert_eq!(kind(&link(8, "auto", "-DMOVES")), "static");
+    let table = link(8, "table", "-DMOVES");
+    let plan = Plan { object: &table.linked, entry: None, keep: &[], same: false, device: "none" };
+    let Err(Error::Load { .. }) = load(&plan) else { panic!("then the test is about nothing") };
+}
