@@ -9,7 +9,7 @@ use crate::dispatch::{Fallback, place_btf};
 use crate::image::{Content, Image};
 use crate::report::{DispatchReport, LayoutReport, Report};
 use crate::variant::Variant;
-use crate::{Error, Missing, Object, assembly, multi};
+use crate::{Error, Function, Missing, Object, assembly, multi};
 
 /// How to link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct LinkOptions {
     /// Whether pointers in metadata may be followed and pointers into it computed, which takes CAP_PERFMON. If not,
     /// such pointers count as absent, and additions of constants are written as such.
     pub walk: bool,
+    /// The program that is to run, if it is known: what others of the object read of layouts is nobody's trouble then.
+    pub program: Option<String>,
     /// What to do about several layouts.
     pub dispatch: Dispatch,
     /// Let reads of what a layout lacks stay poisoned rather than be an error, as libbpf does: for programs whose
@@ -54,6 +56,7 @@ impl Default for LinkOptions {
             layouts: Vec::new(),
             rename: Vec::new(),
             walk: true,
+            program: None,
             dispatch: Dispatch::Auto,
             allow_missing: false,
             fallback: Fallback::Program,
@@ -61,6 +64,13 @@ impl Default for LinkOptions {
             count: false,
             slots: Vec::new(),
         }
+    }
+}
+
+impl LinkOptions {
+    /// Whether a program is one that is to run.
+    pub(crate) fn runs(&self, program: &Function) -> bool {
+        self.program.as_ref().is_none_or(|name| *name == program.name)
     }
 }
 
@@ -165,7 +175,8 @@ impl Object {
         why: String,
     ) -> Result<Linked, Error> {
         let (mut bound, mut variant) = Bound::new(self, universe, &choice.layouts, options)?;
-        let reach = variant.reach(self.entries());
+        let entries = self.entries().into_iter().filter(|n| self.functions.get(*n).is_some_and(|f| options.runs(f)));
+        let reach = variant.reach(entries);
         let mut report = Report {
             layouts: choice.layouts.iter().filter_map(|n| LayoutReport::of(universe, *n)).collect(),
             dispatch: DispatchReport { kind: "none", why, copies: None },
@@ -180,7 +191,8 @@ impl Object {
             _ => report.warnings.extend(missing.iter().map(Missing::to_string)),
         }
         if !options.walk {
-            variant.fold(&reach);
+            let all = variant.reach(self.entries());
+            variant.fold(&all);
         }
         if options.explain {
             let reaches = [reach];

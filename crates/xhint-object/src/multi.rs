@@ -141,12 +141,14 @@ impl<'a> Variants<'a> {
         options: &LinkOptions,
         report: &mut Report,
     ) -> Result<Vec<(Case, usize)>, Error> {
-        let name = self.object.functions().get(function).map_or("", |f| f.name.as_str());
+        let Some(program) = self.object.functions().get(function) else { return Ok(Vec::new()) };
+        let (name, runs) = (&program.name, options.runs(program));
         let mut out = Vec::with_capacity(cases.len());
         for (n, (case, (bound, variant))) in cases.iter().zip(self.bounds.iter_mut().zip(&self.variants)).enumerate() {
             let words = report.layouts.get(n).map_or_else(String::new, LayoutReport::words);
             let missing = Missing::all(self.object, bound, &variant.reach([function]), &words)?;
             match missing.split_first() {
+                Some(_) if !options.allow_missing && !runs => {}
                 Some((first, rest)) if !options.allow_missing => {
                     let more = if rest.is_empty() { String::new() } else { format!(", and {} more", rest.len()) };
                     report.warnings.push(format!("{name}: packets of this layout go to the fallback: {first}{more}"));

@@ -191,6 +191,7 @@ impl Linker {
         let options = LinkOptions {
             layouts: options.layouts.clone(),
             rename: options.bind.clone(),
+            program: options.program.clone(),
             walk: options.walk,
             dispatch: Dispatch::named(&options.asked).unwrap_or_default(),
             count: options.count,

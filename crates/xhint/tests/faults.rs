@@ -174,6 +174,55 @@ fn a_layout_without_tags_is_named() {
     assert!(!PathBuf::from(format!("/run/xhint/lock/{inode}-{name}")).exists(), "nothing is left to be locked");
 }
 
+/// Two programs; the second reads without asking what firmware 1 lacks.
+const TWO: &[u8] = br#"
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <xhint.h>
+struct nic_meta { __u32 seq; __u32 btf_id; } __attribute__((preserve_access_index));
+static __always_inline int mine(struct xdp_md *ctx, struct nic_meta *m)
+{
+	return xhint_fits(ctx, m) && xhint_is(m, struct nic_meta);
+}
+SEC("xdp") int first(struct xdp_md *ctx)
+{
+	struct nic_meta *m = xhint_meta(ctx, struct nic_meta);
+	return mine(ctx, m) && bpf_core_field_exists(m->seq) && m->seq == 7 ? XDP_DROP : XDP_PASS;
+}
+SEC("xdp") int second(struct xdp_md *ctx)
+{
+	struct nic_meta *m = xhint_meta(ctx, struct nic_meta);
+	return mine(ctx, m) && m->seq == 7 ? XDP_DROP : XDP_PASS;
+}
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+"#;
+
+#[test]
+fn what_another_program_lacks_is_not_told() {
+    if !privileged() {
+        return;
+    }
+    let mut world = World::new(&["two"]);
+    let (n, name) = (world.netns[0].clone(), format!("wt{}", process::id()));
+    let prog = Compile::new(&keep("two", "bpf.c", TWO)).object().display().to_string();
+    let (fw1, fw2) = (example("nics/alpha_fw1.c"), example("nics/alpha_fw2.c"));
+    world.nic(&name, &fw1, &n);
+    let on = ["attach", &prog, "--dev", &name, "--netns", &n, "--nic", &fw2, "--json", "--program"];
+    let add = ["layouts", "add", &name, &fw1, "--netns", &n, "--json"];
+    for dispatch in ["static", "tail"] {
+        let output = xhint(&[&on[..], &["first", "--nic", &fw1, "--dispatch", dispatch]].concat());
+        assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+        let done: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let fallback = |v: &Value| v.as_array().unwrap().iter().map(|l| l["fallback"] == true).collect::<Vec<_>>();
+        assert_eq!(fallback(&done["layouts"]), [false, false], "{done}");
+        good(&[&on[..], &["first", "--dispatch", dispatch]].concat());
+        assert_eq!(fallback(&json(&add)["added"]), [false]);
+        good(&[&on[..], &["second", "--dispatch", dispatch]].concat());
+        assert!(bad(&add).contains("has no 'seq'"));
+    }
+    good(&["detach", &name, "--netns", &n]);
+}
+
 #[test]
 fn a_broken_nic_does_not_hide_the_others() {
     if !privileged() {
