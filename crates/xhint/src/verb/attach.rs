@@ -180,6 +180,7 @@ impl Args {
                 "why": job.why,
                 "walk": job.state.options.walk,
                 "layouts": job.state.layouts,
+                "warnings": job.warnings,
             }))?;
             return Ok(ExitCode::SUCCESS);
         }

@@ -146,7 +146,7 @@ fn table(
         "layout", "id", "bytes", "packets", ""
     )?;
     for layout in &counters.layouts {
-        let note = if layout.live { "" } else { "  (removed)" };
+        let note = if layout.live { "" } else { "  (not read any more)" };
         row(out, &layout.name, &format!("{:#x}", layout.id), &layout.size.to_string(), layout.count, note)?;
     }
     for id in counters.ids.iter().take(SHOWN) {
