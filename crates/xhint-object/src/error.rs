@@ -116,7 +116,7 @@ pub enum Error {
     },
     /// The program would read what the layout lacks.
     #[error(
-        "{first}{}; guard it with bpf_core_field_exists(), or keep it unresolved with --allow-missing", and_more(.more)
+        "{first}{}; guard it with bpf_core_field_exists()", and_more(.more)
     )]
     Missing {
         /// The first such read.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use xhint_btf::{Btf, Kind};
 use xhint_object::table::SLOT_COUNT;
-use xhint_object::{Dispatch, LayoutReport, LinkOptions, Linked, Object, TakenSlot, nic_btf};
+use xhint_object::{Dispatch, Fallback, LayoutReport, LinkOptions, Linked, Object, TakenSlot, nic_btf};
 use xhint_universe::{Universe, name::essential};
 
 use crate::attach::Job;
@@ -192,6 +192,7 @@ impl Linker {
             layouts: options.layouts.clone(),
             rename: options.bind.clone(),
             program: options.program.clone(),
+            fallback: options.fallback.map_or(Fallback::Program, Fallback::Action),
             walk: options.walk,
             dispatch: Dispatch::named(&options.asked).unwrap_or_default(),
             count: options.count,

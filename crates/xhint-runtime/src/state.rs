@@ -139,6 +139,9 @@ pub struct LinkedAs {
     pub asked: String,
     /// The one there is.
     pub dispatch: String,
+    /// The XDP action for packets that no layout is for; `None` runs the program for them, linked for none.
+    #[serde(default)]
+    pub fallback: Option<u32>,
     /// Whether pointers in metadata may be walked.
     pub walk: bool,
     /// Whether packets are counted by layout.

@@ -123,6 +123,13 @@ impl Link<'_> {
         self
     }
 
+    /// Gives packets that no layout is for this XDP action, such as 2 for `XDP_PASS`, rather than run the program,
+    /// linked for no layout, on them.
+    pub fn fallback(mut self, action: u32) -> Self {
+        self.options.fallback = Some(action);
+        self
+    }
+
     /// Takes the place of a program that xhint did not attach.
     pub fn replace(mut self) -> Self {
         self.replace = true;

@@ -223,6 +223,45 @@ fn what_another_program_lacks_is_not_told() {
     good(&["detach", &name, "--netns", &n]);
 }
 
+/// Reads metadata of whatever kind, as if there always were some.
+const BLIND: &[u8] = br#"
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct nic_meta { __u32 rx_hash; } __attribute__((preserve_access_index));
+SEC("xdp") int blind(struct xdp_md *ctx)
+{
+	struct nic_meta *m = (void *)(long)ctx->data_meta;
+	if ((void *)m + 32 > (void *)(long)ctx->data)
+		return XDP_ABORTED;
+	return m->rx_hash == 7 ? XDP_DROP : XDP_PASS;
+}
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+"#;
+
+#[test]
+fn a_program_that_cannot_do_without_metadata_takes_a_fixed_action() {
+    if !privileged() {
+        return;
+    }
+    let mut world = World::new(&["blind"]);
+    let (n, name) = (world.netns[0].clone(), format!("wd{}", process::id()));
+    let prog = Compile::new(&keep("blind", "bpf.c", BLIND)).object().display().to_string();
+    let (fw1, fw2) = (example("nics/alpha_fw1.c"), example("nics/alpha_fw2.c"));
+    world.nic(&name, &fw1, &n);
+    let attach = ["attach", &prog, "--dev", &name, "--netns", &n, "--nic", &fw1, "--nic", &fw2];
+    let says = bad(&attach);
+    assert!(says.contains("nic_meta.rx_hash") && says.contains("--fallback"), "{says}");
+    for dispatch in ["static", "tail"] {
+        good(&[&attach[..], &["--fallback", "pass", "--dispatch", dispatch]].concat());
+        good(&["layouts", "remove", &name, &fw2, "--netns", &n]);
+        good(&["layouts", "add", &name, &fw2, "--netns", &n]);
+        good(&["nic", "send", &name, "--count", "10"]);
+    }
+    let status = json(&["status", &name, "--netns", &n, "--json"]);
+    assert_eq!((&status["options"]["fallback"], &status["counters"]["unknown"]["packets"]), (&2.into(), &0.into()));
+    good(&["detach", &name, "--netns", &n]);
+}
+
 #[test]
 fn a_broken_nic_does_not_hide_the_others() {
     if !privileged() {

@@ -13,6 +13,7 @@ use xhint_runtime::follow::{self, Event, EventKind, Follow};
 use xhint_runtime::{Device, Error, Home, LinkedAs, Linker, Source};
 
 use super::device::On;
+use super::link::Action;
 use crate::sources::Sources;
 use crate::way::Way;
 use crate::{files, print};
@@ -43,6 +44,9 @@ pub struct Args {
     /// How packets of several layouts come to the right copy of the program
     #[arg(long, value_enum, default_value_t = Way::Auto)]
     dispatch: Way,
+    /// What packets get that no layout is for, when dispatched
+    #[arg(long, value_enum, default_value_t = Action::Program)]
+    fallback: Action,
     /// In the driver, or behind it
     #[arg(long, value_enum, default_value_t = Mode::Native)]
     mode: Mode,
@@ -143,6 +147,7 @@ impl Args {
             layouts: self.layouts.clone(),
             bind: self.bind.clone(),
             asked: Dispatch::from(self.dispatch).name().to_owned(),
+            fallback: self.fallback.code(),
             count: !self.no_count,
             ..LinkedAs::default()
         };

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::ValueEnum;
-use xhint_object::{Fallback, LinkOptions, Object};
+use xhint_object::{Error, Fallback, LinkOptions, Object};
 
 use crate::sources::Sources;
 use crate::way::Way;
@@ -52,8 +52,9 @@ pub struct Choice {
     pub no_walk: bool,
 }
 
+/// What becomes of packets that no layout is for.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Action {
+pub enum Action {
     /// Run the program, linked for no layout
     Program,
     /// XDP_PASS
@@ -62,6 +63,18 @@ enum Action {
     Drop,
     /// XDP_ABORTED, which the tracepoint xdp_exception shows
     Aborted,
+}
+
+impl Action {
+    /// The number of a fixed action, `enum xdp_action` in `linux/bpf.h`.
+    pub fn code(self) -> Option<u32> {
+        match self {
+            Action::Program => None,
+            Action::Aborted => Some(0),
+            Action::Drop => Some(1),
+            Action::Pass => Some(2),
+        }
+    }
 }
 
 impl Args {
@@ -73,17 +86,16 @@ impl Args {
         let universe = self.choice.universe(&self.sources)?;
         let options = LinkOptions {
             dispatch: self.dispatch.into(),
-            fallback: match self.fallback {
-                Action::Program => Fallback::Program,
-                Action::Aborted => Fallback::Action(0),
-                Action::Drop => Fallback::Action(1),
-                Action::Pass => Fallback::Action(2),
-            },
+            fallback: self.fallback.code().map_or(Fallback::Program, Fallback::Action),
             allow_missing: self.allow_missing,
             explain: self.json,
             ..self.choice.options()
         };
-        let linked = object.link(&universe, &options).with_context(name)?;
+        let linked = object.link(&universe, &options).map_err(|error| match error {
+            Error::Missing { .. } => anyhow!("{error}, or keep it unresolved with --allow-missing"),
+            other => other.into(),
+        });
+        let linked = linked.with_context(name)?;
         files::write(&self.output, &linked.bytes)?;
         linked.report.warnings.iter().for_each(|w| print::warning(w));
         if self.json {
