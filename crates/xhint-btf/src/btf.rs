@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::check::{Checked, MAX_CHAIN, check};
 use crate::header::Header;
+use crate::kind::KindInfo;
 use crate::{ByteOrder, Error, Kind, Type};
 
 /// A BTF whose every reference has been checked, alone or split on a base.
@@ -19,7 +20,7 @@ pub struct Btf {
     raw: Bytes,
     types: Bytes,
     strings: Bytes,
-    /// Where each type of ours starts in `types`.
+    /// Where each type of ours starts in `types`, and the marks of its kind.
     offsets: Vec<u32>,
     /// All strings are ASCII, the base's too.
     ascii: bool,
@@ -112,15 +113,26 @@ impl Btf {
                 None => Some(Type::void(self)),
             };
         }
-        let at = *self.offsets.get(id.wrapping_sub(self.first_id) as usize)?;
-        Some(Type::at(self, id, at as usize))
+        let offset = *self.offsets.get(id.wrapping_sub(self.first_id) as usize)?;
+        Some(self.marked(offset, id))
     }
 
     /// Its own types in order, without the base's.
     pub fn types(&self) -> impl ExactSizeIterator<Item = Type<'_>> + Clone {
         let first = self.first_id;
-        let one = move |(n, at): (usize, &u32)| Type::at(self, first.wrapping_add(n as u32), *at as usize);
-        self.offsets.iter().enumerate().map(one)
+        self.offsets.iter().enumerate().map(move |(n, offset)| self.marked(*offset, first.wrapping_add(n as u32)))
+    }
+
+    /// Those of its own types that C code can ask for by name, in order: ints, floats, structs, unions, enums, typedefs
+    /// and forward declarations, with a name or without. Faster than to look at all types.
+    pub fn nameable(&self) -> impl Iterator<Item = Type<'_>> + Clone {
+        let all = self.offsets.iter().zip(self.first_id..);
+        all.filter(|(offset, _)| *offset & KindInfo::NAMED != 0).map(|(offset, id)| self.marked(*offset, id))
+    }
+
+    #[inline]
+    fn marked(&self, offset: u32, id: u32) -> Type<'_> {
+        Type::at(self, id, (offset & !KindInfo::MARKS) as usize)
     }
 
     /// The string at this offset, here or in the base; `None` beyond the end.
