@@ -61,7 +61,7 @@ pub(crate) fn check(raw: &[u8], header: &Header, base: Option<&Btf>) -> Result<C
     // Offset 0 means no name, also where there are no strings.
     let end_string = count(strings.len(), first_string, "the string section")?.max(1);
     let Largest { id, string, outside, .. } = seen.largest;
-    if id >= end_id || string >= end_string || outside || !ascii {
+    if id >= end_id.into() || string >= end_string.into() || outside || !ascii {
         pass.check_references(&seen.offsets, &Limits { end_id, end_string, first_string, strings, base })?;
     }
     match header.order {

@@ -28,11 +28,12 @@ pub(crate) struct Seen {
     pub(crate) links: Vec<Link>,
 }
 
-/// The largest reference of either sort.
+/// The largest reference of either sort. All fit in 32 bits, but to choose the larger by a comparison with sign takes the
+/// processor one step, and two without.
 #[derive(Default, Clone, Copy)]
 pub(crate) struct Largest {
-    pub(crate) id: u32,
-    pub(crate) string: u32,
+    pub(crate) id: i64,
+    pub(crate) string: i64,
     /// Some member starts beyond its struct's end.
     pub(crate) outside: bool,
     /// Name, type, name, type: of the first four parameters of prototypes. Added to the others at the end.
@@ -243,12 +244,12 @@ impl<'a> Pass<'a> {
 impl Largest {
     #[inline(always)]
     fn id(&mut self, id: u32) {
-        self.id = self.id.max(id);
+        self.id = self.id.max(id.into());
     }
 
     #[inline(always)]
     fn string(&mut self, offset: u32) {
-        self.string = self.string.max(offset);
+        self.string = self.string.max(offset.into());
     }
 
     /// The parameters of a prototype; yields what follows it, if it and a whole window are there.
@@ -309,14 +310,14 @@ impl Largest {
     /// The members of a struct of `size` bytes; `mask` leaves the offset of what stands in the offset's word.
     #[inline(always)]
     fn members(&mut self, read: impl Fn(Word) -> u32, mut tail: &[Word], mask: u32, size: u32) {
-        let mut farthest = 0;
+        let mut farthest = 0i64;
         while let [name, ty, offset, rest @ ..] = tail {
             self.string(read(*name));
             self.id(read(*ty));
-            farthest = farthest.max(read(*offset) & mask);
+            farthest = farthest.max((read(*offset) & mask).into());
             tail = rest;
         }
-        self.outside |= u64::from(farthest) > u64::from(size).wrapping_mul(8);
+        self.outside |= farthest > i64::from(size).wrapping_mul(8);
     }
 
     #[inline(always)]

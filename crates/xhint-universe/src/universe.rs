@@ -7,7 +7,7 @@ use xhint_btf::{Btf, Type};
 
 use crate::Error;
 use crate::discover;
-use crate::index::{Candidate, Index};
+use crate::index::{Candidate, Index, Wanted};
 use crate::layout::Layout;
 use crate::name::essential;
 
@@ -63,7 +63,7 @@ pub struct Universe {
     /// Every name that some layout answers to.
     metadata: HashSet<String>,
     /// What all NIC BTFs together have for a name; new whenever one is added.
-    nics: Arc<RwLock<HashMap<String, Spread>>>,
+    nics: Arc<RwLock<HashMap<Arc<str>, Spread>>>,
 }
 
 impl Universe {
@@ -180,18 +180,18 @@ impl Universe {
     /// Looks for these names (flavours are cut off) in all sources, in one pass over each. Not needed before
     /// [`Universe::candidates`], but faster than one pass a name.
     pub fn require<'n>(&self, names: impl IntoIterator<Item = &'n str>) {
-        let names: Vec<&str> = {
-            let known = self.nics.read().unwrap_or_else(PoisonError::into_inner);
-            names.into_iter().map(essential).filter(|name| !known.contains_key(*name)).collect()
-        };
-        if names.is_empty() {
+        let known = self.nics.read().unwrap_or_else(PoisonError::into_inner);
+        let wanted = Wanted::new(names.into_iter().map(essential).filter(|name| !known.contains_key(*name)));
+        drop(known);
+        if wanted.names().is_empty() {
             return;
         }
-        for source in &self.sources {
-            source.index.require(&source.btf, names.iter().copied());
+        let mut found: Vec<_> = self.sources.iter().map(|s| s.index.find(&s.btf, &wanted).into_iter()).collect();
+        let mut known = self.nics.write().unwrap_or_else(PoisonError::into_inner);
+        for name in wanted.names() {
+            let lists = found.iter_mut().map(|lists| lists.next().unwrap_or_default());
+            known.insert(name.clone(), spread(lists));
         }
-        let found: Vec<_> = names.iter().map(|name| ((*name).to_owned(), self.gather(name))).collect();
-        self.nics.write().unwrap_or_else(PoisonError::into_inner).extend(found);
     }
 
     /// Types of one source that answer to an essential name, in order of id.
@@ -212,10 +212,17 @@ impl Universe {
     }
 
     fn gather(&self, name: &str) -> Spread {
-        let nics = (0u32..).map(SourceId).zip(&self.sources).skip(1);
-        let lists = nics.map(|(id, source)| (id, source.index.get(&source.btf, name)));
-        lists.flat_map(|(id, list)| list.iter().map(|c| (id, *c)).collect::<Vec<_>>()).collect()
+        spread(self.sources.iter().map(|source| source.index.get(&source.btf, name)))
     }
+}
+
+/// What the NIC BTFs have, of what each source has.
+fn spread(lists: impl Iterator<Item = Arc<[Candidate]>>) -> Spread {
+    let mut out = Vec::new();
+    for (id, list) in (0u32..).map(SourceId).zip(lists).skip(1) {
+        out.extend(list.iter().map(|candidate| (id, *candidate)));
+    }
+    if out.is_empty() { Arc::default() } else { out.into() }
 }
 
 /// Whether two BTFs are one: the same in memory, or read twice from the same bytes.
