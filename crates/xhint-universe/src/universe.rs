@@ -177,20 +177,35 @@ impl Universe {
         self.metadata.contains(essential_name)
     }
 
-    /// Looks for these names (flavours are cut off) in all sources, in one pass over each. Not needed before
-    /// [`Universe::candidates`], but faster than one pass a name.
+    /// Looks for these names (flavours are cut off): for all of them in one pass over the base, for those that it does
+    /// not have in one pass over each NIC BTF. Not needed before [`Universe::candidates`] and
+    /// [`Universe::nic_candidates`], but faster than one pass a name.
     pub fn require<'n>(&self, names: impl IntoIterator<Item = &'n str>) {
+        let Some(base) = self.source(SourceId::BASE) else { return };
+        let wanted = Wanted::new(names.into_iter().map(essential));
+        let found = base.index.find(&base.btf, &wanted);
+        // Where the base has an answer NIC BTFs are hardly ever asked, and there may be many.
+        let lacking = wanted.names().iter().zip(&found).filter(|(_, list)| list.is_empty());
+        self.require_of_nics(lacking.map(|(name, _)| &**name));
+    }
+
+    fn require_of_nics<'n>(&self, names: impl Iterator<Item = &'n str>) {
         let known = self.nics.read().unwrap_or_else(PoisonError::into_inner);
-        let wanted = Wanted::new(names.into_iter().map(essential).filter(|name| !known.contains_key(*name)));
+        let names: Vec<&str> = names.filter(|name| !known.contains_key(*name)).collect();
         drop(known);
-        if wanted.names().is_empty() {
+        if names.is_empty() {
             return;
         }
-        let mut found: Vec<_> = self.sources.iter().map(|s| s.index.find(&s.btf, &wanted).into_iter()).collect();
+        let wanted = Wanted::new(names);
+        let mut found: Vec<_> =
+            self.nics().map(|(id, nic)| (id, nic.index.find(&nic.btf, &wanted).into_iter())).collect();
         let mut known = self.nics.write().unwrap_or_else(PoisonError::into_inner);
         for name in wanted.names() {
-            let lists = found.iter_mut().map(|lists| lists.next().unwrap_or_default());
-            known.insert(name.clone(), spread(lists));
+            let mut spread = Vec::new();
+            for (id, lists) in &mut found {
+                spread.extend(lists.next().unwrap_or_default().iter().map(|candidate| (*id, *candidate)));
+            }
+            known.insert(name.clone(), if spread.is_empty() { Arc::default() } else { spread.into() });
         }
     }
 
@@ -204,25 +219,16 @@ impl Universe {
 
     /// Types of all NIC BTFs that answer to an essential name, in the order the BTFs were added.
     pub fn nic_candidates(&self, essential_name: &str) -> Arc<[(SourceId, Candidate)]> {
-        let known = |name| self.nics.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
-        known(essential_name).unwrap_or_else(|| {
-            self.require([essential_name]);
-            known(essential_name).unwrap_or_else(|| self.gather(essential_name))
+        let known = || self.nics.read().unwrap_or_else(PoisonError::into_inner).get(essential_name).cloned();
+        known().unwrap_or_else(|| {
+            self.require_of_nics([essential_name].into_iter());
+            known().unwrap_or_default()
         })
     }
 
-    fn gather(&self, name: &str) -> Spread {
-        spread(self.sources.iter().map(|source| source.index.get(&source.btf, name)))
+    fn nics(&self) -> impl Iterator<Item = (SourceId, &Source)> {
+        (0u32..).map(SourceId).zip(&self.sources).skip(1)
     }
-}
-
-/// What the NIC BTFs have, of what each source has.
-fn spread(lists: impl Iterator<Item = Arc<[Candidate]>>) -> Spread {
-    let mut out = Vec::new();
-    for (id, list) in (0u32..).map(SourceId).zip(lists).skip(1) {
-        out.extend(list.iter().map(|candidate| (id, *candidate)));
-    }
-    if out.is_empty() { Arc::default() } else { out.into() }
 }
 
 /// Whether two BTFs are one: the same in memory, or read twice from the same bytes.
