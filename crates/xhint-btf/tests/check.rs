@@ -361,19 +361,26 @@ fn chains_are_followed_however_far_their_links_stand_apart() {
 }
 
 #[test]
-fn nameable_types_are_those_of_the_kinds_that_have_names_in_c() {
+fn named_types_are_those_that_c_code_can_ask_for_by_name() {
     use Kind::{Enum, Enum64, Float, Fwd, Int, Struct, Typedef, Union};
-    let named = [Int, Struct, Union, Enum, Enum64, Typedef, Fwd, Float];
-    // Over the edges of what the check takes at once, rare kinds among them and alone.
+    let can_ask = [Int, Struct, Union, Enum, Enum64, Typedef, Fwd, Float];
+    // Over the edges of what is looked at together, rare kinds among them and alone, some named and all.
+    let pointers = [0, info(Kind::Ptr, 0), 1].repeat(300);
     let all = each_kind().concat().repeat(100);
-    let frequent =
-        [INT.to_vec(), [0, info(Kind::Ptr, 0), 1].repeat(300), [3, info(Typedef, 0), 1].repeat(300)].concat();
+    let frequent = [INT.to_vec(), pointers.clone(), [3, info(Typedef, 0), 1].repeat(600), pointers].concat();
     for types in [all, frequent] {
         for order in ORDERS {
-            let btf = parse(order, &types).unwrap();
-            let of = |types: &mut dyn Iterator<Item = xhint_btf::Type<'_>>| types.map(|ty| ty.id()).collect::<Vec<_>>();
-            let want = of(&mut btf.types().filter(|ty| named.contains(&ty.kind())));
-            assert_eq!(of(&mut btf.nameable()), want);
+            let base = Arc::new(parse(order, &types).unwrap());
+            // Names among the base's strings and among its own.
+            let more = [[3, info(Fwd, 0), 0], [6, info(Fwd, 0), 0]].concat();
+            let split = Btf::parse_split(image(order, &more, b"x\0", &[]), base.clone()).unwrap();
+            for btf in [&*base, &split] {
+                let named = btf.types().filter(|ty| can_ask.contains(&ty.kind()));
+                let want: Vec<_> = named.map(|ty| (ty.id(), ty.name_offset())).collect();
+                let mut seen = Vec::new();
+                btf.for_each_named(|id, name| seen.push((id, name)));
+                assert_eq!(seen, want);
+            }
         }
     }
 }

@@ -58,13 +58,14 @@ impl Index {
 /// One pass over the BTF's own types. A list for each wanted name.
 fn scan(btf: &Btf, wanted: &Wanted) -> Vec<Vec<Candidate>> {
     let mut found = vec![Vec::new(); wanted.names.len()];
-    for ty in btf.nameable() {
-        if wanted.may_have(btf.string_tail(ty.name_offset()))
+    btf.for_each_named(|id, name| {
+        if wanted.may_have(btf.string_tail(name))
+            && let Some(ty) = btf.ty(id)
             && let Some(list) = wanted.number(essential(ty.name())).and_then(|number| found.get_mut(number))
         {
-            list.push(Candidate { id: ty.id(), kind: ty.kind() });
+            list.push(Candidate { id, kind: ty.kind() });
         }
-    }
+    });
     found
 }
 
