@@ -3,7 +3,7 @@
 //!
 //! - Where a type starts is known only when the length of the one before is. That most types are bare, three words
 //!   and no more, is a branch: the processor guesses it and goes on, and waits for nothing.
-//! - Six types in seven are bare or prototypes, and are asked for first. A `match` for all kinds would be a jump through
+//! - Five types in six are bare or prototypes, and are asked for first. A `match` for all kinds would be a jump through
 //!   a table each time, which is guessed badly.
 //! - A prototype, and every fourth type is one, is read as four parameters, whether it has as many or not, so that there
 //!   is no loop to guess the end of. The largest are kept by place in [`Largest::params`], and four words are compared
@@ -147,12 +147,12 @@ impl<'a> Pass<'a> {
             }
             // The header counts bytes in 32 bits, so words take 30.
             *start = left.len() as u32;
+            if let Some(place) = block.places.get_mut(links % BLOCK) {
+                *place = count as u8;
+            }
             largest.string(read(*name));
             if BARE.has(kind) {
                 largest.id(read(*third));
-                if let Some(place) = block.places.get_mut(links % BLOCK) {
-                    *place = count as u8;
-                }
                 links = links.wrapping_add(LINKS.has(kind).into());
                 left = rest;
             } else if kind == PROTO {
@@ -162,9 +162,6 @@ impl<'a> Pass<'a> {
             } else {
                 let Some(next) = largest.other(read, word, read(*third), rest) else { break };
                 *start |= KindInfo::of(word).marks << 30;
-                if let Some(place) = block.places.get_mut(links % BLOCK) {
-                    *place = count as u8;
-                }
                 links = links.wrapping_add((kind == ARRAY).into());
                 left = next;
             }
