@@ -45,7 +45,7 @@ pub(crate) struct Largest {
 pub(crate) struct Link {
     /// How many types stand before it.
     pub(crate) number: u32,
-    /// The id of what it is one of.
+    /// The id of what it is one of; while that is looked up, where it starts, in words.
     target: u32,
 }
 
@@ -196,13 +196,16 @@ impl<'a> Pass<'a> {
                 // All ids exist by now, and what lies in the base has been checked there.
                 let own = target.wrapping_sub(self.first_id);
                 let offset = offsets.get(own as usize).copied().unwrap_or(0);
-                let next = Link { number, target: self.target(read, offset as usize / 4) };
                 if let Some(link) = links.get_mut(kept) {
-                    *link = next;
+                    *link = Link { number, target: offset / 4 };
                 }
                 kept = kept.wrapping_add((offset & KindInfo::LINK) as usize);
             }
             links.truncate(kept);
+            // Few lead to another link, and only those types are looked at.
+            for link in links.iter_mut() {
+                link.target = self.target(read, link.target as usize);
+            }
         }
     }
 
