@@ -7,8 +7,7 @@
 //!    kinds come from the layout section.
 //! 3. While walking, only the largest type id and string offset are kept, and whether a member starts beyond its
 //!    struct. They are judged once at the end, when the number of types is known: forward references are legal.
-//! 4. Chains of typedefs, modifiers and arrays end, and soon. They are followed as soon as a block of types is known;
-//!    those that point forwards, again when all are.
+//! 4. Chains of typedefs, modifiers and arrays end, and soon. They are followed when all types are known.
 //!
 //! Steps 2 to 4 are the file `walk.rs`, monomorphic in the byte order. Only when step 3 finds a fault are the types
 //! looked at a second time, one by one, to say which is to blame.
@@ -29,7 +28,7 @@ pub(crate) type Word = [u8; 4];
 
 /// What the pass yields.
 pub(crate) struct Checked {
-    /// The offset of each type within the type section.
+    /// The offset of each type within the type section, and the marks of its kind.
     pub(crate) offsets: Vec<u32>,
     /// All strings are ASCII, the base's too, so every offset is that of a character.
     pub(crate) ascii: bool,
@@ -47,7 +46,7 @@ pub(crate) fn check(raw: &[u8], header: &Header, base: Option<&Btf>) -> Result<C
         first_id: base.map_or(1, Btf::end_id),
         order: header.order,
     };
-    let seen = match header.order {
+    let mut seen = match header.order {
         ByteOrder::Little => pass.walk(u32::from_le_bytes)?,
         ByteOrder::Big => pass.walk(u32::from_be_bytes)?,
     };
@@ -61,13 +60,16 @@ pub(crate) fn check(raw: &[u8], header: &Header, base: Option<&Btf>) -> Result<C
     let first_string = base.map_or(0, Btf::end_string);
     // Offset 0 means no name, also where there are no strings.
     let end_string = count(strings.len(), first_string, "the string section")?.max(1);
-    let Largest { id, string, outside } = seen.largest;
-    if id >= end_id || string >= end_string || outside || !ascii {
+    let Largest { id, string, outside, .. } = seen.largest;
+    if id >= end_id.into() || string >= end_string.into() || outside || !ascii {
         pass.check_references(&seen.offsets, &Limits { end_id, end_string, first_string, strings, base })?;
     }
-    // All types are known now, and all ids are theirs.
-    if let Some(link) = seen.open.iter().find(|link| !pass.ends(|word| pass.read(word), &seen.offsets, link.target)) {
-        return Err(pass.endless(&seen.offsets, link.start));
+    match header.order {
+        ByteOrder::Little => pass.follow(u32::from_le_bytes, &mut seen),
+        ByteOrder::Big => pass.follow(u32::from_be_bytes, &mut seen),
+    }
+    if let Some(link) = seen.links.first() {
+        return Err(pass.endless(&seen.offsets, link.number));
     }
     Ok(Checked { offsets: seen.offsets, ascii })
 }
@@ -117,7 +119,7 @@ struct Limits<'a> {
 
 /// One type, read without haste.
 pub(crate) struct Record<'a> {
-    info: &'static KindInfo,
+    pub(crate) info: &'static KindInfo,
     flag: bool,
     name: u32,
     /// Size or type id.
@@ -141,7 +143,7 @@ impl<'a> Pass<'a> {
         })
     }
 
-    fn read(&self, word: Word) -> u32 {
+    pub(crate) fn read(&self, word: Word) -> u32 {
         match self.order {
             ByteOrder::Little => u32::from_le_bytes(word),
             ByteOrder::Big => u32::from_be_bytes(word),
@@ -231,11 +233,11 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    /// The chain of the type at word `start` does not end.
+    /// The chain of the type with `number` types before it does not end.
     #[cold]
-    fn endless(&self, offsets: &[u32], start: u32) -> Error {
-        let number = offsets.partition_point(|offset| offset / 4 < start) as u32;
-        Error::Chain { id: self.first_id.saturating_add(number), at: self.place(start as usize), limit: MAX_CHAIN }
+    fn endless(&self, offsets: &[u32], number: u32) -> Error {
+        let at = offsets.get(number as usize).map_or(0, |offset| *offset as usize / 4);
+        Error::Chain { id: self.first_id.saturating_add(number), at: self.place(at), limit: MAX_CHAIN }
     }
 }
 

@@ -42,6 +42,9 @@ pub(crate) struct KindInfo {
     pub(crate) once: u32,
     /// All ones where the third word is a type id, else 0.
     pub(crate) refers: u32,
+    /// What is noted beside a type's offset, in the two low bits, which words leave free: [`KindInfo::LINK`] and
+    /// [`KindInfo::NAMED`]. So those who look for the like need not look at the other types.
+    pub(crate) marks: u32,
 }
 
 /// What a type has behind the three words of `struct btf_type`.
@@ -78,7 +81,11 @@ static INFO: [KindInfo; 256] = {
     const fn info(kind: Kind, shape: Shape, once: u32, each: u8) -> KindInfo {
         let refers = matches!(kind, Kind::Ptr | Kind::Func | Kind::FuncProto | Kind::Var | Kind::DeclTag);
         let refers = if refers || matches!(shape, Shape::Link) { u32::MAX } else { 0 };
-        KindInfo { kind, shape, each, once, refers }
+        let link = matches!(shape, Shape::Link | Shape::Array);
+        let named = matches!(kind, Kind::Int | Kind::Struct | Kind::Union | Kind::Enum | Kind::Fwd)
+            || matches!(kind, Kind::Typedef | Kind::Float | Kind::Enum64);
+        let marks = if link { KindInfo::LINK } else { 0 } | if named { KindInfo::NAMED } else { 0 };
+        KindInfo { kind, shape, each, once, refers, marks }
     }
     let known = [
         info(Kind::Void, Shape::Plain, KindInfo::NEVER, 0),
@@ -116,6 +123,12 @@ static INFO: [KindInfo; 256] = {
 impl KindInfo {
     /// More words than a file can have.
     pub(crate) const NEVER: u32 = 1 << 30;
+    /// A link of a chain that has to end.
+    pub(crate) const LINK: u32 = 1;
+    /// A type that C code can ask for by its name.
+    pub(crate) const NAMED: u32 = 2;
+    /// Both.
+    pub(crate) const MARKS: u32 = KindInfo::LINK | KindInfo::NAMED;
 
     /// By the `info` word of a type.
     #[inline(always)]

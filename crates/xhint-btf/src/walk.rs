@@ -3,62 +3,74 @@
 //!
 //! - Where a type starts is known only when the length of the one before is. That most types are bare, three words
 //!   and no more, is a branch: the processor guesses it and goes on, and waits for nothing.
-//! - Kinds are asked for one set after the other, by bits in a register. A `match` would be a jump through a table,
-//!   which is guessed badly.
-//! - Tails are a handful of words: slice patterns take them apart, which the compiler leaves scalar. A prototype, and
-//!   every fourth type is one, is read as four parameters, whether it has as many or not, so that there is no loop to
-//!   guess the end of.
+//! - Five types in six are bare or prototypes, and are asked for first. A `match` for all kinds would be a jump through
+//!   a table each time, which is guessed badly.
+//! - A prototype, and every fourth type is one, is read as four parameters, whether it has as many or not, so that there
+//!   is no loop to guess the end of. The largest are kept by place in [`Largest::params`], and four words are compared
+//!   at once.
+//! - What happens to few types is noted in a list, in which the next place moves on only if it does: that is no branch.
 //! - The loop calls nothing, so all it needs is in registers. It fills a block of fixed size, and leaves the block to
 //!   [`Pass::odd_one`] at a type that is rare: of a kind that only the layout section knows, say.
+//!
+//! Chains are followed behind the walk, all of them together, a link each at a time.
 
 use crate::check::{HEAD, MAX_CHAIN, Pass, Word};
-use crate::kind::{KindInfo, Role, Shape};
+use crate::kind::{KindInfo, Role};
 use crate::{Error, Kind};
 
 /// What the walk keeps.
 #[derive(Default)]
 pub(crate) struct Seen {
-    /// Where each type starts, in bytes.
+    /// Where each type starts, in bytes, and the marks of its kind.
     pub(crate) offsets: Vec<u32>,
     pub(crate) largest: Largest,
-    /// Links whose chain is not seen to end.
-    pub(crate) open: Vec<Link>,
+    /// In order.
+    pub(crate) links: Vec<Link>,
 }
 
-/// The largest reference of either sort.
+/// The largest reference of either sort. All fit in 32 bits, but to choose the larger by a comparison with sign takes the
+/// processor one step, and two without.
 #[derive(Default, Clone, Copy)]
 pub(crate) struct Largest {
-    pub(crate) id: u32,
-    pub(crate) string: u32,
+    pub(crate) id: i64,
+    pub(crate) string: i64,
     /// Some member starts beyond its struct's end.
     pub(crate) outside: bool,
+    /// Name, type, name, type: of the first four parameters of prototypes. Added to the others at the end.
+    params: [u32; 4],
+}
+
+/// A modifier, typedef or array, or what became of it by following.
+#[derive(Clone, Copy)]
+pub(crate) struct Link {
+    /// How many types stand before it.
+    pub(crate) number: u32,
+    /// The id of what it is one of; while that is looked up, where it starts, in words.
+    target: u32,
 }
 
 /// Types in a block.
 const BLOCK: usize = 256;
 
-/// A modifier, typedef or array.
-#[derive(Default, Clone, Copy)]
-pub(crate) struct Link {
-    /// Where it starts, in words.
-    pub(crate) start: u32,
-    /// The id of what it is one of.
-    pub(crate) target: u32,
+/// Some types in a row.
+struct Block {
+    len: usize,
+    /// Where each starts, in words that are left to the end, and the marks of its kind in the two bits above those.
+    starts: [u32; BLOCK],
+    links: usize,
+    /// Which of them are links.
+    places: [u8; BLOCK],
 }
 
-/// The links in a block.
-struct Links {
-    len: usize,
-    links: [Link; BLOCK],
-}
+/// Bits of a word count.
+const MOST_WORDS: u32 = (1 << 30) - 1;
+/// Bits of an `info` word that are the number of elements.
+const VLEN: u32 = 0x00ff_ffff;
 
 /// Kinds below 32, a bit for each.
 struct Kinds(u32);
 
-/// Nothing stands behind the three words of `struct btf_type`.
-const BARE: Kinds =
-    Kinds(LINKS.0 | 1 << Kind::Ptr as u32 | 1 << Kind::Fwd as u32 | 1 << Kind::Func as u32 | 1 << Kind::Float as u32);
-/// The third word is the next link of a chain that has to end.
+/// The third word is the next link of a chain that has to end, and nothing stands behind it.
 const LINKS: Kinds = Kinds(
     1 << Kind::Typedef as u32
         | 1 << Kind::Volatile as u32
@@ -66,21 +78,29 @@ const LINKS: Kinds = Kinds(
         | 1 << Kind::Restrict as u32
         | 1 << Kind::TypeTag as u32,
 );
-/// The third word is a type id.
-const REFERS: Kinds = Kinds(
-    LINKS.0
-        | PARAMS.0
-        | 1 << Kind::Ptr as u32
-        | 1 << Kind::Func as u32
-        | 1 << Kind::Var as u32
-        | 1 << Kind::DeclTag as u32,
-);
-const PARAMS: Kinds = Kinds(1 << Kind::FuncProto as u32);
-const MEMBERS: Kinds = Kinds(1 << Kind::Struct as u32 | 1 << Kind::Union as u32);
-const NAMES: Kinds = Kinds(1 << Kind::Enum as u32);
-const ARRAY: Kinds = Kinds(1 << Kind::Array as u32);
-/// One word follows, which is no reference.
-const NUMBER: Kinds = Kinds(1 << Kind::Int as u32 | 1 << Kind::Var as u32 | 1 << Kind::DeclTag as u32);
+/// The third word is a type id, and nothing stands behind it.
+const BARE: Kinds = Kinds(LINKS.0 | 1 << Kind::Ptr as u32 | 1 << Kind::Func as u32);
+const PROTO: u32 = Kind::FuncProto as u32;
+const STRUCT: u32 = Kind::Struct as u32;
+const UNION: u32 = Kind::Union as u32;
+const ENUM: u32 = Kind::Enum as u32;
+const ARRAY: u32 = Kind::Array as u32;
+const VAR: u32 = Kind::Var as u32;
+const DECL_TAG: u32 = Kind::DeclTag as u32;
+
+/// Parameters that are looked at together.
+const WINDOW: usize = 4;
+/// By number of parameters: which words of a window are theirs.
+static MASKS: [[u32; WINDOW * 2]; WINDOW + 1] = {
+    const ALL: u32 = u32::MAX;
+    [
+        [0; WINDOW * 2],
+        [ALL, ALL, 0, 0, 0, 0, 0, 0],
+        [ALL, ALL, ALL, ALL, 0, 0, 0, 0],
+        [ALL, ALL, ALL, ALL, ALL, ALL, 0, 0],
+        [ALL; WINDOW * 2],
+    ]
+};
 
 impl<'a> Pass<'a> {
     /// Walks over all types. The error is that of the first type that is not whole, or of a size that is not known.
@@ -89,104 +109,112 @@ impl<'a> Pass<'a> {
         // No type takes fewer than three words. Pages that are never written to cost nothing.
         let most = (self.types.len() / HEAD).saturating_add(BLOCK);
         let mut seen = Seen { offsets: Vec::with_capacity(most), ..Seen::default() };
-        let mut links = Links { len: 0, links: [Link::default(); BLOCK] };
+        let mut block = Block { len: 0, starts: [0; BLOCK], links: 0, places: [0; BLOCK] };
         let mut left = self.types;
         while !left.is_empty() {
-            let first = seen.offsets.len();
-            seen.offsets.resize(first.saturating_add(BLOCK), 0);
-            let offsets = seen.offsets.get_mut(first..).unwrap_or_default();
-            let (count, next) = self.block(read, left, offsets, &mut seen.largest, &mut links);
-            seen.offsets.truncate(first.saturating_add(count));
-            for link in links.links.iter().take(links.len) {
-                if !self.ends(read, &seen.offsets, link.target) {
-                    seen.open.push(*link);
-                }
+            left = self.block(read, left, &mut block, &mut seen.largest);
+            self.links(read, &mut block, &mut seen);
+            let total = self.types.len() as u32;
+            // Words become bytes, which shifts the marks out, and they come back below.
+            let offset = |start: &u32| total.wrapping_sub(*start).wrapping_mul(4) | *start >> 30;
+            seen.offsets.extend(block.starts.iter().take(block.len).map(offset));
+            if block.len < BLOCK {
+                left = self.odd_one(left, &mut seen)?;
             }
-            left = if count < BLOCK { self.odd_one(next, &mut seen)? } else { next };
         }
+        let [name, ty, other_name, other_ty] = seen.largest.params;
+        seen.largest.string(name.max(other_name));
+        seen.largest.id(ty.max(other_ty));
         Ok(seen)
     }
 
-    /// Takes types from `left` on until `offsets` is full or one is rare or not whole; yields how many, and what
-    /// follows them.
+    /// Takes types from `left` on until `block` is full or one is rare or not whole; yields what follows them.
     #[inline(never)]
     fn block(
         &self,
         read: impl Fn(Word) -> u32 + Copy,
         mut left: &'a [Word],
-        offsets: &mut [u32],
+        block: &mut Block,
         sum: &mut Largest,
-        links: &mut Links,
-    ) -> (usize, &'a [Word]) {
-        let (mut largest, mut count) = (*sum, 0usize);
-        links.len = 0;
-        for offset in offsets {
+    ) -> &'a [Word] {
+        let (mut largest, mut count, mut links) = (*sum, 0usize, 0usize);
+        for start in &mut block.starts {
             let [name, word, third, rest @ ..] = left else { break };
-            let (word, third) = (read(*word), read(*third));
+            let word = read(*word);
             let kind = word >> 24 & 0x7f;
             if kind > 31 {
                 break;
             }
-            // The header's lengths are 32 bits wide, so every start is.
-            let start = self.types.len().wrapping_sub(left.len()) as u32;
-            *offset = start.wrapping_mul(4);
+            // The header counts bytes in 32 bits, so words take 30.
+            *start = left.len() as u32;
+            if let Some(place) = block.places.get_mut(links % BLOCK) {
+                *place = count as u8;
+            }
             largest.string(read(*name));
-            largest.id(if REFERS.has(kind) { third } else { 0 });
-            let vlen = (word & 0x00ff_ffff) as usize;
-            left = if BARE.has(kind) {
-                if LINKS.has(kind) {
-                    links.push(start, third);
-                }
-                rest
-            } else if PARAMS.has(kind) {
-                let Some((tail, next)) = rest.split_at_checked(vlen.wrapping_mul(2)) else { break };
-                match rest.first_chunk() {
-                    Some(window) if vlen <= 4 => largest.few_params(read, window, vlen),
-                    _ => largest.params(read, tail),
-                }
-                next
-            } else if MEMBERS.has(kind) {
-                let Some((tail, next)) = rest.split_at_checked(vlen.wrapping_mul(3)) else { break };
-                // Bitfields keep their width above the offset.
-                largest.members(read, tail, if word >> 31 != 0 { 0x00ff_ffff } else { u32::MAX }, third);
-                next
-            } else if NAMES.has(kind) {
-                let Some((tail, next)) = rest.split_at_checked(vlen.wrapping_mul(2)) else { break };
-                largest.names(read, tail);
-                next
-            } else if ARRAY.has(kind) {
-                let [elem, index, _, next @ ..] = rest else { break };
-                largest.id(read(*elem));
-                largest.id(read(*index));
-                links.push(start, read(*elem));
-                next
-            } else if NUMBER.has(kind) {
-                let [_, next @ ..] = rest else { break };
-                next
+            if BARE.has(kind) {
+                largest.id(read(*third));
+                links = links.wrapping_add(LINKS.has(kind).into());
+                left = rest;
+            } else if kind == PROTO {
+                largest.id(read(*third));
+                let Some(next) = largest.params(read, word & VLEN, rest) else { break };
+                left = next;
             } else {
-                break;
-            };
+                let Some(next) = largest.other(read, word, read(*third), rest) else { break };
+                *start |= KindInfo::of(word).marks << 30;
+                links = links.wrapping_add((kind == ARRAY).into());
+                left = next;
+            }
             count = count.wrapping_add(1);
         }
         *sum = largest;
-        (count, left)
+        (block.len, block.links) = (count, links);
+        left
     }
 
-    /// Whether a link to `target` begins a chain that ends soon, as far as these types tell.
-    #[inline(always)]
-    pub(crate) fn ends(&self, read: impl Fn(Word) -> u32, offsets: &[u32], mut target: u32) -> bool {
-        for _ in 0..MAX_CHAIN {
-            // What lies in the base has been checked there.
-            let Some(own) = target.checked_sub(self.first_id) else { return true };
-            let Some(at) = offsets.get(own as usize) else { return false };
-            let Some([_, word, third, tail @ ..]) = self.types.get(*at as usize / 4..) else { return false };
-            target = match KindInfo::of(read(*word)).shape {
-                Shape::Link => read(*third),
-                Shape::Array => tail.first().map_or(0, |elem| read(*elem)),
-                _ => return true,
-            };
+    /// Marks the links of a block, and keeps them.
+    #[inline(never)]
+    fn links(&self, read: impl Fn(Word) -> u32 + Copy, block: &mut Block, seen: &mut Seen) {
+        let before = seen.offsets.len() as u32;
+        for place in block.places.iter().take(block.links) {
+            let Some(start) = block.starts.get_mut(usize::from(*place)) else { continue };
+            let at = self.types.len().wrapping_sub((*start & MOST_WORDS) as usize);
+            let Some([_, word, ..]) = self.types.get(at..) else { continue };
+            *start |= KindInfo::of(read(*word)).marks << 30;
+            seen.links.push(Link { number: before.wrapping_add((*place).into()), target: self.target(read, at) });
         }
-        false
+    }
+
+    /// Follows all chains together, a link each at a time. `links` keeps those that do not end soon.
+    #[inline(never)]
+    pub(crate) fn follow(&self, read: impl Fn(Word) -> u32 + Copy, seen: &mut Seen) {
+        let Seen { offsets, links, .. } = seen;
+        for _ in 0..MAX_CHAIN {
+            let mut kept = 0usize;
+            for n in 0..links.len() {
+                let Some(Link { number, target }) = links.get(n).copied() else { break };
+                // All ids exist by now, and what lies in the base has been checked there.
+                let own = target.wrapping_sub(self.first_id);
+                let offset = offsets.get(own as usize).copied().unwrap_or(0);
+                if let Some(link) = links.get_mut(kept) {
+                    *link = Link { number, target: offset / 4 };
+                }
+                kept = kept.wrapping_add((offset & KindInfo::LINK) as usize);
+            }
+            links.truncate(kept);
+            // Few lead to another link, and only those types are looked at.
+            for link in links.iter_mut() {
+                link.target = self.target(read, link.target as usize);
+            }
+        }
+    }
+
+    /// What the link at word `at` is one of; something or other for a type that is no link.
+    #[inline(always)]
+    fn target(&self, read: impl Fn(Word) -> u32, at: usize) -> u32 {
+        let Some([_, word, third, tail @ ..]) = self.types.get(at..) else { return 0 };
+        let is_array = read(*word) >> 24 & 0x7f == ARRAY;
+        read(*if is_array { tail.first().unwrap_or(third) } else { third })
     }
 
     /// Takes the type at the start of `left`, of whatever kind.
@@ -195,11 +223,13 @@ impl<'a> Pass<'a> {
         if left.is_empty() {
             return Ok(left);
         }
-        let at = self.types.len().saturating_sub(left.len());
+        let (at, number) = (self.types.len().saturating_sub(left.len()), seen.offsets.len() as u32);
         let Some(record) = self.record_at(at) else {
-            return Err(self.no_record(at, self.first_id.wrapping_add(seen.offsets.len() as u32)));
+            return Err(self.no_record(at, self.first_id.wrapping_add(number)));
         };
-        seen.offsets.push((at as u32).wrapping_mul(4));
+        seen.offsets.push((at as u32).wrapping_mul(4) | record.info.marks);
+        // The block took it, or it is cut short.
+        debug_assert!(record.info.marks & KindInfo::LINK == 0, "a link is not rare");
         for (value, role) in self.words(&record) {
             match role {
                 Role::Id => seen.largest.id(value),
@@ -214,44 +244,80 @@ impl<'a> Pass<'a> {
 impl Largest {
     #[inline(always)]
     fn id(&mut self, id: u32) {
-        self.id = self.id.max(id);
+        self.id = self.id.max(id.into());
     }
 
     #[inline(always)]
     fn string(&mut self, offset: u32) {
-        self.string = self.string.max(offset);
+        self.string = self.string.max(offset.into());
     }
 
-    /// The first `count` of four parameters.
+    /// The parameters of a prototype; yields what follows it, if it and a whole window are there.
     #[inline(always)]
-    fn few_params(&mut self, read: impl Fn(Word) -> u32, window: &[Word; 8], count: usize) {
-        for (n, [name, ty]) in window.as_chunks::<2>().0.iter().enumerate() {
-            let mask = if n < count { u32::MAX } else { 0 };
-            self.string(read(*name) & mask);
-            self.id(read(*ty) & mask);
+    fn params<'a>(&mut self, read: impl Fn(Word) -> u32 + Copy, count: u32, rest: &'a [Word]) -> Option<&'a [Word]> {
+        let count = count as usize;
+        let window = rest.first_chunk::<{ WINDOW * 2 }>()?;
+        let (tail, next) = rest.split_at_checked(count.wrapping_mul(2))?;
+        let (front, back) = (window.first_chunk::<4>()?, window.last_chunk::<4>()?);
+        let mask = MASKS.get(count.min(WINDOW))?;
+        let masks = (mask.first_chunk::<4>()?, mask.last_chunk::<4>()?);
+        let both = front.iter().zip(masks.0).zip(back.iter().zip(masks.1));
+        for (largest, ((front, front_mask), (back, back_mask))) in self.params.iter_mut().zip(both) {
+            *largest = (*largest).max(read(*front) & front_mask).max(read(*back) & back_mask);
         }
+        if count > WINDOW {
+            let mut tail = tail.get(WINDOW * 2..)?;
+            while let [name, ty, rest @ ..] = tail {
+                self.string(read(*name));
+                self.id(read(*ty));
+                tail = rest;
+            }
+        }
+        Some(next)
     }
 
+    /// A type of a kind that is neither frequent nor rare, whose third word is `third` and behind which `rest` follows;
+    /// yields what follows it.
     #[inline(always)]
-    fn params(&mut self, read: impl Fn(Word) -> u32, mut tail: &[Word]) {
-        while let [name, ty, rest @ ..] = tail {
-            self.string(read(*name));
-            self.id(read(*ty));
-            tail = rest;
+    fn other<'a>(&mut self, read: impl Fn(Word) -> u32, word: u32, third: u32, rest: &'a [Word]) -> Option<&'a [Word]> {
+        let vlen = (word & VLEN) as usize;
+        match word >> 24 & 0x7f {
+            STRUCT | UNION => {
+                let (tail, next) = rest.split_at_checked(vlen.wrapping_mul(3))?;
+                // Bitfields keep their width above the offset.
+                self.members(read, tail, if word >> 31 != 0 { 0x00ff_ffff } else { u32::MAX }, third);
+                Some(next)
+            }
+            ENUM => {
+                let (tail, next) = rest.split_at_checked(vlen.wrapping_mul(2))?;
+                self.names(read, tail);
+                Some(next)
+            }
+            ARRAY => {
+                let [elem, index, _, next @ ..] = rest else { return None };
+                self.id(read(*elem));
+                self.id(read(*index));
+                Some(next)
+            }
+            VAR | DECL_TAG => {
+                self.id(third);
+                rest.get(1..)
+            }
+            _ => None,
         }
     }
 
     /// The members of a struct of `size` bytes; `mask` leaves the offset of what stands in the offset's word.
     #[inline(always)]
     fn members(&mut self, read: impl Fn(Word) -> u32, mut tail: &[Word], mask: u32, size: u32) {
-        let mut farthest = 0;
+        let mut farthest = 0i64;
         while let [name, ty, offset, rest @ ..] = tail {
             self.string(read(*name));
             self.id(read(*ty));
-            farthest = farthest.max(read(*offset) & mask);
+            farthest = farthest.max((read(*offset) & mask).into());
             tail = rest;
         }
-        self.outside |= u64::from(farthest) > u64::from(size).wrapping_mul(8);
+        self.outside |= farthest > i64::from(size).wrapping_mul(8);
     }
 
     #[inline(always)]
@@ -259,16 +325,6 @@ impl Largest {
         while let [name, _, rest @ ..] = tail {
             self.string(read(*name));
             tail = rest;
-        }
-    }
-}
-
-impl Links {
-    #[inline(always)]
-    fn push(&mut self, start: u32, target: u32) {
-        if let Some(slot) = self.links.get_mut(self.len) {
-            *slot = Link { start, target };
-            self.len = self.len.wrapping_add(1);
         }
     }
 }

@@ -328,6 +328,64 @@ fn chains_that_loop_are_refused() {
 }
 
 #[test]
+fn chains_are_followed_whatever_flag_their_links_bear() {
+    let flag = 1 << 31;
+    let refused = Error::Chain { id: 1, at: place(0), limit: MAX_CHAIN };
+    for kind in [Kind::Typedef, Kind::Volatile, Kind::Const, Kind::Restrict, Kind::TypeTag] {
+        fine(&[&[0, info(kind, 0) | flag, 2][..], &INT].concat());
+        assert_eq!(fault(&[0, info(kind, 0) | flag, 1]), refused, "{kind}");
+    }
+    // The third word of an array is no id, however it may look.
+    let array = |elem| [0, info(Kind::Array, 0) | flag, 2, elem, 2, 1];
+    fine(&[&array(2)[..], &INT].concat());
+    assert_eq!(fault(&[&array(1)[..], &INT].concat()), refused);
+}
+
+#[test]
+fn chains_are_followed_however_far_their_links_stand_apart() {
+    let pointers = |count: usize| [0, info(Kind::Ptr, 0), 0].repeat(count);
+    for far in [1, 254, 255, 256, 257, 600] {
+        let (last, at) = (far as u32 + 2, place(0));
+        // Two links and a pointer, forwards and backwards; then a loop of the two.
+        let links = |first, second| {
+            [&[0, info(Kind::Const, 0), first][..], &pointers(far), &[0, info(Kind::Typedef, 0), second]].concat()
+        };
+        fine(&links(last, 2));
+        fine(&links(2, 1));
+        assert_eq!(fault(&links(last, 1)), Error::Chain { id: 1, at, limit: MAX_CHAIN }, "{far} types apart");
+        // Of several that do not end the first is named, though another comes back to itself sooner.
+        assert_eq!(fault(&links(last, last)), Error::Chain { id: 1, at, limit: MAX_CHAIN });
+        let id = last;
+        assert_eq!(fault(&links(2, last)), Error::Chain { id, at: place(3 + far * 3), limit: MAX_CHAIN });
+    }
+}
+
+#[test]
+fn named_types_are_those_that_c_code_can_ask_for_by_name() {
+    use Kind::{Enum, Enum64, Float, Fwd, Int, Struct, Typedef, Union};
+    let can_ask = [Int, Struct, Union, Enum, Enum64, Typedef, Fwd, Float];
+    // Over the edges of what is looked at together, rare kinds among them and alone, some named and all.
+    let pointers = [0, info(Kind::Ptr, 0), 1].repeat(300);
+    let all = each_kind().concat().repeat(100);
+    let frequent = [INT.to_vec(), pointers.clone(), [3, info(Typedef, 0), 1].repeat(600), pointers].concat();
+    for types in [all, frequent] {
+        for order in ORDERS {
+            let base = Arc::new(parse(order, &types).unwrap());
+            // Names among the base's strings and among its own.
+            let more = [[3, info(Fwd, 0), 0], [6, info(Fwd, 0), 0]].concat();
+            let split = Btf::parse_split(image(order, &more, b"x\0", &[]), base.clone()).unwrap();
+            for btf in [&*base, &split] {
+                let named = btf.types().filter(|ty| can_ask.contains(&ty.kind()));
+                let want: Vec<_> = named.map(|ty| (ty.id(), ty.name_offset())).collect();
+                let mut seen = Vec::new();
+                btf.for_each_named(|id, name| seen.push((id, name)));
+                assert_eq!(seen, want);
+            }
+        }
+    }
+}
+
+#[test]
 fn chains_end_within_the_limit() {
     // `links` typedefs, each of the next or each of the one before, and an int.
     let forwards =

@@ -3,7 +3,7 @@
 //! An object asks for a handful of names; a kernel has 130,000 types. So nothing is indexed beforehand: all names an
 //! object asks for are looked for in one pass over the kinds that can answer, and what was found is kept for the next
 //! object. The first four bytes of a name tell for nearly every type that it is none of those wanted, and what follows the
-//! wanted name for nearly all others; names are read, cut and hashed only to be found.
+//! wanted name for nearly all others; names are read and cut only to be found.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -24,87 +24,95 @@ pub struct Candidate {
 /// Types of one BTF (its own, not its base's) by essential name.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    known: RwLock<HashMap<String, Arc<[Candidate]>>>,
+    known: RwLock<HashMap<Arc<str>, Arc<[Candidate]>>>,
 }
 
 impl Index {
-    /// Looks for those of `names` that were not looked for before.
-    pub(crate) fn require<'n>(&self, btf: &Btf, names: impl IntoIterator<Item = &'n str>) {
-        let missing: Vec<&str> = {
-            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-            names.into_iter().filter(|name| !known.contains_key(*name)).collect()
-        };
-        if missing.is_empty() {
-            return;
+    /// What there is for each of the wanted names, in order of id: what was found before, or else in one pass for all.
+    pub(crate) fn find(&self, btf: &Btf, wanted: &Wanted) -> Vec<Arc<[Candidate]>> {
+        let names = || wanted.names.iter();
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(all) = names().map(|name| known.get(name).cloned()).collect() {
+            return all;
         }
-        let found = scan(btf, &missing);
+        drop(known);
+        let found = scan(btf, wanted);
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.extend(found.into_iter().map(|(name, list)| (name.to_owned(), list.into())));
+        let keep = |(name, list): (&Arc<str>, Vec<_>)| {
+            // Most names are in one BTF only, and nothing takes no memory.
+            let list = || if list.is_empty() { Arc::default() } else { list.into() };
+            known.entry(name.clone()).or_insert_with(list).clone()
+        };
+        names().zip(found).map(keep).collect()
     }
 
-    /// What was found for `name`, in order of id.
+    /// What there is for `name`, in order of id.
     pub(crate) fn get(&self, btf: &Btf, name: &str) -> Arc<[Candidate]> {
         if let Some(list) = self.known.read().unwrap_or_else(PoisonError::into_inner).get(name) {
             return list.clone();
         }
-        self.require(btf, [name]);
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.get(name).cloned().unwrap_or_default()
+        self.find(btf, &Wanted::new([name])).pop().unwrap_or_default()
     }
 }
 
-/// One pass over the BTF's own types.
-fn scan<'n>(btf: &Btf, names: &[&'n str]) -> HashMap<&'n str, Vec<Candidate>> {
-    let mut found: HashMap<&str, Vec<Candidate>> = names.iter().map(|name| (*name, Vec::new())).collect();
-    let wanted = Wanted::new(names);
-    for ty in btf.types() {
-        let kind = ty.kind();
-        if can_answer(kind)
-            && wanted.may_have(btf.string_tail(ty.name_offset()))
-            && let Some(list) = found.get_mut(essential(ty.name()))
+/// One pass over the BTF's own types. A list for each wanted name.
+fn scan(btf: &Btf, wanted: &Wanted) -> Vec<Vec<Candidate>> {
+    let mut found = vec![Vec::new(); wanted.names.len()];
+    btf.for_each_named(|id, name| {
+        if wanted.may_have(btf.string_tail(name))
+            && let Some(ty) = btf.ty(id)
+            && let Some(list) = wanted.number(essential(ty.name())).and_then(|number| found.get_mut(number))
         {
-            list.push(Candidate { id: ty.id(), kind });
+            list.push(Candidate { id, kind: ty.kind() });
         }
-    }
+    });
     found
 }
 
-/// Kinds that CO-RE can ask for by name.
-fn can_answer(kind: Kind) -> bool {
-    matches!(
-        kind,
-        Kind::Int | Kind::Struct | Kind::Union | Kind::Enum | Kind::Enum64 | Kind::Typedef | Kind::Fwd | Kind::Float
-    )
-}
-
-/// Wanted names by a hash of their first four bytes.
-struct Wanted<'n> {
-    /// Where the list of each hash begins in `names`, 0 where there is none. 8 KiB: stays in the nearest cache.
+/// Essential names that are looked for.
+pub(crate) struct Wanted {
+    /// Sorted, each once.
+    names: Vec<Arc<str>>,
+    /// By a hash of a name's first four bytes: where the list of such names begins in `starts`, 0 where there is none.
+    /// 8 KiB: stays in the nearest cache.
     first: [u32; Wanted::HASHES],
-    /// A name, and where its list goes on, 0 at the end. The one at 0 is no name.
-    names: Vec<(&'n str, u32)>,
+    /// The number of a name, and where its list goes on, 0 at the end. What stands at 0 is no name's.
+    starts: Vec<(u32, u32)>,
 }
 
-impl<'n> Wanted<'n> {
+impl Wanted {
     const HASHES: usize = 1 << 11;
 
-    fn new(names: &[&'n str]) -> Wanted<'n> {
-        let mut wanted = Wanted { first: [0; Wanted::HASHES], names: vec![("", 0)] };
-        for name in names {
-            wanted.add(first_four(name.as_bytes()), name);
+    pub(crate) fn new<'n>(names: impl IntoIterator<Item = &'n str>) -> Wanted {
+        let mut names: Vec<&str> = names.into_iter().collect();
+        names.sort_unstable();
+        names.dedup();
+        let mut wanted = Wanted { names: Vec::new(), first: [0; Wanted::HASHES], starts: vec![(0, 0)] };
+        for (number, name) in (0u32..).zip(&names) {
+            wanted.add(first_four(name.as_bytes()), number);
             if name.len() < 4 {
                 // A flavour may follow, and then underscores do.
-                wanted.add(first_four(format!("{name}___").as_bytes()), name);
+                wanted.add(first_four(format!("{name}___").as_bytes()), number);
             }
         }
+        wanted.names = names.into_iter().map(Arc::from).collect();
         wanted
     }
 
-    fn add(&mut self, start: u32, name: &'n str) {
+    /// Sorted, each once.
+    pub(crate) fn names(&self) -> &[Arc<str>] {
+        &self.names
+    }
+
+    fn add(&mut self, start: u32, number: u32) {
         if let Some(first) = self.first.get_mut(Wanted::hash(start)) {
-            let next = std::mem::replace(first, self.names.len() as u32);
-            self.names.push((name, next));
+            let next = std::mem::replace(first, self.starts.len() as u32);
+            self.starts.push((number, next));
         }
+    }
+
+    fn number(&self, name: &str) -> Option<usize> {
+        self.names.binary_search_by(|wanted| (**wanted).cmp(name)).ok()
     }
 
     /// Whether the string at the start of `tail`, which a zero ends, can be one of the names with or without a flavour.
@@ -117,7 +125,8 @@ impl<'n> Wanted<'n> {
     /// Whether one of the names in the list at `at` is followed in `tail` by the string's end or a flavour.
     fn has_start(&self, mut at: u32, tail: &[u8]) -> bool {
         while at != 0 {
-            let Some((name, next)) = self.names.get(at as usize) else { return false };
+            let Some((number, next)) = self.starts.get(at as usize) else { return false };
+            let Some(name) = self.names.get(*number as usize) else { return false };
             if matches!(tail.strip_prefix(name.as_bytes()), Some([] | [0 | b'_', ..])) {
                 return true;
             }
@@ -182,9 +191,12 @@ mod tests {
         writer.push(NewType { name: "one", ..NewType::of(Kind::Struct) }).unwrap();
         let btf = Btf::parse(writer.finish()).unwrap();
         let index = Index::default();
-        index.require(&btf, ["one", "two"]);
+        let all = index.find(&btf, &Wanted::new(["two", "one", "two"]));
+        assert_eq!(all.iter().map(|list| list.len()).collect::<Vec<_>>(), [1, 0], "sorted, each once");
         let (first, again) = (index.get(&btf, "one"), index.get(&btf, "one"));
-        assert!(Arc::ptr_eq(&first, &again));
+        assert!(Arc::ptr_eq(&first, &again) && Arc::ptr_eq(&first, &all[0]));
+        // Also when it is asked for together with what was not.
+        assert!(Arc::ptr_eq(&first, &index.find(&btf, &Wanted::new(["one", "three"]))[0]));
         assert_eq!(*first, [Candidate { id: 1, kind: Kind::Struct }]);
         assert!(index.get(&btf, "two").is_empty());
     }
@@ -192,7 +204,7 @@ mod tests {
     #[test]
     fn every_wanted_name_passes_and_what_only_begins_like_it_does_not() {
         for name in ["a", "ab", "abc", "abcd", "abcdefgh"] {
-            let wanted = Wanted::new(&[name, "nothing"]);
+            let wanted = Wanted::new([name, "nothing"]);
             for text in [format!("{name}\0"), format!("{name}___v2\0"), format!("{name}\0zzzz"), name.to_owned()] {
                 assert!(wanted.may_have(text.as_bytes()), "{text:?}");
             }

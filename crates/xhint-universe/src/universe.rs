@@ -7,7 +7,7 @@ use xhint_btf::{Btf, Type};
 
 use crate::Error;
 use crate::discover;
-use crate::index::{Candidate, Index};
+use crate::index::{Candidate, Index, Wanted};
 use crate::layout::Layout;
 use crate::name::essential;
 
@@ -63,7 +63,7 @@ pub struct Universe {
     /// Every name that some layout answers to.
     metadata: HashSet<String>,
     /// What all NIC BTFs together have for a name; new whenever one is added.
-    nics: Arc<RwLock<HashMap<String, Spread>>>,
+    nics: Arc<RwLock<HashMap<Arc<str>, Spread>>>,
 }
 
 impl Universe {
@@ -177,21 +177,36 @@ impl Universe {
         self.metadata.contains(essential_name)
     }
 
-    /// Looks for these names (flavours are cut off) in all sources, in one pass over each. Not needed before
-    /// [`Universe::candidates`], but faster than one pass a name.
+    /// Looks for these names (flavours are cut off): for all of them in one pass over the base, for those that it does
+    /// not have in one pass over each NIC BTF. Not needed before [`Universe::candidates`] and
+    /// [`Universe::nic_candidates`], but faster than one pass a name.
     pub fn require<'n>(&self, names: impl IntoIterator<Item = &'n str>) {
-        let names: Vec<&str> = {
-            let known = self.nics.read().unwrap_or_else(PoisonError::into_inner);
-            names.into_iter().map(essential).filter(|name| !known.contains_key(*name)).collect()
-        };
+        let Some(base) = self.source(SourceId::BASE) else { return };
+        let wanted = Wanted::new(names.into_iter().map(essential));
+        let found = base.index.find(&base.btf, &wanted);
+        // Where the base has an answer NIC BTFs are hardly ever asked, and there may be many.
+        let lacking = wanted.names().iter().zip(&found).filter(|(_, list)| list.is_empty());
+        self.require_of_nics(lacking.map(|(name, _)| &**name));
+    }
+
+    fn require_of_nics<'n>(&self, names: impl Iterator<Item = &'n str>) {
+        let known = self.nics.read().unwrap_or_else(PoisonError::into_inner);
+        let names: Vec<&str> = names.filter(|name| !known.contains_key(*name)).collect();
+        drop(known);
         if names.is_empty() {
             return;
         }
-        for source in &self.sources {
-            source.index.require(&source.btf, names.iter().copied());
+        let wanted = Wanted::new(names);
+        let mut found: Vec<_> =
+            self.nics().map(|(id, nic)| (id, nic.index.find(&nic.btf, &wanted).into_iter())).collect();
+        let mut known = self.nics.write().unwrap_or_else(PoisonError::into_inner);
+        for name in wanted.names() {
+            let mut spread = Vec::new();
+            for (id, lists) in &mut found {
+                spread.extend(lists.next().unwrap_or_default().iter().map(|candidate| (*id, *candidate)));
+            }
+            known.insert(name.clone(), if spread.is_empty() { Arc::default() } else { spread.into() });
         }
-        let found: Vec<_> = names.iter().map(|name| ((*name).to_owned(), self.gather(name))).collect();
-        self.nics.write().unwrap_or_else(PoisonError::into_inner).extend(found);
     }
 
     /// Types of one source that answer to an essential name, in order of id.
@@ -204,17 +219,15 @@ impl Universe {
 
     /// Types of all NIC BTFs that answer to an essential name, in the order the BTFs were added.
     pub fn nic_candidates(&self, essential_name: &str) -> Arc<[(SourceId, Candidate)]> {
-        let known = |name| self.nics.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
-        known(essential_name).unwrap_or_else(|| {
-            self.require([essential_name]);
-            known(essential_name).unwrap_or_else(|| self.gather(essential_name))
+        let known = || self.nics.read().unwrap_or_else(PoisonError::into_inner).get(essential_name).cloned();
+        known().unwrap_or_else(|| {
+            self.require_of_nics([essential_name].into_iter());
+            known().unwrap_or_default()
         })
     }
 
-    fn gather(&self, name: &str) -> Spread {
-        let nics = (0u32..).map(SourceId).zip(&self.sources).skip(1);
-        let lists = nics.map(|(id, source)| (id, source.index.get(&source.btf, name)));
-        lists.flat_map(|(id, list)| list.iter().map(|c| (id, *c)).collect::<Vec<_>>()).collect()
+    fn nics(&self) -> impl Iterator<Item = (SourceId, &Source)> {
+        (0u32..).map(SourceId).zip(&self.sources).skip(1)
     }
 }
 

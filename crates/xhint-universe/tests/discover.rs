@@ -202,6 +202,16 @@ fn candidates_come_from_each_source_once_asked() {
 }
 
 #[test]
+fn what_the_base_has_is_still_found_in_nic_btfs_when_asked_for() {
+    let universe = universe("struct kernel_type { __u8 other; }; struct kernel_type *k;").unwrap();
+    universe.require(["kernel_type___flavour", "nothing"]);
+    assert_eq!(universe.candidates(SourceId::BASE, "kernel_type").len(), 1);
+    let of_nics = universe.nic_candidates("kernel_type");
+    assert_eq!(of_nics.iter().map(|(source, _)| source.0).collect::<Vec<_>>(), [1]);
+    assert!(universe.nic_candidates("nothing").is_empty());
+}
+
+#[test]
 fn hostile_nesting_ends() {
     // Structs of nothing that fan out at every level, by value, and one within itself.
     let mut writer = Writer::new(ByteOrder::NATIVE);
