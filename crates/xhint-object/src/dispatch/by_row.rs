@@ -205,10 +205,12 @@ fn place(
         emit.body(body);
         return Ok(());
     };
-    rewrite.row.set(emit, row);
+    rewrite.row.set(emit, |_, _| row);
     // struct xdp_md: data.
-    emit.load(4, R3, R1, 0);
-    rewrite.data.set(emit, R3);
+    rewrite.data.set(emit, |emit, reg| {
+        emit.load(4, reg, R1, 0);
+        reg
+    });
     rewrite.emit(emit, &body, &alike.sites, places.bad);
     Ok(())
 }
@@ -222,22 +224,24 @@ fn find_row(emit: &mut Emit, program: &Dispatched, maps: Maps, places: Places) {
         let own = known.get(&length).map_or(&[][..], Vec::as_slice);
         let Some((last, rest)) = own.split_last() else { return emit.jump(places.none) };
         for (number, at) in rest.iter().enumerate() {
-            load_key(emit, *at, length, number);
+            load_key(emit, *at, length, number, maps.keys);
             let miss = emit.label();
             look_up(emit, maps, places.hit, miss);
             emit.put(miss);
             retest_length(emit, length, places.none);
         }
-        load_key(emit, *last, length, rest.len());
+        load_key(emit, *last, length, rest.len(), maps.keys);
         emit.jump(places.look_up);
     });
     emit.put(places.look_up);
     look_up(emit, maps, places.hit, places.none);
 }
 
-fn load_key(emit: &mut Emit, at: IdAt, length: u32, place: usize) {
+fn load_key(emit: &mut Emit, at: IdAt, length: u32, place: usize, wanted: bool) {
     load_id(emit, at);
-    emit.mov_imm(R4, key(length, place).into());
+    if wanted {
+        emit.mov_imm(R4, key(length, place).into());
+    }
 }
 
 /// Looks the id in r5 with the key in r4 up: to `hit` with the row in r2, or to `miss`. Uses r0, r2 and r3.
@@ -245,18 +249,22 @@ fn look_up(emit: &mut Emit, maps: Maps, hit: Label, miss: Label) {
     let shape = &maps.shape;
     emit.mov(R0, R5);
     emit.mul32(R0, shape.multiplier);
-    emit.mov(R2, R0);
-    emit.op(Op::Rsh, R2, shape.directory_shift() as i32);
-    emit.op(Op::Lsh, R2, 2);
-    emit.address(R3, maps.rows, 0);
-    emit.op_reg(Op::Add, R3, R2);
-    emit.load(4, R3, R3, 0);
+    if shape.directory > 0 {
+        emit.mov(R2, R0);
+        emit.op(Op::Rsh, R2, shape.directory_shift() as i32);
+        emit.op(Op::Lsh, R2, 2);
+        emit.address(R3, maps.rows, 0);
+        emit.op_reg(Op::Add, R3, R2);
+        emit.load(4, R3, R3, 0);
+    }
     match shape.start_shift() {
         0 => {}
         up @ ..0 => emit.op(Op::Lsh, R0, up.saturating_neg()),
         down => emit.op(Op::Rsh, R0, down),
     }
-    emit.op_reg(Op::Xor, R0, R3);
+    if shape.directory > 0 {
+        emit.op_reg(Op::Xor, R0, R3);
+    }
     emit.op(Op::And, R0, shape.start_mask());
     emit.address(R2, maps.rows, shape.start() as i32);
     emit.op_reg(Op::Add, R2, R0);

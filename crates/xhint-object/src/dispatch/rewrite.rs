@@ -17,7 +17,7 @@
 use std::collections::BTreeMap;
 
 use super::alike::Site;
-use super::emit::{Emit, If, Label, Op, R10};
+use super::emit::{Emit, If, Label, Op, R3, R10};
 use super::liveness::{Liveness, Regs};
 use super::rows::Field;
 use crate::assembly::Body;
@@ -36,11 +36,17 @@ pub enum Home {
 }
 
 impl Home {
-    /// Puts `reg` there.
-    pub fn set(self, emit: &mut Emit, reg: u8) {
+    /// Puts there what `value` puts into the register it is given, or has in another.
+    pub fn set(self, emit: &mut Emit, value: impl FnOnce(&mut Emit, u8) -> u8) {
         match self {
-            Home::Reg(own) => emit.mov(own, reg),
-            Home::Stack(at) => emit.store(8, R10, at, reg),
+            Home::Reg(own) => match value(emit, own) {
+                there if there == own => {}
+                other => emit.mov(own, other),
+            },
+            Home::Stack(at) => {
+                let reg = value(emit, R3);
+                emit.store(8, R10, at, reg);
+            }
         }
     }
 

@@ -3,14 +3,14 @@
 //! The rows of a program are one variable `xhint_rows_PROGRAM` in the data section [`SECTION`], which nothing writes:
 //!
 //! ```text
-//! directory   2^n words of 32 bits
+//! directory   2^n words of 32 bits, or none with n = 0
 //! rows        2^m rows of 2^s bytes
 //! ```
 //!
 //! With `h = (id * MULTIPLIER) mod 2^32`, the upper n bits of `h` choose a word of the directory, and the m bits below
-//! them, times 2^s, xor that word, are where the row begins. The multiplier and the directory are chosen so that no two ids meet
-//! (hash and displace: Tarjan and Yao, 1979). A row begins with what tells that it is the packet's; a row of nobody is
-//! zero, and no layout has id 0:
+//! them, times 2^s, xor that word, are where the row begins. Few ids need no directory: a multiplier is found by which
+//! no two meet. With many the directory parts those that do (hash and displace: Tarjan and Yao, 1979). A row begins with
+//! what tells that it is the packet's; a row of nobody is zero, and no layout has id 0:
 //!
 //! | byte | bits | |
 //! | --- | --- | --- |
@@ -36,8 +36,12 @@ pub const COPY: i16 = 8;
 const FIRST_FIELD: usize = 9;
 /// Bytes of the largest row: what the 15 bits of a load's offset reach is far more.
 const MAX_ROW: usize = 4096;
-/// Multipliers to try before the rows are made more.
+/// Multipliers to try before the rows are made more: with a directory, and without.
 const TRIES: u32 = 64;
+const DIRECT_TRIES: u32 = 2048;
+/// Most ids to try without a directory, and the logarithm of how many rows there may be for each.
+const DIRECT: usize = 128;
+const DIRECT_ROWS: u32 = 3;
 /// The logarithm of the most rows.
 const MOST_ROWS: u32 = 16;
 
@@ -73,7 +77,7 @@ pub struct Shape {
 impl Shape {
     /// Where the rows begin.
     pub fn start(&self) -> u32 {
-        4 << self.directory
+        if self.directory == 0 { 0 } else { 4 << self.directory }
     }
 
     fn hash(&self, id: u32) -> u32 {
@@ -101,7 +105,7 @@ impl Shape {
     }
 
     fn bucket(&self, id: u32) -> usize {
-        (self.hash(id) >> self.directory_shift()) as usize
+        self.hash(id).checked_shr(self.directory_shift()).unwrap_or(0) as usize
     }
 
     fn place(&self, id: u32, displaced: u16) -> usize {
@@ -141,11 +145,14 @@ pub fn places(widths: &[u32]) -> Result<(Vec<Field>, u32), Error> {
 /// [`Error::TableFull`] for ids that were made to fall together.
 pub fn build(rows: &[Row], row: u32, order: ByteOrder) -> Result<(Vec<u8>, Shape), Error> {
     let least = rows.len().saturating_mul(2).next_power_of_two().max(4).trailing_zeros();
-    let sizes = (least..=MOST_ROWS).flat_map(|rows| (0..TRIES).map(move |n| (rows, n)));
-    for (number, n) in sizes {
+    let some =
+        |sizes: std::ops::RangeInclusive<u32>, tries: u32| sizes.flat_map(move |m| (0..tries).map(move |n| (m, n)));
+    let few = if rows.len() <= DIRECT { DIRECT_ROWS } else { 0 };
+    let direct = some(least..=least.saturating_add(few).saturating_sub(1), DIRECT_TRIES).map(|(m, n)| (m, n, 0));
+    let displaced = some(least..=MOST_ROWS, TRIES).map(|(m, n)| (m, n, m.saturating_sub(2).max(2)));
+    for (number, n, directory) in direct.chain(displaced) {
         // Odd, and any: multiples of the golden ratio.
         let multiplier = n.wrapping_mul(2).wrapping_add(1).wrapping_mul(0x9e37_79b1);
-        let directory = number.saturating_sub(2).max(2);
         let shape = Shape { multiplier, directory, rows: number, row: row.trailing_zeros() };
         if let Some(directory) = displace(rows, &shape) {
             return Ok((bytes(rows, &directory, &shape, order), shape));
@@ -154,7 +161,8 @@ pub fn build(rows: &[Row], row: u32, order: ByteOrder) -> Result<(Vec<u8>, Shape
     Err(Error::TableFull { id: rows.first().map_or(0, |r| r.id) })
 }
 
-/// A directory by which no two ids have one place: the fullest buckets choose first.
+/// A directory by which no two ids have one place: the fullest buckets choose first. Without a directory all ids are in
+/// one bucket, which stays where it is.
 fn displace(rows: &[Row], shape: &Shape) -> Option<Vec<u16>> {
     let mut buckets: Vec<Vec<u32>> = vec![Vec::new(); 1 << shape.directory];
     for row in rows {
@@ -175,7 +183,8 @@ fn displace(rows: &[Row], shape: &Shape) -> Option<Vec<u16>> {
             let differ = places.iter().zip(places.iter().skip(1)).all(|(a, b)| a != b);
             differ && places.iter().all(|p| taken.get(*p) == Some(&false))
         };
-        let by = (0..=u16::MAX).take(1 << shape.rows).find(|by| free(&places(*by)))?;
+        let choices = if shape.directory == 0 { 1 } else { 1 << shape.rows };
+        let by = (0..=u16::MAX).take(choices).find(|by| free(&places(*by)))?;
         for place in places(by) {
             *taken.get_mut(place)? = true;
         }
@@ -193,7 +202,7 @@ fn bytes(rows: &[Row], directory: &[u16], shape: &Shape, order: ByteOrder) -> Ve
             *to = from;
         }
     };
-    for (n, word) in directory.iter().enumerate() {
+    for (n, word) in directory.iter().enumerate().filter(|_| shape.directory > 0) {
         put(n.saturating_mul(4), 4, u64::from(*word) << shape.row);
     }
     for row in rows {
@@ -234,14 +243,15 @@ mod tests {
             for count in [1, 2, 3, 64, 1000] {
                 let rows: Vec<Row> = (0..count).map(|n| row(id(n))).collect();
                 let (bytes, shape) = build(&rows, 16, ByteOrder::Little).unwrap();
-                assert!(bytes.len() <= 80 * count as usize + 1000, "{count}: {}", bytes.len());
+                assert!(bytes.len() <= 256 * count as usize + 1000, "{count}: {}", bytes.len());
                 for row in &rows {
                     // As the entry does it.
                     let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
                     let shift = shape.start_shift();
                     let hash = shape.hash(row.id);
                     let hash = if shift < 0 { hash << -shift } else { hash >> shift };
-                    let place = (hash ^ word(4 * shape.bucket(row.id))) & shape.start_mask() as u32;
+                    let word = if shape.directory > 0 { word(4 * shape.bucket(row.id)) } else { 0 };
+                    let place = (hash ^ word) & shape.start_mask() as u32;
                     let start = (shape.start() + place) as usize;
                     assert_eq!(bytes[start..start + 4], row.id.to_le_bytes(), "{count}");
                 }
