@@ -134,6 +134,9 @@ impl<'a> Variants<'a> {
     }
 
     /// The cases of the layouts that have all that program `function` reads without a guard.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if none has, so that the program would read nothing.
     fn readable(
         &mut self,
         function: usize,
@@ -143,7 +146,7 @@ impl<'a> Variants<'a> {
     ) -> Result<Vec<(Case, usize)>, Error> {
         let Some(program) = self.object.functions().get(function) else { return Ok(Vec::new()) };
         let (name, runs) = (&program.name, options.runs(program));
-        let mut out = Vec::with_capacity(cases.len());
+        let (mut out, mut lacking) = (Vec::with_capacity(cases.len()), None);
         for (n, (case, (bound, variant))) in cases.iter().zip(self.bounds.iter_mut().zip(&self.variants)).enumerate() {
             let words = report.layouts.get(n).map_or_else(String::new, LayoutReport::words);
             let missing = Missing::all(self.object, bound, &variant.reach([function]), &words)?;
@@ -155,11 +158,15 @@ impl<'a> Variants<'a> {
                     if let Some(layout) = report.layouts.get_mut(n) {
                         layout.fallback = true;
                     }
+                    let _first = lacking.get_or_insert((first.clone(), rest.len()));
                 }
                 _ => out.push((*case, n)),
             }
         }
-        Ok(out)
+        match lacking {
+            Some((first, more)) if out.is_empty() => Err(Error::Missing { first: Box::new(first), more }),
+            _ => Ok(out),
+        }
     }
 
     fn fold(&mut self) {

@@ -185,10 +185,12 @@ fn layouts_that_are_equal_or_lack_all_are_dispatched_too() {
         own::nic_of(&format!("{}{}", layout(1), layout(2)))
     };
     let object = Object::parse(compiled("reader.bpf.c")).unwrap();
-    for (field, values) in [("value", [5, 0]), ("other", [0, 1])] {
+    // What a program lacks matters only if it is the one to run.
+    let other = Some("another".to_owned());
+    for (field, program, values) in [("value", None, [5, 0]), ("other", other, [0, 1])] {
         for dispatch in [Dispatch::Static, Dispatch::Tail, Dispatch::Table] {
             for count in [false, true] {
-                let options = LinkOptions { dispatch, count, ..LinkOptions::default() };
+                let options = LinkOptions { dispatch, count, program: program.clone(), ..LinkOptions::default() };
                 let linked = object.link(&universe(&[("two", two(field))]), &options).unwrap();
                 let loaded = Loaded::load(&fixture::keep("two", "o", &linked.bytes), None).unwrap();
                 let (returned, out) = run(&loaded, &[5, 0, 0, 0, 2, 0, 0, 0]);
@@ -196,6 +198,8 @@ fn layouts_that_are_equal_or_lack_all_are_dispatched_too() {
             }
         }
     }
+    let error = object.link(&universe(&[("two", two("other"))]), &LinkOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("nic_meta.value") && error.contains("reader.bpf.c:32"), "{error}");
 }
 
 /// NIC BTF of so many layouts, in each of which `value` stands elsewhere.

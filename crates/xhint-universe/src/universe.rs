@@ -109,8 +109,8 @@ impl Universe {
         self.layouts.push(layout);
     }
 
-    /// Makes the struct or typedef `name` of a NIC BTF a layout, if it is not one yet, and yields its place among
-    /// [`Universe::layouts`].
+    /// Makes the struct or typedef `name` a layout, of each NIC BTF that has it, if no layout is called so yet, and yields
+    /// the place of the first among [`Universe::layouts`]. One that stands in several files is one layout.
     ///
     /// # Errors
     /// [`Error::NoSuchLayout`], or as [`Universe::add`].
@@ -118,12 +118,18 @@ impl Universe {
         if let Some(n) = self.layouts.iter().position(|l| l.name == name) {
             return Ok(n);
         }
+        let (first, mut found) = (self.layouts.len(), Vec::<Layout>::new());
         for (n, source) in (0u32..).zip(&self.sources).skip(1) {
-            if let Some(new) = discover::named(&source.name, SourceId(n), &source.btf, name)? {
+            if let Some(new) = discover::named(&source.name, SourceId(n), &source.btf, name)?
+                && found.iter().all(|l| l.id != new.id)
+            {
                 self.check_id(self.layouts.iter(), &new, &source.name)?;
-                self.push(new);
-                return Ok(self.layouts.len().saturating_sub(1));
+                found.push(new);
             }
+        }
+        if !found.is_empty() {
+            found.into_iter().for_each(|layout| self.push(layout));
+            return Ok(first);
         }
         let files: Vec<_> = self.sources.iter().skip(1).map(|s| &*s.name).collect();
         let known: Vec<_> = self.layouts.iter().map(|l| l.name.as_str()).collect();

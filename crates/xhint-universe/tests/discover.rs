@@ -188,6 +188,20 @@ fn a_layout_can_be_named() {
 }
 
 #[test]
+fn a_struct_that_is_named_is_a_layout_of_each_file_that_has_it() {
+    let firmware = |field: &str| btf(&format!("struct meta {{ __u32 {field}; }}; struct meta *m;"));
+    let mut universe = Universe::new(base());
+    for (file, field) in [("fw1.btf", "x"), ("driver.btf", "x"), ("fw2.btf", "y")] {
+        universe.add(file, firmware(field)).unwrap();
+    }
+    assert_eq!(universe.add_layout("meta").unwrap(), 0);
+    // The driver's is that of the first firmware.
+    let sources: Vec<u32> = universe.layouts().iter().map(|l| l.source.0).collect();
+    assert_eq!(sources, [1, 3]);
+    assert_eq!((universe.add_layout("meta").unwrap(), universe.layouts().len()), (0, 2));
+}
+
+#[test]
 fn candidates_come_from_each_source_once_asked() {
     let mut universe =
         universe("struct x___v1 { __u32 a; }; struct x { __u64 b; }; struct x *x; struct x___v1 *v;").unwrap();
