@@ -70,7 +70,10 @@ pub fn link(object: &Object, universe: &Universe, options: &LinkOptions, choice:
         Dispatch::Table => {
             let (image, numbers) = link_by_row(plan)?;
             copies = numbers.into_iter().max();
-            why = format!("{} layouts are of {} kinds, and each kind has a copy", cases.len(), copies.unwrap_or(0));
+            why = match copies {
+                Some(1) => format!("{} layouts are of one kind, and one copy reads them all", cases.len()),
+                kinds => format!("{} layouts are of {} kinds, and each has a copy", cases.len(), kinds.unwrap_or(0)),
+            };
             image
         }
         _ => link_direct(plan)?,

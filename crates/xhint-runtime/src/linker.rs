@@ -178,11 +178,10 @@ impl Linker {
         }
         let asked = LinkedAs { asked: Dispatch::Table.name().to_owned(), ..options.clone() };
         let mut table = self.link_in(universe, object, &asked, slots).ok()?;
-        let copies = table.report.dispatch.copies.filter(|c| c.saturating_mul(2) <= layouts)?;
+        table.report.dispatch.copies.filter(|c| c.saturating_mul(2) <= layouts)?;
         let entry = options.program.as_deref();
         load(&Plan { object: &table.bytes, entry, keep: &[], same: false, device: "" }).ok()?;
-        let why = format!("{layouts} layouts are of {copies} kinds, so their order costs nothing");
-        table.report.dispatch.why = why;
+        table.report.dispatch.why.push_str("; in which order their packets come costs nothing");
         Some(table)
     }
 

@@ -34,7 +34,7 @@ fn many_layouts_of_few_kinds_are_read_by_a_table() {
         return;
     }
     let job = link(8, "auto", "-DPLAIN");
-    assert_eq!((kind(&job), job.why.as_str()), ("table", "8 layouts are of 2 kinds, so their order costs nothing"));
+    assert!(kind(&job) == "table" && job.why.starts_with("8 layouts are of 2 kinds"), "{}", job.why);
     assert_eq!(kind(&link(3, "auto", "-DPLAIN")), "static");
     // A table takes a right that linking for another loader must not presume, and that not everybody has.
     let (object, nics) = sources(8, "-DPLAIN");
