@@ -157,7 +157,7 @@ pub enum Error {
     },
     /// More functions in one program than the kernel takes.
     #[error(
-        "the layouts make {functions} functions of one program, and the kernel takes 256 functions; use --dispatch tail"
+        "the layouts make {functions} functions of one program, and the kernel takes 256 functions; use --dispatch tail or table"
     )]
     TooManyFunctions {
         /// How many.
