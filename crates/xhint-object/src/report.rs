@@ -117,9 +117,9 @@ impl LayoutReport {
         })
     }
 
-    /// The layout and its file.
+    /// The layout, its id, since firmwares of one file may call theirs the same, and the file.
     pub fn words(&self) -> String {
-        format!("{} of {}", self.name, self.source)
+        format!("{} {:#010x} of {}", self.name, self.id, self.source)
     }
 }
 
