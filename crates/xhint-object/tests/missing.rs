@@ -54,7 +54,7 @@ fn an_unguarded_read_names_file_line_struct_field_and_what_there_is_instead() {
         "nic_meta.gone",
         "struct small",
         "gone_too",
-        "small of small.btf",
+        "small 0x00000001 of small.btf",
         "bpf_core_field_exists()",
     ] {
         assert!(text.contains(part), "{part}: {text}");

@@ -107,7 +107,8 @@ impl Act<'_> {
         let plans: HashMap<u32, Plan> = firmwares.iter().map(|f| (f.plan.id, f.plan.clone())).collect();
         let progress = Progress::default();
         let (sent, tallies, swaps) = thread::scope(|scope| {
-            let collector = scope.spawn(|| collect(&nic, &records, &plans, ring, &progress));
+            let collector =
+                scope.spawn(|| collect(&nic, &records, &plans, ring, &progress).inspect_err(|_| stage.stop()));
             let sender = scope.spawn(|| self.send(stage, &nic, &progress));
             let swaps = match second {
                 Some(second) => self.change(stage, &nic, &device, (first, second), &progress),
@@ -122,7 +123,9 @@ impl Act<'_> {
             let sent = joined(sender.join());
             progress.sent.store(true, Ordering::Release);
             let tallies = joined(collector.join());
-            Ok::<_, anyhow::Error>((sent?, tallies?, swaps?))
+            // What failed stopped the others, the sender last.
+            let (tallies, swaps) = (tallies?, swaps?);
+            Ok::<_, anyhow::Error>((sent?, tallies, swaps))
         })?;
         stage.check()?;
         self.add(report, &firmwares, sent, &tallies, swaps);
@@ -146,6 +149,7 @@ impl Act<'_> {
         let fifth = self.packets / 5;
         let rest = self.packets.saturating_sub(fifth.saturating_mul(2));
         let mut sent = 0u64;
+        self.wait(stage, progress, |p| p.open.load(Ordering::Acquire))?;
         for (steps, count) in [(0, rest), (1, fifth), (2, fifth)] {
             self.wait(stage, progress, |p| p.steps.load(Ordering::Acquire) >= steps)?;
             let options = SendOptions {
@@ -242,8 +246,6 @@ mod tests {
         let wrong = HashMap::from([(fw1.plan.id, Plan { id: fw1.plan.id, ..fw2.plan.clone() })]);
         let tallies = thread::scope(|scope| {
             let collector = scope.spawn(|| collect(&nic, &records, &wrong, None, &progress));
-            // The log must be open before the first packet comes.
-            thread::sleep(Duration::from_millis(300));
             progress.steps.store(2, Ordering::Release);
             let sent = act.send(&stage, &nic, &progress).unwrap();
             progress.sent.store(true, Ordering::Release);

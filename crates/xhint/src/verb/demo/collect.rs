@@ -34,6 +34,8 @@ pub struct Tally {
 /// What is known so far; shared with whoever waits for it.
 #[derive(Debug, Default)]
 pub struct Progress {
+    /// Both logs are open, so that no packet is missed.
+    pub open: AtomicBool,
     /// Packets that the NIC has described.
     pub described: Arc<AtomicU64>,
     /// Packets of which both sides are known.
@@ -56,6 +58,7 @@ pub fn collect(
 ) -> anyhow::Result<BTreeMap<u32, Tally>> {
     let log = nic.truth()?;
     let (reader, read) = open(records)?;
+    progress.open.store(true, Ordering::Release);
     let mut open = Open { plans, ring, truths: HashMap::new(), records: HashMap::new(), tallies: BTreeMap::new() };
     let mut last = Instant::now();
     loop {
