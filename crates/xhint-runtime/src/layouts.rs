@@ -171,7 +171,7 @@ impl<'a> Layouts<'a> {
         let layouts: Vec<LayoutState> = job.state.layouts.iter().filter(|l| !known(l)).cloned().collect();
         if let Some(lacking) = layouts.iter().find(|l| l.fallback) {
             let (device, layout) = (self.device.name().to_owned(), lacking.name.clone());
-            let words = format!("layout {layout} of ");
+            let words = format!("layout {layout} {:#010x} of ", lacking.id);
             let why = job.warnings.iter().rev().find(|w| w.contains(&words)).cloned().unwrap_or_default();
             return Err(Error::Unreadable { device, layout, why });
         }

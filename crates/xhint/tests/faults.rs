@@ -218,7 +218,8 @@ fn what_another_program_lacks_is_not_told() {
         good(&[&on[..], &["first", "--dispatch", dispatch]].concat());
         assert_eq!(fallback(&json(&add)["added"]), [false]);
         good(&[&on[..], &["second", "--dispatch", dispatch]].concat());
-        assert!(bad(&add).contains("has no 'seq'"));
+        let says = bad(&add);
+        assert!(says.contains("has no 'seq'"), "{dispatch}: {says}");
     }
     good(&["detach", &name, "--netns", &n]);
 }
