@@ -157,10 +157,12 @@ impl<'a> Variants<'a> {
                 Some(_) if !options.allow_missing && !runs => {}
                 Some((first, rest)) if !options.allow_missing => {
                     let more = if rest.is_empty() { String::new() } else { format!(", and {} more", rest.len()) };
-                    report.warnings.push(format!("{name}: packets of this layout go to the fallback: {first}{more}"));
+                    let lacks = format!("{name}: packets of this layout go to the fallback: {first}{more}");
                     if let Some(layout) = report.layouts.get_mut(n) {
                         layout.fallback = true;
+                        layout.lacks.clone_from(&lacks);
                     }
+                    report.warnings.push(lacks);
                     let _first = lacking.get_or_insert((first.clone(), rest.len()));
                 }
                 _ => out.push((*case, n)),

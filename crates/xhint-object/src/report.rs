@@ -36,6 +36,9 @@ pub struct LayoutReport {
     /// Whether a program that is dispatched reads what this layout lacks, so that its packets go to the fallback.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub fallback: bool,
+    /// What it lacks then, in the words of the warning.
+    #[serde(skip)]
+    pub lacks: String,
 }
 
 /// How dispatch is done.
@@ -114,6 +117,7 @@ impl LayoutReport {
             source,
             slot: None,
             fallback: false,
+            lacks: String::new(),
         })
     }
 

@@ -106,6 +106,7 @@ impl<'a> Layouts<'a> {
                 slot: Some(running.slot_for(&mut state, layout)?),
                 added: Some(format!("{ADDED}{}_{:08x}", layout.name, layout.id)),
                 fallback: false,
+                lacks: String::new(),
                 selector: layout.selector.is_some(),
             };
             if layout.selector.is_none() {
@@ -170,10 +171,8 @@ impl<'a> Layouts<'a> {
         let known = |l: &LayoutState| state.layouts.iter().any(|k| k.id == l.id);
         let layouts: Vec<LayoutState> = job.state.layouts.iter().filter(|l| !known(l)).cloned().collect();
         if let Some(lacking) = layouts.iter().find(|l| l.fallback) {
-            let (device, layout) = (self.device.name().to_owned(), lacking.name.clone());
-            let words = format!("layout {layout} {:#010x} of ", lacking.id);
-            let why = job.warnings.iter().rev().find(|w| w.contains(&words)).cloned().unwrap_or_default();
-            return Err(Error::Unreadable { device, layout, why });
+            let (layout, why) = (lacking.name.clone(), lacking.lacks.clone());
+            return Err(Error::Unreadable { device: self.device.name().to_owned(), layout, why });
         }
         let swap = attach_locked(self.home, self.device, &job)?;
         Ok(Changed { layouts, swap: Some(swap) })

@@ -135,6 +135,7 @@ impl Linker {
                 slot: l.slot,
                 added: None,
                 fallback: l.fallback,
+                lacks: l.lacks.clone(),
                 selector: found.is_some_and(|u| u.selector.is_some()),
             }
         };

@@ -102,6 +102,9 @@ pub struct LayoutState {
     /// Whether the program reads what it lacks, so that its packets go to the fallback.
     #[serde(default)]
     pub fallback: bool,
+    /// What it lacks then, in the linker's words; known only where it was just linked.
+    #[serde(skip)]
+    pub lacks: String,
     /// Whether its packets say that they carry it. If not, every packet is taken for it.
     #[serde(default)]
     pub selector: bool,
