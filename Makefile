@@ -23,9 +23,8 @@ demo: setup
 	$(CARGO) build --release --bin xhint
 	$(TARGET)/release/xhint demo
 
-# Optimised a little: the differential tests link some thousand objects.
 test: setup
-	CARGO_PROFILE_TEST_OPT_LEVEL=1 $(CARGO) test --workspace
+	$(CARGO) test --workspace
 
 lint:
 	$(CARGO) fmt --all --check
