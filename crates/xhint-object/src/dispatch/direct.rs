@@ -31,6 +31,9 @@ const MAX_JUMPED: usize = 8_000;
 pub fn link(plan: Plan<'_>) -> Result<Image, Error> {
     let entries = plan.programs.iter().map(|p| p.function).collect();
     let mut copies = Copies::new(plan.object, plan.variants, plan.names, plan.fallback, entries)?;
+    if plan.prune {
+        copies.prune();
+    }
     let counters = plan.count.then(|| Counters::declare(&mut copies.image));
     for program in &plan.programs {
         let mut entry = Entry::new(&mut copies, program, counters);

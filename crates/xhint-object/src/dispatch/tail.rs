@@ -40,6 +40,9 @@ const MAX_COUNTED: usize = 500;
 pub fn link(plan: Plan<'_>) -> Result<Image, Error> {
     let entries = plan.programs.iter().map(|p| p.function).collect();
     let mut copies = Copies::new(plan.object, plan.variants, plan.names, plan.fallback, entries)?;
+    if plan.prune {
+        copies.prune();
+    }
     let ids = declare(&mut copies.image, IDS);
     let counters = plan.count.then(|| Counters::declare(&mut copies.image));
     let mut table = Table::default();
