@@ -1,6 +1,5 @@
 //! `xhint layout show`
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,6 +8,7 @@ use serde::Serialize;
 use xhint_layout::{Field, Order, Plan};
 use xhint_universe::{Layout, Universe};
 
+use crate::print::{Stdout, column, columns, line};
 use crate::sources::Base;
 use crate::{layouts, print};
 
@@ -108,10 +108,10 @@ fn field(field: &Field) -> ShownField {
     }
 }
 
-fn text(out: &mut impl Write, layout: &Shown) -> std::io::Result<()> {
+fn text(out: &mut Stdout, layout: &Shown) -> std::io::Result<()> {
     let (bold, dim) = (print::BOLD, print::DIM);
     let how = if layout.declared { "declared" } else { "derived" };
-    writeln!(
+    line!(
         out,
         "{bold}{}{bold:#}  id {:#x} ({how}), {} bytes, answers to {}",
         layout.name,
@@ -120,11 +120,11 @@ fn text(out: &mut impl Write, layout: &Shown) -> std::io::Result<()> {
         layout.answers_to.join(", ")
     )?;
     match &layout.selector {
-        Some(field) => writeln!(out, "  a packet says which layout it has in {field}")?,
-        None => writeln!(out, "  packets carry no id: one layout at a time, and a change may be misread")?,
+        Some(field) => line!(out, "  a packet says which layout it has in {field}")?,
+        None => line!(out, "  packets carry no id: one layout at a time, and a change may be misread")?,
     }
-    let width = layout.fields.iter().map(|f| f.path.len()).max().unwrap_or(0).max(5);
-    writeln!(out, "  {dim}{:>6}  {:<width$}  {:>4}  {:<6}  hint{dim:#}", "offset", "field", "bits", "order")?;
+    let wide = columns(layout.fields.iter().map(|f| f.path.as_str()), 5);
+    line!(out, "  {dim}{:>6}  {}  {:>4}  {:<6}  hint{dim:#}", "offset", column("field", wide), "bits", "order")?;
     for f in &layout.fields {
         let place = match f.bit_offset % 8 {
             0 => format!("{}", f.bit_offset / 8),
@@ -135,10 +135,10 @@ fn text(out: &mut impl Write, layout: &Shown) -> std::io::Result<()> {
             (_, true) => ", signed",
             _ => "",
         };
-        writeln!(out, "  {place:>6}  {:<width$}  {:>4}  {:<6}  {}{kind}", f.path, f.bits, f.order, f.hint)?;
+        line!(out, "  {place:>6}  {}  {:>4}  {:<6}  {}{kind}", column(&f.path, wide), f.bits, f.order, f.hint)?;
     }
     if !layout.without_hint.is_empty() {
-        writeln!(out, "  without a hint: {}", layout.without_hint.join(", "))?;
+        line!(out, "  without a hint: {}", layout.without_hint.join(", "))?;
     }
     Ok(())
 }
