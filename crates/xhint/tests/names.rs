@@ -182,7 +182,8 @@ fn no_verb_lets_a_name_out() {
             harmless(arguments, styled);
         }
     }
-    assert!(harmless(&all[0], false).status.success());
+    let linked = harmless(&all[0], false);
+    assert!(linked.status.success(), "{}", String::from_utf8_lossy(&linked.stderr));
     // Six types, four members, one enumerator: each in its line.
     let dump = String::from_utf8(harmless(&["btf", "dump", nic], false).stdout).unwrap();
     assert_eq!(dump.lines().count(), 6 + 4 + 1, "{dump}");
