@@ -29,7 +29,7 @@ fn faults_are_told_in_one_line() {
     let gone = attach("/nonexistent.o", "lo", &beta);
     assert!(gone.contains("/nonexistent.o") && gone.contains("No such file"), "{gone}");
     assert!(attach(&prog, "nosuchdev0", &beta).contains("nosuchdev0: no such network device"));
-    assert!(attach(&prog, "no/such", &beta).contains("cannot be the name of a network device"));
+    assert!(attach(&prog, "", &beta).contains("cannot be the name of a network device"));
     if privileged() {
         let says = attach(&prog, "lo", &junk_name);
         assert!(says.contains(&junk_name) && says.contains("neither BTF nor an ELF object"), "{says}");
