@@ -29,13 +29,14 @@ mod rights;
 mod rtnl;
 mod site;
 mod slots;
+mod sources;
 mod state;
 pub mod status;
 mod sys;
 
 pub use device::{Device, Programs};
 pub use error::{Error, Result};
-pub use files::read;
+pub use files::{read, read_btf};
 pub use home::Home;
 pub use linker::{Linker, declare};
 pub use netns::Netns;

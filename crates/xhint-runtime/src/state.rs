@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use xhint_object::table::SLOT_COUNT;
 
 use crate::error::{Error, Result};
-use crate::files::read;
+use crate::files::{read, read_btf};
 use crate::private::{get, make_dir, put, remove_empty};
 
 /// In which way a program is attached.
@@ -92,6 +92,16 @@ impl Source {
     pub fn read(path: impl Into<PathBuf>) -> Result<Source> {
         let path = path.into();
         let bytes = read(&path)?;
+        Ok(Source::new(path, bytes))
+    }
+
+    /// What is in the BTF at `path` now, its distilled base with it if one stands beside it.
+    ///
+    /// # Errors
+    /// [`Error::File`], [`Error::Source`].
+    pub fn read_btf(path: impl Into<PathBuf>) -> Result<Source> {
+        let path = path.into();
+        let bytes = read_btf(&path)?;
         Ok(Source::new(path, bytes))
     }
 }

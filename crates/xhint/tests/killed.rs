@@ -228,13 +228,14 @@ impl Pair {
         output
     }
 
-    /// xhint in the namespace, killed as it enters the call `nth` of those that change what is pinned or attached.
-    fn xhint(&self, words: &[&str], nth: Option<u32>, log: &Path) -> Output {
+    /// xhint in the namespace, killed as it enters a call of this name for the nth time. Those that change what is pinned
+    /// or attached go to `log`.
+    fn xhint(&self, words: &[&str], kill: Option<(&str, usize)>, log: &Path) -> Output {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/run/netns/{}", self.0)).args(["strace", "-qq", "-o", text_of(log)]);
         command.args(["-e", "trace=bpf,sendto,sendmsg,rename,unlink"]);
-        if let Some(nth) = nth {
-            command.args(["-e", &format!("inject=bpf,sendto,sendmsg,rename,unlink:signal=KILL:when={nth}")]);
+        if let Some((call, nth)) = kill {
+            command.args(["-e", &format!("inject={call}:signal=KILL:when={nth}")]);
         }
         command.arg(env!("CARGO_BIN_EXE_xhint")).args(words).output().unwrap()
     }
@@ -270,15 +271,15 @@ fn killed_at_each_call_while_it_replaces() {
     succeeded(&pair.xhint(&attach, None, &log));
     succeeded(&pair.xhint(&["detach", "near"], None, &dir.path().join("other")));
     let calls = std::fs::read_to_string(&log).unwrap();
+    // From the first pin on, each call and how many of its name there were.
+    let names: Vec<&str> = calls.lines().filter_map(|line| line.split_once('(').map(|c| c.0)).collect();
     let first = calls.lines().position(|line| line.contains("BPF_OBJ_PIN")).unwrap();
     let (mut left, mut gap, mut came) = (0, 0, 0);
-    for nth in first + 1.. {
+    for (at, name) in names.iter().enumerate().skip(first) {
+        let nth = names[..=at].iter().filter(|n| *n == name).count();
         let theirs = put();
-        let output = pair.xhint(&attach, Some(u32::try_from(nth).unwrap()), &log);
-        if output.status.success() {
-            break;
-        }
-        assert_eq!(output.status.code(), None, "{nth}: {}", String::from_utf8_lossy(&output.stderr));
+        let output = pair.xhint(&attach, Some((name, nth)), &log);
+        assert_eq!(output.status.code(), None, "{name} {nth}: {}", String::from_utf8_lossy(&output.stderr));
         let ours = xhint(["status", "near", "--netns", &pair.0].map(str::to_owned)).output().unwrap().status.success();
         match pair.runs() {
             _ if ours => came += 1,
@@ -287,12 +288,17 @@ fn killed_at_each_call_while_it_replaces() {
         }
         // The next call, whatever it is, finds all as it was, or the new one there.
         let next = xhint(["detach", "near", "--netns", &pair.0].map(str::to_owned)).output().unwrap();
-        assert_eq!(pair.runs(), if ours { 0 } else { theirs }, "{nth}: {}", String::from_utf8_lossy(&next.stderr));
+        assert_eq!(
+            pair.runs(),
+            if ours { 0 } else { theirs },
+            "{name} {nth}: {}",
+            String::from_utf8_lossy(&next.stderr)
+        );
         let cookie = xhint_runtime::Netns::named(&pair.0).unwrap().cookie();
         let names = std::fs::read_dir("/sys/fs/bpf/xhint/dev").into_iter().flatten().flatten();
         let kept: Vec<_> =
             names.filter(|d| d.file_name().to_string_lossy().starts_with(&format!("{cookie}-"))).collect();
-        assert!(kept.is_empty(), "{nth}: {kept:?}");
+        assert!(kept.is_empty(), "{name} {nth}: {kept:?}");
         pair.sh("ip -n $n link set near xdpdrv off");
     }
     println!(
