@@ -25,13 +25,14 @@ mod netns;
 mod rights;
 mod site;
 mod slots;
+mod sources;
 mod state;
 pub mod status;
 mod sys;
 
 pub use device::{Device, Programs};
 pub use error::{Error, Result};
-pub use files::read;
+pub use files::{read, read_btf};
 pub use home::{Home, Lock};
 pub use linker::{Linker, declare};
 pub use long::TooLong;
