@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::foreign::Foreign;
 use crate::home::Home;
 use crate::load::{Loaded, Plan, load};
+use crate::long::{TooLong, too_long};
 use crate::rights::Rights;
 use crate::site::{Generation, Held, Live, Site};
 use crate::state::{Mode, State};
@@ -44,6 +45,8 @@ pub struct Done {
     pub before: Option<u32>,
     /// Name and id of someone else's that was taken off.
     pub replaced: Option<String>,
+    /// Layouts that no packet can carry on this device.
+    pub too_long: Vec<TooLong>,
 }
 
 /// Puts the program of `job` on `device`, in the place of one that an earlier call put there, if there is one: in one
@@ -138,7 +141,9 @@ pub(crate) fn attach_held(site: &Site, device: &Device, job: &Job) -> Result<Don
     // From here on it runs, whatever becomes of the tidying up: the next call does that again.
     let _later = site.keep_only(&next);
     let program = Program::id_from_fd(loaded.entry_fd()?).map_err(Error::system("the program's id"))?;
-    Ok(Done { entry: state.entry, program, before: live.map(|l| l.program), replaced: foreign.map(|f| f.name) })
+    let too_long = too_long(device, &state.layouts);
+    let (before, replaced) = (live.map(|l| l.program), foreign.map(|f| f.name));
+    Ok(Done { entry: state.entry, program, before, replaced, too_long })
 }
 
 /// Loads the job's object with the maps of `before`.

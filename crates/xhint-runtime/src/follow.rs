@@ -15,6 +15,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::linker::Linker;
+use crate::long::TooLong;
 use crate::moved::moved;
 use crate::sources::Sources;
 use crate::state::{LinkedAs, Source, State};
@@ -194,7 +195,8 @@ impl<'a> Follow<'a> {
         let (job, both) = self.job(state, &now, &gone, &others)?;
         let done = attach(self.home, self.device, &job)?;
         events.push(self.swapped(&old, &new, &done, both && !gone.is_empty()));
-        events.extend(job.warnings.iter().map(|w| Event { kind: EventKind::Note, text: w.clone() }));
+        let warnings = job.warnings.iter().cloned().chain(done.too_long.iter().map(TooLong::to_string));
+        events.extend(warnings.map(|text| Event { kind: EventKind::Note, text }));
         self.seen = now;
         Ok(events)
     }

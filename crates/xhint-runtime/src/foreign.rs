@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use libbpf_rs::Program;
 use libbpf_rs::query::{LinkInfoIter, LinkTypeInfo, ProgInfoIter};
+use xhint_host::said;
 
 use crate::device::{Device, Programs};
 use crate::error::{Error, Result};
-use crate::load::heard;
 use crate::netns::Netns;
 use crate::private::is_there;
 use crate::site::Site;
@@ -60,7 +60,7 @@ impl Foreign {
             sys::pin(program.as_fd(), &path).map_err(Error::file(&path))?;
         }
         // libbpf would print why not.
-        let off = || match heard(|| sys::xdp_attach(device.ifindex(), None, self.flags)).0 {
+        let off = || match said::heard(|| sys::xdp_attach(device.ifindex(), None, self.flags)).0 {
             // A link holds it.
             Err(e) if e.raw_os_error() == Some(libc::EBUSY) => self.detach_link(),
             done => done,
