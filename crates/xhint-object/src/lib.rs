@@ -28,7 +28,7 @@ mod reach;
 mod report;
 mod variant;
 
-pub use carrier::{btf_of, nic_btf};
+pub use carrier::{btf_of, is_raw, nic_btf, with_base};
 pub use dispatch::{Fallback, table};
 pub use error::Error;
 pub use link::{Dispatch, LinkOptions, Linked, TakenSlot};

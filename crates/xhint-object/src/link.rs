@@ -286,6 +286,7 @@ impl Choice {
         for (from, to) in options.rename.iter().filter(|(from, _)| !known(from)) {
             out.warnings.push(format!("the program asks nothing of a '{from}', so binding it to '{to}' does nothing"));
         }
+        out.warnings.extend(universe.sources().iter().filter_map(xhint_universe::Source::differs));
         for name in names {
             let answers = |n: &&usize| {
                 let layout = universe.layouts().get(**n);

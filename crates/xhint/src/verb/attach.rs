@@ -136,7 +136,7 @@ impl Args {
     }
 
     fn linker(&self) -> anyhow::Result<Linker> {
-        Ok(Linker::on(files::base(self.sources.base.file.as_deref())?))
+        Ok(Linker::on(files::base(&self.sources.base.files)?))
     }
 
     fn job(&self, home: &Home, device: &Device) -> anyhow::Result<Job> {
