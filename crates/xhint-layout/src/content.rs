@@ -14,10 +14,27 @@ use crate::walk::{Fault, Field, Go, Visit, What, walk};
 /// # Errors
 /// What is wrong with it, if it can't be a layout.
 pub fn content(btf: &Btf, name: &str, type_id: u32) -> Result<String, Fault> {
+    told(btf, name, type_id).map(|content| content.text)
+}
+
+/// The content, as far as it is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    /// The text.
+    pub text: String,
+    /// Why some of it is not: a field's type was kept of a distilled base, where only its size stands.
+    pub unknown: Option<String>,
+}
+
+/// The content of the struct `type_id`, and whether all of it is known.
+///
+/// # Errors
+/// As [`content`].
+pub fn told(btf: &Btf, name: &str, type_id: u32) -> Result<Content, Fault> {
     let ty = btf.skip_mods_and_typedefs(type_id);
-    let mut text = Text(format!("layout {name} {}\n", ty.size()));
-    walk(btf, ty, &mut text)?;
-    Ok(text.0)
+    let mut tell = Tell { btf, content: Content { text: format!("layout {name} {}\n", ty.size()), unknown: None } };
+    walk(btf, ty, &mut tell)?;
+    Ok(tell.content)
 }
 
 /// The id of a layout that declares none: FNV-1a over its content, folded to 32 bits, never 0.
@@ -31,9 +48,12 @@ pub fn derived_id(content: &str) -> u32 {
     }
 }
 
-struct Text(String);
+struct Tell<'b> {
+    btf: &'b Btf,
+    content: Content,
+}
 
-impl<'a> Visit<'a> for Text {
+impl<'a> Visit<'a> for Tell<'_> {
     type Error = Fault;
 
     fn enter(&mut self, field: &Field<'a>) -> Result<Go, Fault> {
@@ -43,11 +63,18 @@ impl<'a> Visit<'a> for Text {
             FieldOrder::Little => " le",
             FieldOrder::Big => " be",
         };
+        if field.what == What::Unknown
+            && let Some(why) = self.btf.differs(field.ty.id())
+        {
+            let said = || format!("'{path}' is a {} '{}', and {why}", field.ty.kind(), field.ty.name());
+            self.content.unknown.get_or_insert_with(said);
+        }
         // A string takes all that is written to it.
+        let text = &mut self.content.text;
         let _ = match field.what {
             What::Struct | What::Union => Ok(()),
-            What::Array { len, stride } => writeln!(self.0, "{path}[{len}] {bit_offset} {stride} array"),
-            what => writeln!(self.0, "{path} {bit_offset} {bits} {}{order}", letters(what)),
+            What::Array { len, stride } => writeln!(text, "{path}[{len}] {bit_offset} {stride} array"),
+            what => writeln!(text, "{path} {bit_offset} {bits} {}{order}", letters(what)),
         };
         Ok(Go::Once)
     }
@@ -61,6 +88,7 @@ fn letters(what: What) -> &'static str {
         What::Ptr => "ptr",
         What::Float => "float",
         What::Array { .. } => "array",
+        What::Unknown => "unknown",
         What::Struct | What::Union => "",
     }
 }

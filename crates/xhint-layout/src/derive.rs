@@ -93,7 +93,7 @@ impl<'a> Visit<'a> for Derive<'a, '_> {
             Stop::Here(Error::Tag { layout, path, tag, cause })
         })?;
         self.open.push((self.plan.fields.len(), meaning.when));
-        let structs = holds_structs(self.btf, field.ty);
+        let structs = holds_structs(self.btf, field);
         let hint = match self.array {
             Some((hint, _)) => Some(hint),
             // What holds others means nothing by its name alone.

@@ -1,6 +1,6 @@
 //! Everything that stands in a layout, and where nothing does.
 
-use xhint_btf::{Btf, Kind, Type};
+use xhint_btf::{Btf, Kind};
 
 use crate::hint::Hint;
 use crate::plan::Order;
@@ -73,7 +73,7 @@ impl<'a> Visit<'a> for Gather<'a, '_> {
     type Error = Fault;
 
     fn enter(&mut self, field: &Field<'a>) -> Result<Go, Fault> {
-        let holds = holds_structs(self.btf, field.ty);
+        let holds = holds_structs(self.btf, field);
         if holds && field.name.is_empty() && !field.element {
             return Ok(Go::Each);
         }
@@ -88,7 +88,7 @@ impl<'a> Visit<'a> for Gather<'a, '_> {
             what: field.what,
             bit_offset: field.bit_offset,
             bits: field.bits,
-            order: (!holds).then(|| Order::of(field.order, self.btf.order())),
+            order: (!holds && field.what != What::Unknown).then(|| Order::of(field.order, self.btf.order())),
             hint: if holds { meaning.tagged() } else { meaning.hint_of(field.name) },
         });
         Ok(if holds { Go::Each } else { Go::Past })
@@ -109,15 +109,16 @@ fn gaps(mut taken: Vec<(u64, u64)>, end: u64) -> Vec<Gap> {
     gaps
 }
 
-/// Whether a type is a struct or union, or an array, of arrays perhaps, of such.
-pub(crate) fn holds_structs<'a>(btf: &'a Btf, mut ty: Type<'a>) -> bool {
+/// Whether a field is a struct or union, or an array, of arrays perhaps, of such.
+pub(crate) fn holds_structs<'a>(btf: &'a Btf, field: &Field<'a>) -> bool {
+    let mut ty = field.ty;
     for _ in 0..crate::walk::MAX_DEPTH {
         match ty.array() {
             Some(array) => ty = btf.skip_mods_and_typedefs(array.elem),
             None => break,
         }
     }
-    ty.kind().is_composite()
+    field.what != What::Unknown && ty.kind().is_composite()
 }
 
 /// A type as C writes it.

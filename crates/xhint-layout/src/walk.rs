@@ -71,6 +71,8 @@ pub enum What {
     Ptr,
     /// A floating-point number.
     Float,
+    /// Something of which only the size is known: its type was kept of a distilled base.
+    Unknown,
 }
 
 impl What {
@@ -247,6 +249,7 @@ impl<'a, V: Visit<'a>> Walk<'a, '_, V> {
 
     fn what(&self, ty: Type<'a>) -> Option<What> {
         Some(match ty.kind() {
+            _ if self.btf.differs(ty.id()).is_some() => What::Unknown,
             Kind::Struct => What::Struct,
             Kind::Union => What::Union,
             Kind::Array => {

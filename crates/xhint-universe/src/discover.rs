@@ -11,8 +11,9 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use xhint_btf::{Btf, Kind, Type};
+use xhint_layout::content::told;
 use xhint_layout::tags::{FieldTag, unknown_on_type};
-use xhint_layout::{Selection, Selector, TagFault, Tags, content, derived_id, selector};
+use xhint_layout::{Selection, Selector, TagFault, Tags, derived_id, selector};
 
 use crate::layout::{Layout, MAX_SIZE};
 use crate::name::essential;
@@ -218,8 +219,15 @@ impl<'a> Maker<'a> {
         }
         let (declared, answers_to) = self.read_tags(ty, body, tags)?;
         // Also when the id is declared: what has no content can't be read.
-        let content = content(self.btf, name, type_id).map_err(|fault| not(fault.to_string()))?;
-        let id = declared.unwrap_or_else(|| derived_id(&content));
+        let content = told(self.btf, name, type_id).map_err(|fault| not(fault.to_string()))?;
+        let id = match (declared, content.unknown) {
+            (Some(id), _) => id,
+            (None, None) => derived_id(&content.text),
+            (None, Some(why)) => {
+                let cure = "declare one (tag xhint:id=…)";
+                return Err(not(format!("no id can be derived from its content, since {why}; {cure}")));
+            }
+        };
         let selector = match selector(self.btf, &self.tags, body.id()).map_err(|fault| not(fault.to_string()))? {
             Selection::Field(selector) => Some(selector),
             Selection::None(_) => None,

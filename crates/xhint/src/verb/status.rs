@@ -58,7 +58,7 @@ impl Args {
         }
         let netns = self.within.netns.as_ref().map(|_| self.within.netns()).transpose()?;
         let mut all = all(&Home::system()?)?;
-        all.retain(|s| netns.as_ref().is_none_or(|n| n.inode() == s.netns));
+        all.retain(|s| netns.as_ref().is_none_or(|n| Some(n.inode()) == s.netns));
         Ok(all)
     }
 
@@ -87,8 +87,9 @@ fn text(out: &mut Stdout, found: &[Status], rates: &mut Rates) -> io::Result<()>
 }
 
 fn one(out: &mut Stdout, s: &Status, rates: &mut Rates, passed: Option<Duration>) -> io::Result<()> {
-    let (index, netns, program) = (s.ifindex, s.netns, s.program_id);
-    line!(out, "{BOLD}{}{BOLD:#} (index {index}, network namespace {netns}): program {program}", s.device)?;
+    let device = s.device.as_deref().unwrap_or("a device");
+    let (index, netns, program) = (s.ifindex, netns(s), s.program_id);
+    line!(out, "{BOLD}{device}{BOLD:#} (index {index}, network namespace {netns}): program {program}")?;
     if let Some(state) = &s.state {
         let since = SystemTime::now().duration_since(state.since()).map_or(0, |d| d.as_secs());
         let mode = serde_json::to_string(&state.mode).unwrap_or_default();
@@ -96,7 +97,7 @@ fn one(out: &mut Stdout, s: &Status, rates: &mut Rates, passed: Option<Duration>
         let file = state.object.path.display();
         line!(out, "  {} of {file}, {mode}, dispatch {dispatch}, since {}", state.entry, ago(since))?;
         match &s.counters {
-            Some(counters) => table(out, &s.device, counters, rates, passed)?,
+            Some(counters) => table(out, device, counters, rates, passed)?,
             None => {
                 let wide = columns(state.layouts.iter().map(|l| l.name.as_str()), 20);
                 for layout in &state.layouts {
@@ -111,12 +112,22 @@ fn one(out: &mut Stdout, s: &Status, rates: &mut Rates, passed: Option<Duration>
         line!(out, "  {} packets, {each} ns each", runs.count)?;
     }
     if let Some(dir) = &s.maps_dir {
-        line!(out, "  {DIM}maps in {}: {}{DIM:#}", dir.display(), s.maps.join(", "))?;
+        // By their files' names, so that the paths are there to be taken.
+        let pins: Vec<_> = s.maps.iter().filter_map(|m| Some(m.path.file_name()?.to_string_lossy())).collect();
+        line!(out, "  {DIM}maps in {}: {}{DIM:#}", dir.display(), pins.join(", "))?;
     }
     if let Some(trouble) = &s.trouble {
         line!(out, "  {YELLOW}{trouble}{YELLOW:#}")?;
     }
     Ok(())
+}
+
+fn netns(s: &Status) -> String {
+    match (&s.netns_name, s.netns) {
+        (Some(name), _) => name.clone(),
+        (None, Some(inode)) => inode.to_string(),
+        (None, None) => "not found, or not to be entered".to_owned(),
+    }
 }
 
 /// A row a layout, and what is worth a look below.
