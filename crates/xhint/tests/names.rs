@@ -27,8 +27,8 @@ struct Files {
 }
 
 impl Files {
-    fn new() -> Files {
-        let dir = std::env::temp_dir().join(format!("xhnames-{}", process::id())).join(EVIL);
+    fn new(test: &str) -> Files {
+        let dir = std::env::temp_dir().join(format!("xhnames-{test}-{}", process::id())).join(EVIL);
         fs::create_dir_all(&dir).unwrap();
         let file = |name: &str, bytes: &[u8]| {
             let path = dir.join(format!("{name}{EVIL}"));
@@ -131,7 +131,7 @@ fn verbs(before: &[String]) -> Vec<String> {
 
 #[test]
 fn no_verb_lets_a_name_out() {
-    let files = Files::new();
+    let files = Files::new("all");
     let Files { nic, tagged, program, odd, .. } = &files;
     let out = files.dir.join("out").to_str().unwrap().to_owned();
     let dev = "e\x1b[35m\nforged";
@@ -199,7 +199,7 @@ fn nor_does_one_on_a_device() {
     if !privileged() {
         return;
     }
-    let files = Files::new();
+    let files = Files::new("device");
     let mut world = World::new(&["names"]);
     let (n, name) = (world.netns[0].clone(), format!("wn{}", process::id()));
     world.nic(&name, &files.nic, &n);
