@@ -9,6 +9,7 @@ use libbpf_rs::query::{LinkInfoIter, LinkTypeInfo, ProgInfoIter};
 
 use xhint_object::counts::{COUNTS, UNKNOWN};
 
+use crate::carry::Anew;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::home::Home;
@@ -44,6 +45,8 @@ pub struct Done {
     pub before: Option<u32>,
     /// Name and id of someone else's that was taken off.
     pub replaced: Option<String>,
+    /// Maps of the one before that do not go on, and why; constants are not counted among them.
+    pub anew: Vec<Anew>,
 }
 
 /// Puts the program of `job` on `device`, in the place of one that an earlier call put there, if there is one: in one
@@ -145,7 +148,8 @@ pub(crate) fn attach_locked(home: &Home, device: &Device, job: &Job) -> Result<D
     // From here on it runs, whatever becomes of the tidying up: the next call does that again.
     let _later = site.keep_only(&next);
     let program = Program::id_from_fd(loaded.entry_fd()?).map_err(Error::system("the program's id"))?;
-    Ok(Done { entry: state.entry, program, before: live.map(|l| l.program), replaced: foreign.map(|f| f.name) })
+    let (before, anew) = (live.map(|l| l.program), loaded.anew().to_vec());
+    Ok(Done { entry: state.entry, program, before, replaced: foreign.map(|f| f.name), anew })
 }
 
 /// Loads the job's object with the maps of `before`.
