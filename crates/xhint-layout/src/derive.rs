@@ -23,7 +23,7 @@
 
 use std::collections::HashMap;
 
-use xhint_btf::{Btf, Kind, Member, Type};
+use xhint_btf::{Btf, ByteOrder, Kind, Member, Type};
 use xhint_universe::{FieldOrder, Layout, Universe, field_order};
 
 use crate::error::Error;
@@ -248,7 +248,7 @@ impl<'a> Walk<'a> {
         let (mut bits, mut offset) = (u64::from(leaf.bitfield), at.offset);
         if bits == 0 {
             bits = match ty.kind() {
-                Kind::Ptr => 64,
+                Kind::Ptr => u64::from(self.btf.pointer_size()).saturating_mul(8),
                 _ => u64::from(ty.size()).saturating_mul(8),
             };
             // The older form of bitfields: the int itself tells.
@@ -286,7 +286,7 @@ impl<'a> Walk<'a> {
         match field_order(self.btf, type_id) {
             FieldOrder::Big => Order::Big,
             FieldOrder::Little => Order::Little,
-            FieldOrder::Host if cfg!(target_endian = "big") => Order::Big,
+            FieldOrder::Host if self.btf.order() == ByteOrder::Big => Order::Big,
             FieldOrder::Host => Order::Little,
         }
     }

@@ -32,8 +32,10 @@ pub const MOV_OP: u8 = 0xb0;
 pub const ADD64_REG: u8 = 0x0f;
 pub const SUB64_REG: u8 = 0x1f;
 
-/// `src` of a call: another function of this object, by distance; or a kernel function, by BTF id.
+/// `src` of a call: another function of this object, by distance.
 pub const PSEUDO_CALL: u8 = 1;
+/// `src` of a wide load: the address of a function of this object.
+pub const PSEUDO_FUNC: u8 = 4;
 
 /// A decoded instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,8 +88,22 @@ impl Insn {
         self.code == LDDW
     }
 
+    /// Bytes that it takes.
+    pub fn size(self) -> usize {
+        if self.is_wide() { 2 * SIZE } else { SIZE }
+    }
+
     /// A call of another function of this object.
     pub fn is_local_call(self) -> bool {
         self.code == CALL && self.src == PSEUDO_CALL
     }
+}
+
+/// The instructions of `code` from byte `at` on, each with its place.
+pub fn instructions(code: &[u8], order: ByteOrder, mut at: usize) -> impl Iterator<Item = (usize, Insn)> {
+    std::iter::from_fn(move || {
+        let (here, insn) = (at, Insn::at(code, at, order)?);
+        at = at.saturating_add(insn.size());
+        Some((here, insn))
+    })
 }

@@ -6,7 +6,7 @@
 //! 3. [`Object::explain`] says what linking would do, relocation by relocation.
 //!
 //! Inside, `image` is ELF in and out, `assembly` takes code apart and puts it together, `reach` finds what a poisoned
-//! relocation can do harm to, `bind` and `variant` hold the code under one choice of layouts, and `dispatch` puts
+//! relocation can do harm to by what `effect` says that instructions do, `bind` and `variant` hold the code under one choice of layouts, and `dispatch` puts
 //! copies for many layouts behind one entry.
 #![forbid(unsafe_code)]
 
@@ -15,6 +15,7 @@ mod bind;
 mod carrier;
 pub mod counts;
 mod dispatch;
+mod effect;
 mod error;
 mod explain;
 mod image;
@@ -28,7 +29,7 @@ mod reach;
 mod report;
 mod variant;
 
-pub use carrier::{btf_of, nic_btf};
+pub use carrier::{btf_of, is_raw, nic_btf, with_base};
 pub use dispatch::{Fallback, initial_programs, table};
 pub use error::Error;
 pub use link::{Dispatch, LinkOptions, Linked, TakenSlot};

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use xhint_btf::Kind;
 use xhint_universe::{Universe, name::essential};
 
 use crate::bind::{Bound, asked_name, asks_for};
@@ -205,9 +206,12 @@ impl Object {
         Ok(Linked { bytes, report })
     }
 
-    /// What is run by itself: the programs; all functions of an object that has none.
+    /// What is run by itself: the programs, and what is called when they throw; all functions of an object that has none.
     pub(crate) fn entries(&self) -> Vec<usize> {
-        let programs: Vec<_> = (0..self.functions.len()).filter(|n| self.is_program(*n)).collect();
+        let tags = self.btf.types().filter(|t| t.kind() == Kind::DeclTag);
+        let catching: Vec<_> = tags.filter_map(|t| t.name().strip_prefix("exception_callback:")).collect();
+        let catches = |n: usize| self.functions.get(n).is_some_and(|f| catching.contains(&f.name.as_str()));
+        let programs: Vec<_> = (0..self.functions.len()).filter(|n| self.is_program(*n) || catches(*n)).collect();
         if programs.is_empty() { (0..self.functions.len()).collect() } else { programs }
     }
 
@@ -285,6 +289,7 @@ impl Choice {
         for (from, to) in options.rename.iter().filter(|(from, _)| !known(from)) {
             out.warnings.push(format!("the program asks nothing of a '{from}', so binding it to '{to}' does nothing"));
         }
+        out.warnings.extend(universe.sources().iter().filter_map(xhint_universe::Source::differs));
         for name in names {
             let answers = |n: &&usize| {
                 let layout = universe.layouts().get(**n);

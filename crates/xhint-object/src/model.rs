@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use object::elf;
 use xhint_btf::ext::{BtfExt, CoreRelo, LineInfo};
 use xhint_btf::{Btf, ByteOrder};
 
 use crate::Error;
+use crate::effect::Named;
 use crate::image::{Image, Place as SymbolPlace};
-use crate::insn::{self, Insn};
+use crate::insn::{self, Insn, PSEUDO_FUNC, instructions};
 
 /// An eBPF object, read and checked.
 #[derive(Debug, Clone)]
@@ -210,6 +212,28 @@ impl Object {
             Some(SymbolPlace::Special(_)) => false,
             None => insn.is_local_call(),
         }
+    }
+
+    /// What the instruction at byte `at` of `function` calls or takes the address of, as its relocation says.
+    pub(crate) fn named(&self, function: &Function, at: usize) -> Named {
+        if let Some(callee) = self.callee(function, at) {
+            return Named::Function(callee);
+        }
+        match self.relocated.get(&(function.section, function.start.saturating_add(at))) {
+            None => Named::Nothing,
+            Some(symbol) => match self.image.symbols.get(*symbol).map(|s| s.place) {
+                Some(SymbolPlace::Special(elf::SHN_UNDEF)) => Named::Kernel,
+                _ => Named::Other,
+            },
+        }
+    }
+
+    /// Whether any instruction takes the address of a function.
+    pub(crate) fn calls_back(&self) -> bool {
+        self.functions.iter().any(|f| {
+            let mut wide = instructions(self.code(f), self.order(), 0).filter(|(_, insn)| insn.is_wide());
+            wide.any(|(at, insn)| insn.src == PSEUDO_FUNC || matches!(self.named(f, at), Named::Function(_)))
+        })
     }
 
     /// The type id of the FUNC that func info has for a function.

@@ -3,30 +3,34 @@
 //! libbpf poisons an instruction whose relocation has no answer, and leaves it to the verifier whether it is ever run.
 //! We want to tell beforehand, in words of the source. So this follows what the verifier would: constants in registers
 //! and in stack slots, from every entry on, through each branch that a constant does not decide. It knows less than
-//! the verifier (no ranges, no pointers), so it may take dead code for alive, never the other way round as far as
-//! constants go.
+//! the verifier (no ranges, of pointers only those into the stack), so it may take dead code for alive, never the other
+//! way round: a constant that it knows is one on every way that the kernel can take ([`crate::effect`] says what can
+//! write what).
 //!
 //! 1. Each function is cut into blocks at its jump targets; a block is run with the state at its start.
 //! 2. A block's end gives its state to the blocks it can go to; where two meet, what differs becomes unknown. A block
 //!    whose start state changed is run again. States only ever lose knowledge, so this ends.
 //! 3. A call that is reached makes its callee reached, with what is known of the arguments; a function whose address
-//!    is taken is reached with nothing known.
+//!    is taken is reached with nothing known. So is every instruction of a function with a jump that is not understood.
 
 mod state;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use xhint_btf::ByteOrder;
 
-use crate::insn::{ADD64_REG, CALL, EXIT, Insn, JA, JA32, JMP, JMP32, SIZE, SUB64_REG};
-use state::State;
+use crate::effect::{Flow, Named, flow};
+use crate::insn::{ADD64_REG, CALL, Insn, SIZE, SUB64_REG, instructions};
+use state::{State, Value};
 
 /// What is asked of a program's functions. Functions are told apart by a number of the caller's.
 pub trait Code {
     /// The instructions of a function, relocations applied.
     fn code(&self, function: usize) -> &[u8];
-    /// The function that the instruction at byte `at` calls, or whose address it takes.
-    fn callee(&self, function: usize, at: usize) -> Option<usize>;
+    /// What the instruction at byte `at` calls, or takes the address of.
+    fn named(&self, function: usize, at: usize) -> Named;
+    /// Whether the address of any function is taken, so that the kernel may call one.
+    fn calls_back(&self) -> bool;
     /// Whether the instruction at byte `at` is poisoned: it cannot be run, and what it would yield is not known.
     fn is_poisoned(&self, function: usize, at: usize) -> bool;
     /// Whether the kernel verifies this function by itself, whatever its callers pass.
@@ -109,34 +113,41 @@ impl<C: Code> Walk<'_, C> {
         function: usize,
         start: usize,
         mut state: State,
-        targets: &HashSet<usize>,
+        targets: &BTreeSet<usize>,
     ) -> Vec<(usize, State)> {
-        let mut at = start;
-        while let Some(insn) = Insn::at(self.code.code(function), at, self.code.order()) {
-            let next = at.saturating_add(if insn.is_wide() { 2 * SIZE } else { SIZE });
-            let poisoned = self.code.is_poisoned(function, at);
-            if poisoned {
+        let code = self.code.code(function);
+        for (at, insn) in instructions(code, self.code.order(), start) {
+            let next = at.saturating_add(insn.size());
+            if at != start && targets.contains(&at) {
+                return vec![(at, state)];
+            }
+            if self.code.is_poisoned(function, at) {
                 self.out.poisoned.insert((function, at));
-                state.forget_result(insn);
-            } else if let Some(callee) = self.code.callee(function, at) {
+                state.poisoned();
+                continue;
+            }
+            let named = self.code.named(function, at);
+            if let Named::Function(callee) = named {
                 let known = insn.code == CALL && !self.code.is_global(callee);
                 self.enter(callee, if known { state.arguments() } else { State::default() });
-                state.run(insn, None);
-            } else if insn.code == EXIT {
-                return Vec::new();
-            } else if is_jump(insn) {
-                return branch(insn, at, next, &state);
-            } else {
-                if matches!(insn.code, ADD64_REG | SUB64_REG) {
-                    let value = state.operand(insn);
-                    let known = self.out.addends.entry((function, at)).or_insert(value);
-                    *known = known.filter(|k| Some(*k) == value);
-                }
-                state.run(insn, Insn::at(self.code.code(function), at.saturating_add(SIZE), self.code.order()));
             }
-            at = next;
-            if targets.contains(&at) {
-                return vec![(at, state)];
+            if matches!(insn.code, ADD64_REG | SUB64_REG) {
+                let value = if let Value::Const(number) = state.operand(insn) { Some(number) } else { None };
+                let known = self.out.addends.entry((function, at)).or_insert(value);
+                *known = known.filter(|k| Some(*k) == value);
+            }
+            match flow(insn, at) {
+                Flow::Next => state.run(
+                    insn,
+                    Insn::at(code, next.saturating_sub(SIZE), self.code.order()),
+                    named,
+                    self.code.calls_back(),
+                ),
+                Flow::End => return Vec::new(),
+                Flow::To(target) => return vec![(target, state)],
+                Flow::Either(target) => return vec![(target, state.clone()), (next, state)],
+                Flow::If(target) => return branch(insn, target, next, &state),
+                Flow::Anywhere => return targets.iter().map(|at| (*at, State::ignorant())).collect(),
             }
         }
         // Beyond the last instruction: a function that does not end, which the verifier will refuse.
@@ -144,12 +155,8 @@ impl<C: Code> Walk<'_, C> {
     }
 }
 
-/// Where a jump can go, and what is known there.
-fn branch(insn: Insn, at: usize, next: usize, state: &State) -> Vec<(usize, State)> {
-    let Some(target) = target(insn, at) else { return Vec::new() };
-    if matches!(insn.code, JA | JA32) {
-        return vec![(target, state.clone())];
-    }
+/// Where a comparison can lead, and what is known there.
+fn branch(insn: Insn, target: usize, next: usize, state: &State) -> Vec<(usize, State)> {
     let mut out = Vec::new();
     let decided = state.decide(insn);
     if decided != Some(false) {
@@ -161,25 +168,17 @@ fn branch(insn: Insn, at: usize, next: usize, state: &State) -> Vec<(usize, Stat
     out
 }
 
-fn is_jump(insn: Insn) -> bool {
-    matches!(insn.class(), JMP | JMP32) && !matches!(insn.code, CALL | EXIT)
-}
-
-/// The byte a jump goes to.
-pub fn target(insn: Insn, at: usize) -> Option<usize> {
-    let distance = if insn.code == JA32 { insn.imm } else { i32::from(insn.off) };
-    let bytes = (distance as isize).checked_add(1)?.checked_mul(SIZE as isize)?;
-    at.checked_add_signed(bytes)
-}
-
-fn jump_targets(code: &[u8], order: ByteOrder) -> HashSet<usize> {
-    let mut out = HashSet::new();
-    let mut at = 0usize;
-    while let Some(insn) = Insn::at(code, at, order) {
-        if is_jump(insn) {
-            out.extend(target(insn, at));
+/// Where jumps lead; every instruction if that of any is not known.
+fn jump_targets(code: &[u8], order: ByteOrder) -> BTreeSet<usize> {
+    let mut out = BTreeSet::new();
+    for (at, insn) in instructions(code, order, 0) {
+        match flow(insn, at) {
+            Flow::To(target) | Flow::If(target) | Flow::Either(target) => {
+                out.insert(target);
+            }
+            Flow::Anywhere => return instructions(code, order, 0).map(|(at, _)| at).collect(),
+            Flow::Next | Flow::End => {}
         }
-        at = at.saturating_add(if insn.is_wide() { 2 * SIZE } else { SIZE });
     }
     out
 }

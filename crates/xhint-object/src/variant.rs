@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 
 use xhint_btf::ByteOrder;
 
-use crate::insn::{Insn, SIZE, SRC_REG};
+use crate::effect::Named;
+use crate::insn::{Insn, SRC_REG};
 use crate::model::Relo;
 use crate::reach::{Code, Reach, reach};
 use crate::{Error, Object, assembly};
@@ -97,7 +98,7 @@ impl<'a> Variant<'a> {
                 code.insert(*index, own);
             }
         }
-        reach(&Patched { variant: self, code }, entries)
+        reach(&Patched { variant: self, code, calls_back: self.object.calls_back() }, entries)
     }
 }
 
@@ -105,8 +106,7 @@ impl Object {
     /// The bytes of the instruction at byte `at` of a function.
     pub(crate) fn insn_bytes(&self, function: &crate::Function, at: usize) -> &[u8] {
         let code = self.code(function);
-        let wide = Insn::at(code, at, self.order()).is_some_and(Insn::is_wide);
-        let end = at.saturating_add(if wide { 2 * SIZE } else { SIZE });
+        let end = at.saturating_add(Insn::at(code, at, self.order()).map_or(0, Insn::size));
         code.get(at..end).unwrap_or_default()
     }
 }
@@ -114,6 +114,7 @@ impl Object {
 struct Patched<'a> {
     variant: &'a Variant<'a>,
     code: BTreeMap<usize, Vec<u8>>,
+    calls_back: bool,
 }
 
 impl Code for Patched<'_> {
@@ -123,9 +124,13 @@ impl Code for Patched<'_> {
         self.code.get(&function).map_or_else(original, Vec::as_slice)
     }
 
-    fn callee(&self, function: usize, at: usize) -> Option<usize> {
+    fn named(&self, function: usize, at: usize) -> Named {
         let object = self.variant.object;
-        object.functions.get(function).and_then(|f| object.callee(f, at))
+        object.functions.get(function).map_or(Named::Nothing, |f| object.named(f, at))
+    }
+
+    fn calls_back(&self) -> bool {
+        self.calls_back
     }
 
     fn is_poisoned(&self, function: usize, at: usize) -> bool {

@@ -14,6 +14,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::load::{Loaded, Plan, load};
+use crate::long::{TooLong, too_long};
 use crate::rights::Rights;
 use crate::site::{Generation, Live, Site};
 use crate::state::{Mode, State};
@@ -47,6 +48,8 @@ pub struct Done {
     pub replaced: Option<String>,
     /// Maps of the one before that do not go on, and why; constants are not counted among them.
     pub anew: Vec<Anew>,
+    /// Layouts that no packet can carry on this device.
+    pub too_long: Vec<TooLong>,
 }
 
 /// Puts the program of `job` on `device`, in the place of one that an earlier call put there, if there is one: in one
@@ -148,8 +151,9 @@ pub(crate) fn attach_locked(home: &Home, device: &Device, job: &Job) -> Result<D
     // From here on it runs, whatever becomes of the tidying up: the next call does that again.
     let _later = site.keep_only(&next);
     let program = Program::id_from_fd(loaded.entry_fd()?).map_err(Error::system("the program's id"))?;
-    let (before, anew) = (live.map(|l| l.program), loaded.anew().to_vec());
-    Ok(Done { entry: state.entry, program, before, replaced: foreign.map(|f| f.name), anew })
+    let (too_long, anew) = (too_long(device, &state.layouts), loaded.anew().to_vec());
+    let (before, replaced) = (live.map(|l| l.program), foreign.map(|f| f.name));
+    Ok(Done { entry: state.entry, program, before, replaced, too_long, anew })
 }
 
 /// Loads the job's object with the maps of `before`.

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::home::{Home, Lock};
 use crate::linker::Linker;
 use crate::load::{Plan, load};
+use crate::long::{TooLong, too_long};
 use crate::slots::Slots;
 use crate::state::{LayoutState, LinkedAs, Source, State};
 use crate::sys;
@@ -49,6 +50,8 @@ pub struct Changed {
     pub layouts: Vec<LayoutState>,
     /// The swap it took; `None` if it was done in place.
     pub swap: Option<Done>,
+    /// Of those that came, the ones that no packet can carry on this device.
+    pub too_long: Vec<TooLong>,
 }
 
 impl<'a> Layouts<'a> {
@@ -119,7 +122,9 @@ impl<'a> Layouts<'a> {
             state.take_slots();
         }
         running.commit(&state)?;
-        Ok(Changed { layouts: state.layouts.split_off(first), swap: None })
+        let layouts = state.layouts.split_off(first);
+        let too_long = too_long(self.device, &layouts);
+        Ok(Changed { layouts, swap: None, too_long })
     }
 
     /// Takes layouts away: those of this name, this id (`0x…` or decimal), or from this file. Their packets go to the
@@ -139,14 +144,14 @@ impl<'a> Layouts<'a> {
         let next = state.with_layouts(kept);
         if running.is_tail() {
             running.commit(&next)?;
-            return Ok(Changed { layouts: gone, swap: None });
+            return Ok(Changed { layouts: gone, swap: None, too_long: Vec::new() });
         }
         if next.layouts.is_empty() {
             return Err(Error::LastLayout { device: self.device.name().to_owned() });
         }
         let ids: Vec<u32> = next.layouts.iter().map(|l| l.id).collect();
         let changed = self.relink(linker, &running, next.nics, &ids)?;
-        Ok(Changed { layouts: gone, ..changed })
+        Ok(Changed { layouts: gone, too_long: Vec::new(), ..changed })
     }
 
     /// That `nic` has layouts, and none that is there already.
@@ -176,7 +181,8 @@ impl<'a> Layouts<'a> {
             return Err(Error::Unreadable { device: self.device.name().to_owned(), layout, why });
         }
         let swap = attach_locked(self.home, self.device, &job)?;
-        Ok(Changed { layouts, swap: Some(swap) })
+        let too_long = too_long(self.device, &layouts);
+        Ok(Changed { layouts, swap: Some(swap), too_long })
     }
 
     /// What runs, repaired, and the right to change it.

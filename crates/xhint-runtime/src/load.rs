@@ -1,20 +1,16 @@
 //! Loading a linked object through libbpf, with maps of an earlier load kept.
 
-use std::cell::RefCell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use libbpf_rs::{
-    MapHandle, MapType, Object, ObjectBuilder, OpenObject, OpenProgram, PrintLevel, ProgramType, get_print, set_print,
-};
+use libbpf_rs::{MapHandle, MapType, Object, ObjectBuilder, OpenObject, OpenProgram, ProgramType};
 
+use xhint_host::said;
 use xhint_object::initial_programs;
 use xhint_object::table::SLOTS;
 
 use crate::carry::{Anew, Carried, Pinned, carry};
 use crate::error::{Error, Result};
-use crate::refusal;
 use crate::rights::Rights;
 
 /// What to load, and of what.
@@ -46,12 +42,13 @@ pub struct Loaded {
 /// [`Error::Load`] with the verifier's words, [`Error::MapChanged`], [`Error::NoProgram`], [`Error::ManyPrograms`].
 /// Nothing is left in the kernel.
 pub fn load(plan: &Plan<'_>) -> Result<Loaded> {
-    let (opened, said) = heard(|| ObjectBuilder::default().name("xhint").and_then(|b| b.open_memory(plan.object)));
+    let (opened, said) =
+        said::heard(|| ObjectBuilder::default().name("xhint").and_then(|b| b.open_memory(plan.object)));
     let mut opened = opened.map_err(|e| refused("the object", &e, said))?;
     let entry = choose(&opened, plan.entry)?;
     select(&mut opened, &entry, plan.object)?;
     let maps = carry(&mut opened, plan.keep, plan.same, plan.device)?;
-    let (loaded, said) = heard(|| opened.load());
+    let (loaded, said) = said::heard(|| opened.load());
     match loaded {
         Ok(object) => Ok(Loaded { object, entry, maps }),
         Err(e) => {
@@ -194,24 +191,9 @@ fn select(object: &mut OpenObject, entry: &str, file: &[u8]) -> Result<()> {
 
 /// The kernel's refusal, or libbpf's.
 fn refused(what: &str, error: &libbpf_rs::Error, log: String) -> Error {
-    let said = refusal::read(&log, &format!("{error:#}"));
-    Error::Load { program: said.program.unwrap_or_else(|| what.to_owned()), reason: said.reason, log }
-}
-
-thread_local! {
-    /// What libbpf has said on this thread since it was asked to be heard.
-    static SAID: RefCell<String> = const { RefCell::new(String::new()) };
-}
-
-/// Runs `work` and returns what libbpf said meanwhile, rather than let it print.
-fn heard<T>(work: impl FnOnce() -> T) -> (T, String) {
-    // libbpf has one print function for the process, so one at a time.
-    static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let before = get_print();
-    SAID.take();
-    set_print(Some((PrintLevel::Warn, |_, text| SAID.with_borrow_mut(|said| said.push_str(&text)))));
-    let done = work();
-    set_print(before);
-    (done, SAID.take())
+    Error::Load {
+        program: said::program(&log).unwrap_or(what).to_owned(),
+        reason: said::reason(&log).unwrap_or_else(|| format!("{error:#}")),
+        log,
+    }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use xhint_object::table::SLOT_COUNT;
 
 use crate::error::{Error, Result};
-use crate::files::read;
+use crate::files::{read, read_btf};
 
 /// In which way a program is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +78,16 @@ impl Source {
     pub fn read(path: impl Into<PathBuf>) -> Result<Source> {
         let path = path.into();
         let bytes = read(&path)?;
+        Ok(Source::new(path, bytes))
+    }
+
+    /// What is in the BTF at `path` now, its distilled base with it if one stands beside it.
+    ///
+    /// # Errors
+    /// [`Error::File`], [`Error::Source`].
+    pub fn read_btf(path: impl Into<PathBuf>) -> Result<Source> {
+        let path = path.into();
+        let bytes = read_btf(&path)?;
         Ok(Source::new(path, bytes))
     }
 }

@@ -19,10 +19,21 @@ const MAX_FIELDS: usize = 4096;
 /// # Errors
 /// A sentence on why the struct has no content that could be told.
 pub fn content(btf: &Btf, name: &str, type_id: u32) -> Result<String, String> {
+    told(btf, name, type_id).map(|content| content.text)
+}
+
+/// The content, as far as it is known.
+pub(crate) struct Content {
+    pub(crate) text: String,
+    /// Why some of it is not: a field's type was kept of a distilled base, where only its size stands.
+    pub(crate) unknown: Option<String>,
+}
+
+pub(crate) fn told(btf: &Btf, name: &str, type_id: u32) -> Result<Content, String> {
     let ty = btf.skip_mods_and_typedefs(type_id);
-    let mut walk = Walk { btf, text: format!("layout {name} {}\n", ty.size()), fields: 0 };
+    let mut walk = Walk { btf, text: format!("layout {name} {}\n", ty.size()), fields: 0, unknown: None };
     walk.composite(ty, "", 0, 0)?;
-    Ok(walk.text)
+    Ok(Content { text: walk.text, unknown: walk.unknown })
 }
 
 /// The id of a layout that declares none: FNV-1a over its content, folded to 32 bits, never 0.
@@ -41,6 +52,7 @@ struct Walk<'a> {
     text: String,
     /// Members seen, with or without a line of their own: empty structs that fan out must end too.
     fields: usize,
+    unknown: Option<String>,
 }
 
 impl Walk<'_> {
@@ -63,6 +75,10 @@ impl Walk<'_> {
         }
         let ty = self.btf.skip_mods_and_typedefs(type_id);
         let size = u64::from(self.btf.type_size(type_id).unwrap_or(0)).saturating_mul(8);
+        if let Some(why) = self.btf.differs(ty.id()) {
+            self.unknown.get_or_insert_with(|| format!("'{path}' is a {} '{}', and {why}", ty.kind(), ty.name()));
+            return self.line(path, offset, size, "unknown");
+        }
         let letter = match ty.kind() {
             Kind::Struct | Kind::Union => return self.composite(ty, path, offset, depth.saturating_add(1)),
             Kind::Array => {

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use xhint_btf::{Btf, Kind, Type};
 
-use crate::content::{content, derived_id};
+use crate::content::{derived_id, told};
 use crate::layout::{Layout, MAX_SIZE, Selector, field_order};
 use crate::name::essential;
 use crate::{Error, SourceId};
@@ -146,8 +146,15 @@ impl<'a> Maker<'a> {
         }
         let (declared, answers_to) = self.read_tags(ty, body, tags)?;
         // Also when the id is declared: what has no content can't be read.
-        let content = content(self.btf, name, type_id).map_err(not)?;
-        let id = declared.unwrap_or_else(|| derived_id(&content));
+        let content = told(self.btf, name, type_id).map_err(not)?;
+        let id = match (declared, content.unknown) {
+            (Some(id), _) => id,
+            (None, None) => derived_id(&content.text),
+            (None, Some(why)) => {
+                let cure = "declare one (tag xhint:id=…)";
+                return Err(not(format!("no id can be derived from its content, since {why}; {cure}")));
+            }
+        };
         let selector = self.selector(body, name)?;
         if let Some(selector) = selector.as_ref().filter(|s| s.bits < 32 && id >> s.bits != 0) {
             let Selector { field, bits, .. } = selector;

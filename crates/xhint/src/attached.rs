@@ -93,7 +93,7 @@ impl Layouts<'_> {
     /// # Errors
     /// Any; what ran goes on as it was.
     pub fn add(&self, linker: &Linker, nic: impl Into<PathBuf>) -> Result<Changed> {
-        self.inner().add(&linker.inner, Source::read(nic)?)
+        self.inner().add(&linker.inner, Source::read_btf(nic)?)
     }
 
     /// Takes layouts away: by name, by id (`0x…` or decimal), or by the file they came from. Their packets go to the

@@ -3,7 +3,7 @@
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -18,14 +18,19 @@ pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 /// # Errors
 /// Names the file.
 pub fn read(path: &Path) -> anyhow::Result<Bytes> {
-    // An object or NIC BTF is small and may be rewritten while we hold it, so it is read; only sysfs is worth mapping
-    // and cannot change.
+    Ok(xhint_runtime::read(path)?.into())
+}
+
+/// The bytes of the BTF at `path`, and of a distilled base that stands beside it.
+fn read_btf(path: &Path) -> anyhow::Result<Bytes> {
+    // A NIC BTF is small and may be rewritten while we hold it, so it is read; only sysfs is worth mapping and cannot
+    // change.
     if path.starts_with("/sys/kernel/btf")
         && let Some(bytes) = map(path)
     {
         return Ok(bytes);
     }
-    Ok(xhint_runtime::read(path)?.into())
+    Ok(xhint_runtime::read_btf(path)?.into())
 }
 
 /// Maps a file of the kernel's own, privately as sysfs asks. `None` where the kernel cannot map it (before 6.16).
@@ -37,18 +42,43 @@ fn map(path: &Path) -> Option<Bytes> {
     Some(Bytes::from_owner(map))
 }
 
-/// The BTF at `path` (the running kernel's if `None`), as what other BTF is split on.
+/// The BTF that others are split on: that of `paths`, each split on the one before; the running kernel's if there is none.
 ///
 /// # Errors
 /// Names the file.
-pub fn base(path: Option<&Path>) -> anyhow::Result<Arc<Btf>> {
-    let file = path.unwrap_or(Path::new(KERNEL_BTF));
-    let bytes = read(file).with_context(|| match path {
-        Some(_) => "cannot read the base BTF".to_owned(),
-        None => "cannot read the running kernel's BTF; give one with --base".to_owned(),
-    })?;
-    let btf = xhint_object::btf_of(bytes, None).with_context(|| format!("{}", file.display()))?;
-    Ok(Arc::new(btf))
+pub fn base(paths: &[PathBuf]) -> anyhow::Result<Arc<Btf>> {
+    if paths.is_empty() {
+        let bytes =
+            read_btf(Path::new(KERNEL_BTF)).context("cannot read the running kernel's BTF; give one with --base")?;
+        return Ok(Arc::new(xhint_object::btf_of(bytes, None).context(KERNEL_BTF)?));
+    }
+    // There is a first one.
+    chain(paths)?.context("no base BTF")
+}
+
+/// The BTF of `paths`, each split on the one before. `None` if there is none.
+///
+/// # Errors
+/// Names the file.
+pub fn chain(paths: &[PathBuf]) -> anyhow::Result<Option<Arc<Btf>>> {
+    paths.iter().try_fold(None, |below, path| {
+        let bytes = read_btf(path).context("cannot read the base BTF")?;
+        Ok(Some(Arc::new(parse(path, bytes, below)?)))
+    })
+}
+
+/// The BTF in `bytes`, which are those of `path`.
+fn parse(path: &Path, bytes: Bytes, base: Option<Arc<Btf>>) -> anyhow::Result<Btf> {
+    use xhint_btf::Error::{StringOffset, Strings, TypeId};
+    let alone = base.is_none();
+    let btf = xhint_object::btf_of(bytes, base).map_err(|error| match &error {
+        xhint_object::Error::Btf {
+            source: Strings { what: "begin", .. } | StringOffset { .. } | TypeId { .. },
+            ..
+        } if alone => anyhow::Error::from(error).context("not standalone; if it is split, --base gives what on"),
+        _ => error.into(),
+    });
+    btf.with_context(|| format!("{}", path.display()))
 }
 
 /// The BTF at `path`, raw or in an ELF object, split on `base` if there is one.
@@ -56,7 +86,7 @@ pub fn base(path: Option<&Path>) -> anyhow::Result<Arc<Btf>> {
 /// # Errors
 /// Names the file.
 pub fn btf(path: &Path, base: Option<Arc<Btf>>) -> anyhow::Result<Btf> {
-    xhint_object::btf_of(read(path)?, base).with_context(|| format!("{}", path.display()))
+    parse(path, read_btf(path)?, base)
 }
 
 /// Writes `bytes` to `path` in one step: whoever opens it sees the old file or the whole new one. A file that is
@@ -114,10 +144,10 @@ pub fn check_distinct<'a>(output: &Path, inputs: impl IntoIterator<Item = &'a Pa
     Ok(())
 }
 
-/// The NIC BTF at `path`: raw or in an ELF object, standing alone or split on `base`.
+/// The NIC BTF at `path`: raw or in an ELF object, standing alone or split on `base` or on a distilled one.
 ///
 /// # Errors
 /// Names the file.
 pub fn nic(path: &Path, base: &Arc<Btf>) -> anyhow::Result<Btf> {
-    xhint_object::nic_btf(read(path)?, Arc::clone(base)).with_context(|| format!("{}", path.display()))
+    xhint_object::nic_btf(read_btf(path)?, Arc::clone(base)).with_context(|| format!("{}", path.display()))
 }

@@ -57,6 +57,26 @@ fn a_linked_object_is_written_and_loads() {
     }
 }
 
+/// What a program reads of a module's types is the same whether the module is a link of the base or beside it.
+#[test]
+fn a_module_may_be_a_link_of_the_base() {
+    let (files, program) = (files(), fixture::program("drivers.bpf.c").object().display().to_string());
+    let [ice, igc, mlx5] = ["ice", "igc", "mlx5_core"].map(|m| fixture::corpus_path(&format!("{m}.btf")));
+    let [ice, igc, mlx5] = [ice, igc, mlx5].map(|m| m.display().to_string());
+    let common = ["explain", "--json", &program, "--nic", &files.nics[0], "--nic", &igc, "--nic", &mlx5];
+    let answers = |more: &[&str]| -> Vec<Value> {
+        let done = xhint(&[&common, more].concat());
+        let report: Value =
+            serde_json::from_slice(&done.stdout).unwrap_or_else(|e| panic!("{e}: {}", text(&done.stderr)));
+        let relocations = report["relocations"].as_array().unwrap();
+        relocations.iter().flat_map(|r| r["results"].as_array().unwrap()).map(|r| r["value"].clone()).collect()
+    };
+    let beside = answers(&["--base", &files.base, "--nic", &ice]);
+    let link = answers(&["--base", &files.base, "--base", &ice]);
+    assert_eq!(beside, link);
+    assert!(link.iter().filter(|v| v.is_number()).count() > 10, "{link:?}");
+}
+
 #[test]
 fn what_fails_leaves_the_old_output_and_nothing_else() {
     let (mut files, out) = (files(), output_file("fails"));

@@ -10,47 +10,15 @@
 //! 3. Forwards until nothing changes: held behind = held before, and written here; where ways meet, what all of them
 //!    hold. Touched behind = touched before, and read or written here; where ways meet, what any of them touched.
 //!
-//! What an instruction reads may be taken for more than it is, never for less: a call is taken to read all its five
-//! registers.
+//! What an instruction reads may be taken for more than it is, never for less ([`crate::effect`] says what that is): a
+//! call is taken to read all its five registers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use xhint_btf::ByteOrder;
 
-use crate::insn::{ALU, ALU64, CALL, EXIT, Insn, JA, JA32, JMP, JMP32, LD, LDDW, LDX, MOV_OP, SIZE, SRC_REG, ST, STX};
-use crate::reach::target;
-
-/// A set of registers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Regs(u16);
-
-impl Regs {
-    /// All that a program may write: r0 to r9.
-    pub const ALL: Regs = Regs(0x3ff);
-    /// Those that a call leaves undefined, r0 aside.
-    const ARGUMENTS: Regs = Regs(0x3e);
-
-    pub fn one(reg: u8) -> Regs {
-        Regs(1u16.checked_shl(reg.into()).unwrap_or(0))
-    }
-
-    pub fn with(self, other: Regs) -> Regs {
-        Regs(self.0 | other.0)
-    }
-
-    pub fn without(self, other: Regs) -> Regs {
-        Regs(self.0 & !other.0)
-    }
-
-    pub fn both(self, other: Regs) -> Regs {
-        Regs(self.0 & other.0)
-    }
-
-    /// In ascending order.
-    pub fn iter(self) -> impl Iterator<Item = u8> {
-        (0..10).filter(move |r| self.0 & 1 << r != 0)
-    }
-}
+use crate::effect::{Flow, Regs, flow, loses, reads, touches, writes};
+use crate::insn::{Insn, instructions};
 
 /// What is known of the registers at each instruction of a function, by its byte.
 #[derive(Debug, Default)]
@@ -70,15 +38,12 @@ impl Liveness {
     /// That of a function with these instructions, which begins with its context in r1.
     pub fn of(code: &[u8], order: ByteOrder) -> Liveness {
         let mut out = Liveness::default();
-        let mut at = 0usize;
-        while let Some(insn) = Insn::at(code, at, order) {
-            let behind = at.saturating_add(if insn.is_wide() { 2 * SIZE } else { SIZE });
+        for (at, insn) in instructions(code, order, 0) {
             let nothing = Regs::default();
             let (needed_before, needed_behind) = (nothing, nothing);
-            let next = next(insn, at, behind);
+            let next = next(insn, at);
             let around = Around { insn, next, needed_before, needed_behind, held: Regs::ALL, touched: nothing };
             out.0.insert(at, around);
-            at = behind;
         }
         out.needed();
         out.forwards();
@@ -128,9 +93,8 @@ impl Liveness {
         let mut todo: BTreeSet<usize> = self.0.keys().copied().collect();
         while let Some(at) = todo.pop_first() {
             let Some(around) = self.0.get(&at).copied() else { continue };
-            let lost = if around.insn.code == CALL { Regs::ARGUMENTS } else { Regs::default() };
-            let held = around.held.with(writes(around.insn)).without(lost);
-            let touched = around.touched.with(writes(around.insn)).with(reads(around.insn));
+            let held = around.held.with(writes(around.insn)).without(loses(around.insn));
+            let touched = around.touched.with(touches(around.insn));
             for next in around.next.into_iter().flatten() {
                 let Some(to) = self.0.get_mut(&next) else { continue };
                 let was = (to.held, to.touched);
@@ -144,45 +108,14 @@ impl Liveness {
     }
 }
 
-fn next(insn: Insn, at: usize, behind: usize) -> [Option<usize>; 2] {
-    match insn.code {
-        EXIT => [None, None],
-        JA | JA32 => [target(insn, at), None],
-        c if matches!(insn.class(), JMP | JMP32) && c != CALL => [target(insn, at), Some(behind)],
-        _ => [Some(behind), None],
-    }
-}
-
-fn reads(insn: Insn) -> Regs {
-    let source = if insn.code & SRC_REG != 0 { Regs::one(insn.src) } else { Regs::default() };
-    let (dst, src) = (Regs::one(insn.dst), Regs::one(insn.src));
-    match insn.class() {
-        ALU | ALU64 if insn.op() == MOV_OP => source,
-        ALU | ALU64 => dst.with(source),
-        LD if insn.code == LDDW => Regs::default(),
-        // Packet loads of old: r6 is their context.
-        LD => src.with(Regs::one(6)),
-        LDX => src,
-        ST => dst,
-        // A compare and exchange reads r0 too.
-        STX => dst.with(src).with(Regs::one(0)),
-        _ => match insn.code {
-            CALL => Regs::ARGUMENTS,
-            EXIT => Regs::one(0),
-            JA | JA32 => Regs::default(),
-            _ => dst.with(source),
-        },
-    }
-}
-
-/// What it surely writes.
-fn writes(insn: Insn) -> Regs {
-    match insn.class() {
-        ALU | ALU64 | LDX => Regs::one(insn.dst),
-        LD if insn.code == LDDW => Regs::one(insn.dst),
-        LD => Regs::one(0),
-        JMP if insn.code == CALL => Regs::one(0),
-        _ => Regs::default(),
+fn next(insn: Insn, at: usize) -> [Option<usize>; 2] {
+    let behind = at.saturating_add(insn.size());
+    match flow(insn, at) {
+        Flow::Next => [Some(behind), None],
+        Flow::To(target) => [Some(target), None],
+        Flow::If(target) | Flow::Either(target) => [Some(target), Some(behind)],
+        // Code with jumps to anywhere is not asked about.
+        Flow::End | Flow::Anywhere => [None, None],
     }
 }
 
@@ -234,7 +167,7 @@ mod tests {
         // r2 comes round to the call again.
         assert_eq!(live.free(32).both(regs(&[2, 6])), regs(&[]));
         assert_eq!(live.held_at(24), regs(&[2, 3, 6]));
-        assert_eq!(live.held_at(32), regs(&[0, 6]));
+        assert_eq!(live.held_at(32), regs(&[6]));
         assert_eq!(live.untouched(16), regs(&[7, 8, 9]));
     }
 }

@@ -18,11 +18,11 @@ use std::collections::BTreeMap;
 
 use super::alike::Site;
 use super::emit::{Emit, If, Label, Op, R3, R10};
-use super::liveness::{Liveness, Regs};
+use super::liveness::Liveness;
 use super::rows::Field;
 use crate::assembly::Body;
-use crate::insn::{CALL, EXIT, Insn, JMP, JMP32, SIZE};
-use crate::reach::target;
+use crate::effect::{Flow, Regs, flow};
+use crate::insn::{Insn, SIZE, instructions};
 use xhint_btf::ByteOrder;
 
 /// The least offset from r10: `MAX_BPF_STACK` of include/linux/filter.h.
@@ -82,8 +82,12 @@ struct Spare {
 }
 
 impl Rewrite {
-    /// How to rewrite the function with this code at these sites. `None` if it has no stack or registers left for that.
+    /// How to rewrite the function with this code at these sites. `None` if it has no stack or registers left for that, or
+    /// jumps that are not understood.
     pub fn new(code: &[u8], order: ByteOrder, sites: &BTreeMap<usize, Site>) -> Option<Rewrite> {
+        if instructions(code, order, 0).any(|(at, insn)| flow(insn, at) == Flow::Anywhere) {
+            return None;
+        }
         let live = Liveness::of(code, order);
         let untouched = sites.keys().fold(Regs::ALL, |all, at| all.both(live.untouched(*at)));
         let mut kept = untouched.iter();
@@ -103,7 +107,7 @@ impl Rewrite {
     /// Emits `body` with the sites in place.
     pub fn emit(&self, emit: &mut Emit, body: &Body, sites: &BTreeMap<usize, Site>, bad: Label) {
         let mut labels: BTreeMap<usize, Label> = BTreeMap::new();
-        for (at, insn) in instructions(&body.code, self.order) {
+        for (at, insn) in instructions(&body.code, self.order, 0) {
             if let Some(to) = jump_target(insn, at) {
                 labels.entry(to).or_insert_with(|| emit.label());
             }
@@ -111,7 +115,7 @@ impl Rewrite {
         let lines: BTreeMap<usize, _> = body.lines.iter().map(|l| (l.insn_off as usize, l)).collect();
         let relocations: BTreeMap<usize, _> = body.relocations.iter().map(|r| (r.offset as usize, r)).collect();
         let mut behind = 0;
-        for (at, insn) in instructions(&body.code, self.order) {
+        for (at, insn) in instructions(&body.code, self.order, 0) {
             if at < behind {
                 // The second half of what was poisoned.
                 continue;
@@ -125,7 +129,7 @@ impl Rewrite {
                 (Some(Site::Value(value, field)), _) => {
                     let row = self.row.get(emit, value.dst);
                     load_field(emit, value.dst, row, *field);
-                    behind = at.saturating_add(if value.is_wide() { 2 * SIZE } else { SIZE });
+                    behind = at.saturating_add(value.size());
                 }
                 (Some(Site::Load(load, field)), _) => self.load(emit, at, *load, *field, bad),
                 (None, Some(label)) => emit.jump_as(insn, *label),
@@ -192,17 +196,10 @@ fn bytes_of(insn: Insn) -> i16 {
 }
 
 fn jump_target(insn: Insn, at: usize) -> Option<usize> {
-    let jumps = matches!(insn.class(), JMP | JMP32) && !matches!(insn.code, CALL | EXIT);
-    target(insn, at).filter(|_| jumps)
-}
-
-fn instructions(code: &[u8], order: ByteOrder) -> impl Iterator<Item = (usize, Insn)> {
-    let mut at = 0usize;
-    std::iter::from_fn(move || {
-        let (here, insn) = (at, Insn::at(code, at, order)?);
-        at = at.saturating_add(if insn.is_wide() { 2 * SIZE } else { SIZE });
-        Some((here, insn))
-    })
+    match flow(insn, at) {
+        Flow::To(target) | Flow::If(target) | Flow::Either(target) => Some(target),
+        Flow::Next | Flow::End | Flow::Anywhere => None,
+    }
 }
 
 /// The end of the stack that the function uses, as far as can be seen: an offset that is added to a pointer, and one
@@ -211,7 +208,7 @@ fn lowest(code: &[u8], order: ByteOrder) -> i32 {
     const ADD64_IMM: u8 = 0x07;
     let small = |offset: i32| if (STACK_END..0).contains(&offset) { offset } else { 0 };
     let (mut added, mut read) = (0, 0);
-    for (_, insn) in instructions(code, order) {
+    for (_, insn) in instructions(code, order, 0) {
         match insn.class() {
             _ if insn.code == ADD64_IMM => added = added.min(small(insn.imm)),
             1..=3 => read = read.min(small(insn.off.into())),

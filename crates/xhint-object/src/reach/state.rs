@@ -1,85 +1,143 @@
-//! What is known of registers and stack slots at one point.
+//! What is known of registers and of a function's own stack at one point.
 
 use std::collections::BTreeMap;
 
-use crate::insn::{ALU, ALU64, CALL, Insn, JMP32, LD, LDDW, LDX, MOV_OP, SRC_REG, ST, STX};
+use crate::effect::{Callee, Effect, Flow, Named, effect, flow};
+use crate::insn::{ALU, ALU64, Insn, JMP32, MOV_OP, MOV64_REG, SRC_REG, ST};
 
-/// Constants that are known. The default knows nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What is known of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Value {
+    /// It is this number.
+    Const(u64),
+    /// It is the address so many bytes from r10.
+    Frame(i32),
+    /// It is no address in this function's frame.
+    Other,
+    /// Nothing.
+    Any,
+}
+
+/// The default is what a function starts with: nobody has an address in its frame but r10.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
-    regs: [Option<u64>; 11],
-    /// Eight-byte stack slots by their offset from r10. Only what is spilled by r10 is followed: a callee that writes
-    /// through a pointer into a slot the compiler spilled to would be a program the compiler did not make.
-    slots: BTreeMap<i16, u64>,
+    regs: [Value; 11],
+    /// Whole slots that were written by their address, by offset from r10: their bytes, and what they hold.
+    slots: BTreeMap<i32, (u8, Value)>,
+    /// What other places in the frame hold.
+    rest: Value,
+}
+
+impl Value {
+    /// Whether it may be an address in the frame.
+    fn may_point(self) -> bool {
+        matches!(self, Value::Frame(_) | Value::Any)
+    }
+
+    fn join(self, other: Value) -> Value {
+        match self.may_point() || other.may_point() {
+            _ if self == other => self,
+            true => Value::Any,
+            false => Value::Other,
+        }
+    }
+}
+
+impl Default for State {
+    fn default() -> State {
+        let mut state = State { regs: [Value::Other; 11], slots: BTreeMap::new(), rest: Value::Other };
+        state.set(FRAME, Value::Frame(0));
+        state
+    }
 }
 
 const FRAME: u8 = 10;
-const MEM_DW: u8 = 0x78;
 
 impl State {
-    /// Keeps what `other` knows too. Whether anything was lost.
-    pub fn join(&mut self, other: &State) -> bool {
-        let before = (self.regs, self.slots.len());
-        for (mine, theirs) in self.regs.iter_mut().zip(other.regs) {
-            if *mine != theirs {
-                *mine = None;
-            }
-        }
-        self.slots.retain(|off, value| other.slots.get(off) == Some(value));
-        before != (self.regs, self.slots.len())
+    /// That in which nothing is known but the frame's own address.
+    pub fn ignorant() -> State {
+        let mut state = State { regs: [Value::Any; 11], slots: BTreeMap::new(), rest: Value::Any };
+        state.set(FRAME, Value::Frame(0));
+        state
     }
 
-    /// What a callee knows at its start.
+    /// Keeps what `other` knows too. Whether anything was lost.
+    pub fn join(&mut self, other: &State) -> bool {
+        let before = self.clone();
+        for (mine, theirs) in self.regs.iter_mut().zip(other.regs) {
+            *mine = mine.join(theirs);
+        }
+        self.rest = self.rest.join(other.rest);
+        for (at, (bytes, value)) in &other.slots {
+            if self.slots.get(at).is_none_or(|mine| mine.0 != *bytes) {
+                self.rest = self.rest.join(hidden(*value));
+            }
+        }
+        let mut rest = self.rest;
+        self.slots.retain(|at, (bytes, value)| {
+            let theirs = other.slots.get(at).filter(|theirs| theirs.0 == *bytes);
+            match theirs {
+                Some(theirs) => *value = value.join(theirs.1),
+                None => rest = rest.join(hidden(*value)),
+            }
+            theirs.is_some()
+        });
+        self.rest = rest;
+        *self != before
+    }
+
+    /// What a callee knows at its start: numbers. What points into this frame does not point into its own.
     pub fn arguments(&self) -> State {
         let mut out = State::default();
-        for (to, from) in out.regs.iter_mut().zip(self.regs).take(6).skip(1) {
-            *to = from;
+        for reg in 1..=5 {
+            if let Value::Const(number) = self.get(reg) {
+                out.set(reg, Value::Const(number));
+            }
         }
         out
     }
 
-    /// Runs an instruction that is no jump; `second` is the one behind it, for wide loads.
-    pub fn run(&mut self, insn: Insn, second: Option<Insn>) {
-        match insn.class() {
-            ALU | ALU64 => {
-                let value = self.alu(insn);
-                self.set(insn.dst, value);
+    /// Runs an instruction; `second` is the one behind it, for wide ones.
+    pub fn run(&mut self, insn: Insn, second: Option<Insn>, named: Named, callbacks: bool) {
+        match effect(insn, named, callbacks) {
+            Effect::Compute => self.set(insn.dst, self.compute(insn)),
+            Effect::Wide => {
+                // A source other than 0, like a relocation, stands for a map, a variable or a function.
+                let number = second.filter(|_| insn.src == 0 && named == Named::Nothing);
+                let number = number.map(|s| u64::from(s.imm as u32) << 32 | u64::from(insn.imm as u32));
+                self.set(insn.dst, number.map_or(Value::Other, Value::Const));
             }
-            LD if insn.code == LDDW => {
-                // A source other than 0 stands for a map, a variable or a function: an address.
-                let high = second.filter(|_| insn.src == 0).map(|s| (s.imm as u32 as u64) << 32);
-                self.set(insn.dst, high.map(|h| h | u64::from(insn.imm as u32)));
+            Effect::Load { bytes, signed } => self.set(insn.dst, self.load(insn.src, insn.off, bytes, signed)),
+            Effect::Store { bytes } => {
+                let number = Value::Const(i64::from(insn.imm) as u64);
+                let value = if insn.class() == ST { number } else { self.get(insn.src) };
+                self.store(insn, bytes, value);
             }
-            LD => self.clobber(),
-            LDX => {
-                let spilled = insn.src == FRAME && insn.code == MEM_DW | 1;
-                let value = if spilled { self.slots.get(&insn.off).copied() } else { None };
-                self.set(insn.dst, value);
+            Effect::Atomic { bytes, fetched } => {
+                let there = hidden(self.load(insn.dst, insn.off, bytes, false));
+                let new = there.join(hidden(self.get(insn.src)));
+                self.store(insn, bytes, new);
+                fetched.into_iter().for_each(|reg| self.set(reg, there));
             }
-            ST | STX if insn.dst == FRAME => self.store(insn),
-            STX if insn.code & 0xe0 == 0xc0 => self.forget_result(Insn { dst: insn.src, ..insn }),
-            _ if insn.code == CALL => self.clobber(),
-            _ => {}
+            Effect::Packet => {
+                self.set(0, Value::Other);
+                self.lose_arguments();
+            }
+            Effect::Call(callee) => self.call(callee),
+            Effect::Nothing => {}
+            Effect::Unknown => *self = State::ignorant(),
         }
     }
 
-    /// An instruction whose result cannot be known.
-    pub fn forget_result(&mut self, insn: Insn) {
-        match insn.class() {
-            ALU | ALU64 | LD | LDX => self.set(insn.dst, None),
-            // An atomic operation may fetch into its source or into r0.
-            ST | STX => {
-                self.set(insn.dst, None);
-                self.set(0, None);
-                self.slots.clear();
-            }
-            _ => self.clobber(),
-        }
+    /// A poisoned instruction. The kernel never lets it run, so what is taken for true behind it matters to our words only.
+    pub fn poisoned(&mut self) {
+        self.set(0, Value::Other);
+        self.lose_arguments();
     }
 
     /// Whether the constants decide a conditional jump, and how.
     pub fn decide(&self, insn: Insn) -> Option<bool> {
-        let (mut a, mut b) = (self.get(insn.dst)?, self.operand(insn)?);
+        let (Value::Const(mut a), Value::Const(mut b)) = (self.get(insn.dst), self.operand(insn)) else { return None };
         let narrow = insn.class() == JMP32;
         if narrow {
             (a, b) = (a & 0xffff_ffff, b & 0xffff_ffff);
@@ -101,87 +159,189 @@ impl State {
         })
     }
 
-    /// The state on the side of a conditional jump that is `taken` or not.
+    /// The state on the side of a jump that is `taken` or not.
     pub fn assume(&self, insn: Insn, taken: bool) -> State {
         let mut out = self.clone();
-        let equal = matches!((insn.op(), taken), (0x10, true) | (0x50, false));
+        let equal = matches!((insn.op(), taken), (0x10, true) | (0x50, false)) && insn.class() != JMP32;
+        let compared = matches!(flow(insn, 0), Flow::If(_));
         if equal
-            && insn.class() != JMP32
-            && let Some(value) = self.operand(insn)
+            && compared
+            && self.get(insn.dst) == Value::Other
+            && let number @ Value::Const(_) = self.operand(insn)
         {
-            out.set(insn.dst, Some(value));
+            out.set(insn.dst, number);
         }
         out
     }
 
-    fn alu(&self, insn: Insn) -> Option<u64> {
-        let narrow = insn.class() == ALU;
-        let cut = |v: u64| if narrow { v & 0xffff_ffff } else { v };
-        let b = cut(match insn.op() {
-            0x80 | 0xd0 => 0, // negation and byte swaps have no second operand
-            _ => self.operand(insn)?,
-        });
-        if insn.op() == MOV_OP {
-            let extended = match insn.off {
-                0 => b,
-                8 => b as i8 as u64,
-                16 => b as i16 as u64,
-                32 => b as i32 as u64,
-                _ => return None,
-            };
-            return Some(cut(extended));
-        }
-        let a = cut(self.get(insn.dst)?);
-        let shift = (b & if narrow { 31 } else { 63 }) as u32;
-        Some(cut(match insn.op() {
-            0x00 => a.wrapping_add(b),
-            0x10 => a.wrapping_sub(b),
-            0x20 => a.wrapping_mul(b),
-            // Signed division has offset 1; by zero gives zero, modulo zero the dividend.
-            0x30 if insn.off == 0 => a.checked_div(b).unwrap_or(0),
-            0x90 if insn.off == 0 => a.checked_rem(b).unwrap_or(a),
-            0x40 => a | b,
-            0x50 => a & b,
-            0x60 => a.wrapping_shl(shift),
-            0x70 => a.wrapping_shr(shift),
-            0x80 => a.wrapping_neg(),
-            0xa0 => a ^ b,
-            0xc0 if narrow => u64::from((a as u32 as i32).wrapping_shr(shift) as u32),
-            0xc0 => (a as i64).wrapping_shr(shift) as u64,
-            _ => return None,
-        }))
-    }
-
     /// The second operand of an ALU or jump instruction.
-    pub fn operand(&self, insn: Insn) -> Option<u64> {
-        if insn.code & SRC_REG != 0 { self.get(insn.src) } else { Some(i64::from(insn.imm) as u64) }
+    pub fn operand(&self, insn: Insn) -> Value {
+        if insn.code & SRC_REG != 0 { self.get(insn.src) } else { Value::Const(i64::from(insn.imm) as u64) }
     }
 
-    fn store(&mut self, insn: Insn) {
-        // What overlaps the eight bytes from here on is no longer known, whatever the width.
-        let (low, high) = (insn.off.saturating_sub(7), insn.off.saturating_add(7));
-        self.slots.retain(|off, _| *off < low || *off > high);
-        let value = match insn.code {
-            c if c == MEM_DW | STX => self.get(insn.src),
-            c if c == MEM_DW | ST => Some(i64::from(insn.imm) as u64),
+    fn compute(&self, insn: Insn) -> Value {
+        if insn.code == MOV64_REG && insn.off == 0 {
+            return self.get(insn.src);
+        }
+        let one = if insn.op() == MOV_OP { Value::Other } else { self.get(insn.dst) };
+        let unary = matches!(insn.op(), 0x80 | 0xd0);
+        let two = if unary { Value::Const(0) } else { self.operand(insn) };
+        let moved = match (insn.class(), insn.op(), one, two) {
+            (ALU64, 0x00, Value::Frame(at), Value::Const(by)) | (ALU64, 0x00, Value::Const(by), Value::Frame(at)) => {
+                i32::try_from(by as i64).ok().and_then(|by| at.checked_add(by))
+            }
+            (ALU64, 0x10, Value::Frame(at), Value::Const(by)) => {
+                i32::try_from(by as i64).ok().and_then(|by| at.checked_sub(by))
+            }
             _ => None,
         };
-        if let Some(value) = value {
-            self.slots.insert(insn.off, value);
+        let number = || match (one, two) {
+            (Value::Const(a), Value::Const(b)) => arithmetic(insn, a, b),
+            (_, Value::Const(b)) if insn.op() == MOV_OP => arithmetic(insn, 0, b),
+            _ => None,
+        };
+        let unknown = || if one.may_point() || two.may_point() { Value::Any } else { Value::Other };
+        moved.map(Value::Frame).or_else(|| number().map(Value::Const)).unwrap_or_else(unknown)
+    }
+
+    fn load(&self, address: u8, off: i16, bytes: u8, signed: bool) -> Value {
+        let at = match self.get(address) {
+            Value::Frame(base) => base.checked_add(off.into()),
+            Value::Any => None,
+            // What lies elsewhere is no address in this frame that could be used.
+            Value::Const(_) | Value::Other => return Value::Other,
+        };
+        let whole = at.and_then(|at| self.slots.get(&at)).filter(|slot| slot.0 == bytes);
+        match whole {
+            Some((_, Value::Const(number))) if signed => Value::Const(match bytes {
+                1 => *number as i8 as u64,
+                2 => *number as i16 as u64,
+                _ => *number as i32 as u64,
+            }),
+            Some((_, value)) => *value,
+            None => self.slots.values().fold(self.rest, |all, slot| all.join(hidden(slot.1))),
         }
     }
 
-    fn clobber(&mut self) {
-        self.regs.iter_mut().take(6).for_each(|r| *r = None);
+    fn store(&mut self, insn: Insn, bytes: u8, value: Value) {
+        let at = match self.get(insn.dst) {
+            Value::Frame(base) => base.checked_add(insn.off.into()),
+            Value::Any => None,
+            Value::Const(_) | Value::Other => return,
+        };
+        let Some(at) = at else {
+            self.forget_from(i32::MIN);
+            if value.may_point() {
+                self.slots.clear();
+                self.rest = Value::Any;
+            }
+            return;
+        };
+        let end = at.saturating_add(bytes.into());
+        let mut rest = self.rest;
+        self.slots.retain(|own, (size, value)| {
+            let apart = *own >= end || own.saturating_add((*size).into()) <= at;
+            if !apart {
+                rest = rest.join(hidden(*value));
+            }
+            apart
+        });
+        self.rest = rest;
+        let held = match value {
+            Value::Const(number) => Value::Const(cut(number, bytes)),
+            Value::Frame(_) if bytes < 8 => Value::Any,
+            other => other,
+        };
+        self.slots.insert(at, (bytes, held));
     }
 
-    fn get(&self, reg: u8) -> Option<u64> {
-        self.regs.get(usize::from(reg)).copied().flatten()
+    fn call(&mut self, callee: Callee) {
+        let given = (1..=5).map(|reg| match self.get(reg) {
+            Value::Frame(at) => Some(at),
+            Value::Any => Some(i32::MIN),
+            Value::Const(_) | Value::Other => None,
+        });
+        let lowest = given.flatten().min();
+        match (callee, lowest) {
+            (_, None) => {}
+            (Callee::Helper | Callee::Kernel, Some(at)) => self.forget_from(at),
+            (Callee::Function, Some(_)) => self.forget_from(i32::MIN),
+        }
+        self.set(0, if callee == Callee::Helper || lowest.is_none() { Value::Other } else { Value::Any });
+        self.lose_arguments();
     }
 
-    fn set(&mut self, reg: u8, value: Option<u64>) {
+    /// Forgets what is in the frame from `low` on, where something else may be now, though no address in the frame that
+    /// was not there before.
+    fn forget_from(&mut self, low: i32) {
+        for (at, (bytes, value)) in &mut self.slots {
+            if at.saturating_add((*bytes).into()) > low {
+                *value = hidden(*value);
+            }
+        }
+    }
+
+    fn lose_arguments(&mut self) {
+        (1..=5).for_each(|reg| self.set(reg, Value::Other));
+    }
+
+    fn get(&self, reg: u8) -> Value {
+        self.regs.get(usize::from(reg)).copied().unwrap_or(Value::Any)
+    }
+
+    fn set(&mut self, reg: u8, value: Value) {
         if let Some(slot) = self.regs.get_mut(usize::from(reg)) {
             *slot = value;
         }
     }
+}
+
+/// What is known of a value of which only this is known: whether it may point into the frame.
+fn hidden(value: Value) -> Value {
+    if value.may_point() { Value::Any } else { Value::Other }
+}
+
+/// The low bytes of a number.
+fn cut(number: u64, bytes: u8) -> u64 {
+    match bytes {
+        1 => number & 0xff,
+        2 => number & 0xffff,
+        4 => number & 0xffff_ffff,
+        _ => number,
+    }
+}
+
+/// What an ALU instruction makes of two numbers, if that is known.
+fn arithmetic(insn: Insn, a: u64, b: u64) -> Option<u64> {
+    let narrow = insn.class() == ALU;
+    let cut = |v: u64| if narrow { v & 0xffff_ffff } else { v };
+    let (a, b) = (cut(a), cut(b));
+    if insn.op() == MOV_OP {
+        let extended = match insn.off {
+            0 => b,
+            8 => b as i8 as u64,
+            16 => b as i16 as u64,
+            32 => b as i32 as u64,
+            _ => return None,
+        };
+        return Some(cut(extended));
+    }
+    let shift = (b & if narrow { 31 } else { 63 }) as u32;
+    Some(cut(match insn.op() {
+        0x00 => a.wrapping_add(b),
+        0x10 => a.wrapping_sub(b),
+        0x20 => a.wrapping_mul(b),
+        // Signed division has offset 1; by zero gives zero, modulo zero the dividend.
+        0x30 if insn.off == 0 => a.checked_div(b).unwrap_or(0),
+        0x90 if insn.off == 0 => a.checked_rem(b).unwrap_or(a),
+        0x40 => a | b,
+        0x50 => a & b,
+        0x60 => a.wrapping_shl(shift),
+        0x70 => a.wrapping_shr(shift),
+        0x80 => a.wrapping_neg(),
+        0xa0 => a ^ b,
+        0xc0 if narrow => u64::from((a as u32 as i32).wrapping_shr(shift) as u32),
+        0xc0 => (a as i64).wrapping_shr(shift) as u64,
+        _ => return None,
+    }))
 }

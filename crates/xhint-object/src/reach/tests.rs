@@ -1,7 +1,9 @@
 #![allow(clippy::arithmetic_side_effects)]
 
+use std::collections::HashSet;
+
 use super::*;
-use crate::insn::{ALU64, MOV64_IMM};
+use crate::insn::{ALU64, EXIT, MOV64_IMM, MOV64_REG};
 
 const O: ByteOrder = ByteOrder::Little;
 
@@ -15,8 +17,11 @@ impl Code for Program {
     fn code(&self, function: usize) -> &[u8] {
         &self.functions[function]
     }
-    fn callee(&self, function: usize, at: usize) -> Option<usize> {
-        self.calls.get(&(function, at)).copied()
+    fn named(&self, function: usize, at: usize) -> Named {
+        self.calls.get(&(function, at)).map_or(Named::Nothing, |f| Named::Function(*f))
+    }
+    fn calls_back(&self) -> bool {
+        false
     }
     fn is_poisoned(&self, function: usize, at: usize) -> bool {
         self.poison.contains(&(function, at))
@@ -118,4 +123,122 @@ fn an_addend_is_known_if_it_is_the_same_each_time() {
     let code = [i(MOV64_IMM, 1, 0, 0, 16), add, i(0x15, 3, 0, 1, 0), i(MOV64_IMM, 1, 0, 0, 8), add, EXIT_INSN];
     let addends = reach(&program(&[&code], &[], &[]), [0]).addends;
     assert_eq!(addends, BTreeMap::from([((0, SIZE), Some(16)), ((0, 4 * SIZE), None)]));
+}
+
+/// Whether the zero in the slot at -8 is still believed after `between`, in a program whose functions and calls are these.
+fn believed(between: &[Insn], calls: &[((usize, usize), usize)]) -> bool {
+    let head = [i(0x7a, 10, 0, -8, 0), i(MOV64_REG, 2, 10, 0, 0), i(0x07, 2, 0, 0, -8)];
+    let tail = [i(0x79, 1, 10, -8, 0), i(0x15, 1, 0, 1, 0), i(0x61, 0, 2, 4, 0), EXIT_INSN];
+    let code = [&head, between, &tail].concat();
+    let poison = code.len() - 2;
+    let callee = [EXIT_INSN];
+    let calls: Vec<_> = calls.iter().map(|((f, n), to)| ((*f, n + head.len()), *to)).collect();
+    poisoned(&program(&[&code, &callee], &calls, &[(0, poison)])).is_empty()
+}
+
+const LOOK_UP: Insn = Insn { code: CALL, dst: 0, src: 0, off: 0, imm: 1 };
+
+#[test]
+fn a_slot_is_forgotten_by_whatever_may_write_it() {
+    let r2_is = |offset| i(0x07, 2, 0, 0, offset + 8);
+    let local = i(CALL, 0, 1, 0, 0);
+    let tries: [(&str, Vec<Insn>, bool); 21] = [
+        ("nothing", vec![], true),
+        ("a helper with its address", vec![LOOK_UP], false),
+        ("a helper with an address below it", vec![r2_is(-16), LOOK_UP], false),
+        ("a helper with an address above it", vec![r2_is(0), LOOK_UP], true),
+        ("a helper without address", vec![i(MOV64_IMM, 2, 0, 0, 0), LOOK_UP], true),
+        ("one that calls back, with an address above it", vec![r2_is(0), i(CALL, 0, 0, 0, 181)], false),
+        ("a helper of no known number, with an address above it", vec![r2_is(0), i(CALL, 0, 0, 0, 212)], false),
+        ("a kernel function with its address", vec![i(CALL, 0, 2, 0, 7)], false),
+        ("a kernel function with an address above it", vec![r2_is(0), i(CALL, 0, 2, 0, 7)], true),
+        ("a store by a copy of its address", vec![i(0x7b, 2, 3, 0, 0)], false),
+        ("a store of a byte of it", vec![i(0x72, 10, 0, -1, 1)], false),
+        ("a store across it", vec![i(0x62, 10, 0, -6, 1)], false),
+        ("a store beside it", vec![i(0x62, 10, 0, -12, 1)], true),
+        ("a store by any other address", vec![i(0x7b, 1, 3, 0, 0)], true),
+        ("a store at a variable offset", vec![i(ADD64_REG, 2, 3, 0, 0), i(0x72, 2, 0, 0, 1)], false),
+        ("an atomic addition", vec![i(0xdb, 2, 3, 0, 0)], false),
+        ("an exchange beside it", vec![i(0xdb, 10, 3, -16, 0xe1)], true),
+        ("a release", vec![i(0xdb, 10, 3, -8, 0x110)], false),
+        ("an opcode that is not known", vec![i(0xff, 2, 0, 0, 0)], false),
+        ("an atomic operation that is not known", vec![i(0xdb, 1, 3, 0, 0x7777)], false),
+        ("a jump to anywhere", vec![i(0x0d, 2, 0, 0, 0)], false),
+    ];
+    for (what, between, still) in tries {
+        assert_eq!(believed(&between, &[]), still, "{what}");
+    }
+    // Functions of the object may go below what they are given, and follow what is spilled.
+    assert!(!believed(&[r2_is(0), local], &[((0, 1), 1)]));
+    assert!(believed(&[i(MOV64_IMM, 2, 0, 0, 0), local], &[((0, 1), 1)]));
+    // By an address that was spilled and brought back.
+    let back = [i(0x7b, 10, 2, -16, 0), LOOK_UP, i(0x79, 3, 10, -16, 0), i(0x7a, 10, 0, -8, 0)];
+    assert!(believed(&back, &[]));
+    assert!(!believed(&[&back[..], &[i(0x7b, 3, 0, 0, 0)]].concat(), &[]));
+}
+
+#[test]
+fn registers_are_forgotten_by_what_fetches_into_them() {
+    let zero = |reg, insn| {
+        let code = [i(MOV64_IMM, reg, 0, 0, 0), insn, i(0x15, reg, 0, 1, 0), i(0x61, 0, 2, 4, 0), EXIT_INSN];
+        poisoned(&program(&[&code], &[], &[(0, 3)])).is_empty()
+    };
+    assert!(zero(3, i(0xdb, 1, 3, 0, 0)), "an addition that fetches nothing");
+    for fetching in [1, 0x41, 0x51, 0xa1, 0xe1] {
+        assert!(!zero(3, i(0xdb, 1, 3, 0, fetching)), "{fetching:#x}");
+        assert!(zero(0, i(0xdb, 1, 3, 0, fetching)), "{fetching:#x}");
+    }
+    assert!(!zero(0, i(0xdb, 1, 3, 0, 0xf1)) && zero(3, i(0xdb, 1, 3, 0, 0xf1)), "compare and exchange");
+    assert!(!zero(3, i(0xdb, 3, 1, 0, 0x100)), "load-acquire");
+    assert!(!zero(0, i(0x20, 0, 0, 0, 4)), "a packet load of old");
+    assert!(zero(6, LOOK_UP) && !zero(0, LOOK_UP) && !zero(1, LOOK_UP));
+}
+
+#[test]
+fn what_a_relocation_names_is_no_number() {
+    struct Relocated(Program);
+    impl Code for Relocated {
+        fn code(&self, function: usize) -> &[u8] {
+            self.0.code(function)
+        }
+        fn named(&self, _: usize, at: usize) -> Named {
+            if at == 0 { Named::Kernel } else { Named::Nothing }
+        }
+        fn calls_back(&self) -> bool {
+            false
+        }
+        fn is_poisoned(&self, function: usize, at: usize) -> bool {
+            self.0.is_poisoned(function, at)
+        }
+        fn is_global(&self, _: usize) -> bool {
+            false
+        }
+        fn order(&self) -> ByteOrder {
+            O
+        }
+    }
+    // if (a weak kernel symbol) ...
+    let code = [i(0x18, 1, 0, 0, 0), i(0, 0, 0, 0, 0), i(0x15, 1, 0, 1, 0), i(0x61, 0, 2, 4, 0), EXIT_INSN];
+    let mut p = Relocated(program(&[&code], &[], &[(0, 3)]));
+    assert_eq!(reach(&p, [0]).poisoned.len(), 1);
+    p.0.poison.clear();
+    assert!(reach(&p, [0]).poisoned.is_empty());
+}
+
+#[test]
+fn narrow_spills_are_followed() {
+    // r1 = 0, spilled and filled as 32 bits.
+    let code = |value| {
+        [
+            i(MOV64_IMM, 1, 0, 0, value),
+            i(0x63, 10, 1, -4, 0),
+            i(CALL, 0, 0, 0, 5),
+            i(0x61, 1, 10, -4, 0),
+            i(0x15, 1, 0, 1, 0),
+            i(0x61, 0, 2, 4, 0),
+            EXIT_INSN,
+        ]
+    };
+    assert_eq!(poisoned(&program(&[&code(0)], &[], &[(0, 5)])), []);
+    assert_eq!(poisoned(&program(&[&code(1)], &[], &[(0, 5)])), [(0, 5)]);
 }

@@ -74,7 +74,7 @@ impl Verb {
         match self {
             Verb::Add(Add { ifname, nic, rest }) => {
                 let (home, device) = rest.within.device(&ifname)?;
-                let changed = Layouts::of(&home, &device).add(&rest.linker()?, Source::read(&nic)?)?;
+                let changed = Layouts::of(&home, &device).add(&rest.linker()?, Source::read_btf(&nic)?)?;
                 rest.tell(&ifname, "added", &changed)?;
             }
             Verb::Remove(Remove { ifname, which, rest }) => {
@@ -90,10 +90,13 @@ impl Verb {
 
 impl Rest {
     fn linker(&self) -> anyhow::Result<Linker> {
-        Ok(Linker::on(files::base(self.base.file.as_deref())?))
+        Ok(Linker::on(files::base(&self.base.files)?))
     }
 
     fn tell(&self, ifname: &str, what: &str, changed: &Changed) -> anyhow::Result<()> {
+        for long in &changed.too_long {
+            print::warning(&long.to_string());
+        }
         let swap = changed.swap.as_ref().map(|s| s.program);
         if self.json {
             return print::json(&json!({"device": ifname, what: changed.layouts, "swapped_to": swap}));

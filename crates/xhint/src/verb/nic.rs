@@ -11,6 +11,7 @@ use clap::{Subcommand, ValueEnum};
 use serde_json::json;
 use xhint_softnic::{Config, Error, MAX_FLOWS, Mix, SendOptions, SoftNic, Status, Traffic};
 
+use crate::sources::Base;
 use crate::{layouts, print};
 
 /// What can be done with a soft NIC: a network device whose packets arrive with metadata in front, as its firmware's
@@ -42,9 +43,8 @@ struct Firmware {
     /// NIC BTF whose layouts the NIC writes: raw BTF or an ELF object; may be given again
     #[arg(long = "layout", value_name = "NIC.btf")]
     layouts: Vec<PathBuf>,
-    /// What NIC BTFs are split on [default: the running kernel's BTF]
-    #[arg(long, value_name = "BTF")]
-    base: Option<PathBuf>,
+    #[command(flatten)]
+    base: Base,
     /// Which layout a packet gets, if there are several
     #[arg(long, value_enum, default_value_t = Mode::Flow)]
     mode: Mode,
@@ -145,12 +145,13 @@ impl Verb {
 
 impl Firmware {
     fn plans(&self) -> anyhow::Result<Vec<xhint_layout::Plan>> {
-        let universe = layouts::universe(&self.layouts, self.base.as_deref())?;
+        let universe = layouts::universe(&self.layouts, &self.base.files)?;
         for (source, file) in (1u32..).zip(&self.layouts) {
             if universe.layouts().iter().all(|l| l.source.0 != source) {
                 bail!("{}: describes no layout; tag its struct with xhint:layout", file.display());
             }
         }
+        layouts::tell_differing(&universe);
         layouts::plans(&universe)
     }
 }

@@ -30,7 +30,8 @@ pub struct Args {
 
 impl Args {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let mut universe = layouts::universe(std::slice::from_ref(&self.file), self.base.file.as_deref())?;
+        let mut universe = layouts::universe(std::slice::from_ref(&self.file), &self.base.files)?;
+        layouts::tell_differing(&universe);
         let chosen: Vec<Layout> = match &self.layout {
             Some(name) => {
                 let index = universe.add_layout(name)?;

@@ -1,4 +1,4 @@
-//! What the kernel says when it refuses to load something, made short enough for a line.
+//! What libbpf and the kernel's verifier say of an object that is refused, made short enough for a line.
 //!
 //! libbpf repeats the load with the kernel's log and prints that between marks. Of the verifier's log the end tells most:
 //!
@@ -10,28 +10,44 @@
 //! processed 6 insns (limit 1000000) …                           statistics
 //! ```
 
-/// What a log comes to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// The program at fault, if the log names one.
-    pub program: Option<String>,
-    /// Why, with the instruction and its source where there are such.
-    pub reason: String,
+use std::cell::RefCell;
+use std::sync::{Mutex, PoisonError};
+
+use libbpf_rs::{PrintLevel, get_print, set_print};
+
+thread_local! {
+    /// What libbpf has said on this thread since it was asked to be heard.
+    static SAID: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// Reads all that libbpf said; `error` is what its call returned, for when that says more.
-pub fn read(log: &str, error: &str) -> Refusal {
-    let program = log.lines().find_map(|l| l.strip_prefix("libbpf: prog '")?.split('\'').next());
+/// Runs `work` and returns what libbpf said meanwhile, rather than let it print.
+pub fn heard<T>(work: impl FnOnce() -> T) -> (T, String) {
+    // libbpf has one print function for the process, so one at a time.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = get_print();
+    SAID.take();
+    set_print(Some((PrintLevel::Warn, |_, text| SAID.with_borrow_mut(|said| said.push_str(&text)))));
+    let done = work();
+    set_print(before);
+    (done, SAID.take())
+}
+
+/// The program that a log is about.
+pub fn program(log: &str) -> Option<&str> {
+    log.lines().find_map(|l| l.strip_prefix("libbpf: prog '")?.split('\'').next())
+}
+
+/// Why it is refused, with the instruction and its source where there are such; `None` if the log says nothing.
+pub fn reason(log: &str) -> Option<String> {
     let verdict = block(log, "-- BEGIN PROG LOAD LOG --", "-- END PROG LOAD LOG --").and_then(|l| verdict(&l));
     let types = block(log, "-- BEGIN BTF LOAD LOG ---", "-- END BTF LOAD LOG --");
     let types = types.and_then(|lines| lines.iter().rev().find(|l| !l.is_empty()).map(|l| (*l).to_owned()));
-    let reason = match (verdict.or_else(|| told(log)), types) {
-        (Some(reason), None) => reason,
-        (Some(reason), Some(types)) => format!("{reason}; and the kernel refuses its BTF: {types}"),
-        (None, Some(types)) => format!("its BTF: {types}"),
-        (None, None) => error.to_owned(),
-    };
-    Refusal { program: program.map(str::to_owned), reason }
+    match (verdict.or_else(|| told(log)), types) {
+        (Some(reason), Some(types)) => Some(format!("{reason}; and the kernel refuses its BTF: {types}")),
+        (None, Some(types)) => Some(format!("its BTF: {types}")),
+        (reason, None) => reason,
+    }
 }
 
 /// The trimmed lines of the last block between two marks.
@@ -103,30 +119,30 @@ mod tests {
                    invalid access to packet, off=0 size=4, R1(id=0,off=0,r=0)\nR1 offset is outside of the packet\n\
                    processed 6 insns (limit 1000000) max_states_per_insn 0\n-- END PROG LOAD LOG --\nlibbpf: prog \
                    'rx': failed to load: -EACCES\nlibbpf: failed to load object 'xhint'\n";
-        let Refusal { program, reason } = read(log, "EACCES");
-        assert_eq!(program.as_deref(), Some("rx"));
+        assert_eq!(program(log), Some("rx"));
         assert_eq!(
-            reason,
+            reason(log).unwrap(),
             "invalid access to packet, off=0 size=4, R1(id=0,off=0,r=0); R1 offset is outside of the packet (at \
              instruction 5: (61) r0 = *(u32 *)(r1 +0), of `return m->a;`, x.c:3)"
         );
         // Without the verifier's statistics and without line info.
         let bare = "libbpf: prog 'x': -- BEGIN PROG LOAD LOG --\n1: (95) exit\nR0 !read_ok\n-- END PROG LOAD LOG --\n";
-        assert_eq!(read(bare, "").reason, "R0 !read_ok (at instruction 1: (95) exit)");
+        assert_eq!(reason(bare).unwrap(), "R0 !read_ok (at instruction 1: (95) exit)");
     }
 
     #[test]
     fn what_is_no_verdict_is_told_too() {
         let map = "libbpf: map 'm': failed to create: -EINVAL\nlibbpf: failed to load object 'xhint'\n";
-        assert_eq!(read(map, "no").reason, "map 'm': failed to create: -EINVAL");
+        assert_eq!(reason(map).unwrap(), "map 'm': failed to create: -EINVAL");
         let types = "libbpf: BTF loading error: -EINVAL\nlibbpf: -- BEGIN BTF LOAD LOG ---\nmagic: 0xeb9f\n[3] STRUCT a<b> \
                      size=4 vlen=1 Invalid name\n\n-- END BTF LOAD LOG --\nlibbpf: BTF is mandatory, can't proceed.\n";
-        assert_eq!(read(types, "no").reason, "its BTF: [3] STRUCT a<b> size=4 vlen=1 Invalid name");
+        assert_eq!(reason(types).unwrap(), "its BTF: [3] STRUCT a<b> size=4 vlen=1 Invalid name");
         let both = map.replacen("libbpf: failed", &format!("{types}libbpf: failed"), 1);
         assert_eq!(
-            read(&both, "no").reason,
+            reason(&both).unwrap(),
             "map 'm': failed to create: -EINVAL; and the kernel refuses its BTF: [3] STRUCT a<b> size=4 vlen=1 Invalid name"
         );
-        assert_eq!(read("", "no memory"), Refusal { program: None, reason: "no memory".to_owned() });
+        assert_eq!(reason("libbpf: extern 'f': not found\n").unwrap(), "extern 'f': not found");
+        assert_eq!((program(""), reason("")), (None, None));
     }
 }
