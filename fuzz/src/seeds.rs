@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use xhint_testkit::distill::distill;
 use xhint_testkit::fixture::{self, corpus, names, section};
 
 pub type Seeds = Vec<(String, Vec<u8>)>;
@@ -26,6 +27,16 @@ pub fn splits() -> Seeds {
             (name, bytes)
         })
         .collect()
+}
+
+/// The same, each behind a distilled base that libbpf makes of the cut-down kernel's.
+pub fn distilled() -> Seeds {
+    let kernel = corpus("vmlinux.btf");
+    let pair = |(name, split): (String, Vec<u8>)| {
+        let made = distill(&split, &kernel);
+        (name, [made.base, made.split].concat())
+    };
+    splits().into_iter().map(pair).collect()
 }
 
 /// Every program, and one in the other byte order.

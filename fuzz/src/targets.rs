@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use xhint_btf::Btf;
 use xhint_btf::ext::BtfExt;
-use xhint_object::Object;
+use xhint_object::{Object, nic_btf};
 
 use crate::{Target, linking, seeds};
 
 /// Every target.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target { name: "btf", every: 1, run: btf, seeds: seeds::btfs },
     Target { name: "split", every: 1, run: split, seeds: seeds::splits },
+    Target { name: "distilled", every: 1, run: distilled, seeds: seeds::distilled },
     Target { name: "ext", every: 1, run: ext, seeds: seeds::exts },
     Target { name: "object", every: 2, run: object, seeds: seeds::objects },
     Target { name: "link", every: 25, run: linking::link, seeds: linking::objects },
@@ -30,6 +31,20 @@ fn btf(bytes: &[u8]) {
 fn split(bytes: &[u8]) {
     match Btf::parse_split(bytes.to_vec(), Arc::clone(&linking::BASE)) {
         Ok(btf) => walk(&btf),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// A split BTF behind its distilled base, put on a kernel that it was not made for.
+fn distilled(bytes: &[u8]) {
+    match nic_btf(bytes.to_vec(), Arc::clone(&linking::BASE)) {
+        Ok(btf) => {
+            walk(&btf);
+            for kept in btf.kept() {
+                assert_eq!(btf.differs(kept.id), Some(kept.why));
+                assert!(btf.ty(kept.id).is_some_and(|ty| !ty.name().is_empty() || ty.size() > 0));
+            }
+        }
         Err(error) => assert!(!error.to_string().is_empty()),
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::check::{Checked, MAX_CHAIN, check};
 use crate::header::Header;
 use crate::kind::KindInfo;
-use crate::{ByteOrder, Error, Kind, Type};
+use crate::{ByteOrder, Differs, Error, Kept, Kind, Type};
 
 /// A BTF whose every reference has been checked, alone or split on a base.
 ///
@@ -20,6 +20,8 @@ pub struct Btf {
     raw: Bytes,
     types: Bytes,
     strings: Bytes,
+    /// The sizes of kinds, if it has them.
+    layouts: Bytes,
     /// Where each type of ours starts in `types`, and the marks of its kind.
     offsets: Vec<u32>,
     /// All strings are ASCII, the base's too.
@@ -27,6 +29,11 @@ pub struct Btf {
     first_id: u32,
     first_string: u32,
     base: Option<Arc<Btf>>,
+    /// Types of a distilled base that the base has no equal of; how many of the own types are no copies of such.
+    kept: Vec<Kept>,
+    originals: usize,
+    /// The longest chain of modifiers, typedefs and arrays that there can be: each BTF may add its own.
+    max_chain: usize,
     pointer_size: OnceLock<u32>,
 }
 
@@ -42,8 +49,9 @@ impl Btf {
     /// Reads a BTF that is split on `base`: a kernel module's, or a NIC's.
     ///
     /// # Errors
-    /// As [`Btf::parse`]; [`Error::BaseOrder`] if the two differ in byte order. A split BTF that was made for another
-    /// base mostly shows by a type id or string offset out of range; where it does not, no reader can tell.
+    /// As [`Btf::parse`]; [`Error::BaseOrder`] if the two differ in byte order; [`Error::OtherBase`] if it was made for
+    /// another base, which shows by references that are not there, names that begin inside a string, and types of a kind
+    /// that makes no sense.
     pub fn parse_split(raw: impl Into<Bytes>, base: Arc<Btf>) -> Result<Btf, Error> {
         Btf::read(raw.into(), Some(base))
     }
@@ -53,16 +61,21 @@ impl Btf {
         if base.as_ref().is_some_and(|b| b.order != header.order) {
             return Err(Error::BaseOrder);
         }
-        let Checked { offsets, ascii } = check(&raw, &header, base.as_deref())?;
+        let checked = check(&raw, &header, base.as_deref());
+        let Checked { offsets, ascii } = checked.map_err(|e| if base.is_some() { e.of_split() } else { e })?;
         Ok(Btf {
             order: header.order,
             types: raw.slice(header.types),
             strings: raw.slice(header.strings),
+            kept: Vec::new(),
+            originals: offsets.len(),
+            layouts: raw.slice(header.layouts),
             raw,
             offsets,
             ascii,
             first_id: base.as_ref().map_or(1, |b| b.end_id()),
             first_string: base.as_ref().map_or(0, |b| b.end_string()),
+            max_chain: base.as_ref().map_or(0, |b| b.max_chain).saturating_add(MAX_CHAIN),
             base,
             pointer_size: OnceLock::new(),
         })
@@ -123,15 +136,33 @@ impl Btf {
         self.offsets.iter().enumerate().map(move |(n, offset)| self.marked(*offset, first.wrapping_add(n as u32)))
     }
 
+    /// Structs, unions and enums of a distilled base that the base has no equal of, in order of id; see
+    /// [`rebase()`](crate::rebase()).
+    pub fn kept(&self) -> &[Kept] {
+        &self.kept
+    }
+
+    /// Why the type `id` is one of [`Btf::kept`], if it is.
+    pub fn differs(&self, id: u32) -> Option<Differs> {
+        let at = self.kept.binary_search_by_key(&id, |kept| kept.id).ok()?;
+        self.kept.get(at).map(|kept| kept.why)
+    }
+
+    /// Notes what was kept of a distilled base. From `copies` on own types are copies of such.
+    pub(crate) fn keep(&mut self, kept: Vec<Kept>, copies: u32) {
+        self.kept = kept;
+        self.originals = copies.saturating_sub(self.first_id) as usize;
+    }
+
     /// Visits those of its own types that C code can ask for by name, in order: ints, floats, structs, unions, enums,
-    /// typedefs and forward declarations. `visit` takes the type's id and its name's offset among the strings, 0 if it
+    /// typedefs and forward declarations. What was kept of a distilled base is none: that is asked of the base. `visit` takes the type's id and its name's offset among the strings, 0 if it
     /// has none. Faster than to look at all types.
     #[inline]
     pub fn for_each_named(&self, mut visit: impl FnMut(u32, u32)) {
         const BLOCK: usize = 256;
         let types: &[u8] = &self.types;
         let mut id = self.first_id;
-        for offsets in self.offsets.chunks(BLOCK) {
+        for offsets in self.offsets.get(..self.originals).unwrap_or_default().chunks(BLOCK) {
             // Gathered first, without a branch, as the processor would guess badly which types are among them.
             let (mut named, mut count) = ([(0, 0); BLOCK], 0usize);
             for offset in offsets {
@@ -192,6 +223,21 @@ impl Btf {
         &self.strings
     }
 
+    /// The sizes of kinds, as they stand in the file: its own, else its base's, which then hold for both (libbpf does so).
+    pub(crate) fn layouts(&self) -> &[u8] {
+        match &self.base {
+            Some(base) if self.layouts.is_empty() => base.layouts(),
+            _ => &self.layouts,
+        }
+    }
+
+    /// The BTFs that its ids and strings span: what stands alone first, itself last.
+    pub fn chain(&self) -> Vec<&Btf> {
+        let mut chain = self.base.as_ref().map_or_else(Vec::new, |base| base.chain());
+        chain.push(self);
+        chain
+    }
+
     /// The type behind `const`, `volatile`, `restrict` and type tags.
     pub fn skip_mods(&self, id: u32) -> Type<'_> {
         self.skip(id, Kind::is_modifier)
@@ -202,9 +248,20 @@ impl Btf {
         self.skip(id, |k| k.is_modifier() || k == Kind::Typedef)
     }
 
+    /// The type behind modifiers, typedefs and arrays.
+    pub fn skip_to_element(&self, mut id: u32) -> Type<'_> {
+        for _ in 0..=self.max_chain {
+            let ty = self.skip_mods_and_typedefs(id);
+            match ty.array() {
+                Some(array) => id = array.elem,
+                None => return ty,
+            }
+        }
+        Type::void(self)
+    }
+
     fn skip(&self, mut id: u32, through: impl Fn(Kind) -> bool) -> Type<'_> {
-        // `check` has refused longer chains; each split may add its own to its base's.
-        for _ in 0..4 * MAX_CHAIN {
+        for _ in 0..=self.max_chain {
             match self.ty(id) {
                 Some(ty) if through(ty.kind()) => id = ty.target(),
                 Some(ty) => return ty,
@@ -235,7 +292,7 @@ impl Btf {
     /// what has no size (void, a function, a forward declaration) or one beyond 32 bits.
     pub fn type_size(&self, mut id: u32) -> Option<u32> {
         let mut count: u32 = 1;
-        for _ in 0..4 * MAX_CHAIN {
+        for _ in 0..=self.max_chain {
             let ty = self.skip_mods_and_typedefs(id);
             match ty.kind() {
                 Kind::Array => {

@@ -8,12 +8,14 @@
 //! 3. While walking, only the largest type id and string offset are kept, and whether a member starts beyond its
 //!    struct. They are judged once at the end, when the number of types is known: forward references are legal.
 //! 4. Chains of typedefs, modifiers and arrays end, and soon. They are followed when all types are known.
+//! 5. The references of a split BTF, which may have been made for another base, are looked at one by one
+//!    (`references.rs`). Those of a BTF that stands alone only when step 3 finds a fault, to say which is to blame.
 //!
-//! Steps 2 to 4 are the file `walk.rs`, monomorphic in the byte order. Only when step 3 finds a fault are the types
-//! looked at a second time, one by one, to say which is to blame.
+//! Steps 2 to 4 are the file `walk.rs`, monomorphic in the byte order.
 
 use crate::header::Header;
-use crate::kind::{KindInfo, Role, Shape};
+use crate::kind::{KindInfo, Role};
+use crate::references::Limits;
 use crate::walk::Largest;
 use crate::{Btf, ByteOrder, Error};
 
@@ -41,7 +43,10 @@ pub(crate) fn check(raw: &[u8], header: &Header, base: Option<&Btf>) -> Result<C
     let (types, rest) = raw.get(header.types.clone()).unwrap_or_default().as_chunks::<4>();
     let pass = Pass {
         types,
-        layouts: raw.get(header.layouts.clone()).unwrap_or_default(),
+        layouts: match raw.get(header.layouts.clone()) {
+            Some(own) if !own.is_empty() => own,
+            _ => base.map_or(&[], Btf::layouts),
+        },
         section: header.types.start,
         first_id: base.map_or(1, Btf::end_id),
         order: header.order,
@@ -61,8 +66,9 @@ pub(crate) fn check(raw: &[u8], header: &Header, base: Option<&Btf>) -> Result<C
     // Offset 0 means no name, also where there are no strings.
     let end_string = count(strings.len(), first_string, "the string section")?.max(1);
     let Largest { id, string, outside, .. } = seen.largest;
-    if id >= end_id.into() || string >= end_string.into() || outside || !ascii {
-        pass.check_references(&seen.offsets, &Limits { end_id, end_string, first_string, strings, base })?;
+    if id >= end_id.into() || string >= end_string.into() || outside || !ascii || base.is_some() {
+        let limits = Limits { end_id, end_string, first_string, strings, offsets: &seen.offsets, base };
+        pass.check_references(&limits)?;
     }
     match header.order {
         ByteOrder::Little => pass.follow(u32::from_le_bytes, &mut seen),
@@ -107,23 +113,13 @@ pub(crate) struct Pass<'a> {
     order: ByteOrder,
 }
 
-/// What references must keep to.
-struct Limits<'a> {
-    end_id: u32,
-    end_string: u32,
-    first_string: u32,
-    /// The strings from `first_string` on; those before are the base's.
-    strings: &'a [u8],
-    base: Option<&'a Btf>,
-}
-
 /// One type, read without haste.
 pub(crate) struct Record<'a> {
     pub(crate) info: &'static KindInfo,
-    flag: bool,
+    pub(crate) flag: bool,
     name: u32,
     /// Size or type id.
-    third: u32,
+    pub(crate) third: u32,
     /// The words behind the common three.
     pub(crate) tail: &'a [Word],
 }
@@ -185,19 +181,8 @@ impl<'a> Pass<'a> {
     }
 
     /// Where word `at` of the type section stands in the file.
-    fn place(&self, at: usize) -> usize {
+    pub(crate) fn place(&self, at: usize) -> usize {
         self.section.saturating_add(at.saturating_mul(4))
-    }
-
-    /// Every type id and string offset exists, no name starts inside a character, and no member beyond its struct.
-    #[cold]
-    fn check_references(&self, offsets: &[u32], limits: &Limits<'_>) -> Result<(), Error> {
-        for (offset, id) in offsets.iter().zip(self.first_id..) {
-            let at = *offset as usize / 4;
-            let Some(record) = self.record_at(at) else { continue };
-            self.check_record(&record, limits, id, self.place(at))?;
-        }
-        Ok(())
     }
 
     /// The words of a type that may be references, and which they are.
@@ -207,47 +192,10 @@ impl<'a> Pass<'a> {
         head.into_iter().chain(tail.zip(record.info.shape.roles().iter().copied().cycle()))
     }
 
-    fn check_record(&self, record: &Record<'a>, limits: &Limits<'_>, id: u32, at: usize) -> Result<(), Error> {
-        let Limits { end_id, end_string: end, .. } = *limits;
-        for (value, role) in self.words(record) {
-            match role {
-                Role::Id if value >= end_id => {
-                    return Err(Error::TypeId { id, at, target: value, last: end_id.saturating_sub(1) });
-                }
-                Role::Str if value >= end || limits.inside(value) => {
-                    return Err(Error::StringOffset { id, at, offset: value, end });
-                }
-                _ => {}
-            }
-        }
-        if record.info.shape != Shape::Members {
-            return Ok(());
-        }
-        let mask = if record.flag { 0x00ff_ffff } else { u32::MAX };
-        for (member, [_, _, offset]) in (0..).zip(record.tail.as_chunks::<3>().0) {
-            let bit = self.read(*offset) & mask;
-            if u64::from(bit) > u64::from(record.third).saturating_mul(8) {
-                return Err(Error::MemberOffset { id, at, member, bit, size: record.third });
-            }
-        }
-        Ok(())
-    }
-
     /// The chain of the type with `number` types before it does not end.
     #[cold]
     fn endless(&self, offsets: &[u32], number: u32) -> Error {
         let at = offsets.get(number as usize).map_or(0, |offset| *offset as usize / 4);
         Error::Chain { id: self.first_id.saturating_add(number), at: self.place(at), limit: MAX_CHAIN }
-    }
-}
-
-impl Limits<'_> {
-    /// The offset is inside a character of several bytes.
-    fn inside(&self, offset: u32) -> bool {
-        match offset.checked_sub(self.first_string) {
-            Some(own) => self.strings.get(own as usize).is_some_and(|byte| byte & 0xc0 == 0x80),
-            // What is no whole string there has no start there.
-            None => self.base.is_some_and(|base| base.str_at(offset).is_none()),
-        }
     }
 }

@@ -1,5 +1,7 @@
 //! What can be wrong with BTF bytes, and where.
 
+use crate::Kind;
+
 /// A fault in BTF or `.BTF.ext` bytes. Offsets count from the start of the section's bytes, header included.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -68,7 +70,7 @@ pub enum Error {
         /// The last id there is.
         last: u32,
     },
-    /// A string offset outside the string section, or inside a character.
+    /// A string offset outside the string section.
     #[error("type [{id}] at offset {at} names string {offset}, but the strings end at {end}")]
     StringOffset {
         /// The type's id.
@@ -79,6 +81,51 @@ pub enum Error {
         offset: u32,
         /// One past the last valid offset.
         end: u32,
+    },
+    /// A name of a split BTF that begins in the middle of another string, or any that begins inside a character.
+    #[error("type [{id}] at offset {at} names string {offset}, which is in the middle of another string")]
+    InsideString {
+        /// The type's id.
+        id: u32,
+        /// Where it stands.
+        at: usize,
+        /// The offset that was asked for.
+        offset: u32,
+    },
+    /// A reference to a type of a kind that it cannot mean.
+    #[error("type [{id}] at offset {at}, a {kind}, refers to [{target}], a {found}, where {wanted} must be")]
+    TargetKind {
+        /// The referring type.
+        id: u32,
+        /// Where it stands.
+        at: usize,
+        /// Its kind.
+        kind: Kind,
+        /// What it refers to.
+        target: u32,
+        /// Of which kind that is.
+        found: Kind,
+        /// What it should be.
+        wanted: &'static str,
+    },
+    /// Strings of a split BTF, none of which a type of it names.
+    #[error("no type names any of its strings ({first} to {end})")]
+    NoOwnName {
+        /// Offset of its first string.
+        first: u32,
+        /// One past the last offset.
+        end: u32,
+    },
+    /// References of a split BTF that make no sense on the base it is read on.
+    #[error("made for another base: {0}")]
+    OtherBase(Box<Error>),
+    /// A type of a kind that is newer than this crate, where its references would have to be changed.
+    #[error("type [{id}] has kind {kind}, which is not known: what it refers to cannot be renumbered")]
+    Immovable {
+        /// The type's id.
+        id: u32,
+        /// The kind's number.
+        kind: u8,
     },
     /// A chain of modifiers, typedefs or arrays that never ends, or is longer than any compiler makes.
     #[error(
@@ -125,4 +172,18 @@ pub enum Error {
         /// What is wrong with it.
         why: &'static str,
     },
+}
+
+impl Error {
+    /// The fault of a split BTF: of those that another base would explain, that one is likely the wrong one.
+    pub(crate) fn of_split(self) -> Error {
+        match self {
+            Error::TypeId { .. }
+            | Error::StringOffset { .. }
+            | Error::InsideString { .. }
+            | Error::TargetKind { .. }
+            | Error::NoOwnName { .. } => Error::OtherBase(Box::new(self)),
+            other => other,
+        }
+    }
 }

@@ -13,7 +13,8 @@ use crate::{ByteOrder, Error};
 const MAGIC: u16 = 0xEB9F;
 /// Length of a header without the layout section.
 pub const HEADER_LEN: usize = 24;
-const HEADER_LEN_LAYOUT: usize = 32;
+/// Length of a header that tells where the layout section stands.
+pub const HEADER_LEN_LAYOUT: usize = 32;
 
 /// A checked header; the ranges lie within the bytes it was read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +66,11 @@ impl Header {
             return Err(Error::Header { what: "str_off", value: word("str_off", 16)?, at: 16 });
         }
         Ok(Header { order, types, strings, layouts })
+    }
+
+    /// Where the last section ends.
+    pub fn end(&self) -> usize {
+        self.types.end.max(self.strings.end).max(self.layouts.end)
     }
 }
 

@@ -8,7 +8,8 @@
 //! 3. [`Btf`]: a checked BTF, alone or split on a base; it owns its bytes and one offset per type, nothing per member.
 //! 4. [`Type`]: a view of one type, read from the bytes when asked.
 //! 5. [`ext`]: `.BTF.ext`, which ties instructions to functions, source lines and CO-RE relocations.
-//! 6. [`mod@write`]: appending types to a BTF, and the flat merge of a base and its splits.
+//! 6. [`rebase()`]: a split BTF with a distilled base, put on a real one.
+//! 7. [`mod@write`]: appending types to a BTF, and the flat merge of a base and its splits.
 //!
 //! The crate does no I/O and has no `unsafe`: whoever maps the file hands over [`bytes::Bytes`].
 #![forbid(unsafe_code)]
@@ -20,6 +21,8 @@ pub mod ext;
 pub mod header;
 mod kind;
 mod order;
+mod rebase;
+mod references;
 mod types;
 mod walk;
 pub mod write;
@@ -28,4 +31,5 @@ pub use btf::Btf;
 pub use error::Error;
 pub use kind::Kind;
 pub use order::ByteOrder;
+pub use rebase::{Differs, Kept, rebase};
 pub use types::{Array, Enumerator, IntEncoding, Linkage, Member, Param, SecVar, Type};

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use crate::header::{HEADER_LEN, HEADER_LEN_LAYOUT};
 use crate::kind::{KindInfo, Role};
 use crate::{Btf, ByteOrder, Error, Kind, SecVar, Type};
 
@@ -24,6 +25,8 @@ pub struct Writer {
     order: ByteOrder,
     types: Vec<u8>,
     strings: Vec<u8>,
+    /// The sizes of kinds, of the BTF it goes on from.
+    layouts: Vec<u8>,
     /// Strings added here, so that each stands once.
     added: HashMap<String, u32>,
     next_id: u32,
@@ -58,7 +61,8 @@ impl NewType<'_> {
 impl Writer {
     /// An empty BTF.
     pub fn new(order: ByteOrder) -> Writer {
-        Writer { order, types: vec![], strings: vec![0], added: HashMap::new(), next_id: 1, first_string: 0 }
+        let (strings, added) = (vec![0], HashMap::new());
+        Writer { order, types: vec![], strings, layouts: vec![], added, next_id: 1, first_string: 0 }
     }
 
     /// An empty BTF that is split on `base`.
@@ -72,6 +76,7 @@ impl Writer {
             order: btf.order(),
             types: btf.type_bytes().to_vec(),
             strings: btf.string_bytes().to_vec(),
+            layouts: btf.layouts().to_vec(),
             added: HashMap::new(),
             next_id: btf.end_id(),
             first_string: btf.first_string(),
@@ -139,8 +144,8 @@ impl Writer {
     /// the ids of its own types moved.
     ///
     /// # Errors
-    /// [`Error::TooLarge`]; [`Error::BaseOrder`] if the byte orders differ; [`Error::Kind`] for kinds newer than this
-    /// crate, whose references it can't move.
+    /// [`Error::TooLarge`]; [`Error::BaseOrder`] if the byte orders differ; [`Error::Immovable`] for kinds newer
+    /// than this crate.
     pub fn append(&mut self, btf: &Btf) -> Result<u32, Error> {
         if btf.order() != self.order {
             return Err(Error::BaseOrder);
@@ -148,41 +153,77 @@ impl Writer {
         let (first_id, first_string) = (btf.first_id(), btf.first_string());
         let by_ids = self.next_id.saturating_sub(first_id);
         let by_strings = self.end_string()?.saturating_sub(first_string);
-        self.strings.extend_from_slice(btf.string_bytes());
-        self.end_string()?;
+        self.append_strings(btf.string_bytes())?;
+        if self.next_id == first_id && by_strings == 0 {
+            // Nothing moves, so kinds that are not known may be among them.
+            self.types.extend_from_slice(btf.type_bytes());
+            self.next_id = btf.end_id();
+            if self.layouts.is_empty() {
+                self.layouts = btf.layouts().to_vec();
+            }
+            return self.fits().map(|()| 0);
+        }
         let id = |id: u32| if id < first_id { id } else { id.saturating_add(by_ids) };
         // Offset 0 means no name, whichever BTF says so.
         let string = |off: u32| if off == 0 || off < first_string { off } else { off.saturating_add(by_strings) };
         for ty in btf.types() {
-            let info = KindInfo::of(ty.word(1));
-            if !info.known() {
-                return Err(Error::Kind { id: ty.id(), at: 0, kind: (ty.word(1) >> 24) as u8 & 0x7f });
-            }
-            let third = if ty.target() != 0 { id(ty.target()) } else { ty.word(2) };
-            let tail = (3..ty.words()).zip(info.shape.roles().iter().cycle()).map(|(n, role)| match role {
-                Role::Id => id(ty.word(n)),
-                Role::Str => string(ty.word(n)),
-                Role::Plain => ty.word(n),
-            });
-            self.words([string(ty.word(0)), ty.word(1), third].into_iter().chain(tail));
-            self.take_id()?;
+            self.copy(ty, id, string)?;
         }
         Ok(by_ids)
     }
 
-    /// The bytes of the whole: header, types, strings.
+    /// Adds a type of another BTF, with what `id` and `string` make of its references.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`]; [`Error::Immovable`] for kinds newer than this crate.
+    pub(crate) fn copy(
+        &mut self,
+        ty: Type<'_>,
+        id: impl Fn(u32) -> u32,
+        string: impl Fn(u32) -> u32,
+    ) -> Result<(), Error> {
+        let info = KindInfo::of(ty.word(1));
+        if !info.known() {
+            return Err(Error::Immovable { id: ty.id(), kind: (ty.word(1) >> 24) as u8 & 0x7f });
+        }
+        let third = if ty.target() != 0 { id(ty.target()) } else { ty.word(2) };
+        let tail = (3..ty.words()).zip(info.shape.roles().iter().cycle()).map(|(n, role)| match role {
+            Role::Id => id(ty.word(n)),
+            Role::Str => string(ty.word(n)),
+            Role::Plain => ty.word(n),
+        });
+        self.words([string(ty.word(0)), ty.word(1), third].into_iter().chain(tail));
+        self.take_id().map(drop)
+    }
+
+    /// Adds whole strings, each ended by a zero byte.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] if they no longer fit in 32 bits.
+    pub(crate) fn append_strings(&mut self, strings: &[u8]) -> Result<(), Error> {
+        self.strings.extend_from_slice(strings);
+        self.end_string().map(drop)
+    }
+
+    /// The bytes of the whole: header, types, sizes of kinds if there are such, strings.
     pub fn finish(self) -> Vec<u8> {
         let word = |n: usize| self.order.bytes(n as u32);
+        let (types, layouts) = (self.types.len(), self.layouts.len());
+        let strings = types.saturating_add(layouts);
         let magic = match self.order {
             ByteOrder::Little => [0x9f, 0xeb],
             ByteOrder::Big => [0xeb, 0x9f],
         };
-        let mut out = Vec::with_capacity(self.types.len().saturating_add(self.strings.len()).saturating_add(24));
+        let mut out = Vec::with_capacity(strings.saturating_add(self.strings.len()).saturating_add(HEADER_LEN_LAYOUT));
         out.extend(magic);
         out.extend([1, 0]);
-        out.extend(word(24));
-        out.extend([word(0), word(self.types.len()), word(self.types.len()), word(self.strings.len())].as_flattened());
+        out.extend(word(if layouts == 0 { HEADER_LEN } else { HEADER_LEN_LAYOUT }));
+        out.extend([word(0), word(types), word(strings), word(self.strings.len())].as_flattened());
+        if layouts != 0 {
+            out.extend([word(types), word(layouts)].as_flattened());
+        }
         out.extend(self.types);
+        out.extend(self.layouts);
         out.extend(self.strings);
         out
     }
@@ -194,10 +235,11 @@ impl Writer {
     fn take_id(&mut self) -> Result<u32, Error> {
         let id = self.next_id;
         self.next_id = id.checked_add(1).ok_or(Error::TooLarge { what: "the number of types" })?;
-        if u32::try_from(self.types.len()).is_err() {
-            return Err(Error::TooLarge { what: "the type section" });
-        }
-        Ok(id)
+        self.fits().map(|()| id)
+    }
+
+    fn fits(&self) -> Result<(), Error> {
+        u32::try_from(self.types.len()).map(drop).map_err(|_| Error::TooLarge { what: "the type section" })
     }
 
     /// Where the next string will stand.
@@ -207,14 +249,15 @@ impl Writer {
     }
 }
 
-/// One flat BTF of a base and what is split on it or stands alone: the base's types keep their ids, the others follow
-/// in the order given. Nothing is folded together, so a type that two of them describe stands there twice.
+/// One flat BTF of a base, which may itself be split, and what is split on it or stands alone: the base's types keep their
+/// ids, the others follow in the order given. Nothing is folded together, so a type that two of them describe stands there twice.
 ///
 /// # Errors
 /// As [`Writer::append`].
 pub fn merge(base: &Btf, others: &[&Btf]) -> Result<Vec<u8>, Error> {
-    let mut writer = Writer::extend(base);
-    for other in others {
+    let mut chain = base.chain().into_iter();
+    let mut writer = chain.next().map_or_else(|| Writer::new(base.order()), Writer::extend);
+    for other in chain.chain(others.iter().copied()) {
         writer.append(other)?;
     }
     Ok(writer.finish())

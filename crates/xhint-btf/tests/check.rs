@@ -1,5 +1,5 @@
 //! What the checking pass refuses and what it lets through, on bytes made by hand, in both byte orders.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::panic)]
 
 use std::sync::Arc;
 
@@ -421,13 +421,13 @@ fn no_name_starts_inside_a_character() {
     for order in ORDERS {
         let btf = Arc::new(Btf::parse(image(order, &fwd(1), strings, &[])).unwrap());
         assert_eq!(btf.ty(1).unwrap().name(), "é");
-        let inside = |id, end| Error::StringOffset { id, at: HEADER, offset: 2, end };
-        assert_eq!(Btf::parse(image(order, &fwd(2), strings, &[])).unwrap_err(), inside(1, 4));
+        let inside = |id| Error::InsideString { id, at: HEADER, offset: 2 };
+        assert_eq!(Btf::parse(image(order, &fwd(2), strings, &[])).unwrap_err(), inside(1));
         // Nor one of a split BTF inside its base's.
-        let split = |name| Btf::parse_split(image(order, &fwd(name), b"x\0", &[]), btf.clone());
-        assert_eq!(split(2).unwrap_err(), inside(2, 6));
-        assert_eq!(split(1).unwrap().ty(2).unwrap().name(), "é");
-        assert_eq!(split(4).unwrap().ty(2).unwrap().name(), "x");
+        let split = |name, own: &[u8]| Btf::parse_split(image(order, &fwd(name), own, &[]), btf.clone());
+        assert_eq!(split(2, b"").unwrap_err(), other_base(inside(2)));
+        assert_eq!(split(1, b"").unwrap().ty(2).unwrap().name(), "é");
+        assert_eq!(split(4, b"x\0").unwrap().ty(2).unwrap().name(), "x");
     }
 }
 
@@ -443,9 +443,9 @@ fn a_split_btf_goes_on_where_its_base_ends() {
         assert_eq!((field.name, field.type_id), ("x", 1));
         let at = place(0);
         let error = split(&member(7, 3), b"\0x\0").unwrap_err();
-        assert_eq!(error, Error::TypeId { id: 2, at, target: 3, last: 2 });
+        assert_eq!(error, other_base(Error::TypeId { id: 2, at, target: 3, last: 2 }));
         let error = split(&member(9, 1), b"\0x\0").unwrap_err();
-        assert_eq!(error, Error::StringOffset { id: 2, at, offset: 9, end: 9 });
+        assert_eq!(error, other_base(Error::StringOffset { id: 2, at, offset: 9, end: 9 }));
         // It may have no strings of its own, and need not begin with the empty one.
         split(&member(3, 1), b"").unwrap();
         split(&member(6, 1), b"x\0").unwrap();
@@ -456,6 +456,101 @@ fn a_split_btf_goes_on_where_its_base_ends() {
         assert_eq!(looped, Error::Chain { id: 2, at, limit: MAX_CHAIN });
         let strange = Btf::parse_split(image(other, &[], b"", &[]), base.clone());
         assert_eq!(strange.unwrap_err(), Error::BaseOrder);
+    }
+}
+
+fn other_base(cause: Error) -> Error {
+    Error::OtherBase(Box::new(cause))
+}
+
+#[test]
+fn a_name_of_a_split_btf_begins_a_string_of_the_base_or_its_own() {
+    for order in ORDERS {
+        let base = Arc::new(parse(order, &INT).unwrap());
+        let named = |name, strings: &[u8]| {
+            Btf::parse_split(image(order, &[name, info(Kind::Struct, 0), 4], strings, &[]), base.clone())
+        };
+        // The base's strings are "\0a\0bc\0", its own begin at 6.
+        for (name, text) in [(0, ""), (1, "a"), (3, "bc"), (2, ""), (5, "")] {
+            let read = named(name, b"").map(|btf| btf.ty(2).unwrap().name().to_owned());
+            let inside = Error::InsideString { id: 2, at: place(0), offset: name };
+            let want = if matches!(name, 2 | 5) { Err(other_base(inside)) } else { Ok(text.to_owned()) };
+            assert_eq!(read, want, "{name}");
+        }
+        assert_eq!(named(6, b"xy\0z\0").unwrap().ty(2).unwrap().name(), "xy", "where the base ends a string begins");
+        assert_eq!(named(9, b"xy\0z\0").unwrap().ty(2).unwrap().name(), "z");
+        let inside = Error::InsideString { id: 2, at: place(0), offset: 7 };
+        assert_eq!(named(7, b"xy\0z\0").unwrap_err(), other_base(inside));
+        // Its own strings are out of sight: the base is larger than the one it was made for.
+        let idle = Error::NoOwnName { first: 6, end: 8 };
+        assert_eq!(named(1, b"x\0").unwrap_err(), other_base(idle));
+        // What stands alone has no base to be wrong about.
+        Btf::parse(image(order, &[4, info(Kind::Struct, 0), 4], STRINGS, &[])).unwrap();
+    }
+}
+
+#[test]
+fn what_a_split_btf_refers_to_is_of_the_right_kind() {
+    // In the base: [1] int, [2] prototype, [3] function, [4] variable, [5] data section, [6] struct, [7] tag on it.
+    let base = [
+        &INT[..],
+        &[0, info(Kind::FuncProto, 0), 0],
+        &[1, info(Kind::Func, 0), 2],
+        &[1, info(Kind::Var, 0), 1, 0],
+        &[1, info(Kind::Datasec, 1), 4, 4, 0, 4],
+        &[1, info(Kind::Struct, 0), 4],
+        &[1, info(Kind::DeclTag, 0), 6, u32::MAX],
+    ]
+    .concat();
+    // A type of each sort, as of what it refers to, and what of [0] to [7] may stand there.
+    let one = |target| {
+        [
+            (vec![1, info(Kind::Func, 0), target], "2"),
+            (vec![1, info(Kind::Datasec, 1), 4, target, 0, 4], "34"),
+            (vec![1, info(Kind::DeclTag, 0), target, u32::MAX], "12346"),
+            (vec![0, info(Kind::Ptr, 0), target], "0126"),
+            (vec![1, info(Kind::Typedef, 0), target], "0126"),
+            (vec![0, info(Kind::Const, 0), target], "0126"),
+            (vec![1, info(Kind::Var, 0), target, 0], "0126"),
+            (vec![0, info(Kind::Array, 0), 0, target, 1, 1], "0126"),
+            (vec![0, info(Kind::Struct, 1), 4, 1, target, 0], "0126"),
+            (vec![0, info(Kind::FuncProto, 1), 0, 1, target], "0126"),
+            (vec![0, info(Kind::FuncProto, 0), target], "0126"),
+        ]
+    };
+    for order in ORDERS {
+        let base = Arc::new(parse(order, &base).unwrap());
+        for target in 0..8 {
+            for (types, right) in one(target) {
+                let read = Btf::parse_split(image(order, &types, b"", &[]), base.clone());
+                match read {
+                    Ok(_) => assert!(right.contains(&target.to_string()), "{types:x?} on [{target}]"),
+                    Err(Error::OtherBase(cause)) => {
+                        assert!(!right.contains(&target.to_string()), "{types:x?} on [{target}]: {cause}");
+                        assert!(matches!(*cause, Error::TargetKind { id: 8, at: 24, target: t, .. } if t == target));
+                    }
+                    Err(other) => panic!("{other}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_layout_section_of_a_base_holds_for_what_is_split_on_it() {
+    let mut layouts = vec![[0; 4]; 23];
+    layouts[22] = [0, 12, 0, 0];
+    let split = [3, 22 << 24 | 1, 77, 9, 9, 9, 0, info(Kind::Ptr, 0), 2];
+    for order in ORDERS {
+        let base = Arc::new(Btf::parse(image(order, &INT, STRINGS, &layouts)).unwrap());
+        let btf = Arc::new(Btf::parse_split(image(order, &split, b"", &[]), base.clone()).unwrap());
+        assert_eq!(btf.types().map(|t| t.kind()).collect::<Vec<_>>(), [Kind::Unknown, Kind::Ptr]);
+        // Over a link that has none, too; but what the split says of itself goes first.
+        let third = Btf::parse_split(image(order, &split, b"", &[]), btf.clone()).unwrap();
+        assert_eq!((third.first_id(), third.end_id(), third.chain().len()), (4, 6, 3));
+        let own = image(order, &split, b"", &[[0; 4]]);
+        let error = Btf::parse_split(own, base.clone()).unwrap_err();
+        assert_eq!(error, Error::Kind { id: 2, at: place(0) + 8, kind: 22 });
     }
 }
 

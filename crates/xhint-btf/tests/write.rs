@@ -87,3 +87,31 @@ fn bpftool_reads_a_merge_as_we_do() {
     assert!(text.contains("[6] ENUM '(anon)' encoding=SIGNED size=4 vlen=1\n\t'A' val=-1"), "{text}");
     assert!(text.contains("[4] DECL_TAG 'xhint:layout' type_id=3 component_idx=0"), "{text}");
 }
+
+#[test]
+fn kinds_newer_than_this_crate_stay_where_they_are_and_are_not_moved() {
+    // A kernel's BTF of 2026: a header of 32 bytes, a type of kind 22, and the sizes that let it be skipped.
+    let mut w = Writer::new(ByteOrder::Little);
+    w.push(NewType { name: "int", third: 4, tail: &[1 << 24 | 32], ..NewType::of(Kind::Int) }).unwrap();
+    let mut bytes = w.finish();
+    let (types, layouts) = ([0, 22 << 24 | 1, 0, 1, 2, 3u32], [[0u8; 4]; 22]);
+    let strings = bytes.split_off(24 + 16);
+    bytes.extend(types.iter().flat_map(|w| w.to_le_bytes()));
+    bytes.extend(layouts.concat());
+    bytes.extend([0, 12, 0, 0]);
+    bytes.extend(&strings);
+    for (at, word) in [(4, 32), (12, 40), (16, 40 + 23 * 4)] {
+        bytes[at..at + 4].copy_from_slice(&u32::to_le_bytes(word));
+    }
+    bytes.splice(24..24, [40u32.to_le_bytes(), 92u32.to_le_bytes()].concat());
+    let btf = Btf::parse(bytes.clone()).unwrap();
+    assert_eq!(btf.ty(2).unwrap().kind(), Kind::Unknown);
+    assert_eq!(Writer::extend(&btf).finish(), bytes);
+
+    let other = Btf::parse(small(ByteOrder::Little)).unwrap();
+    let grown = Btf::parse(merge(&btf, &[&other]).unwrap()).unwrap();
+    assert_eq!(grown.types().filter(|t| t.kind() == Kind::Unknown).count(), 1);
+    assert_eq!(grown.ty(5).unwrap().name(), "meta");
+    let error = merge(&other, &[&btf]).unwrap_err();
+    assert_eq!(error, xhint_btf::Error::Immovable { id: 2, kind: 22 });
+}

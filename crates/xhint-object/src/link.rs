@@ -6,7 +6,7 @@ use xhint_btf::Kind;
 use xhint_universe::{Universe, name::essential};
 
 use crate::bind::{Bound, asked_name, asks_for};
-use crate::dispatch::{Copies, Fallback, place_btf};
+use crate::dispatch::{Copies, Fallback, place_btf, reserved};
 use crate::image::{Content, Image};
 use crate::report::{DispatchReport, LayoutReport, Report};
 use crate::variant::Variant;
@@ -141,6 +141,9 @@ impl Object {
     /// [`Error::Missing`] where a program would read what the layout lacks; [`Error::SeveralLayouts`]; faults of the
     /// object and of relocations.
     pub fn link(&self, universe: &Universe, options: &LinkOptions) -> Result<Linked, Error> {
+        if let Some(name) = reserved(self) {
+            return Err(Error::Reserved { name: name.to_owned() });
+        }
         let choice = Choice::of(self, universe, options)?;
         let crowded = choice.several.as_ref();
         match (options.dispatch, crowded) {
@@ -185,7 +188,7 @@ impl Object {
         let reach = variant.reach(entries);
         let mut report = Report {
             layouts: choice.layouts.iter().filter_map(|n| LayoutReport::of(universe, *n)).collect(),
-            dispatch: DispatchReport { kind: "none", why, copies: None },
+            dispatch: DispatchReport { kind: "none", why, ..DispatchReport::default() },
             warnings: choice.warnings,
             ..Report::default()
         };
@@ -300,6 +303,7 @@ impl Choice {
         for (from, to) in options.rename.iter().filter(|(from, _)| !known(from)) {
             out.warnings.push(format!("the program asks nothing of a '{from}', so binding it to '{to}' does nothing"));
         }
+        out.warnings.extend(universe.sources().iter().filter_map(xhint_universe::Source::differs));
         for name in names {
             let answers = |n: &&usize| {
                 let layout = universe.layouts().get(**n);

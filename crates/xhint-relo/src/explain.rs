@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use xhint_btf::ext::CoreRelo;
-use xhint_btf::{Btf, Kind, Type};
+use xhint_btf::{Btf, Differs, Kind, Type};
 use xhint_universe::{FieldOrder, SourceId, TypeRef, field_order, name::essential};
 
 use crate::binding::Targets;
@@ -71,6 +71,15 @@ pub enum Miss {
         /// Paths that could be meant.
         similar: Vec<String>,
     },
+    /// The type stands in the NIC BTF's distilled base by its size alone, and is not the base's of that name.
+    Distilled {
+        /// The type that was looked into.
+        within: String,
+        /// The member or enumerator that was looked for.
+        name: String,
+        /// In what it is not the base's.
+        why: Differs,
+    },
     /// The member is there, but of a type that does not fit.
     Type {
         /// The member's path.
@@ -128,6 +137,9 @@ impl std::fmt::Display for Miss {
             Miss::NoMember { within, name, similar } => {
                 write!(f, "{within} has no '{name}'")?;
                 instead(f, similar)
+            }
+            Miss::Distilled { within, name, why } => {
+                write!(f, "where {within} has its '{name}' is not known: only its size was given, and {why}")
             }
             Miss::Type { member, local, target } => write!(f, "'{member}' is {target}, not {local}"),
             Miss::ByteOrder { member, local, target, flavour } => {
@@ -254,6 +266,9 @@ impl Resolver<'_> {
                 },
             };
         };
+        if let Some(why) = within.btf().differs(within.id()) {
+            return Miss::Distilled { within: type_name(within), name: name.to_owned(), why };
+        }
         let mut all = Vec::new();
         members(target.btf, target.btf.skip_mods_and_typedefs(target.id), "", 0, &mut all);
         // The same path, yet not taken: it is there with another type.
@@ -302,7 +317,7 @@ impl Resolver<'_> {
                 continue;
             }
             let near = |name: &str| name.len().abs_diff(wanted.len()) <= 2 && strsim::levenshtein(wanted, name) <= 2;
-            let types = source.btf().types().filter(|t| t.kind() == root.kind());
+            let types = source.types().filter(|t| t.kind() == root.kind());
             names.extend(types.map(|t| t.name()).filter(|name| near(essential(name))));
         }
         similar(wanted, names.into_iter())

@@ -38,12 +38,12 @@ pub enum Error {
     #[error("{}: no BPF file system; mount one: mount -t bpf bpf {}", .0.display(), .0.display())]
     NoBpffs(PathBuf),
     /// Another xhint works on this device.
-    #[error("{device}: another xhint (pid {pid}) is at work on it; try again when it is done")]
+    #[error("{device}: another xhint{} is at work on it; try again when it is done", with_pid(.pid))]
     Busy {
         /// The device.
         device: String,
-        /// Its process id, or `?`.
-        pid: String,
+        /// Its process id, if that can be told.
+        pid: Option<u32>,
     },
     /// Someone else's program is attached.
     #[error(
@@ -112,6 +112,28 @@ pub enum Error {
         wanted: String,
         /// Names of those that are.
         have: String,
+    },
+    /// A program for an entry of a map was to go on a device.
+    #[error(
+        "{program}: SEC(\"{section}\") is for an entry of a {}, not for a device; whoever fills the map puts it there",
+        entry_of(.section)
+    )]
+    ForMapEntry {
+        /// Its name.
+        program: String,
+        /// The section it stands in.
+        section: String,
+    },
+    /// A program in a section that does not say what it is.
+    #[error(
+        "{program} stands in section {section}, which says of no program type what it is; write SEC(\"xdp\"), as \
+         libbpf 1.0 and later want it"
+    )]
+    UnknownSection {
+        /// Its name.
+        program: String,
+        /// The section it stands in.
+        section: String,
     },
     /// The object has several, and none was named.
     #[error("the object has several XDP programs, name one with --program: {0}")]
@@ -232,6 +254,23 @@ pub enum Error {
         /// What the kernel said.
         cause: io::Error,
     },
+    /// A file or directory of ours that another could have made or changed.
+    #[error(
+        "{}: {why}, so what is in it is not trusted; see who put it there, and remove it, or make it yours (chown) and \
+         yours alone (chmod go-w)", .path.display()
+    )]
+    NotOurs {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A kept file that is not what was kept.
+    #[error("{}: is not what was written there", .path.display())]
+    Altered {
+        /// Which.
+        path: PathBuf,
+    },
     /// A state file that is not one.
     #[error("{}: not a state of xhint's: {cause}", .path.display())]
     State {
@@ -301,6 +340,10 @@ fn rights(cause: &io::Error) -> &'static str {
     if cause.kind() == io::ErrorKind::PermissionDenied { "; run as root, or as who owns it" } else { "" }
 }
 
+fn with_pid(pid: &Option<u32>) -> String {
+    pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
+}
+
 /// How a stranger's program goes.
 fn off(device: &str, linked: bool) -> String {
     if linked {
@@ -308,6 +351,11 @@ fn off(device: &str, linked: bool) -> String {
     } else {
         format!("detach it (ip link set dev {device} xdp off)")
     }
+}
+
+/// The kind of map that a section names.
+fn entry_of(section: &str) -> &'static str {
+    if section.ends_with("cpumap") { "cpumap" } else { "devmap" }
 }
 
 fn why(said: &str) -> String {

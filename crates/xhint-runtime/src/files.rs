@@ -17,6 +17,23 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     bounded(path).map_err(Error::file(path))
 }
 
+/// The bytes of the BTF at `path`; if it is raw and the file `PATH.base` stands beside it, with that as its distilled base
+/// ([`xhint_object::with_base`]).
+///
+/// # Errors
+/// As [`read`]; [`Error::Source`] for a base that is none.
+pub fn read_btf(path: &Path) -> Result<Vec<u8>> {
+    let own = read(path)?;
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".base");
+    let beside = Path::new(&beside);
+    if !xhint_object::is_raw(&own) || !beside.is_file() {
+        return Ok(own);
+    }
+    let with = xhint_object::with_base(&own, &read(beside)?);
+    with.map_err(|e| Error::Source { path: beside.to_owned(), cause: e.to_string() })
+}
+
 fn bounded(path: &Path) -> io::Result<Vec<u8>> {
     let kind = fs::metadata(path)?.file_type();
     if kind.is_dir() {

@@ -1,7 +1,6 @@
 //! Following a NIC: when its BTF or its firmware changes, the program is linked anew and swapped in.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,7 +15,9 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::linker::Linker;
+use crate::long::TooLong;
 use crate::moved::moved;
+use crate::sources::Sources;
 use crate::state::{LinkedAs, Source, State};
 
 /// How long a file must have been left alone before it is read: longer than writing it takes.
@@ -44,6 +45,7 @@ pub struct Follow<'a> {
     device: &'a Device,
     linker: &'a Linker,
     paths: Vec<PathBuf>,
+    sources: Sources,
     inotify: Inotify,
     /// What was there when it was last looked at.
     seen: Vec<Source>,
@@ -98,21 +100,7 @@ impl std::fmt::Display for Event {
 /// # Errors
 /// [`Error::File`] for what cannot be read.
 pub fn read(linker: &Linker, paths: &[PathBuf]) -> Result<Vec<Source>> {
-    let mut out = Vec::new();
-    for path in paths {
-        if !path.is_dir() {
-            out.push(Source::read(path)?);
-            continue;
-        }
-        let entries = fs::read_dir(path).map_err(Error::file(path))?;
-        let mut files: Vec<PathBuf> = entries.flatten().map(|e| e.path()).filter(|p| p.is_file()).collect();
-        files.sort_unstable();
-        // The base lies beside the modules in /sys/kernel/btf.
-        files.retain(|f| f.file_name().is_some_and(|n| n != "vmlinux"));
-        let read = files.iter().filter_map(|f| Source::read(f).ok());
-        out.extend(read.filter(|s| linker.universe(std::slice::from_ref(s)).is_ok_and(|u| !u.layouts().is_empty())));
-    }
-    Ok(out)
+    Sources::default().read(linker, paths)
 }
 
 impl<'a> Follow<'a> {
@@ -130,7 +118,8 @@ impl<'a> Follow<'a> {
         }
         let seen = Running::on(home, device)?.state.nics;
         let firmware = device.firmware().ok();
-        Ok(Follow { home, device, linker, paths, inotify, seen, wrong: None, firmware, looked: Instant::now() })
+        let (sources, looked) = (Sources::default(), Instant::now());
+        Ok(Follow { home, device, linker, paths, sources, inotify, seen, wrong: None, firmware, looked })
     }
 
     /// Waits for something to happen, at most a second, and does what is to be done. Often that is nothing.
@@ -184,7 +173,7 @@ impl<'a> Follow<'a> {
             && was != is
         {
             let (from, to) = (was.words(), is.words());
-            let text = format!("{}: {from} became {to}; its BTF is looked at again", self.device.name());
+            let text = format!("{}: {from} became {to}; its BTF is looked at again", self.device.known_as());
             events.push(Event { kind: EventKind::Note, text });
         }
         self.firmware = now.or_else(|| self.firmware.take());
@@ -192,7 +181,7 @@ impl<'a> Follow<'a> {
 
     /// Looks at all sources, and swaps if need be.
     fn look(&mut self, state: &State) -> Result<Vec<Event>> {
-        let now = read(self.linker, &self.paths)?;
+        let now = self.sources.read(self.linker, &self.paths)?;
         if same(&now, &self.seen) {
             return Ok(Vec::new());
         }
@@ -206,7 +195,8 @@ impl<'a> Follow<'a> {
         let (job, both) = self.job(state, &now, &gone, &others)?;
         let done = attach(self.home, self.device, &job)?;
         events.push(self.swapped(&old, &new, &done, both && !gone.is_empty()));
-        events.extend(job.warnings.iter().map(|w| Event { kind: EventKind::Note, text: w.clone() }));
+        let warnings = job.warnings.iter().cloned().chain(done.too_long.iter().map(TooLong::to_string));
+        events.extend(warnings.map(|text| Event { kind: EventKind::Note, text }));
         self.seen = now;
         Ok(events)
     }
@@ -256,7 +246,7 @@ impl<'a> Follow<'a> {
                 parts.push(format!("{} ({:#x}) of {file} is gone", layout.name, layout.id));
             }
         }
-        let device = self.device.name();
+        let device = self.device.known_as();
         let rest = match new.layouts().iter().chain(old.layouts()).find(|l| l.selector.is_none()) {
             Some(layout) => format!(
                 "; packets of {} carry no id, so those between this and the NIC's own change are read wrongly",

@@ -150,7 +150,8 @@ impl Linker {
             nics,
         };
         state.take_slots();
-        let (warnings, why) = (report.warnings.clone(), report.dispatch.why.clone());
+        let (mut warnings, why) = (report.warnings.clone(), report.dispatch.why.clone());
+        warnings.extend(mode.misses().filter(|_| !state.layouts.is_empty()).map(str::to_owned));
         Ok(Job { linked: linked.bytes, state, warnings, why, replace: false })
     }
 
@@ -191,7 +192,7 @@ impl Linker {
         let options = LinkOptions {
             layouts: options.layouts.clone(),
             rename: options.bind.clone(),
-            program: options.program.clone(),
+            program: options.program.clone().or_else(|| Some(only_program(object)).filter(|p| !p.is_empty())),
             fallback: options.fallback.map_or(Fallback::Program, Fallback::Action),
             walk: options.walk,
             // Without the capability, verifiers before Linux 6.18 walk arms that are never taken. With it they do not, and
@@ -223,7 +224,8 @@ pub fn declare(
     for (_, target) in bind {
         let is_layout = universe.layouts().iter().any(|l| l.name == *target || l.answers(essential(target)));
         // With no NIC BTF yet, the one that has it may be still to come.
-        let elsewhere = || universe.sources().len() == 1 || universe.base().types().any(|t| t.name() == target);
+        let of_base = || universe.sources().first().is_some_and(|base| base.types().any(|t| t.name() == target));
+        let elsewhere = || universe.sources().len() == 1 || of_base();
         if !is_layout && (is_struct_of_a_nic(universe, target) || !elsewhere()) {
             universe.add_layout(target)?;
         }
@@ -234,7 +236,7 @@ pub fn declare(
 /// Whether a NIC BTF has such a struct or typedef, so that binding a name to it makes it a layout.
 fn is_struct_of_a_nic(universe: &Universe, name: &str) -> bool {
     let fits = |t: xhint_btf::Type<'_>| matches!(t.kind(), Kind::Struct | Kind::Typedef) && t.name() == name;
-    universe.sources().iter().skip(1).any(|s| s.btf().types().any(fits))
+    universe.sources().iter().skip(1).any(|s| s.types().any(fits))
 }
 
 /// The object's XDP program, if it has but one: a linked object may have more, one for each layout.

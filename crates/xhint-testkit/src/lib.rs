@@ -6,6 +6,7 @@
 //! | [`oracle`] | libbpf's own CO-RE: the instructions it makes of an object and a custom BTF |
 //! | [`matrix`] | every program in every universe, linked by libbpf and by us |
 //! | [`flat`] | a base and NIC BTFs put into one flat BTF by libbpf alone |
+//! | [`distill`] | distilled bases, made and relocated by libbpf |
 //! | [`cases`] | programs, metadata, and the values they must read, worked out by hand |
 //! | [`run`] | a program loaded by libbpf and run by `BPF_PROG_TEST_RUN` with metadata in front of its packet |
 //! | [`privilege`] | may this process load programs? if not, the test says loudly that it was skipped |
@@ -25,6 +26,7 @@
 
 pub mod cases;
 pub mod damage;
+pub mod distill;
 pub mod fixture;
 pub mod flat;
 pub mod hostile;

@@ -115,6 +115,18 @@ impl Btf {
         unsafe { sys::btf__type_cnt(self.0) }
     }
 
+    /// `BTF_KIND_*` and name of the type `id`; 0 and nothing if there is none.
+    pub fn kind_and_name(&self, id: u32) -> (u32, String) {
+        // SAFETY: a live btf; the type, if there is one, and its name live as long.
+        unsafe {
+            let ty = sys::btf__type_by_id(self.0, id);
+            if ty.is_null() {
+                return (0, String::new());
+            }
+            ((*ty).info >> 24 & 0x1f, text(sys::btf__name_by_offset(self.0, (*ty).name_off)))
+        }
+    }
+
     /// `btf__add_btf`: appends all types of `other`, ids and strings remapped.
     pub fn append(&mut self, other: &Btf) -> Result<(), String> {
         // SAFETY: two distinct live btfs.
@@ -136,6 +148,27 @@ impl Btf {
             sys::btf__add_type(self.0, other.0, ty)
         };
         u32::try_from(new).map_err(|_| io::Error::from_raw_os_error(-new).to_string())
+    }
+
+    /// `btf__distill_base`: the distilled base, and what is split on it. The base must outlive the other.
+    pub fn distill(&self) -> Result<(Btf, Btf), String> {
+        let (mut base, mut split) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: a live btf; libbpf gives two new ones, which are owned from here on.
+        let status = unsafe { sys::btf__distill_base(self.0, &mut base, &mut split) };
+        if status != 0 {
+            return Err(format!("{}: {}", io::Error::from_raw_os_error(-status), take_log()));
+        }
+        Ok((Btf::owned(base)?, Btf::owned(split)?))
+    }
+
+    /// `btf__relocate`: from the distilled base to `base`, which must then outlive it.
+    pub fn relocate(&mut self, base: &Btf) -> Result<(), String> {
+        start_log();
+        // SAFETY: two live btfs.
+        match unsafe { sys::btf__relocate(self.0, base.0) } {
+            0 => Ok(()),
+            status => Err(format!("{}: {}", io::Error::from_raw_os_error(-status), take_log())),
+        }
     }
 
     /// Makes [`Btf::bytes`] big endian.

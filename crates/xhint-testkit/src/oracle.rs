@@ -221,6 +221,24 @@ pub fn btf_end_id(bytes: &[u8], base: Option<&[u8]>) -> Result<u32, String> {
     Ok(libbpf::Btf::new(bytes, base.as_ref())?.end_id())
 }
 
+/// Kind and name of each type that libbpf finds in the last of `chain`, each of which is split on the one before.
+///
+/// # Errors
+/// libbpf's, and what it said.
+pub fn names(chain: &[&[u8]]) -> Result<Vec<(u32, String)>, String> {
+    let mut links: Vec<libbpf::Btf> = Vec::new();
+    for bytes in chain {
+        let btf = libbpf::Btf::new(bytes, links.last())?;
+        links.push(btf);
+    }
+    let first = links.len().checked_sub(2).and_then(|below| links.get(below)).map_or(1, libbpf::Btf::end_id);
+    let last = links.last().ok_or("no BTF")?;
+    let names = (first..last.end_id()).map(|id| last.kind_and_name(id)).collect();
+    // Each before what it is split on.
+    while links.pop().is_some() {}
+    Ok(names)
+}
+
 /// libbpf at work and nothing kept of it, for measuring: its messages are dropped unformatted.
 pub mod quiet {
     use std::any::Any;

@@ -21,7 +21,7 @@ pub struct Candidate {
     pub kind: Kind,
 }
 
-/// Types of one BTF (its own, not its base's) by essential name.
+/// Types of one source by essential name.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     known: RwLock<HashMap<Arc<str>, Arc<[Candidate]>>>,
@@ -29,14 +29,14 @@ pub(crate) struct Index {
 
 impl Index {
     /// What there is for each of the wanted names, in order of id: what was found before, or else in one pass for all.
-    pub(crate) fn find(&self, btf: &Btf, wanted: &Wanted) -> Vec<Arc<[Candidate]>> {
+    pub(crate) fn find(&self, links: &[&Btf], wanted: &Wanted) -> Vec<Arc<[Candidate]>> {
         let names = || wanted.names.iter();
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(all) = names().map(|name| known.get(name).cloned()).collect() {
             return all;
         }
         drop(known);
-        let found = scan(btf, wanted);
+        let found = scan(links, wanted);
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let keep = |(name, list): (&Arc<str>, Vec<_>)| {
             // Most names are in one BTF only, and nothing takes no memory.
@@ -47,25 +47,27 @@ impl Index {
     }
 
     /// What there is for `name`, in order of id.
-    pub(crate) fn get(&self, btf: &Btf, name: &str) -> Arc<[Candidate]> {
+    pub(crate) fn get(&self, links: &[&Btf], name: &str) -> Arc<[Candidate]> {
         if let Some(list) = self.known.read().unwrap_or_else(PoisonError::into_inner).get(name) {
             return list.clone();
         }
-        self.find(btf, &Wanted::new([name])).pop().unwrap_or_default()
+        self.find(links, &Wanted::new([name])).pop().unwrap_or_default()
     }
 }
 
-/// One pass over the BTF's own types. A list for each wanted name.
-fn scan(btf: &Btf, wanted: &Wanted) -> Vec<Vec<Candidate>> {
+/// One pass over the own types of each BTF. A list for each wanted name.
+fn scan(links: &[&Btf], wanted: &Wanted) -> Vec<Vec<Candidate>> {
     let mut found = vec![Vec::new(); wanted.names.len()];
-    btf.for_each_named(|id, name| {
-        if wanted.may_have(btf.string_tail(name))
-            && let Some(ty) = btf.ty(id)
-            && let Some(list) = wanted.number(essential(ty.name())).and_then(|number| found.get_mut(number))
-        {
-            list.push(Candidate { id, kind: ty.kind() });
-        }
-    });
+    for btf in links {
+        btf.for_each_named(|id, name| {
+            if wanted.may_have(btf.string_tail(name))
+                && let Some(ty) = btf.ty(id)
+                && let Some(list) = wanted.number(essential(ty.name())).and_then(|number| found.get_mut(number))
+            {
+                list.push(Candidate { id, kind: ty.kind() });
+            }
+        });
+    }
     found
 }
 
@@ -180,7 +182,7 @@ mod tests {
                 .filter(|t| t.kind() == Kind::Struct && essential(t.name()) == wanted)
                 .map(|t| t.id())
                 .collect();
-            let found: Vec<u32> = Index::default().get(&btf, wanted).iter().map(|c| c.id).collect();
+            let found: Vec<u32> = Index::default().get(&[&btf], wanted).iter().map(|c| c.id).collect();
             assert_eq!(found, want, "{wanted}");
         }
     }
@@ -191,14 +193,14 @@ mod tests {
         writer.push(NewType { name: "one", ..NewType::of(Kind::Struct) }).unwrap();
         let btf = Btf::parse(writer.finish()).unwrap();
         let index = Index::default();
-        let all = index.find(&btf, &Wanted::new(["two", "one", "two"]));
+        let all = index.find(&[&btf], &Wanted::new(["two", "one", "two"]));
         assert_eq!(all.iter().map(|list| list.len()).collect::<Vec<_>>(), [1, 0], "sorted, each once");
-        let (first, again) = (index.get(&btf, "one"), index.get(&btf, "one"));
+        let (first, again) = (index.get(&[&btf], "one"), index.get(&[&btf], "one"));
         assert!(Arc::ptr_eq(&first, &again) && Arc::ptr_eq(&first, &all[0]));
         // Also when it is asked for together with what was not.
-        assert!(Arc::ptr_eq(&first, &index.find(&btf, &Wanted::new(["one", "three"]))[0]));
+        assert!(Arc::ptr_eq(&first, &index.find(&[&btf], &Wanted::new(["one", "three"]))[0]));
         assert_eq!(*first, [Candidate { id: 1, kind: Kind::Struct }]);
-        assert!(index.get(&btf, "two").is_empty());
+        assert!(index.get(&[&btf], "two").is_empty());
     }
 
     #[test]

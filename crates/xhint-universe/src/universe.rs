@@ -20,7 +20,7 @@ impl SourceId {
     pub const BASE: SourceId = SourceId(0);
 }
 
-/// A type of a universe: which BTF, and the id there. A split BTF's ids below its own first are its base's.
+/// A type of a universe: which source, and the id there. A split BTF's ids below its own first are its base's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TypeRef {
     /// The BTF.
@@ -29,11 +29,12 @@ pub struct TypeRef {
     pub id: u32,
 }
 
-/// One BTF of a universe.
+/// One source of a universe: a NIC BTF, or the base with all that it is split on.
 #[derive(Debug, Clone)]
 pub struct Source {
     name: Arc<str>,
     btf: Arc<Btf>,
+    is_base: bool,
     index: Arc<Index>,
 }
 
@@ -43,16 +44,42 @@ impl Source {
         &self.name
     }
 
-    /// The BTF.
+    /// The BTF; of the base, the last link of its chain.
     pub fn btf(&self) -> &Arc<Btf> {
         &self.btf
+    }
+
+    /// Which types of its distilled base the base has no equal of, in words; `None` if there are none.
+    pub fn differs(&self) -> Option<String> {
+        let kept = self.btf.kept();
+        let words = |kept: &xhint_btf::Kept| {
+            let ty = self.btf.ty(kept.id)?;
+            Some(format!("{} {} ({} bytes there, {})", ty.kind(), ty.name(), ty.size(), kept.why))
+        };
+        let some: Vec<String> = kept.iter().take(3).filter_map(words).collect();
+        let more = match kept.len().checked_sub(some.len()) {
+            None | Some(0) => String::new(),
+            Some(more) => format!(" and {more} more"),
+        };
+        let what = "made with other types than the base's, of which only the sizes are known: what is in them counts as absent";
+        (!some.is_empty()).then(|| format!("{}: {what}: {}{more}", self.name, some.join(", ")))
+    }
+
+    /// The BTFs whose own types are this source's: of the base all links of its chain, what stands alone first.
+    fn links(&self) -> Vec<&Btf> {
+        if self.is_base { self.btf.chain() } else { vec![&*self.btf] }
+    }
+
+    /// The types of this source, in order of id; of a split NIC BTF not its base's.
+    pub fn types(&self) -> impl Iterator<Item = Type<'_>> {
+        self.links().into_iter().flat_map(Btf::types)
     }
 }
 
 /// Types of several BTFs.
 type Spread = Arc<[(SourceId, Candidate)]>;
 
-/// One base BTF and any number of NIC BTFs.
+/// One base BTF, which may be a chain (vmlinux, a module, its `.inline`), and any number of NIC BTFs.
 ///
 /// A clone shares the BTFs and what has been found in them, so a program that links again and again keeps one universe
 /// with the base and clones it for each choice of NIC BTFs.
@@ -69,17 +96,17 @@ pub struct Universe {
 impl Universe {
     /// A universe with nothing but its base.
     pub fn new(base: Arc<Btf>) -> Universe {
-        let sources = vec![Source::new("base", base)];
+        let sources = vec![Source { is_base: true, ..Source::new("base", base) }];
         Universe { sources, layouts: Vec::new(), metadata: HashSet::new(), nics: Arc::default() }
     }
 
-    /// The base BTF.
+    /// The base BTF: the last link, if it is a chain.
     pub fn base(&self) -> &Arc<Btf> {
         // There is always a first one.
         self.sources.first().map(|s| &s.btf).unwrap_or_else(|| unreachable!("a universe has a base"))
     }
 
-    /// Adds a NIC BTF, split on the base or standalone, with the layouts it declares. `name` (a file's, mostly) is for
+    /// Adds a NIC BTF, standalone or split on the base (on any link, if that is a chain), with the layouts it declares. `name` (a file's, mostly) is for
     /// messages.
     ///
     /// # Errors
@@ -89,7 +116,7 @@ impl Universe {
         if btf.order() != self.base().order() {
             return Err(Error::ByteOrder { file: name.to_owned() });
         }
-        if btf.base().is_some_and(|base| !same(base, self.base())) {
+        if btf.base().is_some_and(|base| !self.base().chain().iter().any(|link| same(base, link))) {
             return Err(Error::OtherBase { file: name.to_owned() });
         }
         let id = SourceId(u32::try_from(self.sources.len()).unwrap_or(u32::MAX));
@@ -189,7 +216,7 @@ impl Universe {
     pub fn require<'n>(&self, names: impl IntoIterator<Item = &'n str>) {
         let Some(base) = self.source(SourceId::BASE) else { return };
         let wanted = Wanted::new(names.into_iter().map(essential));
-        let found = base.index.find(&base.btf, &wanted);
+        let found = base.index.find(&base.links(), &wanted);
         // Where the base has an answer NIC BTFs are hardly ever asked, and there may be many.
         let lacking = wanted.names().iter().zip(&found).filter(|(_, list)| list.is_empty());
         self.require_of_nics(lacking.map(|(name, _)| &**name));
@@ -204,7 +231,7 @@ impl Universe {
         }
         let wanted = Wanted::new(names);
         let mut found: Vec<_> =
-            self.nics().map(|(id, nic)| (id, nic.index.find(&nic.btf, &wanted).into_iter())).collect();
+            self.nics().map(|(id, nic)| (id, nic.index.find(&nic.links(), &wanted).into_iter())).collect();
         let mut known = self.nics.write().unwrap_or_else(PoisonError::into_inner);
         for name in wanted.names() {
             let mut spread = Vec::new();
@@ -218,7 +245,7 @@ impl Universe {
     /// Types of one source that answer to an essential name, in order of id.
     pub fn candidates(&self, source: SourceId, essential_name: &str) -> Arc<[Candidate]> {
         match self.source(source) {
-            Some(source) => source.index.get(&source.btf, essential_name),
+            Some(source) => source.index.get(&source.links(), essential_name),
             None => Arc::default(),
         }
     }
@@ -237,13 +264,18 @@ impl Universe {
     }
 }
 
-/// Whether two BTFs are one: the same in memory, or read twice from the same bytes.
-fn same(a: &Arc<Btf>, b: &Arc<Btf>) -> bool {
-    Arc::ptr_eq(a, b) || a.base().is_none() && b.base().is_none() && a.raw() == b.raw()
+/// Whether two BTFs are one: the same in memory, or read twice from the same bytes on the same base.
+fn same(a: &Btf, b: &Btf) -> bool {
+    let bases = || match (a.base(), b.base()) {
+        (None, None) => true,
+        (Some(a), Some(b)) => same(a, b),
+        _ => false,
+    };
+    std::ptr::eq(a, b) || a.raw() == b.raw() && bases()
 }
 
 impl Source {
     fn new(name: &str, btf: Arc<Btf>) -> Source {
-        Source { name: name.into(), btf, index: Arc::default() }
+        Source { name: name.into(), btf, is_base: false, index: Arc::default() }
     }
 }

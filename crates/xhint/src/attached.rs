@@ -61,7 +61,8 @@ impl Attached {
     /// [`Error::NoMap`] if the program has no such map.
     pub fn map_path(&self, name: &str) -> Result<PathBuf> {
         let status = self.status()?;
-        let none = || Error::NoMap { map: name.to_owned(), have: status.maps.join(", ") };
+        let have = || status.maps.iter().map(|m| m.name.as_str()).collect::<Vec<_>>().join(", ");
+        let none = || Error::NoMap { map: name.to_owned(), have: have() };
         status.map_path(name).ok_or_else(none)
     }
 
@@ -93,7 +94,7 @@ impl Layouts<'_> {
     /// # Errors
     /// Any; what ran goes on as it was.
     pub fn add(&self, linker: &Linker, nic: impl Into<PathBuf>) -> Result<Changed> {
-        self.inner().add(&linker.inner, Source::read(nic)?)
+        self.inner().add(&linker.inner, Source::read_btf(nic)?)
     }
 
     /// Takes layouts away: by name, by id (`0x…` or decimal), or by the file they came from. Their packets go to the

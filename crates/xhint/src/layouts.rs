@@ -1,19 +1,20 @@
 //! NIC BTFs from files: together as a universe, and each layout as a plan of its fields.
 
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
-use xhint_layout::Plan;
-use xhint_universe::Universe;
+use xhint_layout::{Plan, Tags};
+use xhint_universe::{Layout, SourceId, Universe};
 
-use crate::files;
+use crate::{files, print};
 
-/// The NIC BTFs in `nics` on `base` (the running kernel's if `None`).
+/// The NIC BTFs in `nics` on `base`, each of which is split on the one before (the running kernel's if there is none).
 ///
 /// # Errors
 /// Names the file at fault.
-pub fn universe(nics: &[PathBuf], base: Option<&Path>) -> anyhow::Result<Universe> {
+pub fn universe(nics: &[PathBuf], base: &[PathBuf]) -> anyhow::Result<Universe> {
     let mut universe = Universe::new(files::base(base)?);
     for path in nics {
         let btf = files::nic(path, universe.base())?;
@@ -23,14 +24,33 @@ pub fn universe(nics: &[PathBuf], base: Option<&Path>) -> anyhow::Result<Univers
     Ok(universe)
 }
 
+/// Warns of NIC BTFs whose distilled base is not quite the base.
+pub fn tell_differing(universe: &Universe) {
+    universe.sources().iter().filter_map(xhint_universe::Source::differs).for_each(|text| print::warning(&text));
+}
+
 /// Where the fields of each layout of `universe` stand.
 ///
 /// # Errors
 /// Names the layout and the field that cannot be told.
 pub fn plans(universe: &Universe) -> anyhow::Result<Vec<Plan>> {
-    let plan = |layout: &xhint_universe::Layout| {
+    let tags = tags(universe);
+    let plan = |layout: &Layout| {
         let source = universe.source(layout.source).context("a layout without its BTF")?;
-        Plan::of(source.btf(), layout.type_id, &layout.name, layout.id).with_context(|| source.name().to_owned())
+        let tags = tags.get(&layout.source).context("a layout without its BTF")?;
+        let plan = Plan::tagged(source.btf(), tags, layout.type_id, &layout.name, layout.id);
+        plan.with_context(|| source.name().to_owned())
     };
     universe.layouts().iter().map(plan).collect()
+}
+
+/// The tags of each BTF that has layouts, gathered once for all of them.
+pub fn tags(universe: &Universe) -> HashMap<SourceId, Tags<'_>> {
+    let mut all = HashMap::new();
+    for id in universe.layouts().iter().map(|l| l.source) {
+        if let Some(source) = universe.source(id) {
+            all.entry(id).or_insert_with(|| Tags::of(source.btf()));
+        }
+    }
+    all
 }

@@ -78,12 +78,13 @@ impl Linker {
 }
 
 impl Link<'_> {
-    /// Adds a NIC's BTF: raw (alone or split on the kernel's), or an ELF object.
+    /// Adds a NIC's BTF: raw (alone or split on the kernel's), or an ELF object; with its distilled base, if it has one in
+    /// `.BTF.base` or, raw, in a file `PATH.base` beside it.
     ///
     /// # Errors
     /// [`xhint_runtime::Error::File`] if it cannot be read.
     pub fn nic(mut self, path: impl Into<PathBuf>) -> Result<Self> {
-        self.nics.push(Source::read(path)?);
+        self.nics.push(Source::read_btf(path)?);
         Ok(self)
     }
 

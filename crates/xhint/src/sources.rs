@@ -9,7 +9,8 @@ use crate::layouts;
 /// The arguments that make a type universe.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Sources {
-    /// A NIC's BTF: raw (standalone, or split on the base) or an ELF object with a section .BTF; may be repeated
+    /// A NIC's BTF: raw (standalone, or split on the base) or an ELF object with a section .BTF; a distilled base is taken
+    /// from .BTF.base, or from FILE.base beside a raw FILE; may be repeated
     #[arg(long = "nic", value_name = "FILE", required = true)]
     pub nics: Vec<PathBuf>,
     #[command(flatten)]
@@ -19,9 +20,10 @@ pub struct Sources {
 /// What NIC BTF is split on, and where kernel types are found.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Base {
-    /// The kernel's BTF, raw or in an ELF object [default: the running kernel's]
+    /// The kernel's BTF, raw or in an ELF object; may be repeated: each is split on the one before, as a module's is on
+    /// vmlinux [default: the running kernel's]
     #[arg(id = "base", long = "base", value_name = "FILE")]
-    pub file: Option<PathBuf>,
+    pub files: Vec<PathBuf>,
 }
 
 impl Sources {
@@ -30,11 +32,11 @@ impl Sources {
     /// # Errors
     /// Names the file.
     pub fn universe(&self) -> anyhow::Result<Universe> {
-        layouts::universe(&self.nics, self.base.file.as_deref())
+        layouts::universe(&self.nics, &self.base.files)
     }
 
     /// All files.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.nics.iter().map(PathBuf::as_path).chain(self.base.file.as_deref())
+        self.nics.iter().chain(&self.base.files).map(PathBuf::as_path)
     }
 }

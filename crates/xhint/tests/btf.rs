@@ -4,7 +4,10 @@
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 
+use xhint_btf::write::{NewType, Writer};
+use xhint_btf::{Btf, Kind};
 use xhint_testkit::fixture;
 
 fn xhint(args: &[&str]) -> Output {
@@ -65,6 +68,69 @@ fn json_says_the_same_as_raw() {
         let own = format!("[{}] {} '{}'", ty["id"], ty["kind"].as_str().unwrap(), ty["name"].as_str().unwrap());
         assert!(head.starts_with(&own), "{head}: {ty}");
     }
+}
+
+/// `struct third { struct ice_xdp_buff *buff; struct sk_buff *skb; }`, split on `module`, which is split on `kernel`.
+fn third_link(kernel: &[u8], module: &[u8]) -> Vec<u8> {
+    let kernel = Arc::new(Btf::parse(kernel.to_vec()).unwrap());
+    let module = Arc::new(Btf::parse_split(module.to_vec(), kernel).unwrap());
+    let named = |name: &str| {
+        let all = module.chain().into_iter().flat_map(Btf::types);
+        all.into_iter().find(|t| t.kind() == Kind::Struct && t.name() == name).unwrap().id()
+    };
+    let mut w = Writer::split(&module);
+    let names = ["buff", "skb"].map(|name| w.string(name).unwrap());
+    let pointers = ["ice_xdp_buff", "sk_buff"].map(named);
+    let pointers = pointers.map(|third| w.push(NewType { third, ..NewType::of(Kind::Ptr) }).unwrap());
+    let tail = [names[0], pointers[0], 0, names[1], pointers[1], 64];
+    w.push(NewType { name: "third", vlen: 2, third: 16, tail: &tail, ..NewType::of(Kind::Struct) }).unwrap();
+    w.finish()
+}
+
+#[test]
+fn a_base_may_itself_be_split() {
+    let base = fixture::corpus_path("vmlinux.btf").display().to_string();
+    let module = fixture::corpus_path("ice.btf").display().to_string();
+    let (kernel, ice) = (fixture::corpus("vmlinux.btf"), fixture::corpus("ice.btf"));
+    let bytes = third_link(&kernel, &ice);
+    let third = fixture::keep("third", "btf", &bytes).display().to_string();
+    let ours = text(&xhint(&["btf", "dump", "--base", &base, "--base", &module, &third]).stdout);
+
+    let heads: Vec<String> = ours.lines().filter(|l| l.starts_with('[')).map(str::to_owned).collect();
+    let libbpf = xhint_testkit::oracle::names(&[&kernel, &ice, &bytes]).unwrap();
+    assert_eq!((heads.len(), libbpf.len()), (3, 3));
+    for (head, (_, name)) in heads.iter().zip(libbpf) {
+        let name = if name.is_empty() { "(anon)" } else { &name };
+        assert!(head.contains(&format!("'{name}'")), "{head}: {name}");
+    }
+    // bpftool takes one base. Of the whole in one flat BTF it prints what we print of the links.
+    let flat = fixture::cache().join("chain.btf").display().to_string();
+    let done = xhint(&["btf", "stitch", "--base", &base, "--base", &module, &third, "-o", &flat]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    if let Some(theirs) = bpftool(&["btf", "dump", "file", &flat, "format", "raw"]) {
+        let links = [vec![base.as_str()], vec![&module, "--base", &base]]
+            .map(|args| text(&xhint(&[&["btf", "dump"], args.as_slice()].concat()).stdout));
+        assert_same_lines("chain", &[&links[0], &links[1], &ours].map(String::as_str).concat(), &theirs);
+    }
+}
+
+#[test]
+fn a_split_btf_on_another_base_is_refused_by_name() {
+    let path = |name| fixture::corpus_path(name).display().to_string();
+    let (base, ice, igc) = (path("vmlinux.btf"), path("ice.btf"), path("igc.btf"));
+    let third =
+        fixture::keep("third", "btf", &third_link(&fixture::corpus("vmlinux.btf"), &fixture::corpus("ice.btf")));
+    let third = third.display().to_string();
+    for (file, bases) in [(&igc, [&base, &ice]), (&third, [&base, &igc]), (&third, [&base, &base])] {
+        let done = xhint(&["btf", "dump", file, "--base", bases[0], "--base", bases[1]]);
+        let error = text(&done.stderr);
+        assert_eq!((done.status.code(), error.lines().count()), (Some(1), 1), "{file} on {bases:?}: {error}");
+        assert!(error.contains(file.as_str()) || error.contains(bases[1].as_str()), "{error}");
+        let standalone_on_one = bases[0] == bases[1];
+        assert!(error.contains("made for another base") || standalone_on_one, "{error}");
+    }
+    let alone = text(&xhint(&["btf", "dump", &ice]).stderr);
+    assert!(alone.contains("--base gives what on"), "{alone}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `xhint nic …`: the soft NIC.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,6 +11,8 @@ use clap::{Subcommand, ValueEnum};
 use serde_json::json;
 use xhint_softnic::{Config, Error, MAX_FLOWS, Mix, SendOptions, SoftNic, Status, Traffic};
 
+use crate::print::{Stdout, column, columns, line};
+use crate::sources::Base;
 use crate::{layouts, print};
 
 /// What can be done with a soft NIC: a network device whose packets arrive with metadata in front, as its firmware's
@@ -42,9 +44,8 @@ struct Firmware {
     /// NIC BTF whose layouts the NIC writes: raw BTF or an ELF object; may be given again
     #[arg(long = "layout", value_name = "NIC.btf")]
     layouts: Vec<PathBuf>,
-    /// What NIC BTFs are split on [default: the running kernel's BTF]
-    #[arg(long, value_name = "BTF")]
-    base: Option<PathBuf>,
+    #[command(flatten)]
+    base: Base,
     /// Which layout a packet gets, if there are several
     #[arg(long, value_enum, default_value_t = Mode::Flow)]
     mode: Mode,
@@ -145,12 +146,13 @@ impl Verb {
 
 impl Firmware {
     fn plans(&self) -> anyhow::Result<Vec<xhint_layout::Plan>> {
-        let universe = layouts::universe(&self.layouts, self.base.as_deref())?;
+        let universe = layouts::universe(&self.layouts, &self.base.files)?;
         for (source, file) in (1u32..).zip(&self.layouts) {
             if universe.layouts().iter().all(|l| l.source.0 != source) {
                 bail!("{}: describes no layout; tag its struct with xhint:layout", file.display());
             }
         }
+        layouts::tell_differing(&universe);
         layouts::plans(&universe)
     }
 }
@@ -201,7 +203,7 @@ impl Send {
             }));
         }
         let rate = sent.packets as f64 / sent.elapsed.as_secs_f64().max(1e-9);
-        print::line(&format!(
+        print::text(&format!(
             "{} packets sent, {} arrived, {} dropped, {rate:.0} a second",
             sent.packets, sent.arrived, sent.dropped
         ))
@@ -233,7 +235,7 @@ impl Show {
         }
         let mut out = print::stdout();
         if names.is_empty() {
-            writeln!(out, "no soft NIC is up; see `xhint nic up --help`")?;
+            line!(out, "no soft NIC is up; see `xhint nic up --help`")?;
         }
         all.iter().try_for_each(|s| status_text(&mut out, s))?;
         Ok(out.flush()?)
@@ -262,8 +264,8 @@ fn status_json(s: &Status) -> serde_json::Value {
     })
 }
 
-fn status_text(out: &mut impl Write, s: &Status) -> io::Result<()> {
-    writeln!(
+fn status_text(out: &mut Stdout, s: &Status) -> io::Result<()> {
+    line!(
         out,
         "{}: firmware {} ({}), {} packets off the wire, {} arrived, {} dropped",
         s.name,
@@ -274,17 +276,22 @@ fn status_text(out: &mut impl Write, s: &Status) -> io::Result<()> {
         s.dropped.total()
     )?;
     for (why, packets) in s.dropped.named().into_iter().filter(|(_, packets)| *packets > 0) {
-        writeln!(out, "  dropped {why}: {packets}")?;
+        line!(out, "  dropped {why}: {packets}")?;
     }
+    let wide = columns(s.layouts.iter().map(|l| l.name.as_str()), 24);
     for l in &s.layouts {
-        writeln!(
+        let name = column(&l.name, wide);
+        line!(
             out,
-            "  layout {:<24} id {:#010x}  {:>3} bytes  {:>2} fields  {} packets",
-            l.name, l.id, l.size, l.fields, l.packets
+            "  layout {name} id {:#010x}  {:>3} bytes  {:>2} fields  {} packets",
+            l.id,
+            l.size,
+            l.fields,
+            l.packets
         )?;
     }
     if s.layouts.is_empty() {
-        writeln!(out, "  no layouts: packets come without metadata")?;
+        line!(out, "  no layouts: packets come without metadata")?;
     }
     Ok(())
 }

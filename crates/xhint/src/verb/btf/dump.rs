@@ -1,6 +1,5 @@
 //! `xhint btf dump`
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -15,9 +14,9 @@ use crate::{files, print};
 pub struct Args {
     /// Raw BTF, or an ELF object with a section .BTF
     file: PathBuf,
-    /// What FILE is split on: raw BTF or ELF
+    /// What FILE is split on: raw BTF or ELF; may be repeated: each is split on the one before
     #[arg(long, value_name = "BTF")]
-    base: Option<PathBuf>,
+    base: Vec<PathBuf>,
     /// raw is `bpftool btf dump`'s text, line for line
     #[arg(long, value_enum, default_value_t = Format::Raw)]
     format: Format,
@@ -32,14 +31,15 @@ enum Format {
 
 impl Args {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let base = self.base.as_deref().map(|b| files::base(Some(b))).transpose()?;
-        let btf = files::btf(&self.file, base)?;
-        let mut out = print::stdout();
+        let btf = files::btf(&self.file, files::chain(&self.base)?)?;
         match self.format {
-            Format::Raw => raw::write(&mut out, &btf)?,
-            Format::Json => json::write(&mut out, &btf)?,
+            Format::Raw => {
+                let mut out = print::stdout();
+                raw::write(&mut out, &btf)?;
+                out.flush()?;
+            }
+            Format::Json => print::json_line(&json::Types(&btf))?,
         }
-        out.flush()?;
         Ok(ExitCode::SUCCESS)
     }
 }

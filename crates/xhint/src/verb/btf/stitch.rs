@@ -28,9 +28,9 @@ pub struct Args {
 
 impl Args {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let inputs = self.nics.iter().map(PathBuf::as_path).chain(self.base.file.as_deref());
+        let inputs = self.nics.iter().chain(&self.base.files).map(PathBuf::as_path);
         files::check_distinct(&self.output, inputs)?;
-        let base = files::base(self.base.file.as_deref())?;
+        let base = files::base(&self.base.files)?;
         let nics = self.nics.iter().map(|path| files::nic(path, &base)).collect::<anyhow::Result<Vec<_>>>()?;
         let flat = write::merge(&base, &nics.iter().collect::<Vec<_>>()).context("cannot put them into one BTF")?;
         files::write(&self.output, &flat)?;
@@ -47,7 +47,8 @@ fn same_names(path: &Path, nic: &Btf, base: &Btf) {
         return;
     }
     let composite = |ty: &xhint_btf::Type<'_>| ty.kind().is_composite() && !ty.name().is_empty();
-    let known: std::collections::HashSet<_> = base.types().filter(composite).map(|t| t.name()).collect();
+    let known: std::collections::HashSet<_> =
+        base.chain().into_iter().flat_map(Btf::types).filter(composite).map(|t| t.name()).collect();
     if let Some(ty) = nic.types().filter(composite).find(|t| known.contains(t.name())) {
         let text = format!("{}: {} '{}' stands in the base too", path.display(), ty.kind(), ty.name());
         print::warning(&text);
