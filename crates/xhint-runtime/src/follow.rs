@@ -1,27 +1,24 @@
 //! Following a NIC: when its BTF or its firmware changes, the program is linked anew and swapped in.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use inotify::{Inotify, WatchMask};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 use xhint_universe::{Layout, Universe};
 
 use crate::attach::{Done, Job, Running, attach};
 use crate::device::Device;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::home::Home;
 use crate::linker::Linker;
 use crate::long::TooLong;
 use crate::moved::moved;
 use crate::sources::Sources;
+pub use crate::sources::check;
 use crate::state::{LinkedAs, Source, State};
+use crate::watch::Watch;
 
-/// How long a file must have been left alone before it is read: longer than writing it takes.
-const CALM: Duration = Duration::from_millis(100);
 /// What tells nobody when it changes (sysfs, the firmware's version) is looked at so often.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -46,7 +43,7 @@ pub struct Follow<'a> {
     linker: &'a Linker,
     paths: Vec<PathBuf>,
     sources: Sources,
-    inotify: Inotify,
+    watch: Watch,
     /// What was there when it was last looked at.
     seen: Vec<Source>,
     /// What was wrong then, so that it is said once.
@@ -98,7 +95,7 @@ impl std::fmt::Display for Event {
 /// The NIC BTFs at `paths`: files, and of directories those files that have layouts.
 ///
 /// # Errors
-/// [`Error::File`] for what cannot be read.
+/// [`crate::Error::File`] for what cannot be read.
 pub fn read(linker: &Linker, paths: &[PathBuf]) -> Result<Vec<Source>> {
     Sources::default().read(linker, paths)
 }
@@ -107,34 +104,31 @@ impl<'a> Follow<'a> {
     /// Begins to follow `paths` for what is attached to `device`.
     ///
     /// # Errors
-    /// [`Error::NotAttached`]; [`Error::File`] for what is not there.
+    /// [`crate::Error::NotAttached`]; [`crate::Error::File`] for what is not there.
     pub fn start(home: &'a Home, device: &'a Device, linker: &'a Linker, paths: Vec<PathBuf>) -> Result<Follow<'a>> {
-        let inotify = Inotify::init().map_err(Error::system("inotify"))?;
-        let mask = WatchMask::CLOSE_WRITE | WatchMask::MOVED_TO | WatchMask::CREATE | WatchMask::DELETE;
-        for path in &paths {
-            // Files are most often replaced, so their directory tells.
-            let dir = if path.is_dir() { path.as_path() } else { parent(path) };
-            inotify.watches().add(dir, mask).map_err(Error::file(dir))?;
-        }
+        check(&paths)?;
+        let watch = Watch::on(&paths)?;
         let seen = Running::on(home, device)?.state.nics;
         let firmware = device.firmware().ok();
         let (sources, looked) = (Sources::default(), Instant::now());
-        Ok(Follow { home, device, linker, paths, sources, inotify, seen, wrong: None, firmware, looked })
+        Ok(Follow { home, device, linker, paths, sources, watch, seen, wrong: None, firmware, looked })
     }
 
     /// Waits for something to happen, at most a second, and does what is to be done. Often that is nothing.
     ///
     /// # Errors
-    /// [`Error::NotAttached`] once the program was taken off. What is wrong with a source is an [`Event`].
+    /// [`crate::Error::NotAttached`] once the program was taken off; [`crate::Error::NoDevice`] and [`crate::Error::Netns`] once the device
+    /// or its namespace is gone. What is wrong with a source is an [`Event`].
     #[allow(clippy::should_implement_trait)] // it has no end
     pub fn next(&mut self) -> Result<Vec<Event>> {
-        let touched = self.wait(LOOK)?;
-        while touched && self.wait(CALM)? {}
+        let touched = self.watch.wait(LOOK)?;
         let mut events = Vec::new();
         if !touched && self.looked.elapsed() < LOOK {
             return Ok(events);
         }
         self.looked = Instant::now();
+        // Of a device that is gone nothing was taken off.
+        self.device.programs()?;
         self.look_at_firmware(&mut events);
         let state = Running::on(self.home, self.device)?.state;
         match self.look(&state) {
@@ -153,20 +147,6 @@ impl<'a> Follow<'a> {
         Ok(events)
     }
 
-    /// Whether anything was touched within `time`.
-    fn wait(&mut self, time: Duration) -> Result<bool> {
-        let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
-        let mut fds = [PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, timeout) {
-            Ok(0) | Err(nix::errno::Errno::EINTR) => Ok(false),
-            Ok(_) => {
-                let mut buffer = [0; 4096];
-                self.inotify.read_events(&mut buffer).map(|_| true).map_err(Error::system("inotify"))
-            }
-            Err(e) => Err(Error::system("inotify")(e)),
-        }
-    }
-
     fn look_at_firmware(&mut self, events: &mut Vec<Event>) {
         let now = self.device.firmware().ok();
         if let (Some(was), Some(is)) = (&self.firmware, &now)
@@ -181,6 +161,8 @@ impl<'a> Follow<'a> {
 
     /// Looks at all sources, and swaps if need be.
     fn look(&mut self, state: &State) -> Result<Vec<Event>> {
+        // Whatever stands there by now.
+        check(&self.paths)?;
         let now = self.sources.read(self.linker, &self.paths)?;
         if same(&now, &self.seen) {
             return Ok(Vec::new());
@@ -300,8 +282,4 @@ fn same(a: &[Source], b: &[Source]) -> bool {
 
 fn has(all: &[Source], one: &Source) -> bool {
     all.iter().any(|s| s.bytes == one.bytes)
-}
-
-fn parent(path: &Path) -> &Path {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

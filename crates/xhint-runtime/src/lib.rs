@@ -29,6 +29,7 @@ mod sources;
 mod state;
 pub mod status;
 mod sys;
+mod watch;
 
 pub use device::{Device, Programs};
 pub use error::{Error, Result};

@@ -20,9 +20,9 @@ use xhint_runtime::{Home, Netns};
 pub use xhint_testkit::fixture::example;
 use xhint_testkit::fixture::{Compile, section};
 
-/// A file of `tests/bpf`.
+/// A file of `tests/bpf`; layouts are short where the kernel lets little metadata through.
 pub fn own(name: &str) -> Compile {
-    Compile::new(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bpf").join(name))
+    Compile::new(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bpf").join(name)).for_room(40)
 }
 
 /// The BTF of a NIC of `examples/nics`.

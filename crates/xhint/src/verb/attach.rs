@@ -82,6 +82,9 @@ enum Mode {
 impl Args {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let (home, device) = self.on.find()?;
+        if self.follow {
+            follow::check(&self.sources.nics)?;
+        }
         let mut job = self.job(&home, &device)?;
         let done = match attach(&home, &device, &job) {
             Err(foreign @ Error::Foreign { .. }) if self.replace => {
@@ -98,13 +101,27 @@ impl Args {
         if self.follow
             && let Err(end) = self.follow(&home, &device)
         {
-            if !matches!(end.downcast_ref(), Some(Error::NotAttached(_))) {
-                return Err(end);
-            }
-            let text = format!("{}: detached; nothing left to follow", self.on.dev);
-            self.tell_of(&Event { kind: EventKind::Ended, text })?;
+            self.ended(end)?;
         }
         Ok(code)
+    }
+
+    /// Why following came to its end: as it should, or an error that says what becomes of the device.
+    fn ended(&self, end: anyhow::Error) -> anyhow::Result<()> {
+        let told = |text: String| self.tell_of(&Event { kind: EventKind::Ended, text });
+        match end.downcast_ref() {
+            Some(Error::NotAttached(_)) => told(format!("{}: detached; nothing left to follow", self.on.dev)),
+            Some(gone @ (Error::NoDevice { .. } | Error::Netns { .. })) => {
+                if self.json {
+                    told(gone.to_string())?;
+                }
+                Err(end.context("nothing left to follow"))
+            }
+            _ if crate::is_broken_pipe(&end) => {
+                bail!("{}: nobody reads what is told, so nothing is followed any more; what runs goes on", self.on.dev)
+            }
+            _ => Err(end),
+        }
     }
 
     /// The kernel's refusal, and all that the verifier says or how to come to it.
