@@ -1,8 +1,8 @@
 //! Names of soft NICs and what is named after them.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -47,11 +47,12 @@ pub(crate) fn mac(name: &str, end: u8) -> [u8; 6] {
 
 /// Keeps others from changing (`what` is empty) or feeding (`"send-"`) the NIC until it is dropped.
 pub(crate) fn lock(name: &str, what: &str, doing: &'static str) -> Result<Flock<fs::File>> {
-    fs::create_dir_all(LOCKS).map_err(file("creating", LOCKS))?;
+    private_dir(Path::new(LOCKS))?;
     let path = lock_path(name, what);
     loop {
-        let opened =
-            OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(file("opening", &path))?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        let opened = options.open(&path).map_err(file("opening", &path))?;
         let locked = Flock::lock(opened, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
             nix::Error::EWOULDBLOCK => Error::Busy { name: name.to_string(), doing },
             other => system("locking")(io::Error::from(other)),
@@ -62,6 +63,11 @@ pub(crate) fn lock(name: &str, what: &str, doing: &'static str) -> Result<Flock<
             return Ok(locked);
         }
     }
+}
+
+/// Makes a directory that nobody else may look into, whatever the umask, and those above it.
+pub(crate) fn private_dir(path: &Path) -> Result<()> {
+    DirBuilder::new().mode(0o700).recursive(true).create(path).map_err(file("creating", path))
 }
 
 /// Removes the locks of a NIC that is gone. The caller holds the first.

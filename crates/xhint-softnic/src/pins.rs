@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::error::{Result, file};
 use crate::home;
+use crate::name::private_dir;
 
 const DIR: &str = "/sys/fs/bpf/xhint/nic";
 
@@ -25,7 +26,7 @@ pub(crate) fn dir(name: &str) -> PathBuf {
 pub(crate) fn create(name: &str) -> Result<PathBuf> {
     home::mount_bpffs()?;
     let dir = dir(name);
-    fs::create_dir_all(&dir).map_err(file("creating", &dir))?;
+    private_dir(&dir)?;
     Ok(dir)
 }
 

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::{self, Command};
 
 use common::{World, bad, example, good, json, xhint};
@@ -65,4 +66,21 @@ fn packets_that_do_not_arrive_are_told() {
     assert_eq!((told["arrived"].as_u64(), lost.iter().sum::<u64>()), (Some(0), 20), "{told}");
     ip(&["-n", &n, "link", "set", &name, "up"]);
     good(&["nic", "send", &name, "--count", "20"]);
+}
+
+/// No user may hold the locks or look at the pins, whatever the umask of whoever brings the NIC up. Where what is kept
+/// stood before, it stays as it was.
+#[test]
+fn modes_do_not_hang_on_the_umask() {
+    if !privileged() {
+        return;
+    }
+    let world = World::new(&["umask"]);
+    let (n, name) = (&world.netns[0], format!("wm{}", process::id()));
+    let up = format!("umask 0; exec {} nic up {name} --netns {n}", env!("CARGO_BIN_EXE_xhint"));
+    assert!(Command::new("sh").args(["-c", &up]).status().unwrap().success());
+    let kept = [format!("/run/xhint/nic-{name}.lock"), format!("/sys/fs/bpf/xhint/nic/{name}")];
+    let modes = kept.map(|path| std::fs::metadata(path).unwrap().permissions().mode() & 0o077);
+    good(&["nic", "down", &name]);
+    assert_eq!(modes, [0, 0]);
 }
