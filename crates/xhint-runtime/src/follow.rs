@@ -153,7 +153,7 @@ impl<'a> Follow<'a> {
             && was != is
         {
             let (from, to) = (was.words(), is.words());
-            let text = format!("{}: {from} became {to}; its BTF is looked at again", self.device.name());
+            let text = format!("{}: {from} became {to}; its BTF is looked at again", self.device.known_as());
             events.push(Event { kind: EventKind::Note, text });
         }
         self.firmware = now.or_else(|| self.firmware.take());
@@ -228,7 +228,7 @@ impl<'a> Follow<'a> {
                 parts.push(format!("{} ({:#x}) of {file} is gone", layout.name, layout.id));
             }
         }
-        let device = self.device.name();
+        let device = self.device.known_as();
         let rest = match new.layouts().iter().chain(old.layouts()).find(|l| l.selector.is_none()) {
             Some(layout) => format!(
                 "; packets of {} carry no id, so those between this and the NIC's own change are read wrongly",

@@ -1,13 +1,14 @@
 //! Names of soft NICs and what is named after them.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::error::{Error, Result, file, system};
+use crate::home::make_dir;
 
 /// Longest name of a device, IFNAMSIZ less the terminator.
 const MAX: usize = 15;
@@ -47,7 +48,7 @@ pub(crate) fn mac(name: &str, end: u8) -> [u8; 6] {
 
 /// Keeps others from changing (`what` is empty) or feeding (`"send-"`) the NIC until it is dropped.
 pub(crate) fn lock(name: &str, what: &str, doing: &'static str) -> Result<Flock<fs::File>> {
-    private_dir(Path::new(LOCKS))?;
+    make_dir(Path::new(LOCKS))?;
     let path = lock_path(name, what);
     loop {
         let mut options = OpenOptions::new();
@@ -63,11 +64,6 @@ pub(crate) fn lock(name: &str, what: &str, doing: &'static str) -> Result<Flock<
             return Ok(locked);
         }
     }
-}
-
-/// Makes a directory that nobody else may look into, whatever the umask, and those above it.
-pub(crate) fn private_dir(path: &Path) -> Result<()> {
-    DirBuilder::new().mode(0o700).recursive(true).create(path).map_err(file("creating", path))
 }
 
 /// Removes the locks of a NIC that is gone. The caller holds the first.

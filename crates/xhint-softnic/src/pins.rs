@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 use crate::error::{Result, file};
 use crate::home;
-use crate::name::private_dir;
 
 const DIR: &str = "/sys/fs/bpf/xhint/nic";
 
@@ -26,7 +25,7 @@ pub(crate) fn dir(name: &str) -> PathBuf {
 pub(crate) fn create(name: &str) -> Result<PathBuf> {
     home::mount_bpffs()?;
     let dir = dir(name);
-    private_dir(&dir)?;
+    home::make_dir(&dir)?;
     Ok(dir)
 }
 

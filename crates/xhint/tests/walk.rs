@@ -140,7 +140,7 @@ fn an_ordinary_user_needs_two_capabilities_and_two_directories() {
         fs::copy(from, dir.path().join(to)).unwrap();
     }
     let script = r#"set -e
-        chmod -R a+rX . && mkdir -p /run/xhint && mount -t tmpfs run /run/xhint && mount -t bpf bpf /sys/fs/bpf
+        chmod -R a+rX . && mkdir -p /run/xhint && mount -t tmpfs -o mode=0700 run /run/xhint && mount -t bpf bpf /sys/fs/bpf
         mkdir /sys/fs/bpf/xhint && chown 65534 /run/xhint /sys/fs/bpf/xhint
         user="setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=+bpf,+net_admin --ambient-caps=+bpf,+net_admin"
         $user ./xhint attach prog.o --dev $1 --nic alpha.o --dispatch tail

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use xhint_object::Dispatch;
 use xhint_runtime::attach::{Done, Job, attach, running};
 use xhint_runtime::follow::{self, Event, EventKind, Follow};
+use xhint_runtime::load::{Plan, load};
 use xhint_runtime::{Device, Error, Home, LinkedAs, Linker, Source, TooLong};
 
 use super::device::On;
@@ -85,7 +86,7 @@ impl Args {
         if self.follow {
             follow::check(&self.sources.nics)?;
         }
-        let mut job = self.job(&home, &device)?;
+        let mut job = self.job(&home, &device, !self.no_count)?;
         let done = match attach(&home, &device, &job) {
             Err(foreign @ Error::Foreign { .. }) if self.replace => {
                 self.may_replace(&foreign)?;
@@ -95,7 +96,11 @@ impl Args {
             other => other,
         };
         let code = match done {
-            Err(refused @ Error::Load { .. }) => bail!(self.all_of(refused)?),
+            Err(refused @ Error::Load { .. }) => {
+                let how =
+                    if self.goes_uncounted(&home, &device) { "; without counting it is taken: --no-count" } else { "" };
+                bail!("{}{how}", self.all_of(refused)?)
+            }
             done => self.tell(&job, &done?)?,
         };
         if self.follow
@@ -156,7 +161,17 @@ impl Args {
         Ok(Linker::on(files::base(&self.sources.base.files)?))
     }
 
-    fn job(&self, home: &Home, device: &Device) -> anyhow::Result<Job> {
+    /// Whether the kernel takes the program if packets are not counted: what the entry does for that is new to old ones.
+    fn goes_uncounted(&self, home: &Home, device: &Device) -> bool {
+        let taken = || {
+            let job = self.job(home, device, false)?;
+            let entry = self.program.as_deref();
+            anyhow::Ok(load(&Plan { object: &job.linked, entry, keep: &[], same: false, device: &self.on.dev })?)
+        };
+        !self.no_count && taken().is_ok()
+    }
+
+    fn job(&self, home: &Home, device: &Device, count: bool) -> anyhow::Result<Job> {
         let linker = self.linker()?;
         let nics = follow::read(&linker, &self.sources.nics)?;
         let options = LinkedAs {
@@ -165,7 +180,7 @@ impl Args {
             bind: self.bind.clone(),
             asked: Dispatch::from(self.dispatch).name().to_owned(),
             fallback: self.fallback.code(),
-            count: !self.no_count,
+            count,
             ..LinkedAs::default()
         };
         let before = running(home, device)?;
