@@ -9,7 +9,7 @@ use xhint_universe::{Layout, Universe};
 
 use crate::attach::{Done, Job, Running, attach};
 use crate::device::Device;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::linker::Linker;
 use crate::long::TooLong;
@@ -47,7 +47,7 @@ pub struct Follow<'a> {
     /// What was there when it was last looked at.
     seen: Vec<Source>,
     /// What was wrong then, so that it is said once.
-    wrong: Option<String>,
+    wrong: Vec<String>,
     firmware: Option<Firmware>,
     looked: Instant,
 }
@@ -95,7 +95,7 @@ impl std::fmt::Display for Event {
 /// The NIC BTFs at `paths`: files, and of directories those files that have layouts.
 ///
 /// # Errors
-/// [`crate::Error::File`] for what cannot be read.
+/// [`Error::File`] for what cannot be read.
 pub fn read(linker: &Linker, paths: &[PathBuf]) -> Result<Vec<Source>> {
     Sources::default().read(linker, paths)
 }
@@ -104,20 +104,20 @@ impl<'a> Follow<'a> {
     /// Begins to follow `paths` for what is attached to `device`.
     ///
     /// # Errors
-    /// [`crate::Error::NotAttached`]; [`crate::Error::File`] for what is not there.
+    /// [`Error::NotAttached`]; [`Error::File`] for what is not there.
     pub fn start(home: &'a Home, device: &'a Device, linker: &'a Linker, paths: Vec<PathBuf>) -> Result<Follow<'a>> {
         check(&paths)?;
         let watch = Watch::on(&paths)?;
         let seen = Running::on(home, device)?.state.nics;
         let firmware = device.firmware().ok();
         let (sources, looked) = (Sources::default(), Instant::now());
-        Ok(Follow { home, device, linker, paths, sources, watch, seen, wrong: None, firmware, looked })
+        Ok(Follow { home, device, linker, paths, sources, watch, seen, wrong: Vec::new(), firmware, looked })
     }
 
     /// Waits for something to happen, at most a second, and does what is to be done. Often that is nothing.
     ///
     /// # Errors
-    /// [`crate::Error::NotAttached`] once the program was taken off; [`crate::Error::NoDevice`] and [`crate::Error::Netns`] once the device
+    /// [`Error::NotAttached`] once the program was taken off; [`Error::NoDevice`] and [`Error::Netns`] once the device
     /// or its namespace is gone. What is wrong with a source is an [`Event`].
     #[allow(clippy::should_implement_trait)] // it has no end
     pub fn next(&mut self) -> Result<Vec<Event>> {
@@ -131,19 +131,16 @@ impl<'a> Follow<'a> {
         self.device.programs()?;
         self.look_at_firmware(&mut events);
         let state = Running::on(self.home, self.device)?.state;
-        match self.look(&state) {
-            Ok(new) => {
-                self.wrong = None;
-                events.extend(new);
-            }
-            Err(error) => {
-                let text = format!("{error}; what ran goes on");
-                if self.wrong.as_ref() != Some(&text) {
-                    events.push(Event { kind: EventKind::Kept, text: text.clone() });
-                    self.wrong = Some(text);
-                }
-            }
+        let looked = self.look(&state);
+        let mut wrong: Vec<String> = self.sources.wrong().iter().map(Error::to_string).collect();
+        match looked {
+            Ok(new) => events.extend(new),
+            Err(error) => wrong.push(error.to_string()),
         }
+        for text in wrong.iter().filter(|text| !self.wrong.contains(text)) {
+            events.push(Event { kind: EventKind::Kept, text: format!("{text}; what ran goes on") });
+        }
+        self.wrong = wrong;
         Ok(events)
     }
 
@@ -161,8 +158,6 @@ impl<'a> Follow<'a> {
 
     /// Looks at all sources, and swaps if need be.
     fn look(&mut self, state: &State) -> Result<Vec<Event>> {
-        // Whatever stands there by now.
-        check(&self.paths)?;
         let now = self.sources.read(self.linker, &self.paths)?;
         if same(&now, &self.seen) {
             return Ok(Vec::new());

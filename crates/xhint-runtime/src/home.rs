@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
-
 use xhint_host::ancestors;
 
 use crate::error::{Error, Result};

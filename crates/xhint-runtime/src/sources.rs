@@ -19,6 +19,7 @@ const SETTLED: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub struct Sources {
     seen: HashMap<PathBuf, Seen>,
+    wrong: Vec<Error>,
 }
 
 /// What was made of a file.
@@ -52,13 +53,14 @@ impl Sources {
     /// read again.
     ///
     /// # Errors
-    /// [`Error::File`] for what cannot be read. Of a directory's files, only if they had layouts the last time: who
-    /// writes them anew is not done yet.
+    /// [`Error::File`] for what cannot be read, [`Error::Source`] for what is no BTF, unless it was right before: then
+    /// that stays, since who writes it anew may not be done yet, and [`Sources::wrong`] tells.
     pub fn read(&mut self, linker: &Linker, paths: &[PathBuf]) -> Result<Vec<Source>> {
         let (mut out, mut there) = (Vec::new(), HashSet::new());
+        self.wrong.clear();
         for path in paths {
             if !path.is_dir() {
-                out.extend(self.one(path, |_| Source::read_btf(path).map(Some))?);
+                out.extend(self.one(path, |had| named(linker, path, had))?);
                 there.insert(path.clone());
                 continue;
             }
@@ -77,6 +79,11 @@ impl Sources {
         Ok(out)
     }
 
+    /// What was wrong the last time with files that had been right.
+    pub fn wrong(&self) -> &[Error] {
+        &self.wrong
+    }
+
     /// What `read` makes of a file, if it changed; it is told whether the file had layouts before.
     fn one(&mut self, file: &Path, read: impl FnOnce(bool) -> Result<Option<Source>>) -> Result<Option<Source>> {
         let stamps = stamps(file);
@@ -84,11 +91,30 @@ impl Sources {
         if let Some(same) = before.filter(|seen| seen.settled && seen.stamps == stamps) {
             return Ok(same.source.clone());
         }
-        let source = read(before.is_some_and(|seen| seen.source.is_some()))?;
+        let had = before.and_then(|seen| seen.source.clone());
+        let source = match (read(had.is_some()), had) {
+            (Err(error), Some(had)) => {
+                self.wrong.push(error);
+                return Ok(Some(had));
+            }
+            (read, _) => read?,
+        };
         let seen = Seen { stamps, settled: settled(&stamps), source: source.clone() };
         self.seen.insert(file.to_owned(), seen);
         Ok(source)
     }
+}
+
+/// The file that the user named: a struct in it may yet be named a layout. One that was right before is looked into.
+fn named(linker: &Linker, file: &Path, had: bool) -> Result<Option<Source>> {
+    if had {
+        check(&[file.to_owned()])?;
+    }
+    let source = Source::read_btf(file)?;
+    if had {
+        linker.universe(std::slice::from_ref(&source))?;
+    }
+    Ok(Some(source))
 }
 
 /// The file's BTF, if it describes a layout. What is wrong with one is told if it `had` some before.

@@ -12,6 +12,7 @@ mod common;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -96,34 +97,31 @@ fn what_goes_on_beside_is_not_ours() {
     if !privileged() {
         return;
     }
-    let stage = Stage::new();
-    let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            for n in 0u32.. {
-                if stop.load(Ordering::Relaxed) {
-                    break;
-                }
-                fs::write(stage.dir.path().join(format!("log{}", n % 10)), [0x7f, b'E', 0, 0, 0]).unwrap();
+    // The file alone, and all of the folder.
+    for folder in [false, true] {
+        let stage = Stage::new();
+        let stop = Arc::new(AtomicBool::new(false));
+        let (dir, told) = (stage.dir.path().to_owned(), Arc::clone(&stop));
+        let noise = thread::spawn(move || {
+            for n in (0u32..).take_while(|_| !told.load(Ordering::Relaxed)) {
+                fs::write(dir.join(format!("log{}", n % 10)), [0x7f, b'E', 0, 0, 0]).unwrap();
                 thread::sleep(Duration::from_millis(1));
             }
         });
-        // The file alone, and all of the folder.
-        for (what, nic) in [(stage.file(), "alpha_fw2"), (stage.dir.path().to_owned(), "alpha_fw1")] {
-            let mut follow = stage.follow(what);
-            let begin = Instant::now();
-            let mut looks = 0;
-            while begin.elapsed() < Duration::from_secs(3) {
-                assert_eq!(follow.next().unwrap(), []);
-                looks += 1;
-            }
-            assert!(looks <= 4, "{looks} looks in 3 seconds of changes that are none of ours");
-            stage.replace(nic);
-            let events = next(&mut follow).unwrap();
-            assert_eq!(events[0].kind, EventKind::Swapped, "{events:?}");
+        let mut follow = stage.follow(if folder { stage.dir.path().to_owned() } else { stage.file() });
+        let begin = Instant::now();
+        let mut looks = 0;
+        while begin.elapsed() < Duration::from_secs(3) {
+            assert_eq!(follow.next().unwrap(), []);
+            looks += 1;
         }
+        assert!(looks <= 4, "{looks} looks in 3 seconds of changes that are none of ours");
+        stage.replace("alpha_fw2");
+        let events = next(&mut follow).unwrap();
+        assert_eq!(events[0].kind, EventKind::Swapped, "{events:?}");
         stop.store(true, Ordering::Relaxed);
-    });
+        noise.join().unwrap();
+    }
 }
 
 /// Half a BTF, none, and then all of it.
@@ -154,6 +152,26 @@ fn a_file_that_is_not_right_yet_changes_nothing() {
         assert_eq!(events[0].kind, EventKind::Swapped, "{events:?}");
         assert!(stage.program() != before);
     }
+}
+
+/// One that is wrong keeps nobody from following the others.
+#[test]
+fn one_that_is_wrong_does_not_hold_the_others_up() {
+    if !privileged() {
+        return;
+    }
+    let stage = Stage::new();
+    let other = stage.dir.path().join("other.o");
+    fs::write(&other, bytes("beta")).unwrap();
+    let mut follow = stage.follow(stage.dir.path().to_owned());
+    assert_eq!(next(&mut follow).unwrap()[0].kind, EventKind::Swapped);
+    fs::write(&other, "junk").unwrap();
+    let events = next(&mut follow).unwrap();
+    assert_eq!((events.len(), events[0].kind), (1, EventKind::Kept), "{events:?}");
+    stage.replace("alpha_fw2");
+    let events = next(&mut follow).unwrap();
+    assert_eq!((events.len(), events[0].kind), (1, EventKind::Swapped), "{events:?}");
+    assert!(!events[0].text.contains("is gone"), "{events:?}");
 }
 
 /// A file that changes once more within a tick of the file system's clock, to the same length.

@@ -152,7 +152,7 @@ impl Drop for World {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.pins);
         let _ = fs::remove_dir_all(&self.dir);
-        let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
+        let _ = Command::new("ip").args(["netns", "del", &self.name]).output();
     }
 }
 
