@@ -110,7 +110,9 @@ impl<'a> Follow<'a> {
         let watch = Watch::on(&paths)?;
         let seen = Running::on(home, device)?.state.nics;
         let firmware = device.firmware().ok();
-        let (sources, looked) = (Sources::default(), Instant::now());
+        let (mut sources, looked) = (Sources::default(), Instant::now());
+        // So that it is known what is right from now on.
+        sources.read(linker, &paths)?;
         Ok(Follow { home, device, linker, paths, sources, watch, seen, wrong: Vec::new(), firmware, looked })
     }
 
