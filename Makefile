@@ -3,11 +3,12 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup build demo test lint doc bench fuzz fuzz-smoke ci
+.PHONY: help setup setup-vm build demo test vm-test lint doc bench fuzz fuzz-smoke ci
 
 help:
 	@echo 'make demo        build and run the demonstration (root)'
 	@echo 'make test        every test of the workspace'
+	@echo 'make vm-test     the demo, each dispatch, rights and our tests on Debian kernels: make vm-test KERNELS="6.1 7"'
 	@echo 'make ci          what .ci/run runs: lint, test, doc, fuzz-smoke, and that the benches compile'
 	@echo 'make bench       the benchmarks, beside libbpf in the same run'
 	@echo 'make fuzz        coverage-guided fuzzing: make fuzz FUZZ=btf FUZZ_SECONDS=60'
@@ -15,6 +16,9 @@ help:
 
 setup:
 	@scripts/setup.sh
+
+setup-vm:
+	@scripts/setup.sh vm
 
 build: setup
 	$(CARGO) build --release
@@ -25,6 +29,10 @@ demo: setup
 
 test: setup
 	$(CARGO) test --workspace
+
+# Debian's own kernels under QEMU; each is downloaded once.
+vm-test: setup-vm
+	@scripts/vm/test $(or $(KERNELS),6.1 6.12 6.18 newest)
 
 lint:
 	$(CARGO) fmt --all --check

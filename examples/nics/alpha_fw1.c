@@ -21,12 +21,15 @@ struct nic_meta {
 	__u64 rx_timestamp;
 	struct nic_rx_ring *ptr_to_rx hint(rx_desc);
 	__u32 rx_hash;
+#if META_ROOM >= 48
 	__u32 flow_mark;
+#endif
 	__u16 vlan_tci;
 	__u16 pkt_len;
 	__u16 rx_queue;
 	__u8 csum_state;
 	enum nic_pkt_type pkt_type;
+#if META_ROOM >= 48
 	union {
 		struct {
 			__u32 src hint(ipv4_src);
@@ -41,6 +44,7 @@ struct nic_meta {
 	} l3;
 	__u16 src_port;
 	__u16 dst_port;
+#endif
 	__u32 btf_id;
 } layout;
 

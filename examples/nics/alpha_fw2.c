@@ -27,6 +27,7 @@ struct nic_meta {
 	__u8 reserved;
 	__u16 src_port;
 	__u16 dst_port;
+#if META_ROOM >= 48
 	union {
 		struct {
 			__u32 src hint(ipv4_src);
@@ -39,10 +40,13 @@ struct nic_meta {
 			__u16 op hint(arp_op);
 		} arp;
 	} l3;
+#endif
 	__u16 pkt_len;
 	__u16 vlan_tci;
 	__u32 rx_hash;
+#if META_ROOM >= 48
 	__u64 rx_timestamp;
+#endif
 	struct nic_rx_ring *ptr_to_rx hint(rx_desc);
 	__u32 seq;
 	__u32 btf_id;

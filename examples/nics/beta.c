@@ -34,7 +34,9 @@ struct beta_rx_completion {
 	} l3;
 	__be16 dst_port;
 	__be16 src_port;
+#if META_ROOM >= 40
 	__be64 rx_timestamp;
+#endif
 	__be32 flow_mark;
 	__u32 btf_id;
 } layout answers_to(nic_meta) __attribute__((packed));

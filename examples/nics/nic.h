@@ -15,6 +15,14 @@ typedef unsigned short __u16, __be16, __le16;
 typedef unsigned int __u32, __be32, __le32;
 typedef unsigned long long __u64, __be64, __le64;
 
+/*
+ * How many bytes of metadata the kernel lets stand in front of a packet. Linux 6.1 takes no more than 32, so the example
+ * NICs leave out some fields there (-DMETA_ROOM=32); veth has room for 216.
+ */
+#ifndef META_ROOM
+#define META_ROOM 216
+#endif
+
 #define tag(text) __attribute__((btf_decl_tag(text)))
 
 /* The struct is a layout: it describes all bytes of metadata that a packet carries. */

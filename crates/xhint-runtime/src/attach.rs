@@ -1,20 +1,21 @@
 //! Putting a program on a device, or another in its place.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::SystemTime;
 
 use libbpf_rs::Program;
-use libbpf_rs::query::{LinkInfoIter, LinkTypeInfo, ProgInfoIter};
 
 use xhint_object::counts::{COUNTS, UNKNOWN};
 
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::foreign::Foreign;
 use crate::home::Home;
 use crate::load::{Loaded, Plan, load};
+use crate::long::{TooLong, too_long};
 use crate::rights::Rights;
-use crate::site::{Generation, Live, Site};
+use crate::site::{Generation, Held, Live, Site};
 use crate::state::{Mode, State};
 use crate::sys;
 
@@ -44,6 +45,8 @@ pub struct Done {
     pub before: Option<u32>,
     /// Name and id of someone else's that was taken off.
     pub replaced: Option<String>,
+    /// Layouts that no packet can carry on this device.
+    pub too_long: Vec<TooLong>,
 }
 
 /// Puts the program of `job` on `device`, in the place of one that an earlier call put there, if there is one: in one
@@ -57,28 +60,9 @@ pub struct Done {
 /// Any [`Error`]. What ran before runs still.
 pub fn attach(home: &Home, device: &Device, job: &Job) -> Result<Done> {
     Rights::current().check()?;
-    sweep(home);
-    let lock = home.lock(device)?;
-    let done = attach_locked(home, device, job);
-    if !Site::of(home, device).exists()? {
-        lock.remove();
-    }
-    done
-}
-
-/// Clears away what was kept for devices that are gone: nobody can ask for them any more.
-pub(crate) fn sweep(home: &Home) {
-    for site in Site::all(home).unwrap_or_default() {
-        // One that another xhint is at work on is its own to tidy.
-        if matches!(site.live(), Ok(None))
-            && let Ok(Some(lock)) = home.try_lock(site.netns, &site.name)
-        {
-            if matches!(site.live(), Ok(None)) {
-                let _later = site.clear();
-            }
-            lock.remove();
-        }
-    }
+    Site::sweep(home);
+    let held = Held::of(home, device)?;
+    attach_held(&held.site, device, job)
 }
 
 /// What an earlier call put on `device`, as far as it is known: what [`crate::Linker::link_after`] goes on from.
@@ -107,24 +91,38 @@ impl Running {
     /// # Errors
     /// [`Error::NotAttached`]; [`Error::Lost`] if what it was made from cannot be told any more.
     pub fn on(home: &Home, device: &Device) -> Result<Running> {
-        let site = Site::find(home, device)?;
         let none = || Error::NotAttached(device.name().to_owned());
-        let live = site.live()?.ok_or_else(none)?;
-        let generation = site.current(&live)?.ok_or_else(none)?;
+        loop {
+            let (site, live) = Site::find(home, device)?.ok_or_else(none)?;
+            let was = (site.clone(), live.program);
+            let looked = Running::at(device, site, live);
+            // A swap that comes between clears away what is being looked at.
+            let now = |looked: &Result<Running>| match looked {
+                Ok(_) => Ok(None),
+                Err(_) => Site::find(home, device),
+            };
+            match now(&looked)? {
+                Some((site, live)) if (&site, live.program) != (&was.0, was.1) => {}
+                _ => return looked,
+            }
+        }
+    }
+
+    fn at(device: &Device, site: Site, live: Live) -> Result<Running> {
+        let generation = site.current(&live)?.ok_or_else(|| Error::NotAttached(device.name().to_owned()))?;
         let lost = |cause| Error::Lost { device: device.name().to_owned(), cause: Box::new(cause) };
         let state = generation.state().map_err(lost)?;
         Ok(Running { site, live, generation, state })
     }
 }
 
-/// [`attach`], by who holds the lock.
-pub(crate) fn attach_locked(home: &Home, device: &Device, job: &Job) -> Result<Done> {
-    let site = adopt(home, device)?;
-    site.repair()?;
+/// [`attach`], by who holds the device's site.
+pub(crate) fn attach_held(site: &Site, device: &Device, job: &Job) -> Result<Done> {
+    site.repair(device)?;
     let live = site.live()?;
     let foreign = match &live {
         Some(_) => None,
-        None => foreign(device, job.replace)?,
+        None => Foreign::on(device, job.replace)?,
     };
     let before = live.as_ref().map(|l| site.current(l)).transpose()?.flatten();
     let loaded = load_after(before.as_ref(), device, job)?;
@@ -132,20 +130,20 @@ pub(crate) fn attach_locked(home: &Home, device: &Device, job: &Job) -> Result<D
     let mut state = job.state.clone();
     state.entry = loaded.entry().to_owned();
     state.since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    next.make(&loaded, &state).inspect_err(|_| {
-        let _first = if live.is_some() { next.clear() } else { site.clear() };
-    })?;
-    let put = match &live {
+    let put = || match &live {
         Some(live) => update(device, live, before.as_ref(), &loaded, state.mode),
-        None => create(&site, device, &loaded, state.mode, foreign.as_ref()),
+        None => create(site, device, &loaded, state.mode, foreign.as_ref()),
     };
-    put.inspect_err(|_| {
-        let _first = if live.is_some() { next.clear() } else { site.clear() };
+    next.make(&loaded, &state).and_then(|()| put()).inspect_err(|_| {
+        // The first error counts. What cannot be undone now the next call undoes.
+        let _first = if live.is_some() { next.clear() } else { site.repair(device) };
     })?;
     // From here on it runs, whatever becomes of the tidying up: the next call does that again.
     let _later = site.keep_only(&next);
     let program = Program::id_from_fd(loaded.entry_fd()?).map_err(Error::system("the program's id"))?;
-    Ok(Done { entry: state.entry, program, before: live.map(|l| l.program), replaced: foreign.map(|f| f.name) })
+    let too_long = too_long(device, &state.layouts);
+    let (before, replaced) = (live.map(|l| l.program), foreign.map(|f| f.name));
+    Ok(Done { entry: state.entry, program, before, replaced, too_long })
 }
 
 /// Loads the job's object with the maps of `before`.
@@ -179,12 +177,10 @@ fn create(site: &Site, device: &Device, loaded: &Loaded, mode: Mode, foreign: Op
             let _off = sys::link_detach(link.as_fd());
         })
     };
-    let Some(foreign) = foreign else { return link().and_then(pin) };
-    // Nothing takes the place of a program that is not ours in one step, so it goes first, and comes back on failure.
-    foreign.take_off(device)?;
-    link().and_then(pin).inspect_err(|_| {
-        let _back = foreign.put_back(device);
-    })
+    if let Some(foreign) = foreign {
+        foreign.take_off(site, device)?;
+    }
+    link().and_then(pin)
 }
 
 fn flags(mode: Mode) -> u32 {
@@ -208,72 +204,4 @@ fn refused(device: &Device, cause: io::Error) -> Error {
         _ => "",
     };
     Error::Attach { device: name, cause, said: said.to_owned() }
-}
-
-/// A program on the device that is not ours.
-struct Foreign {
-    name: String,
-    /// For when it must come back; none without `CAP_SYS_ADMIN`.
-    program: Option<OwnedFd>,
-    /// The link that holds it, if one does.
-    link: Option<OwnedFd>,
-    flags: u32,
-}
-
-/// Someone else's program on `device`; an error unless it may be replaced.
-fn foreign(device: &Device, replace: bool) -> Result<Option<Foreign>> {
-    let programs = device.programs()?;
-    let Some(id) = programs.ids().next() else { return Ok(None) };
-    let name = program_name(id);
-    let links = LinkInfoIter::default().filter(|l| l.prog_id == id);
-    let mut on_device = links.filter(|l| matches!(&l.info, LinkTypeInfo::Xdp(x) if x.ifindex == device.ifindex()));
-    let link = on_device.next();
-    if !replace {
-        return Err(Error::Foreign { device: device.name().to_owned(), program: name, linked: link.is_some() });
-    }
-    let link =
-        link.map(|l| sys::link_by_id(l.id).map_err(Error::system("the link of the other program"))).transpose()?;
-    let flags = if programs.native == id { sys::XDP_NATIVE } else { sys::XDP_GENERIC };
-    Ok(Some(Foreign { name, program: Program::fd_from_id(id).ok(), link, flags }))
-}
-
-impl Foreign {
-    fn take_off(&self, device: &Device) -> Result<()> {
-        let off = || match &self.link {
-            Some(link) => sys::link_detach(link.as_fd()),
-            None => sys::xdp_attach(device.ifindex(), None, self.flags),
-        };
-        device.netns().run(|| off().map_err(Error::system(format!("{}: cannot take off {}", device.name(), self.name))))
-    }
-
-    fn put_back(&self, device: &Device) -> Result<()> {
-        let Some(program) = self.program.as_ref().map(AsFd::as_fd) else { return Ok(()) };
-        let back = |program: BorrowedFd<'_>| sys::xdp_attach(device.ifindex(), Some(program), self.flags);
-        device
-            .netns()
-            .run(|| back(program).map_err(Error::system(format!("{}: cannot put back {}", device.name(), self.name))))
-    }
-}
-
-/// A program's name and id, as far as they may be known.
-fn program_name(id: u32) -> String {
-    let info = ProgInfoIter::default().find(|p| p.id == id);
-    match info {
-        Some(p) => format!("'{}' (id {id})", p.name.to_string_lossy()),
-        None => format!("with id {id}"),
-    }
-}
-
-/// A device that was renamed or moved since has its pins and state elsewhere: they are brought here, under its lock.
-pub(crate) fn adopt(home: &Home, device: &Device) -> Result<Site> {
-    let site = Site::of(home, device);
-    let other = Site::find(home, device)?;
-    if other != site {
-        site.clear()?;
-        site.take_over(&other)?;
-        if let Ok(Some(lock)) = home.try_lock(other.netns, &other.name) {
-            lock.remove();
-        }
-    }
-    Ok(site)
 }

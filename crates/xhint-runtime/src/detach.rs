@@ -1,9 +1,9 @@
 //! Taking a program off a device, with all that was kept for it.
 
-use crate::attach::{adopt, sweep};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::home::Home;
+use crate::site::{Held, Site};
 use crate::sys;
 
 use std::os::fd::AsFd;
@@ -14,10 +14,9 @@ use std::os::fd::AsFd;
 /// # Errors
 /// [`Error::NotAttached`] if there was nothing.
 pub fn detach(home: &Home, device: &Device) -> Result<Option<u32>> {
-    let lock = home.lock(device)?;
-    let site = adopt(home, device)?;
+    let held = Held::of(home, device)?;
+    let site = &held.site;
     if !site.exists()? {
-        lock.remove();
         return Err(Error::NotAttached(device.name().to_owned()));
     }
     let live = site.live()?;
@@ -25,9 +24,11 @@ pub fn detach(home: &Home, device: &Device) -> Result<Option<u32>> {
         // By itself an unpinned link goes off its device some time later; this way it is off when we return.
         let off = sys::link_detach(live.link.as_fd());
         off.map_err(Error::system(format!("{}: cannot detach", device.name())))?;
+        site.clear()?;
+    } else {
+        site.repair(device)?;
     }
-    site.clear()?;
-    lock.remove();
-    sweep(home);
+    drop(held);
+    Site::sweep(home);
     Ok(live.map(|l| l.program))
 }

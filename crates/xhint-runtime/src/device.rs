@@ -1,16 +1,16 @@
 //! A network device and what XDP programs it runs.
 
-use nix::net::if_::if_nametoindex;
+use std::io;
+
+use nix::net::if_::if_indextoname;
 
 use crate::error::{Error, Result};
 use crate::follow::Firmware;
 use crate::netns::Netns;
+use crate::rtnl::{self, MAX_NAME};
 use crate::sys;
 
-/// Longest name of a device, without the end (`IFNAMSIZ` in `linux/if.h`).
-const MAX_NAME: usize = 15;
-
-/// A network device, found by name.
+/// A network device. Which one it is its number and its namespace say; a name may be another's by now.
 #[derive(Debug, Clone)]
 pub struct Device {
     name: String,
@@ -30,23 +30,31 @@ pub struct Programs {
 }
 
 impl Device {
-    /// The device `name` in `netns`.
+    /// The device in `netns` that has `name`, or has it as an alternative one (`ip link property add`).
     ///
     /// # Errors
     /// [`Error::NoDevice`]; [`Error::BadDevice`] for what is no device's name.
     pub fn find(name: &str, netns: Netns) -> Result<Device> {
-        let bad = |c: char| c == '/' || c == ':' || c.is_whitespace() || c == '\0';
-        if name.is_empty() || name.len() > MAX_NAME || name == "." || name == ".." || name.contains(bad) {
+        if name.is_empty() || name.len() > MAX_NAME || name.contains('\0') {
             return Err(Error::BadDevice(name.to_owned()));
         }
-        let missing = || Error::NoDevice { device: name.to_owned(), netns: netns.name().map(str::to_owned) };
-        let ifindex = netns.run(|| if_nametoindex(name).map_err(|_| missing()))?;
+        let ifindex = netns.run(|| rtnl::index(name).map_err(|e| failed(name, &netns, "cannot look for it", e)))?;
         Ok(Device { name: name.to_owned(), ifindex, netns })
     }
 
-    /// Its name, at the time it was found.
+    /// The name it was found by.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What to call it now: as it was found, if that still leads to it, else by the name it has.
+    pub fn known_as(&self) -> String {
+        let asked = || self.name.clone();
+        let now = || match rtnl::index(&self.name) {
+            Ok(index) if index == self.ifindex => Ok(asked()),
+            _ => Ok(name_of(self.ifindex).unwrap_or_else(asked)),
+        };
+        self.netns.run(now).unwrap_or_else(|_: Error| asked())
     }
 
     /// Its number in its namespace.
@@ -65,8 +73,11 @@ impl Device {
     /// # Errors
     /// What the kernel says, for instance when the driver tells nothing.
     pub fn firmware(&self) -> Result<Firmware> {
-        let what = format!("{}: cannot ask for its driver", self.name);
-        self.netns.run(|| sys::driver_info(&self.name).map_err(Error::system(what)))
+        let ask = || {
+            let name = name_of(self.ifindex).ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
+            sys::driver_info(&name)
+        };
+        self.netns.run(|| ask().map_err(|e| failed(&self.name, &self.netns, "cannot ask for its driver", e)))
     }
 
     /// The XDP programs it runs now.
@@ -74,14 +85,29 @@ impl Device {
     /// # Errors
     /// What the kernel says, for instance when the device is gone.
     pub fn programs(&self) -> Result<Programs> {
-        self.netns.run(|| {
-            sys::xdp_query(self.ifindex)
-                .map_err(Error::system(format!("{}: cannot ask for its XDP programs", self.name)))
-        })
+        let ask = || sys::xdp_query(self.ifindex);
+        self.netns.run(|| ask().map_err(|e| failed(&self.name, &self.netns, "cannot ask for its XDP programs", e)))
     }
 }
 
+/// The name that the device with this number has in the caller's network namespace.
+pub(crate) fn name_of(ifindex: u32) -> Option<String> {
+    if_indextoname(ifindex).ok()?.into_string().ok()
+}
+
+fn failed(device: &str, netns: &Netns, what: &str, cause: io::Error) -> Error {
+    if cause.raw_os_error() == Some(libc::ENODEV) {
+        return Error::NoDevice { device: device.to_owned(), netns: netns.name().map(str::to_owned) };
+    }
+    Error::System { what: format!("{device}: {what}"), cause }
+}
+
 impl Programs {
+    /// Whether the program with this id is one of them.
+    pub(crate) fn has(self, id: u32) -> bool {
+        self.ids().any(|i| i == id)
+    }
+
     /// Ids of all of them.
     pub fn ids(self) -> impl Iterator<Item = u32> {
         [self.native, self.generic, self.offloaded].into_iter().filter(|id| *id != 0)

@@ -38,12 +38,12 @@ pub enum Error {
     #[error("{}: no BPF file system; mount one: mount -t bpf bpf {}", .0.display(), .0.display())]
     NoBpffs(PathBuf),
     /// Another xhint works on this device.
-    #[error("{device}: another xhint (pid {pid}) is at work on it; try again when it is done")]
+    #[error("{device}: another xhint{} is at work on it; try again when it is done", with_pid(.pid))]
     Busy {
         /// The device.
         device: String,
-        /// Its process id, or `?`.
-        pid: String,
+        /// Its process id, if that can be told.
+        pid: Option<u32>,
     },
     /// Someone else's program is attached.
     #[error(
@@ -232,6 +232,23 @@ pub enum Error {
         /// What the kernel said.
         cause: io::Error,
     },
+    /// A file or directory of ours that another could have made or changed.
+    #[error(
+        "{}: {why}, so what is in it is not trusted; see who put it there, and remove it, or make it yours (chown) and \
+         yours alone (chmod go-w)", .path.display()
+    )]
+    NotOurs {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A kept file that is not what was kept.
+    #[error("{}: is not what was written there", .path.display())]
+    Altered {
+        /// Which.
+        path: PathBuf,
+    },
     /// A state file that is not one.
     #[error("{}: not a state of xhint's: {cause}", .path.display())]
     State {
@@ -299,6 +316,10 @@ fn in_netns(netns: Option<&str>) -> String {
 /// What to do about a file that may not be touched.
 fn rights(cause: &io::Error) -> &'static str {
     if cause.kind() == io::ErrorKind::PermissionDenied { "; run as root, or as who owns it" } else { "" }
+}
+
+fn with_pid(pid: &Option<u32>) -> String {
+    pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
 }
 
 /// How a stranger's program goes.

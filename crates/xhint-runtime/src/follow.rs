@@ -15,6 +15,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::linker::Linker;
+use crate::long::TooLong;
 use crate::moved::moved;
 use crate::sources::Sources;
 use crate::state::{LinkedAs, Source, State};
@@ -172,7 +173,7 @@ impl<'a> Follow<'a> {
             && was != is
         {
             let (from, to) = (was.words(), is.words());
-            let text = format!("{}: {from} became {to}; its BTF is looked at again", self.device.name());
+            let text = format!("{}: {from} became {to}; its BTF is looked at again", self.device.known_as());
             events.push(Event { kind: EventKind::Note, text });
         }
         self.firmware = now.or_else(|| self.firmware.take());
@@ -194,7 +195,8 @@ impl<'a> Follow<'a> {
         let (job, both) = self.job(state, &now, &gone, &others)?;
         let done = attach(self.home, self.device, &job)?;
         events.push(self.swapped(&old, &new, &done, both && !gone.is_empty()));
-        events.extend(job.warnings.iter().map(|w| Event { kind: EventKind::Note, text: w.clone() }));
+        let warnings = job.warnings.iter().cloned().chain(done.too_long.iter().map(TooLong::to_string));
+        events.extend(warnings.map(|text| Event { kind: EventKind::Note, text }));
         self.seen = now;
         Ok(events)
     }
@@ -244,7 +246,7 @@ impl<'a> Follow<'a> {
                 parts.push(format!("{} ({:#x}) of {file} is gone", layout.name, layout.id));
             }
         }
-        let device = self.device.name();
+        let device = self.device.known_as();
         let rest = match new.layouts().iter().chain(old.layouts()).find(|l| l.selector.is_none()) {
             Some(layout) => format!(
                 "; packets of {} carry no id, so those between this and the NIC's own change are read wrongly",

@@ -1,39 +1,24 @@
 //! Where xhint keeps what outlives it: pins in a BPF file system, the state beside them in `/run`.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
-use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::private::{check_root, make_root};
 
 /// Where a BPF file system is mounted by custom.
 const BPFFS: &str = "/sys/fs/bpf";
 /// State: gone after a restart, as pins are.
 const RUN: &str = "/run/xhint";
-/// Where in it the locks are.
-const LOCKS: &str = "lock";
-/// How long to wait for another xhint to finish with a device: a swap takes some 25 ms, a link well below a second.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The two places.
 #[derive(Debug, Clone)]
 pub struct Home {
     pins: PathBuf,
     run: PathBuf,
-}
-
-/// The right to change what is attached to one device; ends when dropped.
-#[derive(Debug)]
-pub struct Lock {
-    file: Flock<fs::File>,
-    path: PathBuf,
 }
 
 impl Home {
@@ -50,83 +35,36 @@ impl Home {
         Home { pins: pins.into(), run: run.into() }
     }
 
-    /// Where the pins of all devices are: a directory per network namespace, in it one per device.
+    /// Where the pins of all sites are, a directory each.
     pub(crate) fn all_pins(&self) -> PathBuf {
         self.pins.join("dev")
     }
 
-    /// Where the pins of a device are, by its namespace's inode and its name.
-    pub(crate) fn pins(&self, netns: u64, name: &str) -> PathBuf {
-        self.all_pins().join(netns.to_string()).join(pin_name(name))
+    /// Where what they were made from is.
+    pub(crate) fn all_state(&self) -> PathBuf {
+        self.run.join("dev")
     }
 
-    /// Where its state is.
-    pub(crate) fn state(&self, netns: u64, name: &str) -> PathBuf {
-        self.run.join("dev").join(netns.to_string()).join(pin_name(name))
-    }
-
-    /// Waits for the right to change what is attached to `device`.
+    /// Makes both places, closed to others.
     ///
     /// # Errors
-    /// [`Error::Busy`] if another process keeps it for too long.
-    pub fn lock(&self, device: &Device) -> Result<Lock> {
-        let since = Instant::now();
-        loop {
-            if let Some(lock) = self.try_lock(device.netns().inode(), device.name())? {
-                return Ok(lock);
-            }
-            if since.elapsed() > PATIENCE {
-                let path = self.lock_path(device.netns().inode(), device.name());
-                let pid = fs::read_to_string(path).ok().filter(|p| !p.is_empty()).unwrap_or_else(|| "?".to_owned());
-                return Err(Error::Busy { device: device.name().to_owned(), pid });
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
+    /// [`Error::NotOurs`] if someone else was there first.
+    pub(crate) fn make(&self) -> Result<()> {
+        make_root(&self.pins)?;
+        make_root(&self.run)
     }
 
-    /// The right to change what is attached to a device, by its namespace's inode and its name; `None` while another
-    /// process has it.
-    pub(crate) fn try_lock(&self, netns: u64, name: &str) -> Result<Option<Lock>> {
-        let path = self.lock_path(netns, name);
-        let dir = self.run.join(LOCKS);
-        fs::create_dir_all(&dir).map_err(Error::file(&dir))?;
-        let file = take(&path).map_err(Error::file(&path))?;
-        Ok(file.map(|file| Lock { file, path }))
-    }
-
-    fn lock_path(&self, netns: u64, name: &str) -> PathBuf {
-        self.run.join(LOCKS).join(format!("{netns}-{}", pin_name(name)))
+    /// That nobody else may change what is in them, if they are there.
+    ///
+    /// # Errors
+    /// [`Error::NotOurs`].
+    pub(crate) fn check(&self) -> Result<()> {
+        check_root(&self.pins)?;
+        check_root(&self.run)
     }
 }
 
-impl Lock {
-    /// Takes the lock's file away too: nothing is left to be locked.
-    pub(crate) fn remove(self) {
-        // Before the lock itself goes, so that whoever waits for it sees that the file is another one.
-        let _none = fs::remove_file(&self.path);
-        drop(self.file);
-    }
-}
-
-/// Locks the file at `path`; `None` while another holds it.
-fn take(path: &Path) -> io::Result<Option<Flock<fs::File>>> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-    let mut held = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(held) => held,
-        Err((_, nix::errno::Errno::EAGAIN)) => return Ok(None),
-        Err((_, e)) => return Err(e.into()),
-    };
-    // Whoever held it may have taken the file away: then this one keeps nobody out.
-    if fs::metadata(path).map(|m| m.ino()).ok() != Some(held.metadata()?.ino()) {
-        return Ok(None);
-    }
-    // Who holds it, for messages; the lock itself does not depend on it.
-    held.set_len(0)?;
-    write!(held, "{}", std::process::id())?;
-    Ok(Some(held))
-}
-
-/// A device's or map's name as a file name in a BPF file system, which takes no dots (`bpf_lookup` in
+/// A map's or program's name as a file name in a BPF file system, which takes no dots (`bpf_lookup` in
 /// `kernel/bpf/inode.c`).
 pub(crate) fn pin_name(name: &str) -> String {
     name.replace('%', "%25").replace('.', "%2e")
@@ -178,20 +116,6 @@ fn ancestors() -> Vec<i32> {
 
 fn is_bpffs(path: &Path) -> bool {
     statfs(path).is_ok_and(|s| s.filesystem_type() == BPF_FS_MAGIC)
-}
-
-/// Removes a directory and all in it; that there is none is fine. Pins are files to this.
-pub(crate) fn remove_dir(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::File { path: path.to_owned(), cause: e }),
-        _ => Ok(()),
-    }
-}
-
-/// Removes a directory if nothing is in it.
-pub(crate) fn remove_empty(path: &Path) {
-    // Not empty, or not there: both are what is wanted.
-    let _kept = fs::remove_dir(path);
 }
 
 #[cfg(test)]

@@ -6,13 +6,15 @@ use serde::Serialize;
 
 use xhint_universe::Layout;
 
-use crate::attach::{Done, Job, Running, adopt, attach_locked};
+use crate::attach::{Done, Job, Running, attach_held};
 use crate::counters::reset;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::home::{Home, Lock};
+use crate::home::Home;
 use crate::linker::Linker;
 use crate::load::{Plan, load};
+use crate::long::{TooLong, too_long};
+use crate::site::Held;
 use crate::slots::Slots;
 use crate::state::{LayoutState, LinkedAs, Source, State};
 use crate::sys;
@@ -48,6 +50,8 @@ pub struct Changed {
     pub layouts: Vec<LayoutState>,
     /// The swap it took; `None` if it was done in place.
     pub swap: Option<Done>,
+    /// Of those that came, the ones that no packet can carry on this device.
+    pub too_long: Vec<TooLong>,
 }
 
 impl<'a> Layouts<'a> {
@@ -71,7 +75,7 @@ impl<'a> Layouts<'a> {
     /// # Errors
     /// Any; what ran goes on as it was.
     pub fn add(&self, linker: &Linker, nic: Source) -> Result<Changed> {
-        let (_lock, running) = self.take()?;
+        let (_held, running) = self.take()?;
         self.check_new(linker, &running.state, &nic)?;
         let mut nics = running.state.nics.clone();
         nics.push(nic);
@@ -113,12 +117,14 @@ impl<'a> Layouts<'a> {
                 let layout = layout.name.clone();
                 return Err(Error::NoSelector { device: self.device.name().to_owned(), layout });
             }
-            running.prepare(linker, self.device, &state, &wanted)?;
+            running.prepare(linker, self.device, &state, &wanted).inspect_err(|_| running.drop_unused())?;
             state.layouts.push(wanted);
             state.take_slots();
         }
-        running.commit(&state)?;
-        Ok(Changed { layouts: state.layouts.split_off(first), swap: None })
+        running.commit(&state).inspect_err(|_| running.drop_unused())?;
+        let layouts = state.layouts.split_off(first);
+        let too_long = too_long(self.device, &layouts);
+        Ok(Changed { layouts, swap: None, too_long })
     }
 
     /// Takes layouts away: those of this name, this id (`0x…` or decimal), or from this file. Their packets go to the
@@ -127,7 +133,7 @@ impl<'a> Layouts<'a> {
     /// # Errors
     /// [`Error::NoSuchLayout`] if there is none; otherwise as [`Layouts::add`].
     pub fn remove(&self, linker: &Linker, which: &str) -> Result<Changed> {
-        let (_lock, running) = self.take()?;
+        let (_held, running) = self.take()?;
         let state = &running.state;
         let (gone, kept): (Vec<_>, Vec<_>) = state.layouts.iter().cloned().partition(|l| state.is_called(l, which));
         if gone.is_empty() {
@@ -138,14 +144,14 @@ impl<'a> Layouts<'a> {
         let next = state.with_layouts(kept);
         if running.is_tail() {
             running.commit(&next)?;
-            return Ok(Changed { layouts: gone, swap: None });
+            return Ok(Changed { layouts: gone, swap: None, too_long: Vec::new() });
         }
         if next.layouts.is_empty() {
             return Err(Error::LastLayout { device: self.device.name().to_owned() });
         }
         let ids: Vec<u32> = next.layouts.iter().map(|l| l.id).collect();
         let changed = self.relink(linker, &running, next.nics, &ids)?;
-        Ok(Changed { layouts: gone, ..changed })
+        Ok(Changed { layouts: gone, too_long: Vec::new(), ..changed })
     }
 
     /// That `nic` has layouts, and none that is there already.
@@ -174,22 +180,16 @@ impl<'a> Layouts<'a> {
             let (layout, why) = (lacking.name.clone(), lacking.lacks.clone());
             return Err(Error::Unreadable { device: self.device.name().to_owned(), layout, why });
         }
-        let swap = attach_locked(self.home, self.device, &job)?;
-        Ok(Changed { layouts, swap: Some(swap) })
+        let swap = attach_held(&running.site, self.device, &job)?;
+        let too_long = too_long(self.device, &layouts);
+        Ok(Changed { layouts, swap: Some(swap), too_long })
     }
 
     /// What runs, repaired, and the right to change it.
-    fn take(&self) -> Result<(Lock, Running)> {
-        let lock = self.home.lock(self.device)?;
-        adopt(self.home, self.device)?;
-        match Running::on(self.home, self.device) {
-            Ok(running) => running.repair().map(|()| (lock, running)),
-            Err(none @ Error::NotAttached(_)) => {
-                lock.remove();
-                Err(none)
-            }
-            Err(error) => Err(error),
-        }
+    fn take(&self) -> Result<(Held, Running)> {
+        let held = Held::of(self.home, self.device)?;
+        let running = Running::on(self.home, self.device)?;
+        running.repair(self.device).map(|()| (held, running))
     }
 }
 
@@ -199,9 +199,9 @@ impl Running {
     }
 
     /// Clears away what broken-off steps left, and makes the maps say what the state says.
-    fn repair(&self) -> Result<()> {
+    fn repair(&self, device: &Device) -> Result<()> {
         debug_assert!(self.live.program != 0);
-        self.site.repair()?;
+        self.site.repair(device)?;
         if self.is_tail() { self.settle(&self.state) } else { Ok(()) }
     }
 
@@ -264,7 +264,17 @@ impl Running {
                 slots.point(layout.id, layout.size, slot)?;
             }
         }
+        self.drop_but(state)
+    }
+
+    /// Unpins the programs that were added for no layout of `state`.
+    fn drop_but(&self, state: &State) -> Result<()> {
         let used: Vec<&str> = state.layouts.iter().filter_map(|l| l.added.as_deref()).collect();
         self.generation.drop_programs(|pin| pin.starts_with(ADDED) && !used.contains(&pin))
+    }
+
+    /// What a step that failed has pinned goes: all that the state on disk does not speak of.
+    fn drop_unused(&self) {
+        let _later = self.generation.state().and_then(|state| self.drop_but(&state));
     }
 }

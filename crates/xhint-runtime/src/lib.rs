@@ -1,6 +1,7 @@
 //! Attaching linked XDP programs to devices, so that it lasts and can be undone.
 //!
-//! The kernel is the only truth about what runs: a pinned bpf_link says which program a device runs. Beside it stand
+//! The kernel is the only truth about what runs: it says which program a device has, and a pinned bpf_link which program
+//! it runs on which device; names and where a link was attached only say where to look. Beside the link stand
 //! *generations*, each with the pins of one load and the state it was made from. The one whose program the link runs
 //! is the current one; any other is what a step left that did not come to its end, and the next call clears it away.
 //! So there is no step at which a crash leaves a device without a program, or a state that cannot be told.
@@ -15,13 +16,18 @@ mod device;
 mod error;
 mod files;
 pub mod follow;
+mod foreign;
 mod home;
 pub mod layouts;
 mod linker;
 pub mod load;
+mod lock;
+mod long;
 mod moved;
 mod netns;
+mod private;
 mod rights;
+mod rtnl;
 mod site;
 mod slots;
 mod sources;
@@ -32,8 +38,9 @@ mod sys;
 pub use device::{Device, Programs};
 pub use error::{Error, Result};
 pub use files::{read, read_btf};
-pub use home::{Home, Lock};
+pub use home::Home;
 pub use linker::{Linker, declare};
+pub use long::TooLong;
 pub use netns::Netns;
 pub use rights::Rights;
 pub use state::{LayoutState, LinkedAs, Mode, Source, State, Taken};

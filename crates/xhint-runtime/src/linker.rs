@@ -150,7 +150,8 @@ impl Linker {
             nics,
         };
         state.take_slots();
-        let (warnings, why) = (report.warnings.clone(), report.dispatch.why.clone());
+        let (mut warnings, why) = (report.warnings.clone(), report.dispatch.why.clone());
+        warnings.extend(mode.misses().filter(|_| !state.layouts.is_empty()).map(str::to_owned));
         Ok(Job { linked: linked.bytes, state, warnings, why, replace: false })
     }
 

@@ -1,15 +1,11 @@
 //! Loading a linked object through libbpf, with maps of an earlier load kept.
 
-use std::cell::RefCell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 
-use libbpf_rs::{
-    MapCore, MapHandle, MapType, Object, ObjectBuilder, OpenMap, OpenObject, PrintLevel, ProgramType, get_print,
-    set_print,
-};
+use libbpf_rs::{MapCore, MapHandle, MapType, Object, ObjectBuilder, OpenMap, OpenObject, ProgramType};
 
+use xhint_host::said;
 use xhint_object::table::IDS_SECTION;
 
 use crate::error::{Error, Result};
@@ -44,16 +40,17 @@ pub struct Loaded {
 /// [`Error::Load`] with the verifier's words, [`Error::MapChanged`], [`Error::NoProgram`], [`Error::ManyPrograms`].
 /// Nothing is left in the kernel.
 pub fn load(plan: &Plan<'_>) -> Result<Loaded> {
-    let (opened, said) = heard(|| ObjectBuilder::default().name("xhint").and_then(|b| b.open_memory(plan.object)));
+    let (opened, said) =
+        said::heard(|| ObjectBuilder::default().name("xhint").and_then(|b| b.open_memory(plan.object)));
     let mut opened = opened.map_err(|e| Error::Load {
         program: "the object".to_owned(),
-        reason: first_line(&said).unwrap_or_else(|| format!("{e:#}")),
+        reason: said::reason(&said).unwrap_or_else(|| format!("{e:#}")),
         log: said,
     })?;
     let entry = choose(&opened, plan.entry)?;
     select(&mut opened, &entry);
     let maps = keep(&mut opened, plan)?;
-    let (loaded, said) = heard(|| opened.load());
+    let (loaded, said) = said::heard(|| opened.load());
     match loaded {
         Ok(object) => Ok(Loaded { object, entry, maps }),
         Err(e) => {
@@ -208,64 +205,16 @@ fn differs(new: &OpenMap<'_>, old: &MapHandle, old_flags: u32) -> Option<String>
 
 /// The kernel's refusal, with the line of the log that tells most.
 fn refused(entry: &str, error: &str, log: String) -> Error {
-    let program =
-        log.lines().find_map(|l| l.strip_prefix("libbpf: prog '")?.split('\'').next()).unwrap_or(entry).to_owned();
-    let reason = verdict(&log).or_else(|| first_line(&log)).unwrap_or_else(|| error.to_owned());
-    Error::Load { program, reason, log }
-}
-
-/// The verifier's last word: the line before its statistics, with the instruction it is about.
-fn verdict(log: &str) -> Option<String> {
-    let lines: Vec<&str> = log.lines().map(str::trim).collect();
-    let end = lines.iter().rposition(|l| l.starts_with("processed ") && l.contains(" insns"))?;
-    let said = lines.get(..end)?;
-    let last = said.iter().rev().find(|l| !l.is_empty())?;
-    let source = said.iter().rev().find(|l| l.starts_with("; ")).map(|l| l.trim_start_matches("; "));
-    Some(match source {
-        Some(source) => format!("{last} (at: {source})"),
-        None => (*last).to_owned(),
-    })
-}
-
-fn first_line(log: &str) -> Option<String> {
-    let line = log.lines().map(str::trim).find(|l| !l.is_empty())?;
-    Some(line.trim_start_matches("libbpf: ").to_owned())
-}
-
-thread_local! {
-    /// What libbpf has said on this thread since it was asked to be heard.
-    static SAID: RefCell<String> = const { RefCell::new(String::new()) };
-}
-
-/// Runs `work` and returns what libbpf said meanwhile, rather than let it print.
-fn heard<T>(work: impl FnOnce() -> T) -> (T, String) {
-    // libbpf has one print function for the process, so one at a time.
-    static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let before = get_print();
-    SAID.take();
-    set_print(Some((PrintLevel::Warn, |_, text| SAID.with_borrow_mut(|said| said.push_str(&text)))));
-    let done = work();
-    set_print(before);
-    (done, SAID.take())
+    Error::Load {
+        program: said::program(&log).unwrap_or(entry).to_owned(),
+        reason: said::reason(&log).unwrap_or_else(|| error.to_owned()),
+        log,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn verdict_is_the_line_before_the_statistics() {
-        let log = "libbpf: prog 'rx': BPF program load failed: Permission denied\nlibbpf: prog 'rx': -- BEGIN PROG \
-                   LOAD LOG --\n; return m->a; @ x.c:3\n5: (61) r0 = *(u32 *)(r1 +0)\ninvalid access to packet, off=0 \
-                   size=4, R1(id=0,off=0,r=0)\nR1 offset is outside of the packet\nprocessed 6 insns (limit 1000000) \
-                   max_states_per_insn 0\n-- END PROG LOAD LOG --\n";
-        let Error::Load { program, reason, .. } = refused("entry", "EACCES", log.to_owned()) else { panic!() };
-        assert_eq!(program, "rx");
-        assert_eq!(reason, "R1 offset is outside of the packet (at: return m->a; @ x.c:3)");
-        let Error::Load { program, reason, .. } = refused("entry", "no memory", String::new()) else { panic!() };
-        assert_eq!((program.as_str(), reason.as_str()), ("entry", "no memory"));
-    }
 
     #[test]
     fn what_is_kept() {

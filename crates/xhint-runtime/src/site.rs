@@ -1,40 +1,55 @@
-//! One device's pins and state, and what they say is running.
+//! One link's pins and state, and which device it is on.
 //!
 //! ```text
-//! /sys/fs/bpf/xhint/dev/NETNS/IFNAME/link          the bpf_link: as long as it is there, the device runs its program
-//!                                   /maps          leads to the current generation's maps
-//!                                   /g7/programs/  one pin per program
-//!                                   /g7/maps/      one pin per map
-//!                                   /g7/object     leads nowhere: its target tells which object it was made from
-//! /run/xhint/dev/NETNS/IFNAME/g7/                  what it was made from (state.rs)
+//! /sys/fs/bpf/xhint/dev/NETNS-IFINDEX/link          the bpf_link: as long as it is there, the device runs its program
+//!                                    /maps          leads to the current generation's maps
+//!                                    /g7/programs/  one pin per program
+//!                                    /g7/maps/      one pin per map
+//!                                    /g7/object     leads nowhere: its target tells which object it was made from
+//! /run/xhint/dev/NETNS-IFINDEX/g7/                  what it was made from (state.rs)
 //! ```
+//! NETNS is the cookie of the network namespace that the device was in when the program was attached, IFINDEX its number
+//! there: neither changes with a name. But a device may move to another namespace, and its number may be another's then,
+//! so the directory's name tells where to look first and proves nothing. A site is a device's if the kernel says so: the
+//! device runs the program that the link runs, and the link is on the device's number. It stays where it is until it ends.
+//!
 //! Nothing says which generation is the current one but the link itself: it is the one with the link's program.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use libbpf_rs::query::{LinkInfo, LinkTypeInfo};
 use libbpf_rs::{Link, Program};
 
-use crate::device::Device;
+use crate::device::{Device, Programs};
 use crate::error::{Error, Result};
-use crate::home::{Home, name_of_pin, pin_name, remove_dir, remove_empty};
+use crate::foreign;
+use crate::home::{Home, name_of_pin, pin_name};
 use crate::load::Loaded;
+use crate::lock::{Lock, holder};
+use crate::netns::Netns;
+use crate::private::{is_there, make_dir, names, remove_dir, remove_empty};
 use crate::state::{Source, State};
 use crate::sys;
 
-/// Where one device's pins and state are.
+/// How long to wait for another xhint to finish with a device: a swap takes some 25 ms, a link well below a second.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where one link's pins and state are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Site {
-    /// Inode of the network namespace that the device was in.
-    pub netns: u64,
-    /// Its name then.
-    pub name: String,
     pins: PathBuf,
     state: PathBuf,
+}
+
+/// A site and the right to change it, which ends when this is dropped; so does the site if nothing is in it.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub site: Site,
+    _lock: Lock,
 }
 
 /// The link of a site, alive.
@@ -55,42 +70,127 @@ pub(crate) struct Generation {
     pub state: PathBuf,
 }
 
-impl Site {
-    /// That of a device by its present name.
-    pub fn of(home: &Home, device: &Device) -> Site {
-        Site::at(home, device.netns().inode(), device.name())
-    }
-
-    fn at(home: &Home, netns: u64, name: &str) -> Site {
-        Site { netns, name: name.to_owned(), pins: home.pins(netns, name), state: home.state(netns, name) }
-    }
-
-    /// The one whose program `device` runs: under another name, if it was renamed or moved since.
-    pub fn find(home: &Home, device: &Device) -> Result<Site> {
-        let own = Site::of(home, device);
-        if own.live()?.is_some() {
-            return Ok(own);
-        }
-        let ids: Vec<u32> = device.programs()?.ids().collect();
-        if !ids.is_empty() {
-            for other in Site::all(home)? {
-                if other.live()?.is_some_and(|l| ids.contains(&l.program)) {
-                    return Ok(other);
+impl Held {
+    /// The site for `device`, for whoever changes what it runs.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if another process keeps it for too long.
+    pub fn of(home: &Home, device: &Device) -> Result<Held> {
+        home.make()?;
+        let since = Instant::now();
+        loop {
+            let site = Site::of(home, device)?;
+            if let Some(held) = Held::try_take(&site)? {
+                // Until it was held, the device could move, and others could attach and detach.
+                if Site::of(home, device)? == site {
+                    return Ok(held);
                 }
+            } else if since.elapsed() > PATIENCE {
+                return Err(Error::Busy { device: device.name().to_owned(), pid: holder(&site.pins) });
+            } else {
+                std::thread::sleep(Duration::from_millis(5));
             }
         }
-        Ok(own)
+    }
+
+    /// `site`; `None` while another process has it.
+    pub fn try_take(site: &Site) -> Result<Option<Held>> {
+        Ok(Lock::try_take(&site.pins)?.map(|lock| Held { site: site.clone(), _lock: lock }))
+    }
+}
+
+impl Site {
+    fn at(home: &Home, key: &str) -> Site {
+        Site { pins: home.all_pins().join(key), state: home.all_state().join(key) }
+    }
+
+    /// Where to look for a device first.
+    fn key(device: &Device) -> String {
+        format!("{}-{}", device.netns().cookie(), device.ifindex())
+    }
+
+    /// Whether what is here was attached to a device that was where `device` is.
+    fn is_from(&self, device: &Device) -> bool {
+        let name = self.pins.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.strip_prefix(&Site::key(device)).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    }
+
+    /// The one whose program `device` runs; if it runs none of ours, one that nothing runs of.
+    pub fn of(home: &Home, device: &Device) -> Result<Site> {
+        if let Some((site, _)) = Site::find(home, device)? {
+            return Ok(site);
+        }
+        let (key, mut number) = (Site::key(device), 1u32);
+        let mut site = Site::at(home, &key);
+        // It may be that of one that moved away, and whose number this one got.
+        while site.live()?.is_some() {
+            number = number.saturating_add(1);
+            site = Site::at(home, &format!("{key}-{number}"));
+        }
+        Ok(site)
+    }
+
+    /// The one whose program `device` runs, whatever it is called and wherever it was attached.
+    pub fn find(home: &Home, device: &Device) -> Result<Option<(Site, Live)>> {
+        home.check()?;
+        loop {
+            let programs = device.programs()?;
+            if let Some(found) = Site::running(home, device, programs)? {
+                return Ok(Some(found));
+            }
+            // A swap may have come between the two questions.
+            if device.programs()? == programs {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn running(home: &Home, device: &Device, programs: Programs) -> Result<Option<(Site, Live)>> {
+        if programs == Programs::default() {
+            return Ok(None);
+        }
+        let is_it = |live: &Live| live.ifindex == device.ifindex() && programs.has(live.program);
+        let own = Site::at(home, &Site::key(device));
+        if let Some(live) = own.live()?.filter(is_it) {
+            return Ok(Some((own, live)));
+        }
+        for site in Site::all(home)? {
+            // What is wrong with another's is none of this device's business. One that has not moved is another's, even if
+            // somebody put its program on this device, too, whose number is the same.
+            let its = |live: &Live| is_it(live) && (site.is_from(device) || !site.is_at_origin(live));
+            if let Some(live) = site.live().ok().flatten().filter(its) {
+                return Ok(Some((site, live)));
+            }
+        }
+        Ok(None)
     }
 
     /// All sites there are.
     pub fn all(home: &Home) -> Result<Vec<Site>> {
-        let mut all = Vec::new();
-        for dir in names(&home.all_pins())? {
-            let Ok(netns) = dir.parse() else { continue };
-            let pins = names(&home.all_pins().join(&dir))?;
-            all.extend(pins.iter().map(|pin| Site::at(home, netns, &name_of_pin(pin))));
+        home.check()?;
+        let (mut all, dir) = (Vec::new(), home.all_pins());
+        for name in names(&dir)? {
+            if name.contains('-') {
+                all.push(Site::at(home, &name));
+            } else {
+                // xhint 0.1 had a directory per namespace, in it one per device.
+                all.extend(names(&dir.join(&name))?.iter().map(|old| Site::at(home, &format!("{name}/{old}"))));
+            }
         }
         Ok(all)
+    }
+
+    /// Clears away what was kept for devices that are gone: nobody can ask for them any more.
+    pub fn sweep(home: &Home) {
+        for site in Site::all(home).unwrap_or_default() {
+            // One that another xhint is at work on is its own to tidy.
+            if matches!(site.live(), Ok(None))
+                && let Ok(Some(held)) = Held::try_take(&site)
+                && matches!(held.site.live(), Ok(None))
+            {
+                let _later = held.site.end();
+            }
+        }
     }
 
     pub fn link_path(&self) -> PathBuf {
@@ -99,7 +199,7 @@ impl Site {
 
     /// Whether anything is here.
     pub fn exists(&self) -> Result<bool> {
-        Ok(is_there(&self.pins)? || is_there(&self.state)?)
+        Ok(!names(&self.pins)?.is_empty() || is_there(&self.state)?)
     }
 
     /// The link, if it is there and still on a device. One that was detached, or whose device is gone, has no ifindex.
@@ -150,11 +250,51 @@ impl Site {
         Ok(self.generation(last.saturating_add(1)))
     }
 
-    /// Clears away what steps left that did not come to their end. The caller holds the device's lock.
-    pub fn repair(&self) -> Result<()> {
-        let Some(live) = self.live()? else { return self.clear() };
+    /// Clears away what steps left that did not come to their end. The caller holds this, and `device` runs its program,
+    /// or none of ours.
+    pub fn repair(&self, device: &Device) -> Result<()> {
+        let Some(live) = self.live()? else {
+            foreign::restore(self, device.netns(), device.ifindex())?;
+            return self.clear();
+        };
         let Some(current) = self.current(&live)? else { return Ok(()) };
         self.keep_only(&current)
+    }
+
+    /// The same for one that nobody asks for and that has no link: its device is told by the directory's name.
+    fn end(&self) -> Result<()> {
+        if foreign::is_kept(self) {
+            let Some((netns, ifindex)) = self.origin() else { return Ok(()) };
+            foreign::restore(self, &netns, ifindex)?;
+        }
+        self.clear()
+    }
+
+    /// Where its device was when it was attached to, if the namespace can be found: told by the directory's name.
+    fn origin(&self) -> Option<(Netns, u32)> {
+        let mut numbers = self.pins.file_name()?.to_str()?.split('-');
+        let cookie: u64 = numbers.next()?.parse().ok()?;
+        let ifindex = numbers.next()?.parse().ok()?;
+        Some((Netns::all().find(|netns| netns.cookie() == cookie)?, ifindex))
+    }
+
+    /// Whether the device there runs the link's program still.
+    fn is_at_origin(&self, live: &Live) -> bool {
+        self.origin().is_some_and(|(netns, ifindex)| {
+            let programs = netns.run(|| Ok(sys::xdp_query(ifindex).unwrap_or_default()));
+            ifindex == live.ifindex && programs.is_ok_and(|programs| programs.has(live.program))
+        })
+    }
+
+    /// A pin or directory of this.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.pins.join(name)
+    }
+
+    /// Whether one of `programs` is pinned here.
+    pub fn has_program_of(&self, programs: Programs) -> bool {
+        let generations = self.generations().unwrap_or_default();
+        programs.ids().any(|id| generations.iter().any(|g| g.has_program(id).unwrap_or(false)))
     }
 
     /// Clears away all generations but one, which `maps` then leads to.
@@ -162,6 +302,7 @@ impl Site {
         for old in self.generations()?.iter().filter(|g| g.number != current.number) {
             old.clear()?;
         }
+        foreign::forget(self);
         let (maps, fresh) = (self.pins.join("maps"), self.pins.join("maps-new"));
         let target = Path::new(&format!("g{}", current.number)).join("maps");
         if fs::read_link(&maps).is_ok_and(|t| t == target) {
@@ -173,29 +314,18 @@ impl Site {
         fs::rename(&fresh, &maps).map_err(Error::file(&maps))
     }
 
-    /// Clears away all. The link must be off the device.
+    /// Clears away all but the directory that is locked. The link must be off the device.
     pub fn clear(&self) -> Result<()> {
         // The link goes first: as long as it is there, there is something to tell about.
         let _none = fs::remove_file(self.link_path());
-        remove_dir(&self.pins)?;
+        for name in names(&self.pins)? {
+            let path = self.pins.join(name);
+            let dir = fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir());
+            if dir { remove_dir(&path)? } else { fs::remove_file(&path).map_err(Error::file(&path))? }
+        }
         remove_dir(&self.state)?;
-        for dir in [&self.pins, &self.state] {
-            dir.parent().into_iter().for_each(remove_empty);
-        }
-        Ok(())
-    }
-
-    /// Takes over the pins and state of `other`: the device was renamed or moved since.
-    pub fn take_over(&self, other: &Site) -> Result<()> {
-        for (from, to) in [(&other.pins, &self.pins), (&other.state, &self.state)] {
-            if let Some(dir) = to.parent() {
-                fs::create_dir_all(dir).map_err(Error::file(dir))?;
-            }
-            if from.exists() {
-                fs::rename(from, to).map_err(Error::file(from))?;
-            }
-            from.parent().into_iter().for_each(remove_empty);
-        }
+        // One of xhint 0.1's has another above it.
+        self.state.parent().into_iter().for_each(remove_empty);
         Ok(())
     }
 }
@@ -206,7 +336,7 @@ impl Generation {
     pub fn make(&self, loaded: &Loaded, state: &State) -> Result<()> {
         state.write(&self.state)?;
         for (dir, pins) in [(self.programs_dir(), loaded.program_pins()), (self.maps_dir(), loaded.map_pins())] {
-            fs::create_dir_all(&dir).map_err(Error::file(&dir))?;
+            make_dir(&dir)?;
             for (name, fd) in pins? {
                 let path = dir.join(pin_name(&name));
                 sys::pin(fd.as_fd(), &path).map_err(Error::file(&path))?;
@@ -279,20 +409,4 @@ impl Generation {
 
 fn program_id(pin: &Path) -> libbpf_rs::Result<u32> {
     Program::id_from_fd(Program::fd_from_pinned_path(pin)?.as_fd())
-}
-
-/// The names in a directory, sorted; none if there is no such directory.
-fn names(dir: &Path) -> Result<Vec<String>> {
-    let entries = match fs::read_dir(dir) {
-        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(Vec::new()),
-        entries => entries.map_err(Error::file(dir))?,
-    };
-    let mut names: Vec<String> = entries.flatten().filter_map(|e| e.file_name().into_string().ok()).collect();
-    names.sort_unstable();
-    Ok(names)
-}
-
-/// Whether there is such a file. One that may not be looked for is not just absent.
-fn is_there(path: &Path) -> Result<bool> {
-    path.try_exists().map_err(Error::file(path))
 }

@@ -1,16 +1,17 @@
 //! What is written down about an attached program, so that a later xhint can go on with it.
 
 use std::fs;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use xhint_object::table::SLOT_COUNT;
 
 use crate::error::{Error, Result};
 use crate::files::{read, read_btf};
+use crate::private::{get, make_dir, put, remove_empty};
 
 /// In which way a program is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +21,20 @@ pub enum Mode {
     Native,
     /// Behind the driver, on any device; the NIC's metadata is gone by then.
     Generic,
+}
+
+impl Mode {
+    /// What a program that reads metadata misses in this mode.
+    pub fn misses(self) -> Option<&'static str> {
+        match self {
+            Mode::Native => None,
+            // `bpf_prog_run_generic_xdp` (net/core/dev.c) begins with an empty metadata area, whatever the driver left.
+            Mode::Generic => Some(
+                "in generic mode the kernel takes the NIC's metadata away before the program runs, so no packet is of any \
+                 layout and all go to the fallback; native mode keeps it",
+            ),
+        }
+    }
 }
 
 /// How one object came to be what runs: enough to link it again.
@@ -52,7 +67,8 @@ pub struct Source {
     /// What is in it. Kept in a file of its own.
     #[serde(skip)]
     pub bytes: Vec<u8>,
-    /// That file, named by its content, so that writing one state down never touches another's files.
+    /// That file, named by its content (SHA-256), so that writing one state down never touches another's files, and what
+    /// is read again is what was kept.
     file: String,
 }
 
@@ -60,9 +76,7 @@ impl Source {
     /// What was read from `path`.
     pub fn new(path: impl Into<PathBuf>, bytes: impl Into<Vec<u8>>) -> Source {
         let (path, bytes) = (path.into(), bytes.into());
-        let mut hasher = DefaultHasher::new();
-        bytes.hash(&mut hasher);
-        let file = format!("{:016x}-{}", hasher.finish(), bytes.len());
+        let file = digest(&bytes);
         Source { path, bytes, file }
     }
 
@@ -164,14 +178,30 @@ pub struct LinkedAs {
 
 const STATE: &str = "state.json";
 
+/// What tells some bytes from any others, as a file's name.
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 impl State {
-    /// Writes it into the directory `dir`, which is made.
+    /// Writes it into the directory `dir`, which is made: all of it or, on a full disk say, nothing.
     pub(crate) fn write(&self, dir: &Path) -> Result<()> {
-        fs::create_dir_all(dir).map_err(Error::file(dir))?;
+        make_dir(dir)?;
+        let mut fresh = Vec::new();
+        self.put(dir, &mut fresh).inspect_err(|_| {
+            for path in fresh {
+                let _none = fs::remove_file(path);
+            }
+            remove_empty(dir);
+        })
+    }
+
+    fn put(&self, dir: &Path, fresh: &mut Vec<PathBuf>) -> Result<()> {
         for source in self.nics.iter().chain([&self.object]) {
             let path = dir.join(&source.file);
             if !path.exists() {
                 put(&path, &source.bytes)?;
+                fresh.push(path);
             }
         }
         let path = dir.join(STATE);
@@ -185,7 +215,11 @@ impl State {
         let mut state: State =
             serde_json::from_slice(&get(&path)?).map_err(|cause| Error::State { path: path.clone(), cause })?;
         for source in state.nics.iter_mut().chain([&mut state.object]) {
-            source.bytes = get(&dir.join(&source.file))?;
+            let path = dir.join(&source.file);
+            source.bytes = get(&path)?;
+            if digest(&source.bytes) != source.file {
+                return Err(Error::Altered { path });
+            }
         }
         Ok(state)
     }
@@ -237,15 +271,4 @@ impl State {
     pub fn since(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(self.since)).unwrap_or(SystemTime::UNIX_EPOCH)
     }
-}
-
-/// In one step: whoever reads the file finds all of it or none.
-fn put(path: &Path, bytes: &[u8]) -> Result<()> {
-    let fresh = path.with_extension("new");
-    fs::write(&fresh, bytes).map_err(Error::file(&fresh))?;
-    fs::rename(&fresh, path).map_err(Error::file(path))
-}
-
-fn get(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(Error::file(path))
 }

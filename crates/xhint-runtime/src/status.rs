@@ -3,26 +3,29 @@
 use std::path::PathBuf;
 
 use libbpf_rs::query::ProgInfoIter;
-use nix::net::if_::if_indextoname;
 use serde::Serialize;
 
 use crate::counters::Counters;
-use crate::device::Device;
+use crate::device::{Device, name_of};
 use crate::error::{Error, Result};
-use crate::home::{Home, pin_name};
+use crate::home::Home;
 use crate::netns::Netns;
 use crate::site::{Generation, Live, Site};
 use crate::state::State;
+use crate::sys;
 
 /// One device with a program of ours on it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Status {
-    /// The device's name.
-    pub device: String,
-    /// Its number.
+    /// The device's name; `None` if it is in a network namespace that cannot be found or entered.
+    pub device: Option<String>,
+    /// Its number there.
     pub ifindex: u32,
-    /// Inode of its network namespace.
-    pub netns: u64,
+    /// Inode of its network namespace, as `lsns` shows it; `None` if that cannot be found.
+    pub netns: Option<u64>,
+    /// By what the namespace can be named if it is not ours: its name for `ip netns`, or a path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netns_name: Option<String>,
     /// Id of the program.
     pub program_id: u32,
     /// How often the kernel ran it and for how long, if it counts (`sysctl kernel.bpf_stats_enabled=1`).
@@ -30,8 +33,8 @@ pub struct Status {
     pub runs: Option<Runs>,
     /// Where its maps are pinned.
     pub maps_dir: Option<PathBuf>,
-    /// Their names.
-    pub maps: Vec<String>,
+    /// The maps.
+    pub maps: Vec<Pin>,
     /// Packets by layout, and of unknown ids; `None` if it was attached without counting.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counters: Option<Counters>,
@@ -41,6 +44,15 @@ pub struct Status {
     /// What is not as it should be, and what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+}
+
+/// A map and where it is pinned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Pin {
+    /// Its name in the object.
+    pub name: String,
+    /// Its pin, until the next swap. A BPF file system takes no dots in names, so these are written as `%2e`.
+    pub path: PathBuf,
 }
 
 /// The kernel's own count for a program.
@@ -55,8 +67,7 @@ pub struct Runs {
 impl Status {
     /// Where the map `name` is pinned; `None` if the program has no such map.
     pub fn map_path(&self, name: &str) -> Option<PathBuf> {
-        let dir = self.maps_dir.as_ref().filter(|_| self.maps.iter().any(|m| m == name))?;
-        Some(dir.join(pin_name(name)))
+        self.maps.iter().find(|m| m.name == name).map(|m| m.path.clone())
     }
 }
 
@@ -65,11 +76,8 @@ impl Status {
 /// # Errors
 /// [`Error::NotAttached`] if nothing of ours does.
 pub fn status(home: &Home, device: &Device) -> Result<Status> {
-    let site = Site::find(home, device)?;
-    match site.live()? {
-        Some(live) => describe(&site, &live, device.name().to_owned(), device.netns().inode()),
-        None => Err(Error::NotAttached(device.name().to_owned())),
-    }
+    let (site, live) = Site::find(home, device)?.ok_or_else(|| Error::NotAttached(device.name().to_owned()))?;
+    describe(&site, &live, Some(Place::of(device.known_as(), device.netns())))
 }
 
 /// What runs on all devices of all namespaces.
@@ -77,19 +85,53 @@ pub fn status(home: &Home, device: &Device) -> Result<Status> {
 /// # Errors
 /// If a pin cannot be read.
 pub fn all(home: &Home) -> Result<Vec<Status>> {
-    let here = Netns::current()?.inode();
     let mut found = Vec::new();
     for site in Site::all(home)? {
-        let Some(live) = site.live()? else { continue };
-        // By its number, in case it was renamed.
-        let now = if site.netns == here { if_indextoname(live.ifindex).ok() } else { None };
-        let name = now.and_then(|n| n.into_string().ok()).unwrap_or_else(|| site.name.clone());
-        found.push(describe(&site, &live, name, site.netns)?);
+        if let Some(live) = site.live()? {
+            found.push((site, live));
+        }
     }
-    Ok(found)
+    let lives: Vec<&Live> = found.iter().map(|f| &f.1).collect();
+    let mut places = places(&lives);
+    found.iter().zip(places.drain(..)).map(|((site, live), place)| describe(site, live, place)).collect()
 }
 
-fn describe(site: &Site, live: &Live, device: String, netns: u64) -> Result<Status> {
+/// What a device is called, and where.
+struct Place {
+    device: String,
+    netns: u64,
+    netns_name: Option<String>,
+}
+
+impl Place {
+    fn of(device: String, netns: &Netns) -> Place {
+        Place { device, netns: netns.inode(), netns_name: netns.name().map(str::to_owned) }
+    }
+}
+
+/// Where the devices of links are. A link tells its device's number but not the namespace, so all are asked which of
+/// them has a device with that number that runs the link's program.
+fn places(lives: &[&Live]) -> Vec<Option<Place>> {
+    let mut places: Vec<Option<Place>> = lives.iter().map(|_| None).collect();
+    for netns in Netns::all() {
+        if places.iter().all(Option::is_some) {
+            break;
+        }
+        let here = |live: &Live| {
+            let programs = sys::xdp_query(live.ifindex).unwrap_or_default();
+            if programs.has(live.program) { name_of(live.ifindex) } else { None }
+        };
+        let look = || Ok(lives.iter().map(|live| here(live)).collect::<Vec<_>>());
+        for (place, name) in places.iter_mut().zip(netns.run(look).unwrap_or_default()) {
+            if let (None, Some(name)) = (&place, name) {
+                *place = Some(Place::of(name, &netns));
+            }
+        }
+    }
+    places
+}
+
+fn describe(site: &Site, live: &Live, place: Option<Place>) -> Result<Status> {
     let generation = site.current(live)?;
     let read = generation.as_ref().map(|g| g.state());
     let trouble = match &read {
@@ -102,19 +144,27 @@ fn describe(site: &Site, live: &Live, device: String, netns: u64) -> Result<Stat
         _ => Ok(None),
     };
     let trouble = trouble.or_else(|| counters.as_ref().err().map(|e| format!("its counters cannot be read: {e}")));
+    let state = read.and_then(Result::ok);
+    let reads = state.as_ref().filter(|state| !state.layouts.is_empty());
+    let trouble = trouble.or_else(|| reads?.mode.misses().map(str::to_owned));
     let stats = ProgInfoIter::default().find(|p| p.id == live.program);
     let runs = stats.filter(|p| p.run_cnt > 0).map(|p| Runs { count: p.run_cnt, nanoseconds: p.run_time_ns });
     let maps = generation.as_ref().map(Generation::maps).transpose()?.unwrap_or_default();
+    let (device, netns, netns_name) = match place {
+        Some(place) => (Some(place.device), Some(place.netns), place.netns_name),
+        None => (None, None, None),
+    };
     Ok(Status {
         device,
         ifindex: live.ifindex,
         netns,
+        netns_name,
         program_id: live.program,
         runs,
-        maps: maps.into_iter().map(|m| m.0).collect(),
+        maps: maps.into_iter().map(|(name, path)| Pin { name, path }).collect(),
         maps_dir: generation.map(|g| g.maps_dir()),
         counters: counters.unwrap_or_default(),
-        state: read.and_then(Result::ok),
+        state,
         trouble,
     })
 }

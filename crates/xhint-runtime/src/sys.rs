@@ -79,6 +79,28 @@ pub fn xdp_query(ifindex: u32) -> io::Result<Programs> {
     Ok(Programs { native: opts.drv_prog_id, generic: opts.skb_prog_id, offloaded: opts.hw_prog_id })
 }
 
+/// `SO_NETNS_COOKIE` of `asm-generic/socket.h`.
+const NETNS_COOKIE: libc::c_int = 71;
+
+/// The number that the caller's network namespace has to itself until the next start; `None` before Linux 5.14.
+pub fn netns_cookie() -> io::Result<Option<u64>> {
+    let any = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    let (mut cookie, mut size) = (0u64, libc::socklen_t::try_from(size_of::<u64>()).map_err(io::Error::other)?);
+    // SAFETY: the descriptor is open; the kernel writes at most `size` bytes to `cookie`, which is that large, and both
+    // outlive the call.
+    let result = unsafe {
+        let to = (&raw mut cookie).cast();
+        libc::getsockopt(any.as_raw_fd(), libc::SOL_SOCKET, NETNS_COOKIE, to, &raw mut size)
+    };
+    match result {
+        0 => Ok(Some(cookie)),
+        _ => match io::Error::last_os_error() {
+            e if e.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(None),
+            e => Err(e),
+        },
+    }
+}
+
 /// `ETHTOOL_GDRVINFO` of `linux/ethtool.h`.
 const GET_DRIVER_INFO: u32 = 3;
 /// `SIOCETHTOOL` of `linux/sockios.h`.

@@ -4,72 +4,18 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::PathBuf;
 
 use caps::Capability::{CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN};
-use common::{World, sh, with_only};
+use common::{World, counter as job, sh, with_only};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use xhint_runtime::attach::{Job, attach};
 use xhint_runtime::detach::detach;
 use xhint_runtime::layouts::Layouts;
 use xhint_runtime::status::status;
-use xhint_runtime::{Device, Error, LinkedAs, Mode, Source, State};
-use xhint_testkit::fixture::{Compile, keep};
+use xhint_runtime::{Device, Error, Mode};
 use xhint_testkit::privileged;
-
-/// Counts packets in a map and in .bss; ENTRIES and VERDICT vary.
-const COUNTER: &str = r#"
-#include <linux/bpf.h>
-#include <bpf/bpf_helpers.h>
-#ifndef ENTRIES
-#define ENTRIES 4
-#endif
-#ifndef VERDICT
-#define VERDICT XDP_PASS
-#endif
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, ENTRIES);
-	__type(key, __u32);
-	__type(value, __u64);
-} counts SEC(".maps");
-__u64 seen;
-SEC("xdp") int count(struct xdp_md *ctx)
-{
-	__u32 key = 0;
-	__u64 *n = bpf_map_lookup_elem(&counts, &key);
-
-	/* In this order, so that the variable is never ahead of the map. */
-	if (n)
-		__sync_fetch_and_add(n, 1);
-	__sync_fetch_and_add(&seen, 1);
-#ifdef BROKEN
-	return *(int *)(long)ctx->data;
-#endif
-	return VERDICT;
-}
-#ifdef SECOND
-SEC("xdp") int other(struct xdp_md *ctx) { return XDP_DROP; }
-#endif
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
-"#;
-
-fn job(arguments: &[&str]) -> Job {
-    let source = keep("counter", "bpf.c", COUNTER.as_bytes());
-    let object = arguments.iter().fold(Compile::new(&source), |c, a| c.argument(*a)).object();
-    let bytes = fs::read(&object).unwrap();
-    let state = State {
-        entry: String::new(),
-        mode: Mode::Native,
-        since: 0,
-        object: Source::new(object, bytes.clone()),
-        nics: Vec::new(),
-        layouts: Vec::new(),
-        slots: Vec::new(),
-        options: LinkedAs::default(),
-    };
-    Job { linked: bytes, state, warnings: Vec::new(), why: String::new(), replace: false }
-}
 
 fn device(world: &World) -> Device {
     Device::find("near", world.netns()).unwrap()
@@ -117,7 +63,7 @@ fn attach_swap_detach() {
     let counted = send(&world, &before.maps_dir);
     assert!(counted > 0);
     assert_eq!(value(&before.maps_dir, "xhint%2ebss"), counted);
-    assert_eq!((before.device.as_str(), before.program_id), ("near", first.program));
+    assert_eq!((before.device.as_deref(), before.program_id), (Some("near"), first.program));
     assert_eq!(before.state.unwrap().entry, "count");
 
     // The same object: the map and the variable go on.
@@ -287,7 +233,7 @@ fn what_was_kept_for_devices_that_are_gone_is_cleared() {
     attach(&world.home, &other, &job(&[])).unwrap();
     attach(&world.home, &device(&world), &job(&[])).unwrap();
     sh(&format!("ip -n {n} link del other"));
-    assert!(world.left().iter().any(|p| p.to_string_lossy().contains("/other/")));
+    assert!(world.left().contains(&world.site(&other)));
     detach(&world.home, &device(&world)).unwrap();
     assert_eq!(world.left(), Vec::<PathBuf>::new());
 }
@@ -322,7 +268,7 @@ fn a_renamed_device_keeps_its_program() {
     ));
     let renamed = Device::find("eth0.5", world.netns()).unwrap();
     let seen = status(&world.home, &renamed).unwrap();
-    assert_eq!((seen.device.as_str(), seen.program_id), ("eth0.5", first.program));
+    assert_eq!((seen.device.as_deref(), seen.program_id), (Some("eth0.5"), first.program));
     assert_eq!(attach(&world.home, &renamed, &job(&[])).unwrap().before, Some(first.program));
     detach(&world.home, &renamed).unwrap();
     assert_eq!(world.left(), Vec::<PathBuf>::new());
@@ -347,8 +293,11 @@ fn rights_and_devices_that_are_missing_are_told() {
     assert_eq!(world.left(), Vec::<PathBuf>::new());
 
     assert!(text(Device::find("nope", world.netns()).unwrap_err()).contains("nope: no such network device"));
-    for bad in ["", "a/b", "..", "sixteencharacter", "a b"] {
+    for bad in ["", "a\0b", &"x".repeat(128)] {
         assert!(matches!(Device::find(bad, world.netns()), Err(Error::BadDevice(_))), "{bad}");
+    }
+    for none in ["a/b", "..", "sixteencharacter", "a b"] {
+        assert!(matches!(Device::find(none, world.netns()), Err(Error::NoDevice { .. })), "{none}");
     }
     sh(&format!("ip -n {} tuntap add flat mode tun", world.name));
     let dummy = Device::find("flat", world.netns()).unwrap();
@@ -360,4 +309,164 @@ fn rights_and_devices_that_are_missing_are_told() {
     let done = attach(&world.home, &dummy, &generic).unwrap();
     assert_eq!(dummy.programs().unwrap().generic, done.program);
     detach(&world.home, &dummy).unwrap();
+}
+
+#[test]
+fn modes_hang_on_no_umask_and_all_that_status_prints_is_there() {
+    if !privileged() {
+        return;
+    }
+    let world = World::new();
+    let device = device(&world);
+    let old = nix::sys::stat::umask(nix::sys::stat::Mode::empty());
+    let done = attach(&world.home, &device, &job(&[]));
+    nix::sys::stat::umask(old);
+    done.unwrap();
+    for path in world.left() {
+        let found = fs::symlink_metadata(&path).unwrap();
+        let wanted = match found.file_type() {
+            kind if kind.is_dir() => 0o700,
+            kind if kind.is_file() => 0o600,
+            _ => continue,
+        };
+        assert_eq!(found.mode() & 0o7777, wanted, "{}", path.display());
+    }
+    let seen = status(&world.home, &device).unwrap();
+    let names: Vec<&str> = seen.maps.iter().map(|m| m.name.as_str()).collect();
+    assert_eq!(names, ["counts", "xhint.bss"]);
+    for map in &seen.maps {
+        assert_eq!(map.path.parent(), seen.maps_dir.as_deref());
+        MapHandle::from_pinned_path(&map.path).unwrap();
+    }
+
+    // What others could have changed is not linked again, nor is what is not what it was.
+    let dir = world.state().join(world.site(&device).file_name().unwrap()).join("g1");
+    let object = seen.state.unwrap().object;
+    let kept = fs::read_dir(&dir).unwrap().map(|e| e.unwrap().path()).find(|p| !p.ends_with("state.json")).unwrap();
+    let lost = || status(&world.home, &device).unwrap().trouble.unwrap();
+    fs::write(&kept, [&object.bytes[..], b"x"].concat()).unwrap();
+    assert!(lost().contains("is not what was written there"), "{}", lost());
+    fs::write(&kept, &object.bytes).unwrap();
+    fs::set_permissions(&kept, fs::Permissions::from_mode(0o606)).unwrap();
+    assert!(lost().contains("may be written by others (mode 0606)"), "{}", lost());
+    fs::set_permissions(&kept, fs::Permissions::from_mode(0o600)).unwrap();
+    chown(&kept, Some(65534), None).unwrap();
+    assert!(lost().contains("belongs to the user with id 65534"), "{}", lost());
+    chown(&kept, Some(0), None).unwrap();
+    assert_eq!(status(&world.home, &device).unwrap().trouble, None);
+
+    // A home that another made is none.
+    let run = world.state().parent().unwrap().to_owned();
+    chown(&run, Some(65534), None).unwrap();
+    for says in [
+        attach(&world.home, &device, &job(&[])).unwrap_err().to_string(),
+        status(&world.home, &device).unwrap_err().to_string(),
+        detach(&world.home, &device).unwrap_err().to_string(),
+    ] {
+        assert!(says.contains("belongs to the user with id 65534, so what is in it is not trusted"), "{says}");
+    }
+    chown(&run, Some(0), None).unwrap();
+    detach(&world.home, &device).unwrap();
+    assert_eq!(world.left(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_full_disk_changes_nothing_and_leaves_nothing() {
+    if !privileged() {
+        return;
+    }
+    let world = World::new();
+    let device = device(&world);
+    let run = world.state().parent().unwrap().to_owned();
+    fs::create_dir_all(&run).unwrap();
+    sh(&format!("mount -t tmpfs -o size=256k,mode=0700 tmpfs {}", run.display()));
+    let fill = || sh(&format!("dd if=/dev/zero of={}/fill bs=4k 2>/dev/null; true", run.display()));
+    let empty = || fs::remove_file(run.join("fill")).unwrap();
+    let rest = || world.left().into_iter().filter(|p| !p.ends_with("fill")).collect::<Vec<_>>();
+
+    fill();
+    let says = attach(&world.home, &device, &job(&[])).unwrap_err().to_string();
+    assert!(says.contains("No space left on device"), "{says}");
+    assert_eq!((device.programs().unwrap().native, rest()), (0, vec![]));
+    empty();
+    let first = attach(&world.home, &device, &job(&[])).unwrap();
+    let kept = rest();
+    fill();
+    attach(&world.home, &device, &job(&["-DVERDICT=XDP_DROP"])).unwrap_err();
+    assert_eq!((device.programs().unwrap().native, rest()), (first.program, kept));
+    assert_eq!(status(&world.home, &device).unwrap().trouble, None);
+    detach(&world.home, &device).unwrap();
+    assert_eq!(rest(), Vec::<PathBuf>::new());
+    sh(&format!("umount {}", run.display()));
+}
+
+#[test]
+fn what_made_room_comes_back_when_the_call_is_killed() {
+    if !privileged() {
+        return;
+    }
+    let world = World::new();
+    let near = device(&world);
+    let n = &world.name;
+    let path = job(&["-DSECOND"]).state.object.path;
+    sh(&format!("ip -n {n} link set near xdpdrv obj {} program count", path.display()));
+    let foreign = near.programs().unwrap().native;
+    // As a call leaves it that is killed when the other's program is off, and ours not yet on.
+    let killed = || {
+        let site = world.site(&near);
+        fs::create_dir_all(site.join("g1/programs")).unwrap();
+        sh(&format!("bpftool prog pin id {foreign} {}", site.join("replaced-native").display()));
+        sh(&format!("ip -n {n} link set near xdpdrv off"));
+        assert_eq!(near.programs().unwrap().native, 0);
+    };
+    killed();
+    let error = attach(&world.home, &near, &job(&[])).unwrap_err();
+    assert!(matches!(error, Error::Foreign { .. }), "it is back, and refused as ever: {error}");
+    assert_eq!((near.programs().unwrap().native, world.left()), (foreign, vec![]));
+
+    killed();
+    assert_eq!(detach(&world.home, &near).unwrap(), None);
+    assert_eq!((near.programs().unwrap().native, world.left()), (foreign, vec![]));
+
+    // By a call for another device.
+    killed();
+    sh(&format!("ip -n {n} link add other type veth peer name far2"));
+    let other = Device::find("other", world.netns()).unwrap();
+    attach(&world.home, &other, &job(&[])).unwrap();
+    assert_eq!(near.programs().unwrap().native, foreign);
+    detach(&world.home, &other).unwrap();
+
+    // In place of it, nothing of it is kept.
+    attach(&world.home, &near, &Job { replace: true, ..job(&[]) }).unwrap();
+    assert!(!world.site(&near).join("replaced-native").exists());
+    detach(&world.home, &near).unwrap();
+    assert_eq!(world.left(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_link_of_a_stranger_is_not_mistaken_for_anothers() {
+    if !privileged() {
+        return;
+    }
+    // One program on devices with one number in two namespaces, each by a link: no link tells which it is on.
+    let (world, there, stranger) = (World::new(), World::new(), World::new());
+    let near = device(&world);
+    let (t, index) = (&there.name, near.ifindex());
+    sh(&format!("ip -n {t} link del near; ip -n {t} link add twin index {index} type veth peer name far index 99"));
+    let twin = Device::find("twin", there.netns()).unwrap();
+    assert_eq!(twin.ifindex(), index);
+    let first = attach(&stranger.home, &near, &job(&[])).unwrap();
+    let pin = stranger.site(&near).join("g1/programs/count");
+    sh(&format!("nsenter --net=/run/netns/{t} bpftool net attach xdpdrv pinned {} dev twin", pin.display()));
+    assert_eq!(twin.programs().unwrap().native, first.program);
+
+    assert!(matches!(status(&stranger.home, &twin), Err(Error::NotAttached(_))));
+    assert!(matches!(detach(&stranger.home, &twin), Err(Error::NotAttached(_))));
+
+    // The twin's is held by no link, so near's stays.
+    let done = attach(&world.home, &twin, &Job { replace: true, ..job(&[]) }).unwrap();
+    assert_eq!([near.programs().unwrap().native, twin.programs().unwrap().native], [first.program, done.program]);
+    detach(&world.home, &twin).unwrap();
+    detach(&stranger.home, &near).unwrap();
+    assert_eq!([world.left(), stranger.left()], [Vec::<PathBuf>::new(), Vec::new()]);
 }

@@ -34,6 +34,7 @@ struct work {
 	struct parse parse;
 	__u64 values[SLOTS];
 	__u64 present;
+	__u64 context;
 	__u64 meta[META_WORDS];
 	__u8 header[HEADER_BYTES + CHUNK]; /* some more than is ever filled, so that a masked offset stays inside */
 	__u8 chunk[CHUNK];

@@ -31,13 +31,25 @@ struct xdp_buff {
 	struct xdp_rxq_info *rxq;
 } __attribute__((preserve_access_index));
 
-extern void *bpf_cast_to_kern_ctx(void *obj) __ksym;
-
-/* Whether it is 1 to `most`: asked so that the compiler cannot know and the verifier has to. */
-static __always_inline int sized(__u32 *n, __u32 most)
+/*
+ * A length that is 1 to `most`, a power of two, in words that every verifier follows: that a number is not 0 tells one
+ * before Linux 6.8 nothing of its bounds, and clang makes one comparison of two. The compiler must not know the number,
+ * or it would leave this out.
+ */
+static __always_inline __u32 length(__u32 n, __u32 most)
 {
-	asm volatile("" : "+r"(*n));
-	return *n >= 1 && *n <= most;
+	asm volatile("" : "+r"(n));
+	return ((n - 1) & (most - 1)) + 1;
+}
+
+/*
+ * The kernel's own context. The register holds its address, which for a program with CAP_PERFMON becomes a number by
+ * being stored; bpf_cast_to_kern_ctx would give a pointer that can be followed, but is not there before Linux 6.2.
+ */
+static __always_inline struct xdp_buff *kernel_context(struct xdp_md *ctx, struct work *w)
+{
+	*(struct xdp_md *volatile *)&w->context = ctx;
+	return *(struct xdp_buff *volatile *)&w->context;
 }
 
 static __always_inline void set(struct work *w, enum slot slot, __u64 value)
@@ -366,7 +378,7 @@ static long sum_chunk(__u32 i, struct sum *s)
 	if (take < CHUNK)
 		for (int k = 0; k < CHUNK; k++)
 			s->w->chunk[k] = 0;
-	if (!sized(&take, CHUNK) || bpf_xdp_load_bytes(s->ctx, s->at, s->w->chunk, take)) {
+	if (bpf_xdp_load_bytes(s->ctx, s->at, s->w->chunk, length(take, CHUNK))) {
 		s->sum = -1;
 		return 1;
 	}
@@ -440,7 +452,7 @@ static __always_inline int load_header(struct xdp_md *ctx, struct work *w, struc
 	have = p->len;
 	if (have > HEADER_BYTES)
 		have = HEADER_BYTES;
-	if (!sized(&have, HEADER_BYTES) || bpf_xdp_load_bytes(ctx, 0, w->header, have))
+	if (bpf_xdp_load_bytes(ctx, 0, w->header, length(have, HEADER_BYTES)))
 		return -1;
 	p->have = have;
 	return 0;
@@ -450,7 +462,6 @@ static __always_inline int load_header(struct xdp_md *ctx, struct work *w, struc
 static __always_inline int parse(struct xdp_md *ctx, struct work *w, __u64 slots)
 {
 	const __u64 hashes = 1ull << SLOT_RX_HASH | 1ull << SLOT_RX_HASH_TYPE | 1ull << SLOT_FLOW_MARK;
-	struct xdp_buff *buff = bpf_cast_to_kern_ctx(ctx);
 	struct parse *p = &w->parse;
 	__u32 zero = 0;
 	__u64 *number;
@@ -465,7 +476,8 @@ static __always_inline int parse(struct xdp_md *ctx, struct work *w, __u64 slots
 	set(w, SLOT_RX_TIMESTAMP, bpf_ktime_get_tai_ns());
 	set(w, SLOT_RX_QUEUE, ctx->rx_queue_index);
 	set(w, SLOT_PKT_LEN, p->len);
-	set(w, SLOT_RX_DESC, (__u64)buff->rxq);
+	if (slots & 1ull << SLOT_RX_DESC)
+		set(w, SLOT_RX_DESC, (__u64)BPF_CORE_READ(kernel_context(ctx, w), rxq));
 	number = bpf_map_lookup_elem(&seq, &zero);
 	if (number)
 		set(w, SLOT_SEQ, __sync_fetch_and_add(number, 1));

@@ -75,6 +75,20 @@ pub enum Error {
     /// The kernel has no veth.
     #[error("this kernel has no veth devices (CONFIG_VETH); load the module veth or use another kernel")]
     NoVeth,
+    /// The kernel refused the program that plays the hardware.
+    #[error("this kernel refuses the soft NIC's program: {}{cause}", said(why))]
+    Refused {
+        /// The verifier's reason, or libbpf's.
+        why: Option<String>,
+        /// Its answer.
+        cause: libbpf_rs::Error,
+    },
+    /// The kernel does not say how much metadata may stand in front of a packet.
+    #[error("asking the kernel how much metadata it lets stand in front of a packet: {cause}")]
+    Room {
+        /// Its answer.
+        cause: io::Error,
+    },
     /// The kernel refused a BPF object.
     #[error("{doing}: {cause}")]
     Bpf {
@@ -150,6 +164,10 @@ pub enum Error {
         /// What does not fit.
         what: &'static str,
     },
+}
+
+fn said(why: &Option<String>) -> String {
+    why.as_ref().map_or_else(String::new, |why| format!("{why}; "))
 }
 
 /// Short for this crate's results.

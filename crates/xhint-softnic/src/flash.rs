@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 /// Most layouts of one firmware.
 pub const MAX_LAYOUTS: usize = 1024;
 
-/// Most bytes of metadata: 256 of headroom on veth less the 40 of the kernel's own frame header
-/// (`struct xdp_frame`).
+/// Most bytes of metadata that are ever written, where the kernel lets that many through: 256 of headroom on veth less
+/// the 40 of the kernel's own frame header (`struct xdp_frame`).
 pub const MAX_META: u32 = 216;
 
 /// Which of several layouts a packet gets.
@@ -25,12 +25,21 @@ pub enum Mode {
     Random = 2,
 }
 
-/// Checks that the plans make a firmware.
+/// Most bytes of metadata that this kernel lets a soft NIC put in front of a packet.
+///
+/// # Errors
+/// [`Error::Room`] if it does not say.
+pub fn max_meta() -> Result<u32> {
+    xhint_host::room().map(|room| room.written.min(MAX_META)).map_err(|cause| Error::Room { cause })
+}
+
+/// Checks that the plans make a firmware for this kernel.
 pub(crate) fn check(plans: &[Plan]) -> Result<()> {
     let bad = |why: String| Err(Error::BadFirmware { why });
     if plans.len() > MAX_LAYOUTS {
         return bad(format!("it has {} layouts, and {MAX_LAYOUTS} is the most", plans.len()));
     }
+    let room = if plans.is_empty() { 0 } else { max_meta()? };
     for (i, plan) in plans.iter().enumerate() {
         if plan.id == 0 {
             return bad(format!("layout {} has the id 0, which means none", plan.name));
@@ -38,8 +47,12 @@ pub(crate) fn check(plans: &[Plan]) -> Result<()> {
         if let Some(twin) = plans.iter().take(i).find(|other| other.id == plan.id) {
             return bad(format!("layouts {} and {} have one id, {:#x}", twin.name, plan.name, plan.id));
         }
-        if plan.size > MAX_META {
-            return bad(format!("layout {} has {} bytes, and at most {MAX_META} fit here", plan.name, plan.size));
+        if plan.size > room {
+            return bad(format!(
+                "layout {} has {} bytes, and this kernel lets at most {room} bytes of metadata stand in front of a \
+                 packet on veth",
+                plan.name, plan.size
+            ));
         }
         if !abi::tables_fit(plan) {
             return bad(format!(

@@ -4,7 +4,8 @@
 //! a mount namespace of its own, with a `/sys` that has no BPF file system: what is mounted or pinned
 //! there goes away with the child. So from there, the first process's is used.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
@@ -43,6 +44,11 @@ pub(crate) fn mount_bpffs() -> Result<()> {
     }
     mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), Some("mode=0700"))
         .map_err(file("mounting bpffs on", BPFFS))
+}
+
+/// Makes a directory, and those above it that are not there, for us alone, whatever the umask allows.
+pub(crate) fn make_dir(path: &Path) -> Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(file("creating", path))
 }
 
 /// Whether this thread is not where soft NICs are kept. If the first process may not be looked at, this

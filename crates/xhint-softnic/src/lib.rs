@@ -9,7 +9,7 @@
 //! The device outlives the process: its programs and maps are pinned under `/sys/fs/bpf/xhint/nic/NAME`,
 //! its namespace is `xhint-NAME`. [`SoftNic::open`] picks it up again.
 //!
-//! Linux on little-endian machines, from 6.2 on, with BTF; CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW,
+//! Linux on little-endian machines, from 6.1 on, with BTF; CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW,
 //! CAP_BPF and CAP_PERFMON.
 
 mod abi;
@@ -32,7 +32,7 @@ mod truth;
 mod wire;
 
 pub use error::{Error, Result};
-pub use flash::{MAX_LAYOUTS, MAX_META, Mode};
+pub use flash::{MAX_LAYOUTS, MAX_META, Mode, max_meta};
 pub use netns::{add as add_netns, remove as remove_netns};
 pub use nic::{Config, SoftNic};
 pub use send::{Credit, SendOptions, Sent};

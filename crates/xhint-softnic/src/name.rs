@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::error::{Error, Result, file, system};
+use crate::home::make_dir;
 
 /// Longest name of a device, IFNAMSIZ less the terminator.
 const MAX: usize = 15;
@@ -47,7 +48,7 @@ pub(crate) fn mac(name: &str, end: u8) -> [u8; 6] {
 
 /// Keeps others from changing (`what` is empty) or feeding (`"send-"`) the NIC until it is dropped.
 pub(crate) fn lock(name: &str, what: &str, doing: &'static str) -> Result<Flock<fs::File>> {
-    fs::create_dir_all(LOCKS).map_err(file("creating", LOCKS))?;
+    make_dir(Path::new(LOCKS))?;
     let path = lock_path(name, what);
     loop {
         let opened =

@@ -25,7 +25,7 @@ pub(crate) fn dir(name: &str) -> PathBuf {
 pub(crate) fn create(name: &str) -> Result<PathBuf> {
     home::mount_bpffs()?;
     let dir = dir(name);
-    fs::create_dir_all(&dir).map_err(file("creating", &dir))?;
+    home::make_dir(&dir)?;
     Ok(dir)
 }
 

@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, MapType, Object, ObjectBuilder, ProgramMut, libbpf_sys};
+use xhint_host::said;
 use xhint_layout::{Hint, Plan};
 
 use crate::abi::{self, Counter, Firmware};
@@ -28,10 +29,8 @@ const ZERO: [u8; 4] = [0; 4];
 
 /// Loads the wire program and fills the tables it works from.
 pub(crate) fn load() -> Result<Object> {
-    let object = ObjectBuilder::default()
-        .open_memory(&OBJECT.0)
-        .and_then(|open| open.load())
-        .map_err(bpf("loading the wire program (it needs Linux 6.2 or later, with BTF)"))?;
+    let (object, said) = said::heard(|| ObjectBuilder::default().open_memory(&OBJECT.0).and_then(|open| open.load()));
+    let object = object.map_err(|cause| Error::Refused { why: said::reason(&said), cause })?;
     let toeplitz = map(&object, "toeplitz")?;
     toeplitz.update(&ZERO, &table(&MICROSOFT_KEY), MapFlags::ANY).map_err(bpf("filling the hash's table"))?;
     Ok(object)

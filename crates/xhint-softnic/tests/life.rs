@@ -14,7 +14,7 @@ use common::{Down, alone, btf, compile, mixed, plan, privileged, send, unique, u
 use nix::mount::{MsFlags, mount};
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, unshare};
-use xhint_softnic::{Config, Credit, Error, Mode, SendOptions, SoftNic, Traffic};
+use xhint_softnic::{Config, Credit, Error, Mode, SendOptions, SoftNic, Traffic, max_meta};
 
 fn netns(name: &str) -> String {
     format!("/run/netns/xhint-{name}")
@@ -235,6 +235,11 @@ fn bad_wishes_are_refused() {
         let error = SoftNic::up("snbad0", &Config::default(), &plans, Mode::Flow).unwrap_err();
         assert!(matches!(error, Error::BadFirmware { .. }), "{error}");
     }
+    let (most, mut long) = (max_meta().unwrap(), plan(&layouts, "third", 1));
+    long.size = most + 4;
+    let error = SoftNic::up("snbad0", &Config::default(), &[long], Mode::Flow).unwrap_err().to_string();
+    let limits = [format!("layout third has {} bytes", most + 4), format!("at most {most} bytes of metadata")];
+    assert!(limits.iter().all(|l| error.contains(l)), "{error}");
     gone("snbad0");
 }
 

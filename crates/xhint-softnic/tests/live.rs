@@ -78,7 +78,7 @@ fn every_field_of_every_packet() {
     let seen = seen(&object);
     assert_eq!((truths.len(), seen.len()), (10_000, 10_000));
     let compared = compare(&plans, &truths, &seen);
-    assert!(compared > 80_000, "{compared}");
+    assert!(compared > 50_000, "{compared}");
 
     // The mix has everything in it.
     let pkt_types: std::collections::BTreeSet<_> = truths.iter().filter_map(|t| t.value(Hint::PktType)).collect();

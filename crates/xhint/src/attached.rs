@@ -61,7 +61,8 @@ impl Attached {
     /// [`Error::NoMap`] if the program has no such map.
     pub fn map_path(&self, name: &str) -> Result<PathBuf> {
         let status = self.status()?;
-        let none = || Error::NoMap { map: name.to_owned(), have: status.maps.join(", ") };
+        let have = || status.maps.iter().map(|m| m.name.as_str()).collect::<Vec<_>>().join(", ");
+        let none = || Error::NoMap { map: name.to_owned(), have: have() };
         status.map_path(name).ok_or_else(none)
     }
 

@@ -29,7 +29,7 @@ fn faults_are_told_in_one_line() {
     let gone = attach("/nonexistent.o", "lo", &beta);
     assert!(gone.contains("/nonexistent.o") && gone.contains("No such file"), "{gone}");
     assert!(attach(&prog, "nosuchdev0", &beta).contains("nosuchdev0: no such network device"));
-    assert!(attach(&prog, "no/such", &beta).contains("cannot be the name of a network device"));
+    assert!(attach(&prog, "", &beta).contains("cannot be the name of a network device"));
     if privileged() {
         let says = attach(&prog, "lo", &junk_name);
         assert!(says.contains(&junk_name) && says.contains("neither BTF nor an ELF object"), "{says}");
@@ -170,8 +170,9 @@ fn a_layout_without_tags_is_named() {
     good(&["detach", &name, "--netns", &n]);
     let says = bad(&["layouts", "add", &name, &beta, "--netns", &n]);
     assert!(says.contains("nothing attached"), "{says}");
-    let inode = std::os::unix::fs::MetadataExt::ino(&fs::metadata(format!("/run/netns/{n}")).unwrap());
-    assert!(!PathBuf::from(format!("/run/xhint/lock/{inode}-{name}")).exists(), "nothing is left to be locked");
+    let cookie = xhint_runtime::Netns::named(&n).unwrap().cookie();
+    let left = |dir: fs::DirEntry| dir.file_name().to_string_lossy().starts_with(&format!("{cookie}-"));
+    assert!(!fs::read_dir("/sys/fs/bpf/xhint/dev").into_iter().flatten().flatten().any(left), "nothing is left");
 }
 
 /// Two programs; the second reads without asking what firmware 1 lacks.

@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use xhint_softnic::{Mix, SendOptions, SoftNic, Traffic};
-use xhint_testkit::fixture::example;
+use xhint_testkit::fixture::{Compile, example, keep};
 use xhint_testkit::privileged;
 
 /// A soft NIC in a network namespace of its own; both gone when dropped.
@@ -173,10 +173,11 @@ fn killed_at_any_moment() {
     }
     println!("{dead} killed, {done} were done before");
     succeeded_or_done(&stage.step(Step::Detach).output().unwrap());
-    let inode = std::fs::metadata(Path::new("/run/netns").join(&stage.netns)).unwrap();
-    let inode = std::os::unix::fs::MetadataExt::ino(&inode);
-    for left in [format!("/sys/fs/bpf/xhint/dev/{inode}"), format!("/run/xhint/dev/{inode}")] {
-        assert!(!Path::new(&left).exists(), "{left} is left");
+    let cookie = xhint_runtime::Netns::named(&stage.netns).unwrap().cookie();
+    for top in ["/sys/fs/bpf/xhint/dev", "/run/xhint/dev"] {
+        let names = std::fs::read_dir(top).into_iter().flatten().map(|e| e.unwrap().file_name().into_string().unwrap());
+        let left: Vec<_> = names.filter(|name| name.starts_with(&format!("{cookie}-"))).collect();
+        assert!(left.is_empty(), "{left:?} is left in {top}");
     }
 }
 
@@ -210,3 +211,106 @@ fn text(path: &Path) -> String {
 fn text_of(path: &Path) -> &str {
     path.to_str().unwrap()
 }
+
+/// A veth pair in a network namespace; gone when dropped.
+struct Pair(String);
+
+impl Pair {
+    fn new() -> Pair {
+        let pair = Pair(format!("xhkrep-{}", std::process::id()));
+        pair.sh("ip netns add $n && ip -n $n link add near type veth peer name far && ip -n $n link set near up");
+        pair
+    }
+
+    fn sh(&self, script: &str) -> Output {
+        let output = Command::new("sh").env("n", &self.0).args(["-c", script]).output().unwrap();
+        succeeded(&output);
+        output
+    }
+
+    /// xhint in the namespace, killed as it enters a call of this name for the nth time. Those that change what is pinned
+    /// or attached go to `log`.
+    fn xhint(&self, words: &[&str], kill: Option<(&str, usize)>, log: &Path) -> Output {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", self.0)).args(["strace", "-qq", "-o", text_of(log)]);
+        command.args(["-e", "trace=bpf,sendto,sendmsg,rename,unlink"]);
+        if let Some((call, nth)) = kill {
+            command.args(["-e", &format!("inject={call}:signal=KILL:when={nth}")]);
+        }
+        command.arg(env!("CARGO_BIN_EXE_xhint")).args(words).output().unwrap()
+    }
+
+    fn runs(&self) -> u32 {
+        let netns = xhint_runtime::Netns::named(&self.0).unwrap();
+        xhint_runtime::Device::find("near", netns).unwrap().programs().unwrap().native
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        let _gone = Command::new("ip").args(["netns", "del", &self.0]).status();
+    }
+}
+
+#[test]
+fn killed_at_each_call_while_it_replaces() {
+    if !privileged() {
+        return;
+    }
+    let (pair, dir) = (Pair::new(), tempfile::tempdir().unwrap());
+    let log = dir.path().join("log");
+    let foreign = keep("foreign", "bpf.c", FOREIGN);
+    let foreign = Compile::new(&foreign).object();
+    let put = || {
+        pair.sh(&format!("ip -n $n link set near xdpdrv obj {} section xdp", foreign.display()));
+        pair.runs()
+    };
+    let (program, nic) = (text(&example("hints.bpf.c").object()), text(&example("nics/alpha_fw1.c").object()));
+    let attach = ["attach", &program, "--dev", "near", "--nic", &nic, "--dispatch", "static", "--replace", "--yes"];
+    put();
+    succeeded(&pair.xhint(&attach, None, &log));
+    succeeded(&pair.xhint(&["detach", "near"], None, &dir.path().join("other")));
+    let calls = std::fs::read_to_string(&log).unwrap();
+    // From the first pin on, each call and how many of its name there were.
+    let names: Vec<&str> = calls.lines().filter_map(|line| line.split_once('(').map(|c| c.0)).collect();
+    let first = calls.lines().position(|line| line.contains("BPF_OBJ_PIN")).unwrap();
+    let (mut left, mut gap, mut came) = (0, 0, 0);
+    for (at, name) in names.iter().enumerate().skip(first) {
+        let nth = names[..=at].iter().filter(|n| *n == name).count();
+        let theirs = put();
+        let output = pair.xhint(&attach, Some((name, nth)), &log);
+        assert_eq!(output.status.code(), None, "{name} {nth}: {}", String::from_utf8_lossy(&output.stderr));
+        let ours = xhint(["status", "near", "--netns", &pair.0].map(str::to_owned)).output().unwrap().status.success();
+        match pair.runs() {
+            _ if ours => came += 1,
+            now if now == theirs => left += 1,
+            _ => gap += 1,
+        }
+        // The next call, whatever it is, finds all as it was, or the new one there.
+        let next = xhint(["detach", "near", "--netns", &pair.0].map(str::to_owned)).output().unwrap();
+        assert_eq!(
+            pair.runs(),
+            if ours { 0 } else { theirs },
+            "{name} {nth}: {}",
+            String::from_utf8_lossy(&next.stderr)
+        );
+        let cookie = xhint_runtime::Netns::named(&pair.0).unwrap().cookie();
+        let names = std::fs::read_dir("/sys/fs/bpf/xhint/dev").into_iter().flatten().flatten();
+        let kept: Vec<_> =
+            names.filter(|d| d.file_name().to_string_lossy().starts_with(&format!("{cookie}-"))).collect();
+        assert!(kept.is_empty(), "{name} {nth}: {kept:?}");
+        pair.sh("ip -n $n link set near xdpdrv off");
+    }
+    println!(
+        "killed {} times: theirs was left {left} times, ours was there {came} times, neither {gap}",
+        left + gap + came
+    );
+    assert!(left > 0 && came > 0 && gap > 0, "{left} {came} {gap}");
+}
+
+const FOREIGN: &[u8] = br#"
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+SEC("xdp") int theirs(struct xdp_md *ctx) { return XDP_PASS; }
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+"#;

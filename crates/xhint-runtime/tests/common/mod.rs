@@ -16,9 +16,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::{fs, process};
 
 use caps::{CapSet, Capability, CapsHashSet};
-use xhint_runtime::{Home, Netns};
+use xhint_runtime::attach::Job;
+use xhint_runtime::{Device, Home, LinkedAs, Mode, Netns, Source, State};
 pub use xhint_testkit::fixture::example;
-use xhint_testkit::fixture::{Compile, section};
+use xhint_testkit::fixture::{Compile, keep, section};
 
 /// A file of `tests/bpf`.
 pub fn own(name: &str) -> Compile {
@@ -29,6 +30,61 @@ pub fn own(name: &str) -> Compile {
 pub fn nic(name: &str) -> Vec<u8> {
     let object = fs::read(example(&format!("nics/{name}.c")).object()).unwrap();
     section(&object, ".BTF").unwrap().to_vec()
+}
+
+/// Counts packets in a map and in .bss; ENTRIES and VERDICT vary.
+pub const COUNTER: &str = r#"
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#ifndef ENTRIES
+#define ENTRIES 4
+#endif
+#ifndef VERDICT
+#define VERDICT XDP_PASS
+#endif
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, ENTRIES);
+	__type(key, __u32);
+	__type(value, __u64);
+} counts SEC(".maps");
+__u64 seen;
+SEC("xdp") int count(struct xdp_md *ctx)
+{
+	__u32 key = 0;
+	__u64 *n = bpf_map_lookup_elem(&counts, &key);
+
+	/* In this order, so that the variable is never ahead of the map. */
+	if (n)
+		__sync_fetch_and_add(n, 1);
+	__sync_fetch_and_add(&seen, 1);
+#ifdef BROKEN
+	return *(int *)(long)ctx->data;
+#endif
+	return VERDICT;
+}
+#ifdef SECOND
+SEC("xdp") int other(struct xdp_md *ctx) { return XDP_DROP; }
+#endif
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+"#;
+
+/// A job for [`COUNTER`], compiled with these arguments.
+pub fn counter(arguments: &[&str]) -> Job {
+    let source = keep("counter", "bpf.c", COUNTER.as_bytes());
+    let object = arguments.iter().fold(Compile::new(&source), |c, a| c.argument(*a)).object();
+    let bytes = fs::read(&object).unwrap();
+    let state = State {
+        entry: String::new(),
+        mode: Mode::Native,
+        since: 0,
+        object: Source::new(object, bytes.clone()),
+        nics: Vec::new(),
+        layouts: Vec::new(),
+        slots: Vec::new(),
+        options: LinkedAs::default(),
+    };
+    Job { linked: bytes, state, warnings: Vec::new(), why: String::new(), replace: false }
 }
 
 /// Runs `work` on a thread that has no capabilities but `kept`.
@@ -78,11 +134,16 @@ impl World {
         self.dir.join("dev")
     }
 
-    /// Files, pins and directories that are left, but for the three that all devices share.
+    /// Where the pins are of what was attached to a device.
+    pub fn site(&self, device: &Device) -> PathBuf {
+        self.pins.join("dev").join(format!("{}-{}", device.netns().cookie(), device.ifindex()))
+    }
+
+    /// Files, pins and directories that are left, but for those that all devices share.
     pub fn left(&self) -> Vec<PathBuf> {
         let mut left = files(&self.pins);
         left.extend(files(&self.dir));
-        left.retain(|p| ![self.pins.join("dev"), self.dir.join("dev"), self.dir.join("lock")].contains(p));
+        left.retain(|p| ![self.pins.join("dev"), self.dir.join("dev")].contains(p));
         left
     }
 }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use xhint_object::Dispatch;
 use xhint_runtime::attach::{Done, Job, attach, running};
 use xhint_runtime::follow::{self, Event, EventKind, Follow};
-use xhint_runtime::{Device, Error, Home, LinkedAs, Linker, Source};
+use xhint_runtime::{Device, Error, Home, LinkedAs, Linker, Source, TooLong};
 
 use super::device::On;
 use super::link::Action;
@@ -171,7 +171,9 @@ impl Args {
     }
 
     fn tell(&self, job: &Job, done: &Done) -> anyhow::Result<ExitCode> {
-        for warning in &job.warnings {
+        let warnings: Vec<String> =
+            job.warnings.iter().cloned().chain(done.too_long.iter().map(TooLong::to_string)).collect();
+        for warning in &warnings {
             print::warning(warning);
         }
         if self.json {
@@ -185,7 +187,7 @@ impl Args {
                 "why": job.why,
                 "walk": job.state.options.walk,
                 "layouts": job.state.layouts,
-                "warnings": job.warnings,
+                "warnings": warnings,
             }))?;
             return Ok(ExitCode::SUCCESS);
         }

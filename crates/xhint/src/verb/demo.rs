@@ -67,10 +67,11 @@ impl Args {
 fn play(packets: u64, stop: &Arc<AtomicBool>) -> anyhow::Result<Report> {
     let home = Home::system()?;
     let linker = Linker::new()?;
-    let [fw1, fw2, beta] = stage::firmwares(&linker)?;
+    let room = xhint_softnic::max_meta()?;
+    let [fw1, fw2, beta] = stage::firmwares(&linker, room)?;
     let mut stage = Stage::set(&home, stop)?;
     let third = packets / 3;
-    let mut report = Report::default();
+    let mut report = Report { room, ..Report::default() };
     say("Vendor Alpha: bringing up a soft NIC with firmware 1");
     let alpha = Act { home: &home, linker: &linker, vendor: "alpha", packets: packets.saturating_sub(third) };
     alpha.play(&mut stage, &fw1, Some(&fw2), &mut report)?;
@@ -236,7 +237,7 @@ mod tests {
             return;
         }
         let (home, linker) = (Home::system().unwrap(), Linker::new().unwrap());
-        let [fw1, fw2, _] = stage::firmwares(&linker).unwrap();
+        let [fw1, fw2, _] = stage::firmwares(&linker, xhint_softnic::max_meta().unwrap()).unwrap();
         let mut stage = Stage::set(&home, &Arc::default()).unwrap();
         let act = Act { home: &home, linker: &linker, vendor: "alpha", packets: 300 };
         let (nic, device) = stage.nic("alpha", &fw1).unwrap();

@@ -94,6 +94,9 @@ impl Rest {
     }
 
     fn tell(&self, ifname: &str, what: &str, changed: &Changed) -> anyhow::Result<()> {
+        for long in &changed.too_long {
+            print::warning(&long.to_string());
+        }
         let swap = changed.swap.as_ref().map(|s| s.program);
         if self.json {
             return print::json(&json!({"device": ifname, what: changed.layouts, "swapped_to": swap}));

@@ -62,7 +62,7 @@ impl Args {
         }
         let netns = self.within.netns.as_ref().map(|_| self.within.netns()).transpose()?;
         let mut all = all(&Home::system()?)?;
-        all.retain(|s| netns.as_ref().is_none_or(|n| n.inode() == s.netns));
+        all.retain(|s| netns.as_ref().is_none_or(|n| Some(n.inode()) == s.netns));
         Ok(all)
     }
 
@@ -91,7 +91,8 @@ fn text(out: &mut impl Write, found: &[Status], rates: &mut Rates) -> io::Result
 }
 
 fn one(out: &mut impl Write, s: &Status, rates: &mut Rates, passed: Option<Duration>) -> io::Result<()> {
-    write!(out, "{BOLD}{}{BOLD:#} (index {}, network namespace {}): ", s.device, s.ifindex, s.netns)?;
+    let device = s.device.as_deref().unwrap_or("a device");
+    write!(out, "{BOLD}{device}{BOLD:#} (index {}, network namespace {}): ", s.ifindex, netns(s))?;
     writeln!(out, "program {}", s.program_id)?;
     if let Some(state) = &s.state {
         let since = SystemTime::now().duration_since(state.since()).map_or(0, |d| d.as_secs());
@@ -100,7 +101,7 @@ fn one(out: &mut impl Write, s: &Status, rates: &mut Rates, passed: Option<Durat
         let file = state.object.path.display();
         writeln!(out, "  {} of {file}, {mode}, dispatch {dispatch}, since {}", state.entry, ago(since))?;
         match &s.counters {
-            Some(counters) => table(out, &s.device, counters, rates, passed)?,
+            Some(counters) => table(out, device, counters, rates, passed)?,
             None => {
                 for layout in &state.layouts {
                     writeln!(out, "  layout {:<20} id {:#010x} {:>4} bytes", layout.name, layout.id, layout.size)?;
@@ -113,12 +114,22 @@ fn one(out: &mut impl Write, s: &Status, rates: &mut Rates, passed: Option<Durat
         writeln!(out, "  {} packets, {each} ns each", runs.count)?;
     }
     if let Some(dir) = &s.maps_dir {
-        writeln!(out, "  {DIM}maps in {}: {}{DIM:#}", dir.display(), s.maps.join(", "))?;
+        // By their files' names, so that the paths are there to be taken.
+        let pins: Vec<_> = s.maps.iter().filter_map(|m| Some(m.path.file_name()?.to_string_lossy())).collect();
+        writeln!(out, "  {DIM}maps in {}: {}{DIM:#}", dir.display(), pins.join(", "))?;
     }
     if let Some(trouble) = &s.trouble {
         writeln!(out, "  {YELLOW}{trouble}{YELLOW:#}")?;
     }
     Ok(())
+}
+
+fn netns(s: &Status) -> String {
+    match (&s.netns_name, s.netns) {
+        (Some(name), _) => name.clone(),
+        (None, Some(inode)) => inode.to_string(),
+        (None, None) => "not found, or not to be entered".to_owned(),
+    }
 }
 
 /// A row a layout, and what is worth a look below.

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use serde::Serialize;
 use xhint_layout::{Order, Plan};
 
+use xhint_softnic::MAX_META;
+
 use super::collect::Tally;
 use super::fields::{PLACES, field};
 use crate::print::{BOLD, DIM, GREEN, RED, YELLOW};
@@ -22,6 +24,8 @@ pub struct Report {
     pub misread: u64,
     /// Programs put in the place of one that ran.
     pub swaps: u64,
+    /// Bytes of metadata that this kernel lets stand in front of a packet.
+    pub room: u32,
     /// Per firmware.
     pub runs: Vec<Run>,
 }
@@ -127,6 +131,14 @@ pub fn text(out: &mut impl Write, report: &Report) -> io::Result<()> {
     packets(out, report)?;
     places(out, report)?;
     missing(out, report)?;
+    if report.room < MAX_META {
+        let room = report.room;
+        writeln!(
+            out,
+            "{YELLOW}this kernel{YELLOW:#} lets at most {room} bytes of metadata stand in front of a packet, so these are \
+             NICs with short layouts"
+        )?;
+    }
     let (style, verdict) =
         if report.good() { (GREEN, "every field of every packet is right") } else { (RED, "NOT right") };
     writeln!(

@@ -15,12 +15,21 @@ use crate::layouts;
 
 /// The program, compiled once and for all.
 const HINTS: (&str, &[u8]) = ("hints.bpf.o", include_bytes!(concat!(env!("OUT_DIR"), "/hints.bpf.o")));
-/// The NICs, by vendor and firmware.
-const NICS: [(&str, &[u8]); 3] = [
-    ("alpha_fw1.o", include_bytes!(concat!(env!("OUT_DIR"), "/alpha_fw1.o"))),
-    ("alpha_fw2.o", include_bytes!(concat!(env!("OUT_DIR"), "/alpha_fw2.o"))),
-    ("beta.o", include_bytes!(concat!(env!("OUT_DIR"), "/beta.o"))),
-];
+/// The NICs of one folder, by vendor and firmware.
+macro_rules! nics {
+    ($dir:literal) => {
+        [
+            ("alpha_fw1.o", include_bytes!(concat!(env!("OUT_DIR"), "/", $dir, "/alpha_fw1.o"))),
+            ("alpha_fw2.o", include_bytes!(concat!(env!("OUT_DIR"), "/", $dir, "/alpha_fw2.o"))),
+            ("beta.o", include_bytes!(concat!(env!("OUT_DIR"), "/", $dir, "/beta.o"))),
+        ]
+    };
+}
+
+/// As they are.
+const NICS: [(&str, &[u8]); 3] = nics!("nics");
+/// With fewer fields, for kernels that let little metadata through.
+const SHORT_NICS: [(&str, &[u8]); 3] = nics!("nics-short");
 
 /// A firmware: a NIC BTF with one layout.
 #[derive(Debug, Clone)]
@@ -36,16 +45,18 @@ pub fn program() -> Source {
     source(HINTS)
 }
 
-/// The three firmwares: two of vendor Alpha, one of vendor Beta.
-pub fn firmwares(linker: &Linker) -> anyhow::Result<[Firmware; 3]> {
+/// The three firmwares: two of vendor Alpha, one of vendor Beta; with short layouts, if only `room` bytes of metadata
+/// fit in front of a packet.
+pub fn firmwares(linker: &Linker, room: u32) -> anyhow::Result<[Firmware; 3]> {
     let firmware = |file| {
         let source = source(file);
         let universe = linker.universe(std::slice::from_ref(&source))?;
         let plan = layouts::plans(&universe)?.pop().context("an example NIC without a layout")?;
         Ok::<_, anyhow::Error>(Firmware { source, plan })
     };
-    let [a, b, c] = NICS;
-    Ok([firmware(a)?, firmware(b)?, firmware(c)?])
+    let all = |[a, b, c]: [_; 3]| Ok::<_, anyhow::Error>([firmware(a)?, firmware(b)?, firmware(c)?]);
+    let full = all(NICS)?;
+    if full.iter().all(|f| f.plan.size <= room) { Ok(full) } else { all(SHORT_NICS) }
 }
 
 fn source((name, bytes): (&str, &[u8])) -> Source {
