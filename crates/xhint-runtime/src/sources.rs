@@ -117,7 +117,7 @@ mod tests {
         fs::write(&one, nic("first", true)).unwrap();
         fs::write(&two, nic("other", false)).unwrap();
         let mut sources = Sources::default();
-        let mut read = |sources: &mut Sources| sources.read(&linker, &[dir.path().to_owned()]).unwrap();
+        let read = |sources: &mut Sources| sources.read(&linker, &[dir.path().to_owned()]).unwrap();
         assert_eq!(read(&mut sources).len(), 1);
         assert!(sources.seen.is_empty(), "written this moment, they may change without a sign");
         sleep(SETTLED.saturating_mul(2).saturating_add(SETTLED));
