@@ -126,6 +126,14 @@ impl BtfExt {
         })
     }
 
+    /// Whether there is no record in it.
+    pub fn is_empty(&self) -> bool {
+        fn none<T>(part: &[Section<T>]) -> bool {
+            part.iter().all(|s| s.records.is_empty())
+        }
+        none(&self.funcs) && none(&self.lines) && none(&self.relos)
+    }
+
     /// The bytes of the section; [`BtfExt::parse`] reads them back equal. Parts without records are left out, so
     /// that an object without CO-RE relocations has none to stumble over.
     pub fn write(&self) -> Vec<u8> {

@@ -1,4 +1,14 @@
-//! What libbpf and the kernel's verifier say of an object that is refused.
+//! What libbpf and the kernel's verifier say of an object that is refused, made short enough for a line.
+//!
+//! libbpf repeats the load with the kernel's log and prints that between marks. Of the verifier's log the end tells most:
+//!
+//! ```text
+//! ; return m->a; @ x.c:3                                        the line of source
+//! 5: (61) r0 = *(u32 *)(r1 +0)          ; R0_w=scalar()         the instruction that was looked at last
+//! invalid access to packet, off=0 size=4, R1(id=0,off=0,r=0)    why it is refused
+//! R1 offset is outside of the packet
+//! processed 6 insns (limit 1000000) …                           statistics
+//! ```
 
 use std::cell::RefCell;
 use std::sync::{Mutex, PoisonError};
@@ -28,27 +38,74 @@ pub fn program(log: &str) -> Option<&str> {
     log.lines().find_map(|l| l.strip_prefix("libbpf: prog '")?.split('\'').next())
 }
 
-/// The line of a log that tells most: the verifier's verdict, or else the first that libbpf says.
+/// Why it is refused, with the instruction and its source where there are such; `None` if the log says nothing.
 pub fn reason(log: &str) -> Option<String> {
-    verdict(log).or_else(|| first_line(log))
+    let verdict = block(log, "-- BEGIN PROG LOAD LOG --", "-- END PROG LOAD LOG --").and_then(|l| verdict(&l));
+    let types = block(log, "-- BEGIN BTF LOAD LOG ---", "-- END BTF LOAD LOG --");
+    let types = types.and_then(|lines| lines.iter().rev().find(|l| !l.is_empty()).map(|l| (*l).to_owned()));
+    match (verdict.or_else(|| told(log)), types) {
+        (Some(reason), Some(types)) => Some(format!("{reason}; and the kernel refuses its BTF: {types}")),
+        (None, Some(types)) => Some(format!("its BTF: {types}")),
+        (reason, None) => reason,
+    }
 }
 
-/// The verifier's last word: the line before its statistics, with the instruction it is about.
-fn verdict(log: &str) -> Option<String> {
-    let lines: Vec<&str> = log.lines().map(str::trim).collect();
-    let end = lines.iter().rposition(|l| l.starts_with("processed ") && l.contains(" insns"))?;
-    let said = lines.get(..end)?;
-    let last = said.iter().rev().find(|l| !l.is_empty())?;
-    let source = said.iter().rev().find(|l| l.starts_with("; ")).map(|l| l.trim_start_matches("; "));
-    Some(match source {
-        Some(source) => format!("{last} (at: {source})"),
-        None => (*last).to_owned(),
-    })
+/// The trimmed lines of the last block between two marks.
+fn block<'a>(log: &'a str, begin: &str, end: &str) -> Option<Vec<&'a str>> {
+    let start = log.rfind(begin)?.checked_add(begin.len())?;
+    let inside = log.get(start..)?;
+    let inside = inside.split(end).next().unwrap_or(inside);
+    Some(inside.lines().map(str::trim).collect())
 }
 
-fn first_line(log: &str) -> Option<String> {
-    let line = log.lines().map(str::trim).find(|l| !l.is_empty())?;
-    Some(line.trim_start_matches("libbpf: ").to_owned())
+/// The verifier's last words, and what they are about.
+fn verdict(lines: &[&str]) -> Option<String> {
+    let end = lines.iter().rposition(|l| l.starts_with("processed ") && l.contains(" insns")).unwrap_or(lines.len());
+    let said: Vec<&str> = lines.iter().take(end).copied().filter(|l| !l.is_empty()).collect();
+    let after = said.iter().rposition(|l| is_trace(l)).map_or(0, |n| n.saturating_add(1));
+    let (before, words) = said.split_at_checked(after)?;
+    let words = words.iter().copied().filter(|l| !l.starts_with("cur state:") && !l.starts_with("old state:"));
+    let words = words.collect::<Vec<_>>();
+    // All of it trace: its last line is what there is.
+    let words = if words.is_empty() { said.last()?.to_string() } else { words.join("; ") };
+    let insn = before.iter().rev().find(|l| instruction(l).is_some());
+    let source = before.iter().rev().find_map(|l| l.strip_prefix("; "));
+    let mut place = Vec::new();
+    place.extend(insn.map(|l| format!("at instruction {}", l.split(" ;").next().unwrap_or(l).trim())));
+    place.extend(source.map(|l| match l.rsplit_once(" @ ") {
+        Some((text, place)) => format!("of `{text}`, {place}"),
+        None => format!("of `{l}`"),
+    }));
+    Some(if place.is_empty() { words } else { format!("{words} ({})", place.join(", ")) })
+}
+
+/// A line of the verifier's walk rather than of its verdict.
+fn is_trace(line: &str) -> bool {
+    const STARTS: [&str; 10] =
+        ["; ", "from ", "mark_precise:", "frame", "caller:", "callee:", "last_idx", "regs=", "func#", "Func#"];
+    STARTS.iter().any(|s| line.starts_with(s)) || instruction(line).is_some() || state(line)
+}
+
+/// The number of the instruction that a line shows: `5: (61) r0 = …`.
+fn instruction(line: &str) -> Option<u32> {
+    let (number, rest) = line.split_once(": ")?;
+    let code = rest.strip_prefix('(')?.split_once(')')?.0;
+    (code.len() == 2 && code.bytes().all(|b| b.is_ascii_hexdigit())).then(|| number.parse().ok())?
+}
+
+/// Whether a line shows registers: `5: R0=1 R10=fp0`.
+fn state(line: &str) -> bool {
+    let rest = line.split_once(':').filter(|(n, _)| n.parse::<u32>().is_ok());
+    let rest = rest.map_or("", |(_, rest)| rest.trim_start());
+    rest.starts_with('R') || rest.starts_with("frame") || rest.starts_with("safe")
+}
+
+/// The first thing that libbpf said of its own which is more than that something failed.
+fn told(log: &str) -> Option<String> {
+    const NOTHING: [&str; 5] =
+        ["failed to load object", "Error loading .BTF", "BTF loading error", "BTF is mandatory", "-- BEGIN"];
+    let own = log.lines().filter_map(|l| l.trim().strip_prefix("libbpf: "));
+    own.filter(|l| !NOTHING.iter().any(|n| l.starts_with(n))).map(str::to_owned).next()
 }
 
 #[cfg(test)]
@@ -56,13 +113,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reason_is_the_line_before_the_statistics() {
+    fn a_verdict_is_told_with_its_instruction_and_its_source() {
         let log = "libbpf: prog 'rx': BPF program load failed: Permission denied\nlibbpf: prog 'rx': -- BEGIN PROG \
-                   LOAD LOG --\n; return m->a; @ x.c:3\n5: (61) r0 = *(u32 *)(r1 +0)\ninvalid access to packet, off=0 \
-                   size=4, R1(id=0,off=0,r=0)\nR1 offset is outside of the packet\nprocessed 6 insns (limit 1000000) \
-                   max_states_per_insn 0\n-- END PROG LOAD LOG --\n";
+                   LOAD LOG --\n0: R1=ctx() R10=fp0\n; return m->a; @ x.c:3\n5: (61) r0 = *(u32 *)(r1 +0) ; R0_w=1\n\
+                   invalid access to packet, off=0 size=4, R1(id=0,off=0,r=0)\nR1 offset is outside of the packet\n\
+                   processed 6 insns (limit 1000000) max_states_per_insn 0\n-- END PROG LOAD LOG --\nlibbpf: prog \
+                   'rx': failed to load: -EACCES\nlibbpf: failed to load object 'xhint'\n";
         assert_eq!(program(log), Some("rx"));
-        assert_eq!(reason(log).unwrap(), "R1 offset is outside of the packet (at: return m->a; @ x.c:3)");
+        assert_eq!(
+            reason(log).unwrap(),
+            "invalid access to packet, off=0 size=4, R1(id=0,off=0,r=0); R1 offset is outside of the packet (at \
+             instruction 5: (61) r0 = *(u32 *)(r1 +0), of `return m->a;`, x.c:3)"
+        );
+        // Without the verifier's statistics and without line info.
+        let bare = "libbpf: prog 'x': -- BEGIN PROG LOAD LOG --\n1: (95) exit\nR0 !read_ok\n-- END PROG LOAD LOG --\n";
+        assert_eq!(reason(bare).unwrap(), "R0 !read_ok (at instruction 1: (95) exit)");
+    }
+
+    #[test]
+    fn what_is_no_verdict_is_told_too() {
+        let map = "libbpf: map 'm': failed to create: -EINVAL\nlibbpf: failed to load object 'xhint'\n";
+        assert_eq!(reason(map).unwrap(), "map 'm': failed to create: -EINVAL");
+        let types = "libbpf: BTF loading error: -EINVAL\nlibbpf: -- BEGIN BTF LOAD LOG ---\nmagic: 0xeb9f\n[3] STRUCT a<b> \
+                     size=4 vlen=1 Invalid name\n\n-- END BTF LOAD LOG --\nlibbpf: BTF is mandatory, can't proceed.\n";
+        assert_eq!(reason(types).unwrap(), "its BTF: [3] STRUCT a<b> size=4 vlen=1 Invalid name");
+        let both = map.replacen("libbpf: failed", &format!("{types}libbpf: failed"), 1);
+        assert_eq!(
+            reason(&both).unwrap(),
+            "map 'm': failed to create: -EINVAL; and the kernel refuses its BTF: [3] STRUCT a<b> size=4 vlen=1 Invalid name"
+        );
         assert_eq!(reason("libbpf: extern 'f': not found\n").unwrap(), "extern 'f': not found");
         assert_eq!((program(""), reason("")), (None, None));
     }

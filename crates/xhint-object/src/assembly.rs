@@ -2,7 +2,8 @@
 //!
 //! 1. [`Assembly::take`] cuts each code section at its functions. Calls and addresses of functions come to name the
 //!    function's own symbol, so that a function may move; a call within a section, which the compiler gives as a
-//!    distance, becomes a relocation.
+//!    distance, becomes a relocation. Code between functions (alignment, or what was a weak function until `bpftool gen
+//!    object` found a strong one) is nobody's, and goes: loaders do not look at it either.
 //! 2. Whoever generates code adds [`Body`]s, each with a symbol of its own, to the section of its choice.
 //! 3. [`Assembly::put`] lays the bodies of a section one behind another and writes the section, its relocations, the
 //!    values of the symbols, and the func and line info anew.
@@ -15,7 +16,7 @@ use xhint_btf::ext::{BtfExt, FuncInfo, LineInfo, Section as ExtSection};
 
 use crate::image::{Content, Image, Place, Relocation, Relocations, Section, Symbol};
 use crate::insn::{Insn, SIZE};
-use crate::{Error, Object};
+use crate::{Error, Function, Object};
 
 /// Where functions that programs call stand.
 pub const TEXT: &str = ".text";
@@ -46,7 +47,7 @@ impl Assembly {
     /// Takes the code of `object` apart.
     ///
     /// # Errors
-    /// [`Error::Section`] where code stands outside of functions, or a call leads to none.
+    /// [`Error::Section`] where a call leads to no function.
     pub fn take(object: &Object) -> Result<Assembly, Error> {
         let mut sections: BTreeMap<usize, Vec<Body>> = BTreeMap::new();
         for (number, section) in object.image.sections.iter().enumerate() {
@@ -54,21 +55,8 @@ impl Assembly {
                 sections.insert(number, Vec::new());
             }
         }
-        for (index, function) in object.functions.iter().enumerate() {
-            let bodies = sections.entry(function.section).or_default();
-            let at = bodies.iter().map(|b| b.code.len()).fold(0, usize::saturating_add);
-            if at != function.start {
-                return Err(gap(&function.section_name, at));
-            }
-            bodies.push(body(object, index)?);
-        }
-        for (number, bodies) in &sections {
-            let end = bodies.iter().map(|b| b.code.len()).fold(0, usize::saturating_add);
-            if let Some(section) = object.image.sections.get(*number)
-                && end != object.image.bytes(*number).len()
-            {
-                return Err(gap(&section.name, end));
-            }
+        for function in &object.functions {
+            sections.entry(function.section).or_default().push(body(object, function)?);
         }
         Ok(Assembly { sections })
     }
@@ -141,14 +129,8 @@ pub fn new_symbol(image: &mut Image, name: String, global: bool) -> usize {
     image.symbols.len().saturating_sub(1)
 }
 
-fn gap(section: &str, at: usize) -> Error {
-    let what = format!("the code at {at:#x} belongs to no function, so it cannot be specialised");
-    Error::Section { name: section.to_owned(), what }
-}
-
-/// The function with this index, free of its place.
-fn body(object: &Object, index: usize) -> Result<Body, Error> {
-    let Some(function) = object.functions.get(index) else { return Err(gap("", 0)) };
+/// A function, free of its place.
+fn body(object: &Object, function: &Function) -> Result<Body, Error> {
     let within = function.start as u64..function.end as u64;
     let move_back = |offset: u64| offset.saturating_sub(within.start);
     let in_image = object.image.relocations(function.section).filter(|r| within.contains(&r.offset));
@@ -161,8 +143,17 @@ fn body(object: &Object, index: usize) -> Result<Body, Error> {
     };
     let mut at = 0usize;
     while let Some(insn) = Insn::at(&body.code, at, object.order()) {
-        if let Some(callee) = object.callee(function, at) {
-            name_callee(object, &mut body, at, insn, callee);
+        match object.callee(function, at) {
+            Some(callee) => name_callee(object, &mut body, at, insn, callee),
+            None if object.leads_into_code(function, at) => {
+                let what = format!(
+                    "the instruction at {:#x}, in {}, leads into code, and to no function's start there",
+                    function.start.saturating_add(at),
+                    function.name
+                );
+                return Err(Error::Section { name: function.section_name.clone(), what });
+            }
+            None => {}
         }
         at = at.saturating_add(if insn.is_wide() { 2 * SIZE } else { SIZE });
     }

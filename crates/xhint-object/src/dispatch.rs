@@ -23,6 +23,9 @@ mod usual;
 
 pub use entry::{Case, IdAt};
 
+use crate::counts::{COUNTS, UNKNOWN};
+use table::{IDS, IDS_SECTION, SLOTS};
+
 /// Bytes that metadata can have: `xdp_metalen_invalid` of include/net/xdp.h.
 const MAX_METADATA: u32 = 252;
 
@@ -43,6 +46,8 @@ pub struct Dispatched {
     pub function: usize,
     /// A layout's case, and the index of its variant.
     pub cases: Vec<(Case, usize)>,
+    /// Whether it is loaded by itself, or only if somebody asks for it (`SEC("?xdp")`).
+    pub optional: bool,
 }
 
 /// The variants of an object: one for each layout, and one for none.
@@ -68,7 +73,19 @@ pub use by_row::link as link_by_row;
 pub use classes::Classes;
 pub use copies::place_btf;
 pub use direct::link as link_direct;
+pub use maps::initial_programs;
 pub use tail::link as link_tail;
+
+/// A map, variable or section of the object that is called as one that dispatch generates.
+pub fn reserved(object: &crate::Object) -> Option<&str> {
+    let variables = object.image.symbols.iter().filter(|s| !s.is_function()).map(|s| s.name.as_str());
+    let sections = object.image.sections.iter().map(|s| s.name.as_str());
+    let own = |name: &str| {
+        [COUNTS, UNKNOWN, IDS, IDS_SECTION, rows::SECTION].contains(&name)
+            || [SLOTS, rows::ROWS].iter().any(|prefix| name.starts_with(prefix))
+    };
+    variables.chain(sections).find(|name| own(name))
+}
 
 /// Which variants share which functions.
 pub fn classes_of(object: &crate::Object, variants: &[crate::variant::Variant<'_>]) -> Classes {

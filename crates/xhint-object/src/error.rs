@@ -135,6 +135,26 @@ pub enum Error {
         /// How many more there are.
         more: usize,
     },
+    /// A name that what we generate would bear, too.
+    #[error(
+        "the object has a '{name}' of its own, and what dispatch generates is called so: rename it; or, if the object was \
+         linked by xhint before, give the one that the compiler made"
+    )]
+    Reserved {
+        /// The map, variable or section.
+        name: String,
+    },
+    /// No XDP program, but one in a section of old, which says of no type what it is.
+    #[error(
+        "program {program} stands in section {section}, which loaders do not know as one of XDP programs any more; \
+         write SEC(\"xdp\")"
+    )]
+    OldSection {
+        /// The program.
+        program: String,
+        /// The section.
+        section: String,
+    },
     /// No program to dispatch.
     #[error(
         "no XDP program of the object depends on the layout, so there is nothing to dispatch; link with --dispatch none"

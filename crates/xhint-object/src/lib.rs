@@ -24,14 +24,16 @@ mod link;
 mod missing;
 mod model;
 mod multi;
+mod name;
 mod reach;
 mod report;
 mod variant;
 
 pub use carrier::{btf_of, is_raw, nic_btf, with_base};
-pub use dispatch::{Fallback, table};
+pub use dispatch::{Fallback, initial_programs, table};
 pub use error::Error;
 pub use link::{Dispatch, LinkOptions, Linked, TakenSlot};
 pub use missing::Missing;
 pub use model::{Function, Object, Place, Relo};
+pub use name::c_name;
 pub use report::{DispatchReport, LayoutReport, PlaceReport, RelocationReport, Report, ResultReport};

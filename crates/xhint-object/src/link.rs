@@ -6,7 +6,7 @@ use xhint_btf::Kind;
 use xhint_universe::{Universe, name::essential};
 
 use crate::bind::{Bound, asked_name, asks_for};
-use crate::dispatch::{Fallback, place_btf};
+use crate::dispatch::{Fallback, place_btf, reserved};
 use crate::image::{Content, Image};
 use crate::report::{DispatchReport, LayoutReport, Report};
 use crate::variant::Variant;
@@ -136,6 +136,9 @@ impl Object {
     /// [`Error::Missing`] where a program would read what the layout lacks; [`Error::SeveralLayouts`]; faults of the
     /// object and of relocations.
     pub fn link(&self, universe: &Universe, options: &LinkOptions) -> Result<Linked, Error> {
+        if let Some(name) = reserved(self) {
+            return Err(Error::Reserved { name: name.to_owned() });
+        }
         let choice = Choice::of(self, universe, options)?;
         let crowded = choice.several.as_ref();
         match (options.dispatch, crowded) {
@@ -180,7 +183,7 @@ impl Object {
         let reach = variant.reach(entries);
         let mut report = Report {
             layouts: choice.layouts.iter().filter_map(|n| LayoutReport::of(universe, *n)).collect(),
-            dispatch: DispatchReport { kind: "none", why, copies: None },
+            dispatch: DispatchReport { kind: "none", why, ..DispatchReport::default() },
             warnings: choice.warnings,
             ..Report::default()
         };

@@ -75,10 +75,21 @@ impl Function {
         self.section_name != ".text"
     }
 
+    /// A program that libbpf loads only if it is asked to.
+    pub fn is_optional(&self) -> bool {
+        self.section_name.starts_with('?')
+    }
+
     /// A program that runs at XDP's receive hook, where the metadata is.
     pub fn is_xdp(&self) -> bool {
         let name = self.section_name.strip_prefix('?').unwrap_or(&self.section_name);
         name == "xdp" || name == "xdp.frags"
+    }
+
+    /// Whether its section is as tutorials had it before libbpf 1.0, `SEC("xdp_prog1")`: loaders do not take that for XDP
+    /// any more.
+    pub fn is_xdp_of_old(&self) -> bool {
+        self.section_name.starts_with("xdp") && !self.section_name.contains(['/', '.']) && !self.is_xdp()
     }
 }
 
@@ -191,6 +202,18 @@ impl Object {
         self.functions.get(index).filter(|f| f.start == start).map(|_| index)
     }
 
+    /// Whether the instruction at byte `at` of `function` calls code of the object, or takes its address: what
+    /// [`Object::callee`] should know then.
+    pub(crate) fn leads_into_code(&self, function: &Function, at: usize) -> bool {
+        let Some(insn) = Insn::at(self.code(function), at, self.order()) else { return false };
+        let symbol = self.relocated.get(&(function.section, function.start.saturating_add(at)));
+        match symbol.and_then(|s| self.image.symbols.get(*s)).map(|s| s.place) {
+            Some(SymbolPlace::Section(section)) => self.image.sections.get(section).is_some_and(|s| s.is_code()),
+            Some(SymbolPlace::Special(_)) => false,
+            None => insn.is_local_call(),
+        }
+    }
+
     /// What the instruction at byte `at` of `function` calls or takes the address of, as its relocation says.
     pub(crate) fn named(&self, function: &Function, at: usize) -> Named {
         if let Some(callee) = self.callee(function, at) {
@@ -293,8 +316,14 @@ fn relos(image: &Image, btf: &Btf, ext: &BtfExt, functions: &[Function]) -> Resu
             if !at.is_multiple_of(insn::SIZE) {
                 return Err(fault("no instruction starts there"));
             }
-            let function = function_at(functions, section, at).ok_or_else(|| fault("no function is there"))?;
-            out.push(Relo { core: *core, function, section });
+            if at >= image.bytes(section).len() {
+                return Err(fault("the section ends before"));
+            }
+            // What was a weak function until `bpftool gen object` found a strong one has its records still, and no
+            // symbol. libbpf passes them over, too.
+            if let Some(function) = function_at(functions, section, at) {
+                out.push(Relo { core: *core, function, section });
+            }
         }
     }
     Ok(out)

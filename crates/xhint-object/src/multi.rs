@@ -9,13 +9,18 @@ use crate::insn::SIZE;
 use crate::link::{Choice, Dispatch, LinkOptions, Linked, TakenSlot};
 use crate::report::{DispatchReport, LayoutReport, Report};
 use crate::variant::Variant;
-use crate::{Error, Missing, Object};
+use crate::{Error, Function, Missing, Object};
 
 /// More layouts than this make `auto` choose a table and tail calls.
 const MANY_LAYOUTS: usize = 64;
 /// More instructions than this, over all copies, make `auto` choose tail calls: the verifier looks at each program by
 /// itself then, and gives up beyond a million steps.
 const MANY_INSNS: usize = 100_000;
+
+/// What an object with program arrays asks of a loader.
+const TAIL_NEEDS: &str = "a loader that loads all programs of the object and keeps its program arrays, as libbpf does; \
+                          those that load only the program they attach (iproute2, libxdp) cannot load it, and can load \
+                          what `static` and `table` make";
 
 /// Links `object` for the chosen layouts, with dispatch.
 ///
@@ -35,7 +40,9 @@ pub fn link(object: &Object, universe: &Universe, options: &LinkOptions, choice:
     let mut dispatched = Vec::new();
     for function in programs {
         let cases = all.readable(function, &cases, options, &mut report)?;
-        dispatched.push(Dispatched { function, cases });
+        let program = object.functions().get(function);
+        let optional = options.program.is_none() && program.is_some_and(Function::is_optional);
+        dispatched.push(Dispatched { function, cases, optional });
     }
     if !options.walk {
         if options.dispatch == Dispatch::Table {
@@ -43,7 +50,12 @@ pub fn link(object: &Object, universe: &Universe, options: &LinkOptions, choice:
         }
         all.fold();
     }
-    let (kind, mut why) = pick(object, options.dispatch, &dispatched, cases.len());
+    let (mut kind, mut why) = pick(object, options.dispatch, &dispatched, cases.len());
+    let runs = |p: &Dispatched| object.functions().get(p.function).is_some_and(|f| options.runs(f));
+    if kind == Dispatch::Tail && !dispatched.iter().any(|p| runs(p) && !p.optional) {
+        // Slots would be of no program that is loaded.
+        (kind, why) = (Dispatch::Static, "programs that are loaded on demand have no slots to be called by".to_owned());
+    }
     if options.explain {
         report.relocations = all.explain(&report.layouts)?;
     }
@@ -66,7 +78,10 @@ pub fn link(object: &Object, universe: &Universe, options: &LinkOptions, choice:
     };
     let mut copies = None;
     let image = match kind {
-        Dispatch::Tail => link_tail(plan)?,
+        Dispatch::Tail => {
+            // A program array has the loader load all that is to stand in it: nothing of what does not run.
+            link_tail(Plan { programs: plan.programs.iter().filter(|p| runs(p)).cloned().collect(), ..plan })?
+        }
         Dispatch::Table => {
             let (image, numbers) = link_by_row(plan)?;
             copies = numbers.into_iter().max();
@@ -78,7 +93,8 @@ pub fn link(object: &Object, universe: &Universe, options: &LinkOptions, choice:
         }
         _ => link_direct(plan)?,
     };
-    report.dispatch = DispatchReport { kind: kind.name(), why, copies };
+    let needs = if kind == Dispatch::Tail { TAIL_NEEDS } else { "" };
+    report.dispatch = DispatchReport { kind: kind.name(), why, copies, needs };
     Ok(Linked { bytes: image.write()?, report })
 }
 
@@ -112,7 +128,14 @@ impl<'a> Variants<'a> {
         let functions = self.object.functions().iter().enumerate();
         let own = functions.filter(|(n, f)| f.is_xdp() && !classes.is_shared(*n)).map(|(n, _)| n);
         let programs: Vec<_> = own.collect();
-        if programs.is_empty() { Err(Error::NothingToDispatch) } else { Ok(programs) }
+        if !programs.is_empty() {
+            return Ok(programs);
+        }
+        let old = self.object.functions().iter().find(|f| f.is_xdp_of_old());
+        Err(match old.filter(|_| !self.object.functions().iter().any(Function::is_xdp)) {
+            Some(f) => Error::OldSection { program: f.name.clone(), section: f.section_name.clone() },
+            None => Error::NothingToDispatch,
+        })
     }
 
     /// What is linked for no layout must not run into what is missing: the fallback, and every program that is not

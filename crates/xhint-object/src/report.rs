@@ -51,6 +51,9 @@ pub struct DispatchReport {
     /// With `table`, how many copies of a program there are; the most, if there are several programs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copies: Option<usize>,
+    /// What it asks of a loader, if that is more than to load the program that it attaches.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub needs: &'static str,
 }
 
 /// One relocation.

@@ -8,6 +8,7 @@ use libbpf_rs::Program;
 
 use xhint_object::counts::{COUNTS, UNKNOWN};
 
+use crate::carry::Anew;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::foreign::Foreign;
@@ -45,6 +46,8 @@ pub struct Done {
     pub before: Option<u32>,
     /// Name and id of someone else's that was taken off.
     pub replaced: Option<String>,
+    /// Maps of the one before that do not go on, and why; constants are not counted among them.
+    pub anew: Vec<Anew>,
     /// Layouts that no packet can carry on this device.
     pub too_long: Vec<TooLong>,
 }
@@ -141,9 +144,9 @@ pub(crate) fn attach_held(site: &Site, device: &Device, job: &Job) -> Result<Don
     // From here on it runs, whatever becomes of the tidying up: the next call does that again.
     let _later = site.keep_only(&next);
     let program = Program::id_from_fd(loaded.entry_fd()?).map_err(Error::system("the program's id"))?;
-    let too_long = too_long(device, &state.layouts);
+    let (too_long, anew) = (too_long(device, &state.layouts), loaded.anew().to_vec());
     let (before, replaced) = (live.map(|l| l.program), foreign.map(|f| f.name));
-    Ok(Done { entry: state.entry, program, before, replaced, too_long })
+    Ok(Done { entry: state.entry, program, before, replaced, too_long, anew })
 }
 
 /// Loads the job's object with the maps of `before`.

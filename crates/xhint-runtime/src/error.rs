@@ -113,6 +113,28 @@ pub enum Error {
         /// Names of those that are.
         have: String,
     },
+    /// A program for an entry of a map was to go on a device.
+    #[error(
+        "{program}: SEC(\"{section}\") is for an entry of a {}, not for a device; whoever fills the map puts it there",
+        entry_of(.section)
+    )]
+    ForMapEntry {
+        /// Its name.
+        program: String,
+        /// The section it stands in.
+        section: String,
+    },
+    /// A program in a section that does not say what it is.
+    #[error(
+        "{program} stands in section {section}, which says of no program type what it is; write SEC(\"xdp\"), as \
+         libbpf 1.0 and later want it"
+    )]
+    UnknownSection {
+        /// Its name.
+        program: String,
+        /// The section it stands in.
+        section: String,
+    },
     /// The object has several, and none was named.
     #[error("the object has several XDP programs, name one with --program: {0}")]
     ManyPrograms(String),
@@ -329,6 +351,11 @@ fn off(device: &str, linked: bool) -> String {
     } else {
         format!("detach it (ip link set dev {device} xdp off)")
     }
+}
+
+/// The kind of map that a section names.
+fn entry_of(section: &str) -> &'static str {
+    if section.ends_with("cpumap") { "cpumap" } else { "devmap" }
 }
 
 fn why(said: &str) -> String {

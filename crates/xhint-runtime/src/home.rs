@@ -67,12 +67,12 @@ impl Home {
 /// A map's or program's name as a file name in a BPF file system, which takes no dots (`bpf_lookup` in
 /// `kernel/bpf/inode.c`).
 pub(crate) fn pin_name(name: &str) -> String {
-    name.replace('%', "%25").replace('.', "%2e")
+    name.replace('%', "%25").replace('.', "%2e").replace('/', "%2f")
 }
 
 /// The name that [`pin_name`] was given.
 pub(crate) fn name_of_pin(pin: &str) -> String {
-    pin.replace("%2e", ".").replace("%25", "%")
+    pin.replace("%2f", "/").replace("%2e", ".").replace("%25", "%")
 }
 
 /// The BPF file system: ours, or the one that a process we come from sees, for `ip netns exec` gives its child a `/sys`
@@ -124,9 +124,9 @@ mod tests {
 
     #[test]
     fn pins_have_no_dots_and_tell_their_name() {
-        for name in ["eth0", "eth0.100", "a%2eb", "%", "a.%25.b"] {
+        for name in ["eth0", "eth0.100", "a%2eb", "%", "a.%25.b", "a/b%2f"] {
             let pin = pin_name(name);
-            assert!(!pin.contains('.'), "{pin}");
+            assert!(!pin.contains(['.', '/']), "{pin}");
             assert_eq!(name_of_pin(&pin), name);
         }
     }

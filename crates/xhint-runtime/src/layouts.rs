@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 
 use serde::Serialize;
 
+use xhint_object::c_name;
 use xhint_universe::Layout;
 
 use crate::attach::{Done, Job, Running, attach_held};
@@ -108,7 +109,7 @@ impl<'a> Layouts<'a> {
                 size: layout.size,
                 nic: number,
                 slot: Some(running.slot_for(&mut state, layout)?),
-                added: Some(format!("{ADDED}{}_{:08x}", layout.name, layout.id)),
+                added: Some(c_name(ADDED, &format!("{}_{:08x}", layout.name, layout.id))),
                 fallback: false,
                 lacks: String::new(),
                 selector: layout.selector.is_some(),

@@ -7,9 +7,10 @@
 //! So there is no step at which a crash leaves a device without a program, or a state that cannot be told.
 //!
 //! 1. [`Home`] is where pins and state stand, [`Device`] what they are for, and [`Rights`] what may be done.
-//! 2. [`load`] brings a linked object into the kernel, with the maps of the generation before.
+//! 2. [`load`] brings a linked object into the kernel, with those maps of the generation before that can go on.
 
 pub mod attach;
+mod carry;
 pub mod counters;
 pub mod detach;
 mod device;
@@ -35,6 +36,7 @@ mod state;
 pub mod status;
 mod sys;
 
+pub use carry::Anew;
 pub use device::{Device, Programs};
 pub use error::{Error, Result};
 pub use files::{read, read_btf};

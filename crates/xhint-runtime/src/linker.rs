@@ -192,7 +192,7 @@ impl Linker {
         let options = LinkOptions {
             layouts: options.layouts.clone(),
             rename: options.bind.clone(),
-            program: options.program.clone(),
+            program: options.program.clone().or_else(|| Some(only_program(object)).filter(|p| !p.is_empty())),
             fallback: options.fallback.map_or(Fallback::Program, Fallback::Action),
             walk: options.walk,
             dispatch: Dispatch::named(&options.asked).unwrap_or_default(),

@@ -1,13 +1,15 @@
 //! Loading a linked object through libbpf, with maps of an earlier load kept.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 
-use libbpf_rs::{MapCore, MapHandle, MapType, Object, ObjectBuilder, OpenMap, OpenObject, ProgramType};
+use bytes::Bytes;
+use libbpf_rs::{MapHandle, MapType, Object, ObjectBuilder, OpenObject, OpenProgram, ProgramType};
 
 use xhint_host::said;
-use xhint_object::table::IDS_SECTION;
+use xhint_object::initial_programs;
+use xhint_object::table::SLOTS;
 
+use crate::carry::{Anew, Carried, Pinned, carry};
 use crate::error::{Error, Result};
 use crate::rights::Rights;
 
@@ -19,7 +21,7 @@ pub struct Plan<'a> {
     /// The program that goes on the device; `None` if the object has but one.
     pub entry: Option<&'a str>,
     /// Maps to go on with, by name and where each is pinned.
-    pub keep: &'a [(String, PathBuf)],
+    pub keep: &'a Pinned,
     /// Whether the object is the same as the one the kept maps are of, so that its global data may be kept too.
     pub same: bool,
     /// The device, for messages.
@@ -31,7 +33,7 @@ pub struct Plan<'a> {
 pub struct Loaded {
     object: Object,
     entry: String,
-    maps: Vec<String>,
+    maps: Carried,
 }
 
 /// Loads the programs and maps of `plan`.
@@ -42,20 +44,16 @@ pub struct Loaded {
 pub fn load(plan: &Plan<'_>) -> Result<Loaded> {
     let (opened, said) =
         said::heard(|| ObjectBuilder::default().name("xhint").and_then(|b| b.open_memory(plan.object)));
-    let mut opened = opened.map_err(|e| Error::Load {
-        program: "the object".to_owned(),
-        reason: said::reason(&said).unwrap_or_else(|| format!("{e:#}")),
-        log: said,
-    })?;
+    let mut opened = opened.map_err(|e| refused("the object", &e, said))?;
     let entry = choose(&opened, plan.entry)?;
-    select(&mut opened, &entry);
-    let maps = keep(&mut opened, plan)?;
+    select(&mut opened, &entry, plan.object)?;
+    let maps = carry(&mut opened, plan.keep, plan.same, plan.device)?;
     let (loaded, said) = said::heard(|| opened.load());
     match loaded {
         Ok(object) => Ok(Loaded { object, entry, maps }),
         Err(e) => {
             Rights::current().check()?;
-            Err(refused(&entry, &format!("{e:#}"), said))
+            Err(refused(&entry, &e, said))
         }
     }
 }
@@ -89,10 +87,15 @@ impl Loaded {
 
     /// All maps, by the names they have in the object (the kernel's are cut off at 15 bytes).
     pub fn maps(&self) -> impl Iterator<Item = (&str, MapHandle)> {
-        self.maps.iter().map(String::as_str).zip(self.object.maps()).filter_map(|(name, map)| {
+        self.maps.names.iter().map(String::as_str).zip(self.object.maps()).filter_map(|(name, map)| {
             let handle = MapHandle::try_from(&map).ok()?;
             Some((name, handle))
         })
+    }
+
+    /// Maps that were there before and begin anew.
+    pub fn anew(&self) -> &[Anew] {
+        &self.maps.anew
     }
 
     /// Names and descriptors of all programs, for pinning.
@@ -117,114 +120,80 @@ fn copy(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
 
 /// Which program goes on the device.
 fn choose(object: &OpenObject, wanted: Option<&str>) -> Result<String> {
-    let xdp: Vec<String> = object
-        .progs()
-        .filter(|p| p.prog_type() == ProgramType::Xdp)
-        .map(|p| p.name().to_string_lossy().into_owned())
-        .collect();
-    let none = |wanted: String| Error::NoProgram {
-        wanted,
-        have: if xdp.is_empty() { "none".to_owned() } else { xdp.join(", ") },
-    };
-    match (wanted, xdp.as_slice()) {
-        (Some(name), _) if xdp.iter().any(|p| p == name) => Ok(name.to_owned()),
-        (Some(name), _) => Err(none(format!("{name} "))),
-        (None, [one]) => Ok(one.clone()),
-        (None, []) => Err(none(String::new())),
-        (None, many) => Err(Error::ManyPrograms(many.join(", "))),
-    }
-}
-
-/// Only the entry is loaded, and with a program array all that may stand in it: another program of the object may ask
-/// for what this host has not.
-fn select(object: &mut OpenObject, entry: &str) {
-    let tail = object.maps().any(|m| m.map_type() == MapType::ProgArray);
-    for mut program in object.progs_mut() {
-        let load = program.name() == entry || (tail && program.prog_type() == ProgramType::Xdp);
-        program.set_autoload(load);
-    }
-}
-
-/// Hands the kept maps to libbpf. Returns the names of all, in the order libbpf has them.
-fn keep(object: &mut OpenObject, plan: &Plan<'_>) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for mut map in object.maps_mut() {
-        let name = map.name().to_string_lossy().into_owned();
-        let kept = plan.keep.iter().find(|k| k.0 == name).filter(|_| lasts(&name, map.map_type(), plan.same));
-        if let Some((_, path)) = kept {
-            let old = MapHandle::from_pinned_path(path).map_err(Error::file(path))?;
-            let flags = old.info().map_err(Error::file(path))?.info.map_flags;
-            if let Some(what) = differs(&map, &old, flags) {
-                return Err(Error::MapChanged { device: plan.device.to_owned(), map: name, what });
-            }
-            map.reuse_fd(old.as_fd()).map_err(Error::file(path))?;
+    let all: Vec<_> = object.progs().map(|p| (text(p.name()), text(p.section()), fits(&p))).collect();
+    let xdp: Vec<&str> = all.iter().filter(|p| p.2 == Fit::Device).map(|p| p.0.as_str()).collect();
+    let named = wanted.and_then(|name| all.iter().find(|p| p.0 == name));
+    match (wanted, named, xdp.as_slice()) {
+        (_, Some((name, _, Fit::Device)), _) => Ok(name.clone()),
+        (_, Some((program, section, Fit::Entry)), _) => {
+            Err(Error::ForMapEntry { program: program.clone(), section: section.clone() })
         }
-        names.push(name);
-    }
-    Ok(names)
-}
-
-/// Whether a map's contents are the application's to keep. Constants are the new object's own; variables are kept
-/// where the object is the same, since nothing else says that they still stand where they stood; the programs in a
-/// program array are the old ones, and so are the ids that lead there.
-fn lasts(name: &str, kind: MapType, same: bool) -> bool {
-    if name == IDS_SECTION {
-        return false;
-    }
-    let section = name.split_once('.').map_or("", |s| s.1);
-    match section.split('.').next().unwrap_or("") {
-        "rodata" | "kconfig" => false,
-        "data" | "bss" => same,
-        _ => kind != MapType::ProgArray,
+        (Some(_), Some((program, section, Fit::Unknown)), _) => {
+            Err(Error::UnknownSection { program: program.clone(), section: section.clone() })
+        }
+        (None, _, [one]) => Ok((*one).to_owned()),
+        (None, _, many) if !many.is_empty() => Err(Error::ManyPrograms(many.join(", "))),
+        (None, _, _) if let Some((program, section, _)) = all.iter().find(|p| p.2 == Fit::Unknown) => {
+            Err(Error::UnknownSection { program: program.clone(), section: section.clone() })
+        }
+        (wanted, _, have) => Err(Error::NoProgram {
+            wanted: wanted.map(|w| format!("{w} ")).unwrap_or_default(),
+            have: if have.is_empty() { "none".to_owned() } else { have.join(", ") },
+        }),
     }
 }
 
-/// What is another between a map of the object and the one in the kernel.
-fn differs(new: &OpenMap<'_>, old: &MapHandle, old_flags: u32) -> Option<String> {
-    let kind = new.map_type();
-    // The kernel rounds a ring's size up to whole pages and gives a perf array a slot per processor; a device map
-    // always shows as read-only for programs (libbpf's `map_is_reuse_compat`).
-    let sized = !matches!(kind, MapType::RingBuf | MapType::UserRingBuf | MapType::PerfEventArray);
-    let shown = if matches!(kind, MapType::Devmap | MapType::DevmapHash) { libbpf_sys::BPF_F_RDONLY_PROG } else { 0 };
-    if kind != old.map_type() {
-        return Some(format!("was {:?} and is {kind:?}", old.map_type()));
-    }
-    let pairs = [
-        ("keys", old.key_size(), new.key_size()),
-        ("values", old.value_size(), new.value_size()),
-        ("entries", old.max_entries(), if sized { new.max_entries() } else { old.max_entries() }),
-        ("flags", old_flags & !shown, new.map_flags() & !shown),
-    ];
-    let (what, was, is) = pairs.into_iter().find(|p| p.1 != p.2)?;
-    Some(match what {
-        "entries" => format!("had {was} entries and has {is}"),
-        "flags" => format!("had flags {was:#x} and has {is:#x}"),
-        _ => format!("had {what} of {was} bytes and has {is}"),
-    })
+/// Where a program can be put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    /// On a device.
+    Device,
+    /// On an entry of a device map or processor map.
+    Entry,
+    /// Its section says nothing that libbpf knows.
+    Unknown,
+    /// Elsewhere.
+    Other,
 }
 
-/// The kernel's refusal, with the line of the log that tells most.
-fn refused(entry: &str, error: &str, log: String) -> Error {
+fn fits(program: &OpenProgram<'_>) -> Fit {
+    let section = text(program.section());
+    match program.prog_type() {
+        ProgramType::Xdp if section.ends_with("/devmap") || section.ends_with("/cpumap") => Fit::Entry,
+        ProgramType::Xdp => Fit::Device,
+        ProgramType::Unspec => Fit::Unknown,
+        _ => Fit::Other,
+    }
+}
+
+fn text(name: &std::ffi::OsStr) -> String {
+    name.to_string_lossy().into_owned()
+}
+
+/// Only the entry is loaded, and what stands in program arrays from the start: another program of the object may ask for
+/// what this host has not. With a program array that the user fills, any program that is not for on-demand loading may
+/// come to stand in it.
+fn select(object: &mut OpenObject, entry: &str, file: &[u8]) -> Result<()> {
+    let initial = initial_programs(&Bytes::copy_from_slice(file)).map_err(|e| Error::Load {
+        program: "the object".to_owned(),
+        reason: e.to_string(),
+        log: String::new(),
+    })?;
+    let users = |name: &str| !name.starts_with(SLOTS);
+    let fills = object.maps().any(|m| m.map_type() == MapType::ProgArray && users(&text(m.name())));
+    for mut program in object.progs_mut() {
+        let (name, section) = (text(program.name()), text(program.section()));
+        let may = fills && fits(&program) == Fit::Device && !section.starts_with('?');
+        program.set_autoload(name == entry || may || initial.contains(&name));
+    }
+    Ok(())
+}
+
+/// The kernel's refusal, or libbpf's.
+fn refused(what: &str, error: &libbpf_rs::Error, log: String) -> Error {
     Error::Load {
-        program: said::program(&log).unwrap_or(entry).to_owned(),
-        reason: said::reason(&log).unwrap_or_else(|| error.to_owned()),
+        program: said::program(&log).unwrap_or(what).to_owned(),
+        reason: said::reason(&log).unwrap_or_else(|| format!("{error:#}")),
         log,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_kept() {
-        assert!(lasts("counts", MapType::Array, false));
-        assert!(!lasts("slots", MapType::ProgArray, true));
-        assert!(!lasts("xhint.rodata", MapType::Array, true));
-        assert!(!lasts(".rodata.cfg", MapType::Array, true));
-        assert!(lasts("xhint.bss", MapType::Array, true));
-        assert!(!lasts("xhint.bss", MapType::Array, false));
-        assert!(!lasts(".data.xhint", MapType::Array, true));
-        assert!(!lasts(".data.hot", MapType::Array, false));
     }
 }

@@ -152,3 +152,9 @@ fn owned(fd: RawFd) -> io::Result<OwnedFd> {
 fn done(code: i32) -> io::Result<()> {
     if code < 0 { Err(io::Error::from_raw_os_error(code.saturating_neg())) } else { Ok(()) }
 }
+
+/// Bytes of a page.
+pub fn page_size() -> Option<u32> {
+    // SAFETY: sysconf takes a number and touches no memory of ours.
+    u32::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok()
+}

@@ -31,16 +31,28 @@ impl Loaded {
         Ok(Loaded(object))
     }
 
+    /// The same, with the programs that libbpf loads only if it is asked to (`SEC("?xdp")`).
+    ///
+    /// # Errors
+    /// libbpf's refusal with its log, which has the verifier's.
+    pub fn load_all(path: &Path, btf: Option<&Path>) -> Result<Loaded, String> {
+        Loaded::load_some(path, btf, |_| true)
+    }
+
     /// The same, of all programs in the object only `name`.
     ///
     /// # Errors
     /// libbpf's refusal with its log, which has the verifier's.
     pub fn load_one(path: &Path, btf: Option<&Path>, name: &str) -> Result<Loaded, String> {
+        Loaded::load_some(path, btf, |own| own == name)
+    }
+
+    fn load_some(path: &Path, btf: Option<&Path>, wanted: impl Fn(&str) -> bool) -> Result<Loaded, String> {
         let mut object = Object::open(path, btf)?;
         for program in object.programs() {
             // SAFETY: the pointer came from the live object, which is not loaded yet.
             unsafe {
-                let wanted = text(sys::bpf_program__name(program)) == name;
+                let wanted = wanted(&text(sys::bpf_program__name(program)));
                 sys::bpf_program__set_autoload(program, wanted);
             }
         }

@@ -1,7 +1,8 @@
 //! Files in and out: the kernel's own mapped for reading, others replaced in one step for writing.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -88,30 +89,44 @@ pub fn btf(path: &Path, base: Option<Arc<Btf>>) -> anyhow::Result<Btf> {
     parse(path, read_btf(path)?, base)
 }
 
-/// Writes `bytes` to `path` in one step: whoever opens it sees the old file or the whole new one.
+/// Writes `bytes` to `path` in one step: whoever opens it sees the old file or the whole new one. A file that is
+/// replaced gives its mode and owner to the new one; the umask says the mode of one that there was not.
 ///
 /// # Errors
-/// Names the file; the old one, if there was one, is untouched.
+/// Names the file; the old one, if there was one, is untouched, and nothing else is left.
 pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let name = || format!("cannot write {}", path.display());
-    if path.is_dir() {
-        bail!("{}: is a directory", name());
-    }
-    // Devices and pipes cannot be replaced by renaming: they are written to.
-    if fs::metadata(path).is_ok_and(|m| !m.is_file()) {
-        return fs::write(path, bytes).with_context(name);
+    replace(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // The file that a link leads to, rather than the link.
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let old = match fs::metadata(path) {
+        Ok(old) => Some(old),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+        Err(e) => return Err(e),
+    };
+    match &old {
+        Some(old) if old.is_dir() => return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a directory")),
+        // Devices and pipes cannot be replaced by renaming: they are written to.
+        Some(old) if !old.is_file() => return fs::write(path, bytes),
+        _ => {}
     }
     let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::metadata(dir).with_context(name)?;
+    fs::metadata(dir)?;
     let mut file = tempfile::Builder::new()
         .prefix(".xhint-")
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
+        .permissions(Permissions::from_mode(0o666))
         .tempfile_in(dir)
         // Its own words would name a file nobody has asked for.
-        .map_err(|e| io::Error::from(e.kind()))
-        .with_context(name)?;
-    file.write_all(bytes).with_context(name)?;
-    file.persist(path).map_err(|e| e.error).with_context(name)?;
+        .map_err(|e| e.raw_os_error().map_or_else(|| io::Error::from(e.kind()), io::Error::from_raw_os_error))?;
+    file.write_all(bytes)?;
+    if let Some(old) = old {
+        // Who may not give files away keeps this one; the mode is set after, since a new owner clears bits of it.
+        let _own = fchown(file.as_file(), Some(old.uid()), Some(old.gid()));
+        file.as_file().set_permissions(old.permissions())?;
+    }
+    file.persist(path).map_err(|e| e.error)?;
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 
 use serde_json::Value;
@@ -190,4 +191,46 @@ fn wrong_usage_is_2() {
     for wrong in [&["link"][..], &["link", "a.o", "--nic", "b", "-o", "c", "--bind", "x"], &["explain", "a.o"]] {
         assert_eq!(xhint(wrong).status.code(), Some(2), "{wrong:?}");
     }
+}
+
+#[test]
+fn output_keeps_the_mode_it_had_and_leaves_nothing_when_there_is_no_room() {
+    let files = files();
+    let dir = tempfile::tempdir().unwrap();
+    let mode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o7777;
+    let link = |umask: &str, to: &str| {
+        let command = format!("umask {umask}; exec \"$0\" \"$@\" -o {}/{to}", dir.path().display());
+        let mut sh = Command::new("sh");
+        sh.args(["-c", &command, env!("CARGO_BIN_EXE_xhint")]).args(args("link", &files, 0)).output().unwrap()
+    };
+    for (umask, name, want) in [("022", "a", 0o644), ("027", "b", 0o640), ("000", "c", 0o666)] {
+        assert!(link(umask, name).status.success());
+        assert_eq!(mode(name), want, "a new file under umask {umask}");
+    }
+    let written = fs::read(dir.path().join("a")).unwrap();
+    for want in [0o600, 0o604, 0o755] {
+        fs::write(dir.path().join("a"), "old").unwrap();
+        fs::set_permissions(dir.path().join("a"), fs::Permissions::from_mode(want)).unwrap();
+        // Through a link, which stays.
+        let _none = std::os::unix::fs::symlink("a", dir.path().join("to_a"));
+        assert!(link("022", "to_a").status.success());
+        assert_eq!((mode("a"), fs::read(dir.path().join("a")).unwrap() == written), (want, true));
+        assert!(fs::symlink_metadata(dir.path().join("to_a")).unwrap().is_symlink());
+    }
+    if !xhint_testkit::privileged() {
+        return;
+    }
+    // A file system of one page: the old file stays, and nothing is beside it.
+    fs::create_dir(dir.path().join("small")).unwrap();
+    let small = dir.path().join("small").display().to_string();
+    let script = format!(
+        "mount -t tmpfs -o size=4k tmpfs {small} && echo old >{small}/out.o && {{ \"$0\" \"$@\" -o {small}/out.o; echo \
+         $?; ls -A {small}; cat {small}/out.o; }}"
+    );
+    let mut unshare = Command::new("unshare");
+    unshare.args(["-m", "sh", "-c", &script, env!("CARGO_BIN_EXE_xhint")]);
+    let output = unshare.args(args("link", &files, 0)).output().unwrap();
+    assert_eq!(text(&output.stdout), "1\nout.o\nold\n", "{}", text(&output.stderr));
+    let said = text(&output.stderr);
+    assert!(said.contains("out.o: No space left on device") && said.lines().count() == 1, "{said}");
 }

@@ -18,6 +18,7 @@ use super::usual::selectors;
 use super::{Dispatched, Fallback, Plan};
 use crate::Error;
 use crate::image::Image;
+use crate::name::c_name;
 
 /// Links the plan's programs so that each has an entry of its own name, in its own place, with a copy behind it for each
 /// kind of layouts. Tells for each program how many.
@@ -32,7 +33,7 @@ pub fn link(mut plan: Plan<'_>) -> Result<(Image, Vec<usize>), Error> {
     let counters = plan.count.then(|| Counters::declare(&mut copies.image));
     let (mut data, mut numbers) = (Vec::new(), Vec::new());
     for program in &plan.programs {
-        let name = format!("{ROWS}{}", plan.object.functions().get(program.function).map_or("", |f| f.name.as_str()));
+        let name = c_name(ROWS, plan.object.functions().get(program.function).map_or("", |f| f.name.as_str()));
         let symbol = declare(&mut copies.image, &name);
         let all = possible(&plan, &copies, program)?;
         numbers.push(all.len());

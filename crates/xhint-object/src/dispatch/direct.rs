@@ -28,25 +28,53 @@ const MAX_JUMPED: usize = 8_000;
 /// # Errors
 /// [`Error::TooManyFunctions`] for more than the kernel takes, [`Error::TooFar`] for more layouts than jumps can span,
 /// and faults of the object.
-pub fn link(plan: Plan<'_>) -> Result<Image, Error> {
+pub fn link(mut plan: Plan<'_>) -> Result<Image, Error> {
     let entries = plan.programs.iter().map(|p| p.function).collect();
-    let mut copies = Copies::new(plan.object, plan.variants, plan.names, plan.fallback, entries)?;
+    let names = std::mem::take(&mut plan.names);
+    let mut copies = Copies::new(plan.object, plan.variants, names, plan.fallback, entries)?;
     let counters = plan.count.then(|| Counters::declare(&mut copies.image));
     for program in &plan.programs {
-        let mut entry = Entry::new(&mut copies, program, counters);
-        if plan.or_else == Fallback::Program {
-            entry.copy_for(plan.fallback);
-        }
-        for (case, variant) in &program.cases {
-            entry.way(*case, *variant, plan.slots.get(*variant).copied().unwrap_or(UNKNOWN_ID));
-        }
-        let code = entry.code(plan.fallback, plan.or_else)?;
-        copies.set_entry(program.function, code)?;
+        put_entry(&mut copies, program, counters, Ways::of(&plan))?;
     }
     if let Some(counters) = counters {
         place_maps(copies.object, &mut copies.image, &mut copies.btf, &counters.maps())?;
     }
     copies.finish()
+}
+
+/// Of a plan, what an entry needs beyond its program.
+#[derive(Debug, Clone, Copy)]
+pub struct Ways<'a> {
+    slots: &'a [u32],
+    fallback: usize,
+    or_else: Fallback,
+}
+
+impl<'a> Ways<'a> {
+    pub fn of(plan: &'a Plan<'_>) -> Ways<'a> {
+        Ways { slots: &plan.slots, fallback: plan.fallback, or_else: plan.or_else }
+    }
+}
+
+/// Puts an entry in the place of one program.
+///
+/// # Errors
+/// As [`link`].
+pub fn put_entry(
+    copies: &mut Copies<'_>,
+    program: &Dispatched,
+    counters: Option<Counters>,
+    ways: Ways<'_>,
+) -> Result<(), Error> {
+    let mut entry = Entry::new(copies, program, counters);
+    if ways.or_else == Fallback::Program {
+        entry.copy_for(ways.fallback);
+    }
+    for (case, variant) in &program.cases {
+        entry.way(*case, *variant, ways.slots.get(*variant).copied().unwrap_or(UNKNOWN_ID));
+    }
+    let code = entry.code(ways.fallback, ways.or_else)?;
+    copies.set_entry(program.function, code)
 }
 
 /// An entry in the making.

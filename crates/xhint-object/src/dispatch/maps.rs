@@ -1,5 +1,7 @@
 //! Maps that a linked object needs beyond those it had: declared as libbpf's `.maps` declares them, by BTF.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use object::elf;
 use xhint_btf::write::{NewType, Writer};
@@ -123,6 +125,17 @@ pub fn place_data(
         }
     }
     datasec(btf, section, size, &vars)
+}
+
+/// Names of the functions that stand in maps of the object in `file` from the start: what a loader must load with them.
+///
+/// # Errors
+/// What is wrong with the ELF.
+pub fn initial_programs(file: &Bytes) -> Result<BTreeSet<String>, Error> {
+    let image = Image::read(file)?;
+    let Some(maps) = image.section_named(MAPS) else { return Ok(BTreeSet::new()) };
+    let symbols = image.relocations(maps).filter_map(|r| image.symbols.get(r.symbol));
+    Ok(symbols.filter(|s| s.is_function()).map(|s| s.name.clone()).collect())
 }
 
 fn place(image: &mut Image, symbol: usize, section: usize, offset: u32, size: u32) {

@@ -24,6 +24,8 @@
 
 use xhint_btf::ByteOrder;
 
+use crate::name::c_name;
+
 /// The data section that holds the ids.
 pub const IDS_SECTION: &str = ".data.xhint";
 /// The variable in it.
@@ -45,9 +47,9 @@ pub const SLOT_BITS: u32 = 24;
 /// What an id is multiplied by: 2^32 divided by the golden ratio, Knuth's multiplicative hashing.
 pub const MULTIPLIER: u32 = 0x9e37_79b1;
 
-/// The name of the slots of `program`.
+/// The name of the slots of `program`; where that is no C name, or very long, with a hash in place of what goes.
 pub fn slots_name(program: &str) -> String {
-    format!("{SLOTS}{program}")
+    c_name(SLOTS, program)
 }
 
 /// The bucket of an id.

@@ -8,11 +8,15 @@
 //! and no packet notices. Where the id leads to no slot, or the slot is empty, the entry goes on with the fallback, which
 //! stands right behind it.
 //!
+//! A program that is loaded only if somebody asks for it (`SEC("?xdp")`) has no slots: libbpf could not fill them from
+//! programs that it has not loaded, and would give the whole object up. Its copies stand behind its entry.
+//!
 //! The kernel empties a program array when the last file descriptor and pin of it are gone. So the slots that a loader
 //! fills by itself (libbpf does) last only as long as it keeps or pins the map.
 
 use super::copies::Copies;
 use super::count::{Counters, Slot};
+use super::direct::{Ways, put_entry};
 use super::emit::{Emit, If, Label, Op, R0, R1, R2, R3, R4, R5, R6, R7};
 use super::entry::{IdAt, decide, find_length, load_ends, load_id, retest_length};
 use super::maps::{Declared, PROG_ARRAY, declare, place_data, place_maps};
@@ -37,14 +41,19 @@ const MAX_COUNTED: usize = 500;
 ///
 /// # Errors
 /// [`Error::NoSlot`] for a slot beyond the last, [`Error::TableFull`] for ids that hash together too often, and faults of the object.
-pub fn link(plan: Plan<'_>) -> Result<Image, Error> {
+pub fn link(mut plan: Plan<'_>) -> Result<Image, Error> {
     let entries = plan.programs.iter().map(|p| p.function).collect();
-    let mut copies = Copies::new(plan.object, plan.variants, plan.names, plan.fallback, entries)?;
+    let names = std::mem::take(&mut plan.names);
+    let mut copies = Copies::new(plan.object, plan.variants, names, plan.fallback, entries)?;
     let ids = declare(&mut copies.image, IDS);
     let counters = plan.count.then(|| Counters::declare(&mut copies.image));
     let mut table = Table::default();
     let mut all: Vec<_> = counters.iter().flat_map(|c| c.maps()).collect();
     for program in &plan.programs {
+        if program.optional {
+            put_entry(&mut copies, program, counters, Ways::of(&plan))?;
+            continue;
+        }
         let own = plan.object.functions().get(program.function).map_or("", |f| f.name.as_str());
         let name = slots_name(own);
         let symbol = declare(&mut copies.image, &name);

@@ -66,7 +66,7 @@ pub(super) fn linked(
         names,
         fallback: layouts.len(),
         or_else,
-        programs: vec![Dispatched { function, cases }],
+        programs: vec![Dispatched { function, cases, optional: false }],
         slots: (0..layouts.len() as u32).map(|n| n * 3 + 1).collect(),
         metadata: vec![true; object.relos().len()],
         count,

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use xhint_object::Dispatch;
 use xhint_runtime::attach::{Done, Job, attach, running};
 use xhint_runtime::follow::{self, Event, EventKind, Follow};
-use xhint_runtime::{Device, Error, Home, LinkedAs, Linker, Source, TooLong};
+use xhint_runtime::{Anew, Device, Error, Home, LinkedAs, Linker, Source, TooLong};
 
 use super::device::On;
 use super::link::Action;
@@ -183,6 +183,7 @@ impl Args {
                 "program_id": done.program,
                 "before": done.before,
                 "replaced": done.replaced,
+                "anew": done.anew,
                 "dispatch": job.state.options.dispatch,
                 "why": job.why,
                 "walk": job.state.options.walk,
@@ -192,12 +193,13 @@ impl Args {
             return Ok(ExitCode::SUCCESS);
         }
         let how = match (done.before, &done.replaced) {
-            (Some(before), _) => format!("swapped in for program {before}, maps kept"),
+            (Some(before), _) => format!("swapped in for program {before}, {}", kept(&done.anew)),
             (None, Some(other)) => format!("attached in the place of {other}"),
             (None, None) => "attached".to_owned(),
         };
         let mut out = print::stdout();
         writeln!(out, "{}: {} (id {}) {how}", self.on.dev, done.entry, done.program)?;
+        tell_anew(&mut out, &done.anew)?;
         for layout in &job.state.layouts {
             let to = if layout.fallback { ": its packets go to the fallback, see above" } else { "" };
             writeln!(out, "  linked for {} (id {:#010x}, {} bytes){to}", layout.name, layout.id, layout.size)?;
@@ -214,6 +216,16 @@ impl Args {
         out.flush()?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Which maps begin anew, and why.
+pub fn tell_anew(out: &mut impl Write, anew: &[Anew]) -> std::io::Result<()> {
+    anew.iter().try_for_each(|map| writeln!(out, "  map {} begins anew: {}", map.map, map.why))
+}
+
+/// What became of the maps.
+pub fn kept(anew: &[Anew]) -> &'static str {
+    if anew.is_empty() { "maps kept" } else { "maps kept but for those below" }
 }
 
 /// What it costs that packets carry no id.

@@ -105,8 +105,12 @@ impl Rest {
         for layout in &changed.layouts {
             writeln!(out, "{ifname}: {what} {}", words(layout))?;
         }
-        match swap {
-            Some(id) => writeln!(out, "  linked anew for all layouts, program {id} swapped in, maps kept")?,
+        match &changed.swap {
+            Some(done) => {
+                let maps = super::attach::kept(&done.anew);
+                writeln!(out, "  linked anew for all layouts, program {} swapped in, {maps}", done.program)?;
+                super::attach::tell_anew(&mut out, &done.anew)?;
+            }
             None => writeln!(out, "  in place; the other layouts' packets did not notice")?,
         }
         Ok(out.flush()?)

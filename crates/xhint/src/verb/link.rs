@@ -100,8 +100,14 @@ impl Args {
         linked.report.warnings.iter().for_each(|w| print::warning(w));
         if self.json {
             print::json(&linked.report)?;
-        } else if linked.report.dispatch.kind != "none" && !linked.report.dispatch.why.is_empty() {
-            print::note(&format!("dispatch {}: {}", linked.report.dispatch.kind, linked.report.dispatch.why));
+            return Ok(ExitCode::SUCCESS);
+        }
+        let dispatch = &linked.report.dispatch;
+        if dispatch.kind != "none" && !dispatch.why.is_empty() {
+            print::note(&format!("dispatch {}: {}", dispatch.kind, dispatch.why));
+        }
+        if !dispatch.needs.is_empty() {
+            print::note(&format!("dispatch {} needs {}", dispatch.kind, dispatch.needs));
         }
         Ok(ExitCode::SUCCESS)
     }
