@@ -1,8 +1,9 @@
 //! NIC BTFs on disk, read again only when they changed.
 
-use std::collections::HashMap;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -13,28 +14,54 @@ use crate::state::Source;
 /// A file that was written less long ago than this may be written again without its times telling.
 const SETTLED: Duration = Duration::from_secs(1);
 
-/// The NIC BTFs of some paths. Of a directory it remembers what it made of each file: /sys/kernel/btf has one for each
-/// module, hundreds that describe no layout.
+/// The NIC BTFs of some paths. It remembers what it made of each file: /sys/kernel/btf has one for each module, hundreds
+/// that describe no layout.
 #[derive(Debug, Default)]
 pub struct Sources {
-    seen: HashMap<PathBuf, (Stamps, Option<Source>)>,
+    seen: HashMap<PathBuf, Seen>,
+    wrong: Vec<Error>,
+}
+
+/// What was made of a file.
+#[derive(Debug)]
+struct Seen {
+    stamps: Stamps,
+    /// Whether the stamps tell of any change since.
+    settled: bool,
+    /// `None` if it describes no layout.
+    source: Option<Source>,
 }
 
 /// What tells whether a file is the one that was read: device, inode, length, and times of content and inode. Of the file,
 /// and of the distilled base beside it.
 type Stamps = [Option<(u64, u64, u64, [i64; 4])>; 2];
 
+/// That all of `paths` are files or directories: what else there is can be read once, and never followed.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn check(paths: &[PathBuf]) -> Result<()> {
+    paths.iter().try_for_each(|path| {
+        let meta = fs::metadata(path).map_err(Error::file(path))?;
+        let neither = || io::Error::new(io::ErrorKind::InvalidInput, "is no file or directory, and cannot be followed");
+        if meta.is_file() || meta.is_dir() { Ok(()) } else { Err(Error::file(path)(neither())) }
+    })
+}
+
 impl Sources {
-    /// The NIC BTFs at `paths`: files, and of directories those files that have layouts.
+    /// The NIC BTFs at `paths`: files, and of directories those files that have layouts. What did not change is not
+    /// read again.
     ///
     /// # Errors
-    /// [`Error::File`] for what cannot be read.
+    /// [`Error::File`] for what cannot be read, [`Error::Source`] for what is no BTF, unless it was right before: then
+    /// that stays, since who writes it anew may not be done yet, and [`Sources::wrong`] tells.
     pub fn read(&mut self, linker: &Linker, paths: &[PathBuf]) -> Result<Vec<Source>> {
-        let mut out = Vec::new();
-        let mut seen = HashMap::new();
+        let (mut out, mut there) = (Vec::new(), HashSet::new());
+        self.wrong.clear();
         for path in paths {
             if !path.is_dir() {
-                out.push(Source::read_btf(path)?);
+                out.extend(self.one(path, |had| named(linker, path, had))?);
+                there.insert(path.clone());
                 continue;
             }
             let entries = fs::read_dir(path).map_err(Error::file(path))?;
@@ -43,28 +70,74 @@ impl Sources {
             // The base lies beside the modules in /sys/kernel/btf.
             files.retain(|f| f.file_name().is_some_and(|n| n != "vmlinux"));
             for file in files {
-                let stamps = stamps(&file);
-                let source = match self.seen.remove(&file) {
-                    Some((before, source)) if before == stamps => source,
-                    _ => described(linker, &file),
-                };
-                out.extend(source.clone());
-                if settled(&stamps) {
-                    seen.insert(file, (stamps, source));
-                }
+                out.extend(self.one(&file, |had| described(linker, &file, had))?);
+                there.insert(file);
             }
         }
         // What is gone is forgotten.
-        self.seen = seen;
+        self.seen.retain(|file, _| there.contains(file));
         Ok(out)
+    }
+
+    /// What was wrong the last time with files that had been right.
+    pub fn wrong(&self) -> &[Error] {
+        &self.wrong
+    }
+
+    /// What `read` makes of a file, if it changed; it is told whether the file had layouts before.
+    fn one(&mut self, file: &Path, read: impl FnOnce(bool) -> Result<Option<Source>>) -> Result<Option<Source>> {
+        let stamps = stamps(file);
+        let before = self.seen.get(file);
+        if let Some(same) = before.filter(|seen| seen.settled && seen.stamps == stamps) {
+            return Ok(same.source.clone());
+        }
+        let had = before.and_then(|seen| seen.source.clone());
+        let source = match (read(had.is_some()), had) {
+            (Err(error), Some(had)) => {
+                self.wrong.push(error);
+                return Ok(Some(had));
+            }
+            (read, _) => read?,
+        };
+        let seen = Seen { stamps, settled: settled(&stamps), source: source.clone() };
+        self.seen.insert(file.to_owned(), seen);
+        Ok(source)
     }
 }
 
-/// The file's BTF, if it describes a layout.
-fn described(linker: &Linker, file: &Path) -> Option<Source> {
-    let source = Source::read_btf(file).ok()?;
-    let universe = linker.universe(std::slice::from_ref(&source)).ok()?;
-    (!universe.layouts().is_empty()).then_some(source)
+/// The file that the user named: a struct in it may yet be named a layout. One that was right before is looked into.
+fn named(linker: &Linker, file: &Path, had: bool) -> Result<Option<Source>> {
+    if had {
+        check(&[file.to_owned()])?;
+    }
+    let source = Source::read_btf(file)?;
+    if had {
+        linker.universe(std::slice::from_ref(&source))?;
+    }
+    Ok(Some(source))
+}
+
+/// The file's BTF, if it describes a layout. What is wrong with one is told if it `had` some before.
+fn described(linker: &Linker, file: &Path, had: bool) -> Result<Option<Source>> {
+    let read = || {
+        if !had && !begins_well(file).map_err(Error::file(file))? {
+            return Ok(None);
+        }
+        let source = Source::read_btf(file)?;
+        let universe = linker.universe(std::slice::from_ref(&source))?;
+        Ok((!universe.layouts().is_empty()).then_some(source))
+    };
+    if had { read() } else { Ok(read().unwrap_or_default()) }
+}
+
+/// Whether it begins as a BTF of either byte order does, or an ELF object: a folder may hold large files of any kind.
+fn begins_well(file: &Path) -> io::Result<bool> {
+    let mut file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(file)?;
+    let mut head = [0; 4];
+    match file.read_exact(&mut head) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        read => read.map(|()| matches!(head, [0x9f, 0xeb, ..] | [0xeb, 0x9f, ..] | [0x7f, b'E', b'L', b'F'])),
+    }
 }
 
 fn stamps(file: &Path) -> Stamps {

@@ -1,6 +1,6 @@
 //! `xhint attach`
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, IsTerminal};
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -10,10 +10,12 @@ use std::path::PathBuf;
 use xhint_object::Dispatch;
 use xhint_runtime::attach::{Done, Job, attach, running};
 use xhint_runtime::follow::{self, Event, EventKind, Follow};
+use xhint_runtime::load::{Plan, load};
 use xhint_runtime::{Anew, Device, Error, Home, LinkedAs, Linker, Source, TooLong};
 
 use super::device::On;
 use super::link::Action;
+use crate::print::{Stdout, line};
 use crate::sources::Sources;
 use crate::way::Way;
 use crate::{files, print};
@@ -82,7 +84,10 @@ enum Mode {
 impl Args {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let (home, device) = self.on.find()?;
-        let mut job = self.job(&home, &device)?;
+        if self.follow {
+            follow::check(&self.sources.nics)?;
+        }
+        let mut job = self.job(&home, &device, !self.no_count)?;
         let done = match attach(&home, &device, &job) {
             Err(foreign @ Error::Foreign { .. }) if self.replace => {
                 self.may_replace(&foreign)?;
@@ -92,19 +97,37 @@ impl Args {
             other => other,
         };
         let code = match done {
-            Err(refused @ Error::Load { .. }) => bail!(self.all_of(refused)?),
+            Err(refused @ Error::Load { .. }) => {
+                let how =
+                    if self.goes_uncounted(&home, &device) { "; without counting it is taken: --no-count" } else { "" };
+                bail!("{}{how}", self.all_of(refused)?)
+            }
             done => self.tell(&job, &done?)?,
         };
         if self.follow
             && let Err(end) = self.follow(&home, &device)
         {
-            if !matches!(end.downcast_ref(), Some(Error::NotAttached(_))) {
-                return Err(end);
-            }
-            let text = format!("{}: detached; nothing left to follow", self.on.dev);
-            self.tell_of(&Event { kind: EventKind::Ended, text })?;
+            self.ended(end)?;
         }
         Ok(code)
+    }
+
+    /// Why following came to its end: as it should, or an error that says what becomes of the device.
+    fn ended(&self, end: anyhow::Error) -> anyhow::Result<()> {
+        let told = |text: String| self.tell_of(&Event { kind: EventKind::Ended, text });
+        match end.downcast_ref() {
+            Some(Error::NotAttached(_)) => told(format!("{}: detached; nothing left to follow", self.on.dev)),
+            Some(gone @ (Error::NoDevice { .. } | Error::Netns { .. })) => {
+                if self.json {
+                    told(gone.to_string())?;
+                }
+                Err(end.context("nothing left to follow"))
+            }
+            _ if crate::is_broken_pipe(&end) => {
+                bail!("{}: nobody reads what is told, so nothing is followed any more; what runs goes on", self.on.dev)
+            }
+            _ => Err(end),
+        }
     }
 
     /// The kernel's refusal, and all that the verifier says or how to come to it.
@@ -113,7 +136,7 @@ impl Args {
         if !self.verbose {
             return Ok(format!("{refused}; --verbose shows all that it says"));
         }
-        write!(std::io::stderr(), "{log}")?;
+        print::log(log)?;
         Ok(refused.to_string())
     }
 
@@ -128,8 +151,8 @@ impl Args {
 
     fn tell_of(&self, event: &Event) -> anyhow::Result<()> {
         match (self.json, event.kind) {
-            (true, _) => print::line(&serde_json::to_string(event)?)?,
-            (false, EventKind::Swapped | EventKind::Ended) => print::line(&event.text)?,
+            (true, _) => print::json_line(event)?,
+            (false, EventKind::Swapped | EventKind::Ended) => print::text(&event.text)?,
             (false, EventKind::Kept | EventKind::Note) => print::warning(&event.text),
         }
         Ok(())
@@ -139,7 +162,17 @@ impl Args {
         Ok(Linker::on(files::base(&self.sources.base.files)?))
     }
 
-    fn job(&self, home: &Home, device: &Device) -> anyhow::Result<Job> {
+    /// Whether the kernel takes the program if packets are not counted: what the entry does for that is new to old ones.
+    fn goes_uncounted(&self, home: &Home, device: &Device) -> bool {
+        let taken = || {
+            let job = self.job(home, device, false)?;
+            let entry = self.program.as_deref();
+            anyhow::Ok(load(&Plan { object: &job.linked, entry, keep: &[], same: false, device: &self.on.dev })?)
+        };
+        !self.no_count && taken().is_ok()
+    }
+
+    fn job(&self, home: &Home, device: &Device, count: bool) -> anyhow::Result<Job> {
         let linker = self.linker()?;
         let nics = follow::read(&linker, &self.sources.nics)?;
         let options = LinkedAs {
@@ -148,7 +181,7 @@ impl Args {
             bind: self.bind.clone(),
             asked: Dispatch::from(self.dispatch).name().to_owned(),
             fallback: self.fallback.code(),
-            count: !self.no_count,
+            count,
             ..LinkedAs::default()
         };
         let before = running(home, device)?;
@@ -163,8 +196,8 @@ impl Args {
         if !std::io::stdin().is_terminal() {
             bail!("{device}: has the XDP program {program} attached; add --yes to replace it without being asked");
         }
-        let question = "which xhint did not put there. Take it off? [y/N] ";
-        write!(std::io::stderr(), "{device} has the XDP program {program}, {question}")?;
+        let question = "which xhint did not put there. Take it off? [y/N]";
+        print::ask(&format!("{device} has the XDP program {program}, {question}"))?;
         let mut answer = String::new();
         std::io::stdin().lock().read_line(&mut answer)?;
         if answer.trim().eq_ignore_ascii_case("y") { Ok(()) } else { bail!("{device}: left as it was") }
@@ -198,20 +231,20 @@ impl Args {
             (None, None) => "attached".to_owned(),
         };
         let mut out = print::stdout();
-        writeln!(out, "{}: {} (id {}) {how}", self.on.dev, done.entry, done.program)?;
+        line!(out, "{}: {} (id {}) {how}", self.on.dev, done.entry, done.program)?;
         tell_anew(&mut out, &done.anew)?;
         for layout in &job.state.layouts {
             let to = if layout.fallback { ": its packets go to the fallback, see above" } else { "" };
-            writeln!(out, "  linked for {} (id {:#010x}, {} bytes){to}", layout.name, layout.id, layout.size)?;
+            line!(out, "  linked for {} (id {:#010x}, {} bytes){to}", layout.name, layout.id, layout.size)?;
             if !layout.selector {
-                writeln!(out, "{NO_SELECTOR}")?;
+                NO_SELECTOR.iter().try_for_each(|words| line!(out, "    {words}"))?;
             }
         }
         if !job.why.is_empty() {
-            writeln!(out, "  dispatch {}: {}", job.state.options.dispatch, job.why)?;
+            line!(out, "  dispatch {}: {}", job.state.options.dispatch, job.why)?;
         }
         if !job.state.options.walk {
-            writeln!(out, "  without CAP_PERFMON pointers in metadata count as absent")?;
+            line!(out, "  without CAP_PERFMON pointers in metadata count as absent")?;
         }
         out.flush()?;
         Ok(ExitCode::SUCCESS)
@@ -219,8 +252,8 @@ impl Args {
 }
 
 /// Which maps begin anew, and why.
-pub fn tell_anew(out: &mut impl Write, anew: &[Anew]) -> std::io::Result<()> {
-    anew.iter().try_for_each(|map| writeln!(out, "  map {} begins anew: {}", map.map, map.why))
+pub fn tell_anew(out: &mut Stdout, anew: &[Anew]) -> std::io::Result<()> {
+    anew.iter().try_for_each(|map| line!(out, "  map {} begins anew: {}", map.map, map.why))
 }
 
 /// What became of the maps.
@@ -229,10 +262,11 @@ pub fn kept(anew: &[Anew]) -> &'static str {
 }
 
 /// What it costs that packets carry no id.
-const NO_SELECTOR: &str =
-    "    its packets carry no layout id, so every packet is taken for it: when the NIC changes to another layout, those
-    that come between its change and the next `xhint attach` are read wrongly, whichever of the two goes first; stop
-    the traffic for that moment, or let the NIC end its metadata with a u32 btf_id";
+const NO_SELECTOR: [&str; 3] = [
+    "its packets carry no layout id, so every packet is taken for it: when the NIC changes to another layout, those",
+    "that come between its change and the next `xhint attach` are read wrongly, whichever of the two goes first; stop",
+    "the traffic for that moment, or let the NIC end its metadata with a u32 btf_id",
+];
 
 impl From<Mode> for xhint_runtime::Mode {
     fn from(mode: Mode) -> Self {

@@ -1,6 +1,6 @@
 //! `xhint nic …`: the soft NIC.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,8 +9,9 @@ use std::sync::atomic::AtomicBool;
 use anyhow::bail;
 use clap::{Subcommand, ValueEnum};
 use serde_json::json;
-use xhint_softnic::{Config, Error, MAX_FLOWS, Mix, SendOptions, SoftNic, Status, Traffic};
+use xhint_softnic::{Config, Error, MAX_FLOWS, Mix, SendOptions, Sent, SoftNic, Status, Traffic};
 
+use crate::print::{Stdout, column, columns, line};
 use crate::sources::Base;
 use crate::{layouts, print};
 
@@ -26,7 +27,8 @@ pub enum Verb {
     Flash(Flash),
     /// Send packets into it from the wire.
     #[command(
-        after_help = "Example: xhint nic send mynic0 --count 10000 --rate 1000\n         xhint nic send mynic0 --pcap trace.pcap"
+        after_help = "Example: xhint nic send mynic0 --count 10000 --rate 1000\n         xhint nic send mynic0 --pcap trace.pcap\n\n\
+                      Exit code 1 if a packet did not arrive at the device."
     )]
     Send(Send),
     /// Show its firmware and counters.
@@ -135,7 +137,7 @@ impl Verb {
                 let plans = args.firmware.plans()?;
                 SoftNic::open(&args.name)?.flash(&plans, args.firmware.mode.into())?;
             }
-            Verb::Send(args) => args.run()?,
+            Verb::Send(args) => return args.run(),
             Verb::Status(args) => args.run()?,
             Verb::Down(args) => SoftNic::down_by_name(&args.name)?,
         }
@@ -172,7 +174,7 @@ impl From<Mode> for xhint_softnic::Mode {
 }
 
 impl Send {
-    fn run(self) -> anyhow::Result<()> {
+    fn run(self) -> anyhow::Result<ExitCode> {
         let nic = SoftNic::open(&self.name)?;
         let (traffic, default) = match &self.pcap {
             Some(file) => {
@@ -193,20 +195,44 @@ impl Send {
         let options = SendOptions { rate: self.rate, count, stop: Some(stop), ..SendOptions::default() };
         let sent = nic.send(&traffic, &options)?;
         if self.json {
-            return print::json(&json!({
+            print::json(&json!({
                 "packets": sent.packets,
                 "bytes": sent.bytes,
                 "arrived": sent.arrived,
                 "dropped": sent.dropped,
+                "no_room": sent.refused.no_room,
+                "no_device": sent.refused.no_device,
+                "malformed": sent.refused.malformed,
+                "lost": sent.lost,
                 "seconds": sent.elapsed.as_secs_f64(),
-            }));
+            }))?;
+        } else {
+            let rate = sent.packets as f64 / sent.elapsed.as_secs_f64().max(1e-9);
+            print::text(&format!(
+                "{} packets sent, {} arrived, {} dropped, {rate:.0} a second",
+                sent.packets,
+                sent.arrived,
+                sent.missing()
+            ))?;
         }
-        let rate = sent.packets as f64 / sent.elapsed.as_secs_f64().max(1e-9);
-        print::line(&format!(
-            "{} packets sent, {} arrived, {} dropped, {rate:.0} a second",
-            sent.packets, sent.arrived, sent.dropped
-        ))
+        match sent.missing() {
+            0 => Ok(ExitCode::SUCCESS),
+            missing => bail!("{}: {missing} of {} packets did not arrive: {}", self.name, sent.packets, why(&sent)),
+        }
     }
+}
+
+/// What became of the packets that did not arrive.
+fn why(sent: &Sent) -> String {
+    let reasons = [
+        (sent.refused.no_room, "had no room for their metadata, as the kernel lets less of it through"),
+        (sent.refused.no_device, "found no device"),
+        (sent.refused.malformed, "had no Ethernet header"),
+        (sent.dropped, "found the device's ring full, or are longer than its MTU"),
+        (sent.lost, "went no further; is the device up? see `ip link`"),
+    ];
+    let told = reasons.iter().filter(|r| r.0 > 0).map(|(packets, why)| format!("{packets} {why}"));
+    told.collect::<Vec<_>>().join("; ")
 }
 
 impl Show {
@@ -234,7 +260,7 @@ impl Show {
         }
         let mut out = print::stdout();
         if names.is_empty() {
-            writeln!(out, "no soft NIC is up; see `xhint nic up --help`")?;
+            line!(out, "no soft NIC is up; see `xhint nic up --help`")?;
         }
         all.iter().try_for_each(|s| status_text(&mut out, s))?;
         Ok(out.flush()?)
@@ -263,8 +289,8 @@ fn status_json(s: &Status) -> serde_json::Value {
     })
 }
 
-fn status_text(out: &mut impl Write, s: &Status) -> io::Result<()> {
-    writeln!(
+fn status_text(out: &mut Stdout, s: &Status) -> io::Result<()> {
+    line!(
         out,
         "{}: firmware {} ({}), {} packets off the wire, {} arrived, {} dropped",
         s.name,
@@ -275,17 +301,22 @@ fn status_text(out: &mut impl Write, s: &Status) -> io::Result<()> {
         s.dropped.total()
     )?;
     for (why, packets) in s.dropped.named().into_iter().filter(|(_, packets)| *packets > 0) {
-        writeln!(out, "  dropped {why}: {packets}")?;
+        line!(out, "  dropped {why}: {packets}")?;
     }
+    let wide = columns(s.layouts.iter().map(|l| l.name.as_str()), 24);
     for l in &s.layouts {
-        writeln!(
+        let name = column(&l.name, wide);
+        line!(
             out,
-            "  layout {:<24} id {:#010x}  {:>3} bytes  {:>2} fields  {} packets",
-            l.name, l.id, l.size, l.fields, l.packets
+            "  layout {name} id {:#010x}  {:>3} bytes  {:>2} fields  {} packets",
+            l.id,
+            l.size,
+            l.fields,
+            l.packets
         )?;
     }
     if s.layouts.is_empty() {
-        writeln!(out, "  no layouts: packets come without metadata")?;
+        line!(out, "  no layouts: packets come without metadata")?;
     }
     Ok(())
 }
