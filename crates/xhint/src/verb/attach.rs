@@ -18,7 +18,7 @@ use super::link::Action;
 use crate::print::{Stdout, line};
 use crate::sources::Sources;
 use crate::way::Way;
-use crate::{files, print};
+use crate::{files, flags, print};
 
 /// Link a program for a NIC's layouts and put it on a device; what is there already keeps running until the new one
 /// takes its place in one step, with its maps.
@@ -52,6 +52,9 @@ pub struct Args {
     /// In the driver, or behind it
     #[arg(long, value_enum, default_value_t = Mode::Native)]
     mode: Mode,
+    /// Where a packet can pass for several layouts, try this one first, by name or 0x id; may be repeated
+    #[arg(long, value_name = "NAME")]
+    first: Vec<String>,
     /// Do not count packets by layout, for the last nanoseconds
     #[arg(long)]
     no_count: bool,
@@ -182,10 +185,12 @@ impl Args {
             asked: Dispatch::from(self.dispatch).name().to_owned(),
             fallback: self.fallback.code(),
             count,
+            first: self.first.clone(),
             ..LinkedAs::default()
         };
         let before = running(home, device)?;
-        Ok(linker.link_after(before.as_ref(), Source::read(&self.program_file)?, nics, options, self.mode.into())?)
+        let object = Source::read(&self.program_file)?;
+        linker.link_after(before.as_ref(), object, nics, options, self.mode.into()).map_err(flags::of_runtime)
     }
 
     fn may_replace(&self, foreign: &Error) -> anyhow::Result<()> {
@@ -209,6 +214,7 @@ impl Args {
         for warning in &warnings {
             print::warning(warning);
         }
+        flags::offer_bind(job.unbound.as_ref());
         if self.json {
             print::json(&json!({
                 "device": self.on.dev,
