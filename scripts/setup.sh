@@ -6,8 +6,8 @@ set -euo pipefail
 # clang compiles the BPF parts; clang-19 also knows -mcpu=v4, whose instructions the tests cover.
 # libelf-dev, zlib1g-dev and pkg-config are for libbpf, which libbpf-sys builds. libbpf-dev has the headers that BPF
 # programs in C include. bpftool, iproute2 and libcap2-bin
-# (capsh) and strace are used by the tests.
-packages=(gcc libc6-dev make pkg-config libelf-dev zlib1g-dev libbpf-dev clang clang-19 bpftool iproute2 libcap2-bin strace)
+# (capsh), dwarves (pahole) and strace are used by the tests.
+packages=(gcc libc6-dev make pkg-config libelf-dev zlib1g-dev libbpf-dev clang clang-19 bpftool iproute2 libcap2-bin dwarves strace)
 # QEMU, and what unpacks Debian's kernels and makes an initramfs.
 [ "${1:-}" != vm ] || packages+=(qemu-system-x86 busybox-static cpio kmod xz-utils zstd lz4 binutils debian-archive-keyring)
 

@@ -1,6 +1,8 @@
 //! What can be wrong with a layout.
 
 use crate::plan::{MAX_FIELDS, MAX_SIZE};
+use crate::tags::TagFault;
+use crate::walk::Fault;
 
 /// Why no plan could be made. Every one names the layout, and the field where there is one.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -37,39 +39,25 @@ pub enum Error {
         /// The first field beyond the limit.
         path: String,
     },
-    /// Structs in structs without end.
-    #[error("layout {layout} nests deeper than {depth} levels at {path}; flatten it")]
-    TooDeep {
+    /// What is in it cannot be walked through.
+    #[error("layout {layout}: {cause}")]
+    Fields {
         /// The layout's name.
         layout: String,
-        /// Where it was given up.
-        path: String,
-        /// The limit.
-        depth: usize,
+        /// Why not.
+        cause: Fault,
     },
-    /// A tag names no hint.
-    #[error(
-        "layout {layout}: field {path} has the tag {tag:?}, which names no hint; the hints are listed by `xhint layout --help`"
-    )]
-    UnknownHint {
+    /// A tag that says nothing we understand.
+    #[error("layout {layout}: field {path} has the tag {tag:?}: {cause}")]
+    Tag {
         /// The layout's name.
         layout: String,
         /// The field.
         path: String,
         /// The tag in full.
         tag: String,
-    },
-    /// A tag names no class of packets.
-    #[error(
-        "layout {layout}: field {path} has the tag {tag:?}, which names no kind of packet; known are ipv4, ipv6, arp, tcp, udp, icmp, vlan and other"
-    )]
-    UnknownClass {
-        /// The layout's name.
-        layout: String,
-        /// The field.
-        path: String,
-        /// The tag in full.
-        tag: String,
+        /// What is wrong with it.
+        cause: TagFault,
     },
     /// A hint stands on something that cannot hold a number.
     #[error(

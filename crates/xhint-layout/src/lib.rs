@@ -1,19 +1,34 @@
 //! What stands where in front of a packet.
 //!
-//! A [`Plan`] is a metadata layout flattened: each field with its path, bit offset, width and byte
-//! order, and the [`Hint`] that says what it means. The soft NIC writes metadata by it, user space
-//! reads metadata by it. [`Plan::of`] derives one from a struct in BTF.
+//! A layout is a struct in BTF. [`walk`](mod@walk) is the one walk over its fields; all else folds over it:
 //!
-//! [`hint`] holds the vocabulary, [`plan`] the shape of a plan, [`derive`](mod@derive) the walk
-//! through BTF.
+//! 1. [`content()`]: the text by which two layouts are the same, and the id derived from it.
+//! 2. [`selector()`]: where the id stands.
+//! 3. [`Places`]: every field and every gap, to be shown.
+//! 4. [`Plan`]: the fields that mean something, each with its bit offset, width and byte order and the [`Hint`] that says
+//!    what. The soft NIC writes metadata by it, user space reads metadata by it.
+//!
+//! [`tags`] are how a BTF says what it means, [`hint`] is the vocabulary. `docs/layout-abi.md` specifies all of it.
 
 #![forbid(unsafe_code)]
 
+pub mod content;
 pub mod derive;
 pub mod error;
 pub mod hint;
+pub mod order;
+pub mod places;
 pub mod plan;
+pub mod selector;
+pub mod tags;
+pub mod walk;
 
+pub use content::{content, derived_id};
 pub use error::Error;
 pub use hint::{Class, Hint};
+pub use order::{FieldOrder, field_order};
+pub use places::{Gap, Place, Places};
 pub use plan::{Field, Order, Plan};
+pub use selector::{Almost, Selection, Selector, SelectorFault, selector};
+pub use tags::{FieldTag, TagFault, Tags};
+pub use walk::Fault;

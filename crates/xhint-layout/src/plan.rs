@@ -8,7 +8,7 @@ pub const MAX_FIELDS: usize = 64;
 
 /// Most bytes that the kernel lets a packet carry (net/core/xdp.c counts them in words up to 252). A
 /// device may have room for fewer.
-pub const MAX_SIZE: u32 = xhint_universe::layout::MAX_SIZE;
+pub const MAX_SIZE: u32 = 252;
 
 /// The order of a field's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

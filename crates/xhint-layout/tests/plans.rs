@@ -108,28 +108,6 @@ fn what_is_no_layout_is_told() {
     assert!(Plan::of(&btf, u32::MAX, "x", 1).is_err());
 }
 
-/// The demo's NICs, found by the universe.
-#[test]
-fn the_examples_are_layouts() {
-    let base = std::sync::Arc::new(
-        Btf::parse(std::fs::read("/sys/kernel/btf/vmlinux").unwrap_or_else(|_| section())).unwrap(),
-    );
-    for (nic, fields, silent) in [("alpha_fw1", 16, 0), ("alpha_fw2", 16, 1), ("beta", 15, 1)] {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../examples/nics/{nic}.c"));
-        let object = std::fs::read(Compile::new(&source).object()).unwrap();
-        let file = object::File::parse(&*object).unwrap();
-        let btf = Btf::parse(file.section_by_name(".BTF").unwrap().data().unwrap().to_vec()).unwrap();
-        let mut universe = xhint_universe::Universe::new(base.clone());
-        universe.add(nic, btf.into()).unwrap();
-        let layout = universe.layouts()[0].clone();
-        let plan = Plan::of_layout(&universe, &layout).unwrap();
-        assert_eq!((plan.size, plan.id), (layout.size, layout.id));
-        assert_eq!((plan.fields.len(), plan.silent.len()), (fields, silent), "{nic}: {plan:#?}");
-        let (selector, told) = (plan.selector().unwrap(), layout.selector.unwrap());
-        assert_eq!((selector.bit_offset, selector.bits), (told.bit_offset, told.bits));
-    }
-}
-
 /// BTF with any fault gives a plan that holds what plans promise, or an error; never a panic.
 #[test]
 fn broken_btf_does_no_harm() {

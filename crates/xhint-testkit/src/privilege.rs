@@ -27,6 +27,7 @@ pub fn skipped(why: &str) {
     let test = thread.name().unwrap_or("a test");
     let line = format!("SKIPPED: {test}: {why}\n");
     // Not eprintln!, which the harness captures.
+    #[allow(clippy::disallowed_methods, reason = "what a test says is its own")]
     let _ = io::stderr().write_all(line.as_bytes());
 }
 

@@ -7,29 +7,32 @@
 //!    if each of them ends in a `btf_id` as the default selector wants it. Chance does not make such a union.
 //! 4. A struct or typedef that the user names ([`crate::Universe::add_layout`]).
 
-use std::collections::{BTreeMap, HashSet};
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use xhint_btf::{Btf, Kind, Type};
+use xhint_layout::content::told;
+use xhint_layout::tags::{FieldTag, unknown_on_type};
+use xhint_layout::{Selection, Selector, TagFault, Tags, derived_id, selector};
 
-use crate::content::{derived_id, told};
-use crate::layout::{Layout, MAX_SIZE, Selector, field_order};
+use crate::layout::{Layout, MAX_SIZE};
 use crate::name::essential;
 use crate::{Error, SourceId};
 
 /// Unions that list layouts, by the convention proposed on the mailing list, and ours.
 const LISTS: [&str; 2] = ["xdp_hints_union", "xhint_layouts"];
-/// Members looked at for a selector.
-const MAX_FIELDS: usize = 4096;
-/// Levels of structs and unions in which a selector is looked for.
-const MAX_DEPTH: usize = 16;
 
 /// All layouts that `btf` declares or lists, in order of the struct's id.
 pub(crate) fn find(file: &str, source: SourceId, btf: &Btf) -> Result<Vec<Layout>, Error> {
-    let maker = Maker { file, source, btf, tags: Tags::of(btf) };
+    let maker = Maker::of(file, source, btf);
+    maker.check_fields()?;
     // By struct: a typedef and its struct may both be tagged.
     let mut found: BTreeMap<u32, (u32, Vec<&str>)> = BTreeMap::new();
-    for (&id, list) in &maker.tags.types {
+    for (id, list) in maker.tags.types() {
         let body = btf.skip_mods_and_typedefs(id).id();
+        if maker.is_of_a_field(id, list)? {
+            continue;
+        }
         let (named, tags) = found.entry(body).or_insert((id, Vec::new()));
         if *named == body {
             *named = id;
@@ -51,41 +54,9 @@ pub(crate) fn named(file: &str, source: SourceId, btf: &Btf, name: &str) -> Resu
             && btf.skip_mods_and_typedefs(t.id()).kind() == Kind::Struct
     };
     let Some(ty) = btf.types().find(fits) else { return Ok(None) };
-    let maker = Maker { file, source, btf, tags: Tags::of(btf) };
-    let tags = maker.tags.types.get(&ty.id()).cloned().unwrap_or_default();
+    let maker = Maker::of(file, source, btf);
+    let tags = maker.tags.on_type(ty.id()).to_vec();
     maker.layout(ty.id(), &tags).map(Some)
-}
-
-/// What one pass over a BTF finds: declaration tags, by what they are on, and unions that could list layouts.
-#[derive(Default)]
-struct Tags<'a> {
-    types: BTreeMap<u32, Vec<&'a str>>,
-    /// All that have a name.
-    unions: Vec<Type<'a>>,
-    /// Type and member of each `xhint:selector`.
-    selectors: HashSet<(u32, u32)>,
-}
-
-impl<'a> Tags<'a> {
-    fn of(btf: &'a Btf) -> Self {
-        let mut tags = Tags::default();
-        for ty in btf.types() {
-            match ty.kind() {
-                Kind::DeclTag if btf.string_tail(ty.name_offset()).starts_with(b"xhint:") => tags.add(ty),
-                Kind::Union if !btf.is_string(ty.name_offset(), "") => tags.unions.push(ty),
-                _ => {}
-            }
-        }
-        tags
-    }
-
-    fn add(&mut self, tag: Type<'a>) {
-        match tag.component().map(u32::try_from) {
-            Some(Ok(member)) if tag.name() == "xhint:selector" => _ = self.selectors.insert((tag.target(), member)),
-            Some(Err(_)) => self.types.entry(tag.target()).or_default().push(tag.name()),
-            _ => {}
-        }
-    }
 }
 
 struct Maker<'a> {
@@ -93,12 +64,114 @@ struct Maker<'a> {
     source: SourceId,
     btf: &'a Btf,
     tags: Tags<'a>,
+    /// Unions that have a name, and so could list layouts.
+    unions: Vec<Type<'a>>,
+    /// Structs and unions without a name, by id: the first typedef that names them, and the first member that has them as
+    /// its type. Found in one pass, when one is asked for.
+    nameless: OnceCell<Nameless>,
+}
+
+#[derive(Default)]
+struct Nameless {
+    typedefs: HashMap<u32, u32>,
+    members: HashMap<u32, (u32, u32)>,
 }
 
 impl<'a> Maker<'a> {
+    /// Looks once at all types.
+    fn of(file: &'a str, source: SourceId, btf: &'a Btf) -> Self {
+        let (mut tags, mut unions) = (Tags::default(), Vec::new());
+        for ty in btf.types() {
+            match ty.kind() {
+                Kind::DeclTag => tags.see(ty),
+                Kind::Union if !btf.is_string(ty.name_offset(), "") => unions.push(ty),
+                _ => {}
+            }
+        }
+        Maker { file, source, btf, tags, unions, nameless: OnceCell::new() }
+    }
+
+    fn nameless(&self) -> &Nameless {
+        self.nameless.get_or_init(|| {
+            let mut all = Nameless::default();
+            let body =
+                |id: u32| Some(self.btf.skip_mods(id)).filter(|t| t.kind().is_composite() && t.name().is_empty());
+            for ty in self.btf.types() {
+                if ty.kind() == Kind::Typedef
+                    && let Some(body) = body(ty.target())
+                {
+                    all.typedefs.entry(body.id()).or_insert(ty.id());
+                }
+                for (n, member) in (0u32..).zip(ty.members()) {
+                    if let Some(body) = body(member.type_id) {
+                        all.members.entry(body.id()).or_insert((ty.id(), n));
+                    }
+                }
+            }
+            all
+        })
+    }
+
+    /// Refuses tags on fields that nobody understands: whoever wrote one meant something.
+    fn check_fields(&self) -> Result<(), Error> {
+        let wrong = |((id, member), tags): ((u32, u32), &[&'a str])| {
+            let bad = |tag: &&'a str| FieldTag::parse(tag).err().map(|why| (id, member, *tag, why));
+            tags.iter().find_map(bad)
+        };
+        // The first of them, so that the answer is always the same.
+        match self.tags.members().filter_map(wrong).min_by_key(|(id, member, ..)| (*id, *member)) {
+            Some((id, member, tag, why)) => Err(self.bad_field(id, member, tag, why)),
+            None => Ok(()),
+        }
+    }
+
+    fn bad_field(&self, id: u32, member: u32, tag: &str, why: TagFault) -> Error {
+        let ty = self.btf.ty(id);
+        let field = ty.and_then(|t| t.member(member)).map_or("", |m| m.name);
+        let field =
+            if field.is_empty() { format!("member {member}, which has no name,") } else { format!("'{field}'") };
+        let (file, of) = (self.file.to_owned(), ty.map_or_else(String::new, |t| self.called(t)));
+        Error::FieldTag { file, id, of, field, tag: tag.to_owned(), why }
+    }
+
+    /// Whether these tags on the type `id` are its member's: C takes an attribute behind the closing brace of a struct or
+    /// union without a name for the struct's.
+    fn is_of_a_field(&self, id: u32, tags: &[&'a str]) -> Result<bool, Error> {
+        let Some(ty) = self.btf.ty(id).filter(|t| t.kind().is_composite() && t.name().is_empty()) else {
+            return Ok(false);
+        };
+        let nameless = self.nameless();
+        let Some((of, member)) = nameless.members.get(&ty.id()).filter(|_| !nameless.typedefs.contains_key(&ty.id()))
+        else {
+            return Ok(false);
+        };
+        match tags.iter().find_map(|tag| FieldTag::parse(tag).err().map(|why| (*tag, why))) {
+            Some((tag, why)) => Err(self.bad_field(*of, *member, tag, why)),
+            None => Ok(true),
+        }
+    }
+
+    /// A struct or union in words, by what it is in if it has no name.
+    fn called(&self, ty: Type<'_>) -> String {
+        let (mut ty, mut words) = (ty, String::new());
+        for _ in 0..MAX_NAMES {
+            if !ty.name().is_empty() {
+                return format!("{words}'{}'", ty.name());
+            }
+            let nameless = self.nameless();
+            let outer = nameless.typedefs.get(&ty.id()).copied().or(nameless.members.get(&ty.id()).map(|(of, _)| *of));
+            words = format!("{words}a {} without a name in ", ty.kind());
+            match outer.and_then(|id| self.btf.ty(id)) {
+                Some(outer) => ty = outer,
+                None => break,
+            }
+        }
+        format!("{words}nothing that has one")
+    }
+
     /// Types that a union lists as layouts.
     fn listed(&self) -> Vec<u32> {
-        let unions = || self.tags.unions.iter().copied();
+        let unions = || self.unions.iter().copied();
         let members = |union: Type<'_>| union.members().map(|m| m.type_id).collect::<Vec<_>>();
         let listed: Vec<u32> = unions().filter(|t| LISTS.contains(&t.name())).flat_map(members).collect();
         if !listed.is_empty() {
@@ -129,7 +202,7 @@ impl<'a> Maker<'a> {
         union.vlen() > 0 && union.members().all(|m| !m.name.is_empty() && fits(m.type_id))
     }
 
-    fn layout(&self, type_id: u32, tags: &[&str]) -> Result<Layout, Error> {
+    fn layout(&self, type_id: u32, tags: &[&'a str]) -> Result<Layout, Error> {
         let body = self.btf.skip_mods_and_typedefs(type_id);
         let ty = self.named(self.btf.skip_mods(type_id), body);
         let name = ty.name();
@@ -146,7 +219,7 @@ impl<'a> Maker<'a> {
         }
         let (declared, answers_to) = self.read_tags(ty, body, tags)?;
         // Also when the id is declared: what has no content can't be read.
-        let content = told(self.btf, name, type_id).map_err(not)?;
+        let content = told(self.btf, name, type_id).map_err(|fault| not(fault.to_string()))?;
         let id = match (declared, content.unknown) {
             (Some(id), _) => id,
             (None, None) => derived_id(&content.text),
@@ -155,7 +228,10 @@ impl<'a> Maker<'a> {
                 return Err(not(format!("no id can be derived from its content, since {why}; {cure}")));
             }
         };
-        let selector = self.selector(body, name)?;
+        let selector = match selector(self.btf, &self.tags, body.id()).map_err(|fault| not(fault.to_string()))? {
+            Selection::Field(selector) => Some(selector),
+            Selection::None(_) => None,
+        };
         if let Some(selector) = selector.as_ref().filter(|s| s.bits < 32 && id >> s.bits != 0) {
             let Selector { field, bits, .. } = selector;
             return Err(not(match declared {
@@ -174,25 +250,25 @@ impl<'a> Maker<'a> {
         if !ty.name().is_empty() {
             return ty;
         }
-        let names = |t: &Type<'_>| t.kind() == Kind::Typedef && self.btf.skip_mods(t.target()).id() == body.id();
-        self.btf.types().find(names).unwrap_or(ty)
+        self.nameless().typedefs.get(&body.id()).and_then(|id| self.btf.ty(*id)).unwrap_or(ty)
     }
 
     /// The declared id and all names.
-    fn read_tags(&self, ty: Type<'_>, body: Type<'_>, tags: &[&str]) -> Result<(Option<u32>, Vec<String>), Error> {
-        let mut answers_to = vec![essential(ty.name()).to_owned()];
-        let mut answer = |name: &str| {
+    fn read_tags(&self, ty: Type<'a>, body: Type<'a>, tags: &[&'a str]) -> Result<(Option<u32>, Vec<String>), Error> {
+        let (mut answers_to, mut known) = (Vec::new(), HashSet::new());
+        let mut answer = |name| {
             let name = essential(name);
-            if !name.is_empty() && !answers_to.iter().any(|n| n == name) {
+            if !name.is_empty() && known.insert(name) {
                 answers_to.push(name.to_owned());
             }
         };
+        answer(ty.name());
         answer(body.name());
         let mut declared = None;
         for tag in tags {
-            let bad = |why| {
+            let bad = |why: &str| {
                 let (file, name, tag) = (self.file.to_owned(), ty.name().to_owned(), (*tag).to_owned());
-                Error::Tag { file, id: ty.id(), name, tag, why }
+                Error::Tag { file, id: ty.id(), name, tag, why: why.to_owned() }
             };
             match tag.strip_prefix("xhint:").unwrap_or_default().split_once('=') {
                 Some(("id", text)) => {
@@ -204,79 +280,15 @@ impl<'a> Maker<'a> {
                 Some(("as", "")) => return Err(bad("a name must follow the '='")),
                 Some(("as", alias)) => answer(alias),
                 None if *tag == "xhint:layout" => {}
-                _ => return Err(bad("not known; on a struct go xhint:layout, xhint:id=NUMBER and xhint:as=NAME")),
+                _ => return Err(bad(&unknown_on_type(tag).to_string())),
             }
         }
         Ok((declared, answers_to))
     }
-
-    /// The tagged field, else a `btf_id` of 32 bits that ends the struct.
-    fn selector(&self, body: Type<'_>, name: &str) -> Result<Option<Selector>, Error> {
-        let mut fields = Vec::new();
-        self.fields(body, &Field::default(), &mut 0, &mut fields);
-        let end = body.size().saturating_mul(8);
-        let not = |why: String| Error::NotALayout { file: self.file.into(), id: body.id(), name: name.into(), why };
-        let mut tagged = fields.iter().filter(|f| f.tagged);
-        let (first, second) = (tagged.next(), tagged.next());
-        if let (Some(first), Some(second)) = (first, second) {
-            return Err(not(format!("it has two selectors, '{}' and '{}'", first.path, second.path)));
-        }
-        let default = |f: &&Field| f.path == "btf_id" && f.bits == 32 && f.bit_offset.saturating_add(32) == end;
-        let Some(field) = first.or_else(|| fields.iter().find(default)) else { return Ok(None) };
-        let number = self.btf.skip_mods_and_typedefs(field.type_id).kind();
-        let within = field.bit_offset.saturating_add(field.bits) <= end;
-        if !matches!(number, Kind::Int | Kind::Enum) || !(1..=32).contains(&field.bits) || !within {
-            return Err(not(format!("its selector '{}' is not a number of 1 to 32 bits", field.path)));
-        }
-        let order = field_order(self.btf, field.type_id);
-        let (bit_offset, bits) = (field.bit_offset, field.bits);
-        Ok(Some(Selector { field: field.path.clone(), bit_offset, bits, order }))
-    }
-
-    /// Fields of the struct and of the structs and unions in it; those in arrays are none that could select.
-    fn fields(&self, ty: Type<'_>, at: &Field, depth: &mut usize, out: &mut Vec<Field>) {
-        for (n, member) in (0u32..).zip(ty.members()) {
-            // What is cut off here has been refused for its content.
-            if *depth > MAX_DEPTH || out.len() > MAX_FIELDS {
-                return;
-            }
-            let size = self.btf.type_size(member.type_id).unwrap_or(0).saturating_mul(8);
-            let field = Field {
-                path: join(&at.path, member.name),
-                type_id: member.type_id,
-                bit_offset: at.bit_offset.saturating_add(member.bit_offset),
-                bits: if member.bit_size == 0 { size } else { member.bit_size },
-                tagged: self.tags.selectors.contains(&(ty.id(), n)),
-            };
-            let target = self.btf.skip_mods_and_typedefs(member.type_id);
-            if target.kind().is_composite() && !field.tagged {
-                *depth = depth.saturating_add(1);
-                self.fields(target, &field, depth, out);
-                *depth = depth.saturating_sub(1);
-            }
-            out.push(field);
-        }
-    }
 }
 
-/// `prefix.name`, without the dot where either is empty.
-pub(crate) fn join(prefix: &str, name: &str) -> String {
-    match (prefix, name) {
-        ("", name) => name.to_owned(),
-        (prefix, "") => prefix.to_owned(),
-        (prefix, name) => format!("{prefix}.{name}"),
-    }
-}
-
-#[derive(Default)]
-struct Field {
-    path: String,
-    type_id: u32,
-    bit_offset: u32,
-    bits: u32,
-    tagged: bool,
-}
-
+/// Structs without a name, one in the other, that are told when one of them is at fault.
+const MAX_NAMES: usize = 8;
 const BAD_ID: &str = "an id is a number from 1 to 0xffffffff, decimal or 0x…";
 
 fn parse_id(text: &str) -> Option<u32> {

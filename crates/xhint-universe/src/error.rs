@@ -1,5 +1,7 @@
 //! What keeps BTFs from forming a universe.
 
+use xhint_layout::TagFault;
+
 /// A fault in how NIC BTFs describe layouts, or fit together. `file` is the name the BTF was added under.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -28,7 +30,23 @@ pub enum Error {
         /// The tag.
         tag: String,
         /// What is wrong with it.
-        why: &'static str,
+        why: String,
+    },
+    /// The same on a field.
+    #[error("{file}: field {field} of {of} (type [{id}]): tag \"{tag}\": {why}")]
+    FieldTag {
+        /// The NIC BTF.
+        file: String,
+        /// The struct or union that has the field.
+        id: u32,
+        /// What it is called, or is in.
+        of: String,
+        /// The field's name or number.
+        field: String,
+        /// The tag.
+        tag: String,
+        /// What is wrong with it.
+        why: TagFault,
     },
     /// A type that cannot be a layout.
     #[error("{file}: layout '{name}' (type [{id}]): {why}")]

@@ -2,14 +2,13 @@
 //!
 //! 1. [`name`]: the essential name, by which local and target types meet.
 //! 2. [`index`]: types by essential name, found in one pass over a BTF for all names that are asked for, and kept.
-//! 3. [`layout`]: what is known of a layout; `discover`: which structs of a NIC BTF are some; `content`: their ids.
+//! 3. [`layout`]: what is known of a layout; `discover`: which structs of a NIC BTF are some.
 //! 4. [`Universe`]: the sources together, and which of them answers for a name.
 //!
 //! What stands in front of a packet, how layouts are tagged and how ids are derived is specified in
 //! `docs/layout-abi.md`; this crate follows it.
 #![forbid(unsafe_code)]
 
-mod content;
 mod discover;
 mod error;
 pub mod index;
@@ -17,8 +16,8 @@ pub mod layout;
 pub mod name;
 mod universe;
 
-pub use content::{content, derived_id};
 pub use error::Error;
 pub use index::Candidate;
-pub use layout::{FieldOrder, Layout, Selector, field_order};
+pub use layout::Layout;
 pub use universe::{Source, SourceId, TypeRef, Universe};
+pub use xhint_layout::{FieldOrder, Selector, content, derived_id, field_order};

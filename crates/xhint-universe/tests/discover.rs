@@ -248,3 +248,84 @@ fn hostile_nesting_ends() {
         assert!(matches!(error, Error::NotALayout { .. }), "{error}");
     }
 }
+
+/// The demo's NICs have a plan whose selector is the layout's.
+#[test]
+fn the_examples_are_layouts() {
+    for (nic, fields, silent) in [("alpha_fw1", 16, 0), ("alpha_fw2", 16, 1), ("beta", 15, 1)] {
+        let object = std::fs::read(xhint_testkit::fixture::example(&format!("nics/{nic}.c")).object()).unwrap();
+        let btf = Arc::new(Btf::parse(section(&object, ".BTF").unwrap().to_vec()).unwrap());
+        let mut universe = Universe::new(base());
+        universe.add(nic, btf.clone()).unwrap();
+        let layout = universe.layouts()[0].clone();
+        let plan = xhint_layout::Plan::of(&btf, layout.type_id, &layout.name, layout.id).unwrap();
+        assert_eq!((plan.size, plan.id), (layout.size, layout.id));
+        assert_eq!((plan.fields.len(), plan.silent.len()), (fields, silent), "{nic}: {plan:#?}");
+        let (selector, told) = (plan.selector().unwrap(), layout.selector.unwrap());
+        assert_eq!((selector.bit_offset, selector.bits), (told.bit_offset, told.bits));
+    }
+}
+
+#[test]
+fn tags_on_fields_that_nobody_understands_are_refused() {
+    for (tag, word) in
+        [("selecter", "xhint:selector"), ("hnit=rx_hash", "xhint:hint=NAME"), ("hint=rx_hsah", "rx_hash")]
+    {
+        let error =
+            refusal(&format!("struct a {{ __u32 x tag(\"xhint:{tag}\"); }} tag(\"xhint:layout\"); struct a *a;"));
+        let at = |what: &str| error.find(what).unwrap_or_else(|| panic!("{error}: no {what}"));
+        assert!(at("nic.btf: field 'x' of 'a'") < at(&format!("tag \"xhint:{tag}\"")), "{error}");
+        assert!(at(&format!("tag \"xhint:{tag}\"")) < at(word), "{error}");
+    }
+    // On a struct that is no layout as well: nothing else would tell.
+    assert!(refusal("struct a { __u32 x tag(\"xhint:id=7\"); }; struct a *a;").contains("goes on a struct"));
+    assert!(refusal("struct a { __u32 x; } tag(\"xhint:selector\"); struct a *a;").contains("goes on a field"));
+}
+
+#[test]
+fn tags_behind_a_brace_are_the_fields() {
+    let arm = |tag: &str| {
+        format!(
+            "struct a {{ union {{ struct {{ __u32 v4; }} tag(\"{tag}\") x; __u32 y; }} l3; __u32 btf_id; }}
+             tag(\"xhint:layout\"); struct a *a;"
+        )
+    };
+    assert_eq!(names(&arm("xhint:when=ipv4")), ["a"]);
+    let btf = btf(&arm("xhint:when=ipv4"));
+    let a = btf.types().find(|t| t.name() == "a").unwrap();
+    let tags = xhint_layout::Tags::of(&btf);
+    struct Whens<'a, 't>(&'t xhint_layout::Tags<'a>, Vec<(String, Option<xhint_layout::Class>)>);
+    impl<'a> xhint_layout::walk::Visit<'a> for Whens<'a, '_> {
+        type Error = xhint_layout::Fault;
+        fn enter(&mut self, field: &xhint_layout::walk::Field<'a>) -> Result<xhint_layout::walk::Go, Self::Error> {
+            self.1.push((field.path.clone(), self.0.meaning(field).unwrap().when));
+            Ok(xhint_layout::walk::Go::Each)
+        }
+    }
+    let mut whens = Whens(&tags, Vec::new());
+    xhint_layout::walk::walk(&btf, a, &mut whens).unwrap();
+    let tagged: Vec<_> = whens.1.iter().filter(|(_, when)| when.is_some()).map(|(path, _)| path.as_str()).collect();
+    assert_eq!(tagged, ["l3.x"]);
+    for (tag, why) in [("xhint:wehn=ipv4", "on a field go xhint:when=KIND"), ("xhint:layout", "goes on a struct")] {
+        let error = refusal(&arm(tag));
+        assert!(error.contains("nic.btf: field 'x' of a union without a name in 'a'"), "{error}");
+        assert!(error.contains(tag) && error.contains(why), "{error}");
+    }
+}
+
+#[test]
+fn a_btf_id_that_is_no_selector_is_explained() {
+    let why = |fields: &str| {
+        let btf = btf(&format!("struct a {{ {fields} }} tag(\"xhint:layout\"); struct a *a;"));
+        let a = btf.types().find(|t| t.name() == "a").unwrap();
+        match xhint_layout::selector(&btf, &xhint_layout::Tags::of(&btf), a.id()).unwrap() {
+            xhint_layout::Selection::Field(selector) => selector.field,
+            xhint_layout::Selection::None(almost) => almost.map(|a| a.to_string()).unwrap_or_default(),
+        }
+    };
+    assert_eq!(why("__u64 x; __u32 y; __u32 btf_id;"), "btf_id");
+    assert!(why("__u64 x; __u32 btf_id;").starts_with("4 bytes of padding follow btf_id"));
+    assert!(why("__u32 btf_id; __u32 x, y;").starts_with("x stands behind btf_id"));
+    assert!(why("__u32 x; __u16 y, btf_id;").starts_with("btf_id is no number of 32 bits"));
+    assert_eq!(why("__u32 x;"), "");
+}

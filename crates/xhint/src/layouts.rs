@@ -1,11 +1,12 @@
 //! NIC BTFs from files: together as a universe, and each layout as a plan of its fields.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
-use xhint_layout::Plan;
-use xhint_universe::Universe;
+use xhint_layout::{Plan, Tags};
+use xhint_universe::{Layout, SourceId, Universe};
 
 use crate::{files, print};
 
@@ -33,9 +34,23 @@ pub fn tell_differing(universe: &Universe) {
 /// # Errors
 /// Names the layout and the field that cannot be told.
 pub fn plans(universe: &Universe) -> anyhow::Result<Vec<Plan>> {
-    let plan = |layout: &xhint_universe::Layout| {
+    let tags = tags(universe);
+    let plan = |layout: &Layout| {
         let source = universe.source(layout.source).context("a layout without its BTF")?;
-        Plan::of(source.btf(), layout.type_id, &layout.name, layout.id).with_context(|| source.name().to_owned())
+        let tags = tags.get(&layout.source).context("a layout without its BTF")?;
+        let plan = Plan::tagged(source.btf(), tags, layout.type_id, &layout.name, layout.id);
+        plan.with_context(|| source.name().to_owned())
     };
     universe.layouts().iter().map(plan).collect()
+}
+
+/// The tags of each BTF that has layouts, gathered once for all of them.
+pub fn tags(universe: &Universe) -> HashMap<SourceId, Tags<'_>> {
+    let mut all = HashMap::new();
+    for id in universe.layouts().iter().map(|l| l.source) {
+        if let Some(source) = universe.source(id) {
+            all.entry(id).or_insert_with(|| Tags::of(source.btf()));
+        }
+    }
+    all
 }

@@ -1,5 +1,5 @@
 //! The command line: arguments and printing only.
-// `println!` panics where standard output is full or closed.
+// Whatever is said goes through `print`; and `println!` panics where standard output is full or closed.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod files;
@@ -65,7 +65,7 @@ impl Verb {
 fn main() -> ExitCode {
     // What libbpf has to say is in our one line.
     libbpf_rs::set_print(None);
-    match Cli::parse().verb.run() {
+    match Cli::try_parse().unwrap_or_else(|error| print::usage(error)).verb.run() {
         Ok(code) => code,
         // Whoever reads our output has had enough: nothing went wrong.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,

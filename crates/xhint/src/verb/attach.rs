@@ -1,6 +1,6 @@
 //! `xhint attach`
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, IsTerminal};
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -14,6 +14,7 @@ use xhint_runtime::{Anew, Device, Error, Home, LinkedAs, Linker, Source, TooLong
 
 use super::device::On;
 use super::link::Action;
+use crate::print::{Stdout, line};
 use crate::sources::Sources;
 use crate::way::Way;
 use crate::{files, print};
@@ -113,7 +114,7 @@ impl Args {
         if !self.verbose {
             return Ok(format!("{refused}; --verbose shows all that it says"));
         }
-        write!(std::io::stderr(), "{log}")?;
+        print::log(log)?;
         Ok(refused.to_string())
     }
 
@@ -128,8 +129,8 @@ impl Args {
 
     fn tell_of(&self, event: &Event) -> anyhow::Result<()> {
         match (self.json, event.kind) {
-            (true, _) => print::line(&serde_json::to_string(event)?)?,
-            (false, EventKind::Swapped | EventKind::Ended) => print::line(&event.text)?,
+            (true, _) => print::json_line(event)?,
+            (false, EventKind::Swapped | EventKind::Ended) => print::text(&event.text)?,
             (false, EventKind::Kept | EventKind::Note) => print::warning(&event.text),
         }
         Ok(())
@@ -169,7 +170,7 @@ impl Args {
         if !std::io::stdin().is_terminal() {
             bail!("{device}: has the XDP program {program} attached; add --yes to replace it without being asked");
         }
-        write!(std::io::stderr(), "{device} has the XDP program {program}, {question}. Take it off? [y/N] ")?;
+        print::ask(&format!("{device} has the XDP program {program}, {question}. Take it off? [y/N]"))?;
         let mut answer = String::new();
         std::io::stdin().lock().read_line(&mut answer)?;
         if answer.trim().eq_ignore_ascii_case("y") { Ok(()) } else { bail!("{device}: left as it was") }
@@ -203,20 +204,20 @@ impl Args {
             (None, None) => "attached".to_owned(),
         };
         let mut out = print::stdout();
-        writeln!(out, "{}: {} (id {}) {how}", self.on.dev, done.entry, done.program)?;
+        line!(out, "{}: {} (id {}) {how}", self.on.dev, done.entry, done.program)?;
         tell_anew(&mut out, &done.anew)?;
         for layout in &job.state.layouts {
             let to = if layout.fallback { ": its packets go to the fallback, see above" } else { "" };
-            writeln!(out, "  linked for {} (id {:#010x}, {} bytes){to}", layout.name, layout.id, layout.size)?;
+            line!(out, "  linked for {} (id {:#010x}, {} bytes){to}", layout.name, layout.id, layout.size)?;
             if !layout.selector {
-                writeln!(out, "{NO_SELECTOR}")?;
+                NO_SELECTOR.iter().try_for_each(|words| line!(out, "    {words}"))?;
             }
         }
         if !job.why.is_empty() {
-            writeln!(out, "  dispatch {}: {}", job.state.options.dispatch, job.why)?;
+            line!(out, "  dispatch {}: {}", job.state.options.dispatch, job.why)?;
         }
         if !job.state.options.walk {
-            writeln!(out, "  without CAP_PERFMON pointers in metadata count as absent")?;
+            line!(out, "  without CAP_PERFMON pointers in metadata count as absent")?;
         }
         out.flush()?;
         Ok(ExitCode::SUCCESS)
@@ -224,8 +225,8 @@ impl Args {
 }
 
 /// Which maps begin anew, and why.
-pub fn tell_anew(out: &mut impl Write, anew: &[Anew]) -> std::io::Result<()> {
-    anew.iter().try_for_each(|map| writeln!(out, "  map {} begins anew: {}", map.map, map.why))
+pub fn tell_anew(out: &mut Stdout, anew: &[Anew]) -> std::io::Result<()> {
+    anew.iter().try_for_each(|map| line!(out, "  map {} begins anew: {}", map.map, map.why))
 }
 
 /// What became of the maps.
@@ -234,10 +235,11 @@ pub fn kept(anew: &[Anew]) -> &'static str {
 }
 
 /// What it costs that packets carry no id.
-const NO_SELECTOR: &str =
-    "    its packets carry no layout id, so every packet is taken for it: when the NIC changes to another layout, those
-    that come between its change and the next `xhint attach` are read wrongly, whichever of the two goes first; stop
-    the traffic for that moment, or let the NIC end its metadata with a u32 btf_id";
+const NO_SELECTOR: [&str; 3] = [
+    "its packets carry no layout id, so every packet is taken for it: when the NIC changes to another layout, those",
+    "that come between its change and the next `xhint attach` are read wrongly, whichever of the two goes first; stop",
+    "the traffic for that moment, or let the NIC end its metadata with a u32 btf_id",
+];
 
 impl From<Mode> for xhint_runtime::Mode {
     fn from(mode: Mode) -> Self {

@@ -6,7 +6,6 @@ mod report;
 mod stage;
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -72,10 +71,10 @@ fn play(packets: u64, stop: &Arc<AtomicBool>) -> anyhow::Result<Report> {
     let mut stage = Stage::set(&home, stop)?;
     let third = packets / 3;
     let mut report = Report { room, ..Report::default() };
-    say("Vendor Alpha: bringing up a soft NIC with firmware 1");
+    print::progress("Vendor Alpha: bringing up a soft NIC with firmware 1");
     let alpha = Act { home: &home, linker: &linker, vendor: "alpha", packets: packets.saturating_sub(third) };
     alpha.play(&mut stage, &fw1, Some(&fw2), &mut report)?;
-    say("Vendor Beta: bringing up a soft NIC with the same program");
+    print::progress("Vendor Beta: bringing up a soft NIC with the same program");
     let act = Act { vendor: "beta", packets: third, ..alpha };
     act.play(&mut stage, &beta, None, &mut report)?;
     Ok(report)
@@ -180,13 +179,13 @@ impl Act<'_> {
         progress: &Progress,
     ) -> anyhow::Result<u64> {
         self.wait(stage, progress, |p| p.compared.load(Ordering::Acquire) > self.packets / 3)?;
-        say("  packets flow; relinking the program for firmware 1 and 2, and swapping it in");
+        print::progress("  packets flow; relinking the program for firmware 1 and 2, and swapping it in");
         self.put(device, &[first, second])?;
-        say("  flashing firmware 2");
+        print::progress("  flashing firmware 2");
         nic.flash(std::slice::from_ref(&second.plan), xhint_softnic::Mode::Flow)?;
         progress.steps.store(1, Ordering::Release);
         self.wait(stage, progress, |p| p.layout.load(Ordering::Acquire) == u64::from(second.plan.id))?;
-        say("  packets of firmware 2 arrive; relinking for it alone, and swapping");
+        print::progress("  packets of firmware 2 arrive; relinking for it alone, and swapping");
         self.put(device, &[second])?;
         progress.steps.store(2, Ordering::Release);
         Ok(2)
@@ -215,14 +214,6 @@ impl Act<'_> {
 
 fn joined<T>(joined: thread::Result<anyhow::Result<T>>) -> anyhow::Result<T> {
     joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-}
-
-/// A line of progress, for a person who watches.
-fn say(line: &str) {
-    if std::io::stderr().is_terminal() {
-        // Nobody is left to tell if standard error is closed.
-        let _ = writeln!(anstream::stderr(), "{}{line}{:#}", print::DIM, print::DIM);
-    }
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ impl Args {
             Some(id) => format!("program {id} detached"),
             None => "nothing was attached; cleared away what was left".to_owned(),
         };
-        print::line(&format!("{}: {done}", self.ifname))?;
+        print::text(&format!("{}: {done}", self.ifname))?;
         Ok(ExitCode::SUCCESS)
     }
 }

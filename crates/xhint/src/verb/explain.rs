@@ -1,6 +1,6 @@
 //! `xhint explain`
 
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,6 +8,7 @@ use anyhow::Context;
 use xhint_object::{Object, RelocationReport, Report, ResultReport};
 
 use super::link::Choice;
+use crate::print::{Stdout, line};
 use crate::sources::Sources;
 use crate::{files, print};
 
@@ -47,20 +48,20 @@ impl Args {
     }
 }
 
-fn text(out: &mut impl Write, report: &Report) -> io::Result<()> {
+fn text(out: &mut Stdout, report: &Report) -> io::Result<()> {
     let (bold, dim) = (print::BOLD, print::DIM);
     for layout in &report.layouts {
         let (name, id) = (&layout.name, layout.id);
-        writeln!(out, "{bold}layout {name}{bold:#}  id {id:#x}, {} bytes, {}", layout.size, layout.source)?;
+        line!(out, "{bold}layout {name}{bold:#}  id {id:#x}, {} bytes, {}", layout.size, layout.source)?;
     }
     let mut last = None;
     for relocation in &report.relocations {
         let place = relocation.place.as_ref().map(|p| (p.file.as_str(), p.line, p.text.as_str()));
         if place != last || place.is_none() {
-            writeln!(out)?;
+            line!(out)?;
             match place {
-                Some((file, line, text)) => writeln!(out, "{bold}{file}:{line}{bold:#}  {dim}{text}{dim:#}")?,
-                None => writeln!(out, "{bold}{}{bold:#}, instruction {}", relocation.function, relocation.instruction)?,
+                Some((file, line, text)) => line!(out, "{bold}{file}:{line}{bold:#}  {dim}{text}{dim:#}")?,
+                None => line!(out, "{bold}{}{bold:#}, instruction {}", relocation.function, relocation.instruction)?,
             }
         }
         last = place;
@@ -69,9 +70,9 @@ fn text(out: &mut impl Write, report: &Report) -> io::Result<()> {
     summary(out, report)
 }
 
-fn one(out: &mut impl Write, report: &Report, relocation: &RelocationReport) -> io::Result<()> {
+fn one(out: &mut Stdout, report: &Report, relocation: &RelocationReport) -> io::Result<()> {
     let column = relocation.place.as_ref().map_or(0, |p| p.column);
-    writeln!(
+    line!(
         out,
         "  {}  {} ({}, instruction {}, column {column})",
         question(relocation.kind),
@@ -101,22 +102,22 @@ fn one(out: &mut impl Write, report: &Report, relocation: &RelocationReport) -> 
     Ok(())
 }
 
-fn result(out: &mut impl Write, name: &str, relocation: &RelocationReport, n: usize) -> io::Result<()> {
+fn result(out: &mut Stdout, name: &str, relocation: &RelocationReport, n: usize) -> io::Result<()> {
     let Some(result) = relocation.results.get(n) else { return Ok(()) };
     let (green, red, yellow) = (print::GREEN, print::RED, print::YELLOW);
     let why = result.why.as_deref().unwrap_or_default();
     match (result.value, &result.target) {
         (Some(value), Some(target)) => {
-            writeln!(out, "    {name}: {green}{}{green:#}  {target}", answer(relocation.kind, result.was, value))
+            line!(out, "    {name}: {green}{}{green:#}  {target}", answer(relocation.kind, result.was, value))
         }
         (Some(value), None) if why.is_empty() => {
-            writeln!(out, "    {name}: {green}{}{green:#}", answer(relocation.kind, result.was, value))
+            line!(out, "    {name}: {green}{}{green:#}", answer(relocation.kind, result.was, value))
         }
         (Some(value), None) => {
-            writeln!(out, "    {name}: {yellow}{}{yellow:#}  {why}", answer(relocation.kind, result.was, value))
+            line!(out, "    {name}: {yellow}{}{yellow:#}  {why}", answer(relocation.kind, result.was, value))
         }
-        (None, _) if result.reached => writeln!(out, "    {name}: {red}fails{red:#}  {why}"),
-        (None, _) => writeln!(out, "    {name}: {yellow}never run{yellow:#}  {why}"),
+        (None, _) if result.reached => line!(out, "    {name}: {red}fails{red:#}  {why}"),
+        (None, _) => line!(out, "    {name}: {yellow}never run{yellow:#}  {why}"),
     }
 }
 
@@ -150,15 +151,15 @@ fn answer(kind: &str, was: u64, value: u64) -> String {
     }
 }
 
-fn summary(out: &mut impl Write, report: &Report) -> io::Result<()> {
+fn summary(out: &mut Stdout, report: &Report) -> io::Result<()> {
     let (red, green) = (print::RED, print::GREEN);
-    writeln!(out)?;
+    line!(out)?;
     let count = report.relocations.len();
     for (n, layout) in report.layouts.iter().enumerate() {
         let failing = report.relocations.iter().filter(|r| r.fails(n)).count();
         match failing {
-            0 => writeln!(out, "{green}{}{green:#}: all {count} relocations do", layout.words())?,
-            _ => writeln!(out, "{red}{}{red:#}: {failing} of {count} relocations fail", layout.words())?,
+            0 => line!(out, "{green}{}{green:#}: all {count} relocations do", layout.words())?,
+            _ => line!(out, "{red}{}{red:#}: {failing} of {count} relocations fail", layout.words())?,
         }
     }
     Ok(())

@@ -1,6 +1,5 @@
 //! `xhint layouts …`
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,6 +9,7 @@ use xhint_runtime::layouts::{Changed, Layouts};
 use xhint_runtime::{LayoutState, Linker, Source};
 
 use super::device::Within;
+use crate::print::{column, columns, line};
 use crate::sources::Base;
 use crate::{files, print};
 
@@ -103,15 +103,15 @@ impl Rest {
         }
         let mut out = print::stdout();
         for layout in &changed.layouts {
-            writeln!(out, "{ifname}: {what} {}", words(layout))?;
+            line!(out, "{ifname}: {what} {}", words(layout))?;
         }
         match &changed.swap {
             Some(done) => {
                 let maps = super::attach::kept(&done.anew);
-                writeln!(out, "  linked anew for all layouts, program {} swapped in, {maps}", done.program)?;
+                line!(out, "  linked anew for all layouts, program {} swapped in, {maps}", done.program)?;
                 super::attach::tell_anew(&mut out, &done.anew)?;
             }
-            None => writeln!(out, "  in place; the other layouts' packets did not notice")?,
+            None => line!(out, "  in place; the other layouts' packets did not notice")?,
         }
         Ok(out.flush()?)
     }
@@ -125,14 +125,20 @@ impl List {
             return print::json(&all);
         }
         let mut out = print::stdout();
+        let wide = columns(all.iter().map(|live| live.layout.name.as_str()), 0);
         for live in &all {
-            writeln!(out, "{} from {}", words(&live.layout), live.source)?;
+            let (name, rest) = (column(&live.layout.name, wide), numbers(&live.layout));
+            line!(out, "{name} {rest} from {}", live.source)?;
         }
         Ok(out.flush()?)
     }
 }
 
 fn words(layout: &LayoutState) -> String {
+    format!("{} {}", layout.name, numbers(layout))
+}
+
+fn numbers(layout: &LayoutState) -> String {
     let slot = layout.slot.map(|s| format!(", slot {s}")).unwrap_or_default();
-    format!("{} (id {:#010x}, {} bytes{slot})", layout.name, layout.id, layout.size)
+    format!("(id {:#010x}, {} bytes{slot})", layout.id, layout.size)
 }

@@ -1,6 +1,6 @@
 //! `xhint nic …`: the soft NIC.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use clap::{Subcommand, ValueEnum};
 use serde_json::json;
 use xhint_softnic::{Config, Error, MAX_FLOWS, Mix, SendOptions, SoftNic, Status, Traffic};
 
+use crate::print::{Stdout, column, columns, line};
 use crate::sources::Base;
 use crate::{layouts, print};
 
@@ -202,7 +203,7 @@ impl Send {
             }));
         }
         let rate = sent.packets as f64 / sent.elapsed.as_secs_f64().max(1e-9);
-        print::line(&format!(
+        print::text(&format!(
             "{} packets sent, {} arrived, {} dropped, {rate:.0} a second",
             sent.packets, sent.arrived, sent.dropped
         ))
@@ -234,7 +235,7 @@ impl Show {
         }
         let mut out = print::stdout();
         if names.is_empty() {
-            writeln!(out, "no soft NIC is up; see `xhint nic up --help`")?;
+            line!(out, "no soft NIC is up; see `xhint nic up --help`")?;
         }
         all.iter().try_for_each(|s| status_text(&mut out, s))?;
         Ok(out.flush()?)
@@ -263,8 +264,8 @@ fn status_json(s: &Status) -> serde_json::Value {
     })
 }
 
-fn status_text(out: &mut impl Write, s: &Status) -> io::Result<()> {
-    writeln!(
+fn status_text(out: &mut Stdout, s: &Status) -> io::Result<()> {
+    line!(
         out,
         "{}: firmware {} ({}), {} packets off the wire, {} arrived, {} dropped",
         s.name,
@@ -275,17 +276,22 @@ fn status_text(out: &mut impl Write, s: &Status) -> io::Result<()> {
         s.dropped.total()
     )?;
     for (why, packets) in s.dropped.named().into_iter().filter(|(_, packets)| *packets > 0) {
-        writeln!(out, "  dropped {why}: {packets}")?;
+        line!(out, "  dropped {why}: {packets}")?;
     }
+    let wide = columns(s.layouts.iter().map(|l| l.name.as_str()), 24);
     for l in &s.layouts {
-        writeln!(
+        let name = column(&l.name, wide);
+        line!(
             out,
-            "  layout {:<24} id {:#010x}  {:>3} bytes  {:>2} fields  {} packets",
-            l.name, l.id, l.size, l.fields, l.packets
+            "  layout {name} id {:#010x}  {:>3} bytes  {:>2} fields  {} packets",
+            l.id,
+            l.size,
+            l.fields,
+            l.packets
         )?;
     }
     if s.layouts.is_empty() {
-        writeln!(out, "  no layouts: packets come without metadata")?;
+        line!(out, "  no layouts: packets come without metadata")?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! `xhint status`
 
 use std::collections::HashMap;
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -11,7 +11,7 @@ use xhint_runtime::counters::{Count, Counters};
 use xhint_runtime::status::{Status, all, status};
 
 use super::device::Within;
-use crate::print::{self, BOLD, DIM, YELLOW};
+use crate::print::{self, BOLD, DIM, PLAIN, Stdout, Style, YELLOW, column, columns, line};
 
 /// Show what runs on a device, or on all: which layouts, how many packets of each, and which ids nobody knows.
 #[derive(Debug, clap::Args)]
@@ -34,22 +34,18 @@ impl Args {
         let mut rates = Rates::default();
         loop {
             let found = self.find()?;
-            let mut out = print::stdout();
             match (self.json, self.watch) {
                 (true, None) => self.json(&found)?,
-                (true, Some(_)) => {
-                    serde_json::to_writer(&mut out, &found)?;
-                    writeln!(out)?;
-                }
+                (true, Some(_)) => print::json_line(&found)?,
                 (false, watch) => {
-                    if watch.is_some() && io::IsTerminal::is_terminal(&io::stdout()) {
-                        // To the top, and all below away.
-                        write!(out, "\x1b[H\x1b[J")?;
+                    let mut out = print::stdout();
+                    if watch.is_some() {
+                        out.clear()?;
                     }
                     text(&mut out, &found, &mut rates)?;
+                    out.flush()?;
                 }
             }
-            out.flush()?;
             let Some(pause) = self.watch else { return Ok(ExitCode::SUCCESS) };
             thread::sleep(Duration::from_secs_f64(pause));
         }
@@ -81,45 +77,47 @@ struct Rates {
     packets: HashMap<String, u64>,
 }
 
-fn text(out: &mut impl Write, found: &[Status], rates: &mut Rates) -> io::Result<()> {
+fn text(out: &mut Stdout, found: &[Status], rates: &mut Rates) -> io::Result<()> {
     if found.is_empty() {
-        writeln!(out, "nothing attached; see `xhint attach --help`")?;
+        line!(out, "nothing attached; see `xhint attach --help`")?;
     }
     let now = SystemTime::now();
     let since = rates.at.replace(now).and_then(|then| now.duration_since(then).ok());
     found.iter().try_for_each(|s| one(out, s, rates, since))
 }
 
-fn one(out: &mut impl Write, s: &Status, rates: &mut Rates, passed: Option<Duration>) -> io::Result<()> {
+fn one(out: &mut Stdout, s: &Status, rates: &mut Rates, passed: Option<Duration>) -> io::Result<()> {
     let device = s.device.as_deref().unwrap_or("a device");
-    write!(out, "{BOLD}{device}{BOLD:#} (index {}, network namespace {}): ", s.ifindex, netns(s))?;
-    writeln!(out, "program {}", s.program_id)?;
+    let (index, netns, program) = (s.ifindex, netns(s), s.program_id);
+    line!(out, "{BOLD}{device}{BOLD:#} (index {index}, network namespace {netns}): program {program}")?;
     if let Some(state) = &s.state {
         let since = SystemTime::now().duration_since(state.since()).map_or(0, |d| d.as_secs());
         let mode = serde_json::to_string(&state.mode).unwrap_or_default();
         let (mode, dispatch) = (mode.trim_matches('"'), &state.options.dispatch);
         let file = state.object.path.display();
-        writeln!(out, "  {} of {file}, {mode}, dispatch {dispatch}, since {}", state.entry, ago(since))?;
+        line!(out, "  {} of {file}, {mode}, dispatch {dispatch}, since {}", state.entry, ago(since))?;
         match &s.counters {
             Some(counters) => table(out, device, counters, rates, passed)?,
             None => {
+                let wide = columns(state.layouts.iter().map(|l| l.name.as_str()), 20);
                 for layout in &state.layouts {
-                    writeln!(out, "  layout {:<20} id {:#010x} {:>4} bytes", layout.name, layout.id, layout.size)?;
+                    let (name, id, size) = (column(&layout.name, wide), layout.id, layout.size);
+                    line!(out, "  layout {name} id {id:#010x} {size:>4} bytes")?;
                 }
             }
         }
     }
     if let Some(runs) = s.runs {
         let each = runs.nanoseconds.checked_div(runs.count).unwrap_or(0);
-        writeln!(out, "  {} packets, {each} ns each", runs.count)?;
+        line!(out, "  {} packets, {each} ns each", runs.count)?;
     }
     if let Some(dir) = &s.maps_dir {
         // By their files' names, so that the paths are there to be taken.
         let pins: Vec<_> = s.maps.iter().filter_map(|m| Some(m.path.file_name()?.to_string_lossy())).collect();
-        writeln!(out, "  {DIM}maps in {}: {}{DIM:#}", dir.display(), pins.join(", "))?;
+        line!(out, "  {DIM}maps in {}: {}{DIM:#}", dir.display(), pins.join(", "))?;
     }
     if let Some(trouble) = &s.trouble {
-        writeln!(out, "  {YELLOW}{trouble}{YELLOW:#}")?;
+        line!(out, "  {YELLOW}{trouble}{YELLOW:#}")?;
     }
     Ok(())
 }
@@ -134,13 +132,14 @@ fn netns(s: &Status) -> String {
 
 /// A row a layout, and what is worth a look below.
 fn table(
-    out: &mut impl Write,
+    out: &mut Stdout,
     device: &str,
     counters: &Counters,
     rates: &mut Rates,
     passed: Option<Duration>,
 ) -> io::Result<()> {
-    let mut row = |out: &mut dyn Write, what: &str, id: &str, size: &str, count: Count, note: &str| {
+    let wide = columns(counters.layouts.iter().map(|l| l.name.as_str()), 24);
+    let mut row = |out: &mut Stdout, style: Style, what: &str, id: &str, size: &str, count: Count, note: &str| {
         let key = format!("{device} {what} {id} {size}");
         let before = rates.packets.insert(key, count.packets);
         let rate = before.zip(passed).map(|(before, passed)| {
@@ -149,29 +148,32 @@ fn table(
         });
         let (rate, seen) = (rate.unwrap_or_default(), count.last_seen.map_or_else(|| "never".to_owned(), seen));
         let packets = count.packets;
-        writeln!(out, "  {what:<24} {id:>10} {size:>5} {packets:>14} {rate:>12}  {seen}{note}")
+        let what = column(what, wide);
+        line!(out, "{style}  {what} {id:>10} {size:>5} {packets:>14} {rate:>12}  {seen}{note}{style:#}")
     };
-    writeln!(
+    line!(
         out,
-        "  {DIM}{:<24} {:>10} {:>5} {:>14} {:>12}  last seen{DIM:#}",
-        "layout", "id", "bytes", "packets", ""
+        "  {DIM}{} {:>10} {:>5} {:>14} {:>12}  last seen{DIM:#}",
+        column("layout", wide),
+        "id",
+        "bytes",
+        "packets",
+        ""
     )?;
     for layout in &counters.layouts {
         let note = if layout.live { "" } else { "  (not read any more)" };
-        row(out, &layout.name, &format!("{:#x}", layout.id), &layout.size.to_string(), layout.count, note)?;
+        row(out, PLAIN, &layout.name, &format!("{:#x}", layout.id), &layout.size.to_string(), layout.count, note)?;
     }
     for id in counters.ids.iter().take(SHOWN) {
         let note = id.layout.as_ref().map(|name| format!("  ({name}, not read then)")).unwrap_or_default();
-        write!(out, "{YELLOW}")?;
-        row(out, "unknown", &format!("{:#x}", id.id), &id.size.to_string(), id.count, &note)?;
-        write!(out, "{YELLOW:#}")?;
+        row(out, YELLOW, "unknown", &format!("{:#x}", id.id), &id.size.to_string(), id.count, &note)?;
     }
     if counters.ids.len() > SHOWN {
         let more = counters.ids.len().saturating_sub(SHOWN);
-        row(out, &format!("unknown, with {more} more"), "", "", counters.unknown, "")?;
+        row(out, PLAIN, &format!("unknown, with {more} more"), "", "", counters.unknown, "")?;
     }
     if counters.no_metadata.packets > 0 {
-        row(out, "without metadata", "", "", counters.no_metadata, "")?;
+        row(out, PLAIN, "without metadata", "", "", counters.no_metadata, "")?;
     }
     Ok(())
 }

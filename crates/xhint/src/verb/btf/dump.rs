@@ -1,6 +1,5 @@
 //! `xhint btf dump`
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -33,12 +32,14 @@ enum Format {
 impl Args {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let btf = files::btf(&self.file, files::chain(&self.base)?)?;
-        let mut out = print::stdout();
         match self.format {
-            Format::Raw => raw::write(&mut out, &btf)?,
-            Format::Json => json::write(&mut out, &btf)?,
+            Format::Raw => {
+                let mut out = print::stdout();
+                raw::write(&mut out, &btf)?;
+                out.flush()?;
+            }
+            Format::Json => print::json_line(&json::Types(&btf))?,
         }
-        out.flush()?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,25 +1,28 @@
 //! The JSON of `bpftool -j btf dump file FILE format raw`.
 
-use std::io::{self, Write};
-
+use serde::ser::{Serialize, SerializeStruct, Serializer};
 use serde_json::{Map, Value, json};
 use xhint_btf::{Btf, Kind, Type};
 
 use super::raw::{encoding, linkage, name, word};
 
-/// Writes `{"types":[…]}`, an object a type.
-///
-/// # Errors
-/// Those of `out`.
-pub fn write(out: &mut impl Write, btf: &Btf) -> io::Result<()> {
-    out.write_all(b"{\"types\":[")?;
-    for (n, ty) in btf.types().enumerate() {
-        if n > 0 {
-            out.write_all(b",")?;
-        }
-        serde_json::to_writer(&mut *out, &one(ty))?;
+/// `{"types":[…]}`, an object a type.
+pub struct Types<'a>(pub &'a Btf);
+
+impl Serialize for Types<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut all = serializer.serialize_struct("", 1)?;
+        all.serialize_field("types", &Each(self.0))?;
+        all.end()
     }
-    out.write_all(b"]}\n")
+}
+
+struct Each<'a>(&'a Btf);
+
+impl Serialize for Each<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.types().map(one))
+    }
 }
 
 fn one(ty: Type<'_>) -> Value {

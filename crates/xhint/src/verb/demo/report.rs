@@ -1,6 +1,6 @@
 //! What the demo found out, for a person and as JSON.
 
-use std::io::{self, Write};
+use std::{fmt, io};
 
 use serde::Serialize;
 use xhint_layout::{Order, Plan};
@@ -9,7 +9,7 @@ use xhint_softnic::MAX_META;
 
 use super::collect::Tally;
 use super::fields::{PLACES, field};
-use crate::print::{BOLD, DIM, GREEN, RED, YELLOW};
+use crate::print::{BOLD, DIM, GREEN, PLAIN, RED, Stdout, Style, YELLOW, line};
 
 /// All of it.
 #[derive(Debug, Default, Serialize)]
@@ -127,13 +127,13 @@ impl Run {
 }
 
 /// The tables.
-pub fn text(out: &mut impl Write, report: &Report) -> io::Result<()> {
+pub fn text(out: &mut Stdout, report: &Report) -> io::Result<()> {
     packets(out, report)?;
     places(out, report)?;
     missing(out, report)?;
     if report.room < MAX_META {
         let room = report.room;
-        writeln!(
+        line!(
             out,
             "{YELLOW}this kernel{YELLOW:#} lets at most {room} bytes of metadata stand in front of a packet, so these are \
              NICs with short layouts"
@@ -141,24 +141,34 @@ pub fn text(out: &mut impl Write, report: &Report) -> io::Result<()> {
     }
     let (style, verdict) =
         if report.good() { (GREEN, "every field of every packet is right") } else { (RED, "NOT right") };
-    writeln!(
+    line!(out)?;
+    line!(
         out,
-        "\n{style}{} sent, {} seen, {} lost, {} misread, {} swaps while packets flowed: {verdict}{style:#}",
-        report.sent, report.seen, report.lost, report.misread, report.swaps
+        "{style}{} sent, {} seen, {} lost, {} misread, {} swaps while packets flowed: {verdict}{style:#}",
+        report.sent,
+        report.seen,
+        report.lost,
+        report.misread,
+        report.swaps
     )?;
     out.flush()
 }
 
-fn packets(out: &mut impl Write, report: &Report) -> io::Result<()> {
+fn packets(out: &mut Stdout, report: &Report) -> io::Result<()> {
     let head = ["NIC", "layout", "id", "bytes", "packets", "misread"];
-    writeln!(
+    line!(
         out,
         "{BOLD}{:<10} {:<20} {:<10} {:>5} {:>8} {:>8}{BOLD:#}",
-        head[0], head[1], head[2], head[3], head[4], head[5]
+        head[0],
+        head[1],
+        head[2],
+        head[3],
+        head[4],
+        head[5]
     )?;
     for run in &report.runs {
         let style = if run.misread == 0 { GREEN } else { RED };
-        writeln!(
+        line!(
             out,
             "{:<10} {:<20} {:#010x} {:>5} {:>8} {style}{:>8}{style:#}",
             run.title(),
@@ -169,32 +179,36 @@ fn packets(out: &mut impl Write, report: &Report) -> io::Result<()> {
             run.misread
         )?;
         if let Some(first) = &run.first_misread {
-            writeln!(out, "  {RED}{first}{RED:#}")?;
+            line!(out, "  {RED}{first}{RED:#}")?;
         }
     }
     Ok(())
 }
 
 /// Which field stood where: byte and width, bits for what does not stand at whole bytes.
-fn places(out: &mut impl Write, report: &Report) -> io::Result<()> {
-    write!(out, "\n{BOLD}field{BOLD:#}{:9}", "")?;
-    cells(out, report.runs.iter().map(|r| (BOLD, r.title())))?;
+fn places(out: &mut Stdout, report: &Report) -> io::Result<()> {
+    line!(out)?;
+    line!(out, "{BOLD}field{BOLD:#}{:9}{}", "", Cells(report.runs.iter().map(|r| (BOLD, r.title())).collect()))?;
     for (n, place) in PLACES.iter().enumerate() {
-        write!(out, "{:<14}", place.name)?;
-        let style = |field: &FieldRun| if field.path.is_none() { YELLOW } else { anstyle::Style::new() };
-        cells(out, report.runs.iter().filter_map(|r| r.fields.get(n)).map(|f| (style(f), f.place())))?;
+        let style = |field: &FieldRun| if field.path.is_none() { YELLOW } else { PLAIN };
+        let row = report.runs.iter().filter_map(|r| r.fields.get(n)).map(|f| (style(f), f.place()));
+        line!(out, "{:<14}{}", place.name, Cells(row.collect()))?;
     }
-    writeln!(out, "{DIM}byte:bits of each layout, be for big-endian, .bit where a field starts within a byte{DIM:#}")
+    line!(out, "{DIM}byte:bits of each layout, be for big-endian, .bit where a field starts within a byte{DIM:#}")
 }
 
 /// The rest of a row, with no blanks at its end.
-fn cells(out: &mut impl Write, row: impl Iterator<Item = (anstyle::Style, String)>) -> io::Result<()> {
-    let mut before = 0usize;
-    for (style, text) in row {
-        write!(out, "{:before$} {style}{text}{style:#}", "")?;
-        before = 16usize.saturating_sub(text.chars().count());
+struct Cells(Vec<(Style, String)>);
+
+impl fmt::Display for Cells {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut before = 0usize;
+        for (style, text) in &self.0 {
+            write!(f, "{:before$} {style}{text}{style:#}", "")?;
+            before = 16usize.saturating_sub(text.chars().count());
+        }
+        Ok(())
     }
-    writeln!(out)
 }
 
 impl FieldRun {
@@ -209,14 +223,14 @@ impl FieldRun {
 }
 
 /// What the program did about fields that a layout does not have.
-fn missing(out: &mut impl Write, report: &Report) -> io::Result<()> {
-    writeln!(out)?;
+fn missing(out: &mut Stdout, report: &Report) -> io::Result<()> {
+    line!(out)?;
     for run in &report.runs {
         let missing: Vec<_> = run.fields.iter().filter(|f| f.path.is_none()).map(|f| f.name).collect();
         if !missing.is_empty() {
             let names = missing.join(", ");
             let title = run.title();
-            writeln!(
+            line!(
                 out,
                 "{YELLOW}{title}{YELLOW:#} has no {names}: bpf_core_field_exists is 0 there, so the program leaves it out"
             )?;

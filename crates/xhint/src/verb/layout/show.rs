@@ -1,18 +1,21 @@
 //! `xhint layout show`
 
-use std::io::Write;
+use std::collections::HashMap;
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use serde::Serialize;
-use xhint_layout::{Field, Order, Plan};
-use xhint_universe::{Layout, Universe};
+use xhint_layout::walk::What;
+use xhint_layout::{Gap, Order, Place, Places, Plan, Selection, Tags, selector};
+use xhint_universe::{Layout, SourceId, Universe};
 
+use crate::layouts;
+use crate::print::{self, BOLD, DIM, Stdout, YELLOW, column, columns, line};
 use crate::sources::Base;
-use crate::{layouts, print};
 
-/// Show the layouts of a NIC's BTF: each field's place, width, byte order and hint.
+/// Show the layouts of a NIC's BTF: each field's place, width, byte order, type and hint, and the gaps between them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: xhint layout show mynic.o")]
 pub struct Args {
@@ -42,7 +45,8 @@ impl Args {
         if chosen.is_empty() {
             bail!("{}: no struct is tagged as a layout; name one with --layout", self.file.display());
         }
-        let shown = chosen.iter().map(|l| show(&universe, l)).collect::<anyhow::Result<Vec<_>>>()?;
+        let tags = layouts::tags(&universe);
+        let shown = chosen.iter().map(|l| show(&universe, &tags, l)).collect::<anyhow::Result<Vec<_>>>()?;
         if self.json {
             print::json(&shown)?;
         } else {
@@ -66,25 +70,55 @@ struct Shown {
     answers_to: Vec<String>,
     /// The field that holds the id, if packets carry one.
     selector: Option<String>,
+    /// Why the `btf_id` there is does not hold it.
+    no_selector: Option<String>,
+    /// Every field, in the order of the BTF; a struct, union or array of such is followed by what is in it.
     fields: Vec<ShownField>,
-    /// Fields that nothing is known of but their place in the BTF.
-    without_hint: Vec<String>,
+    /// Bits that no field has.
+    gaps: Vec<ShownGap>,
+    /// Why the soft NIC could not write it.
+    unwritable: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
 struct ShownField {
     path: String,
-    hint: String,
-    bit_offset: u32,
-    bits: u32,
-    /// `little` or `big`.
-    order: &'static str,
+    /// As C writes it.
+    #[serde(rename = "type")]
+    type_name: String,
+    kind: &'static str,
+    bit_offset: u64,
+    bits: u64,
+    /// `little` or `big`; of what is no number, none.
+    order: Option<&'static str>,
     signed: bool,
     pointer: bool,
+    hint: Option<String>,
 }
 
-fn show(universe: &Universe, layout: &Layout) -> anyhow::Result<Shown> {
-    let plan = Plan::of_layout(universe, layout).with_context(|| format!("layout {}", layout.name))?;
+#[derive(Debug, Serialize)]
+struct ShownGap {
+    bit_offset: u64,
+    bits: u64,
+    /// Nothing but the end follows.
+    padding: bool,
+}
+
+type AllTags<'a> = HashMap<SourceId, Tags<'a>>;
+
+fn show<'a>(universe: &'a Universe, tags: &AllTags<'a>, layout: &Layout) -> anyhow::Result<Shown> {
+    let name = || format!("layout {}", layout.name);
+    let source = universe.source(layout.source).with_context(name)?;
+    let (btf, tags) = (source.btf(), tags.get(&layout.source).with_context(name)?);
+    let places = Places::of(btf, tags, layout.type_id).with_context(name)?;
+    let no_selector = match &layout.selector {
+        Some(_) => None,
+        None => match selector(btf, tags, layout.type_id).with_context(name)? {
+            Selection::None(almost) => almost.map(|almost| almost.to_string()),
+            Selection::Field(_) => None,
+        },
+    };
+    let plan = Plan::tagged(btf, tags, layout.type_id, &layout.name, layout.id);
     Ok(Shown {
         name: layout.name.clone(),
         id: layout.id,
@@ -92,54 +126,88 @@ fn show(universe: &Universe, layout: &Layout) -> anyhow::Result<Shown> {
         size: layout.size,
         answers_to: layout.answers_to.clone(),
         selector: layout.selector.as_ref().map(|s| s.field.clone()),
-        fields: plan.fields.iter().map(field).collect(),
-        without_hint: plan.silent.clone(),
+        no_selector,
+        fields: places.fields.iter().map(field).collect(),
+        gaps: places.gaps.iter().map(gap).collect(),
+        unwritable: plan.err().map(|why| why.to_string()),
     })
 }
 
-fn field(field: &Field) -> ShownField {
+fn field(place: &Place) -> ShownField {
+    let order = place.order.map(|order| if order == Order::Big { "big" } else { "little" });
     ShownField {
-        path: field.path.clone(),
-        hint: field.hint.name().to_owned(),
-        bit_offset: field.bit_offset,
-        bits: field.bits,
-        order: if field.order == Order::Big { "big" } else { "little" },
-        signed: field.signed,
-        pointer: field.pointer,
+        path: place.path.clone(),
+        type_name: place.type_name.clone(),
+        kind: kind(place.what),
+        bit_offset: place.bit_offset,
+        bits: place.bits,
+        order,
+        signed: place.what.signed(),
+        pointer: place.what == What::Ptr,
+        hint: place.hint.map(|hint| hint.to_string()),
     }
 }
 
-fn text(out: &mut impl Write, layout: &Shown) -> std::io::Result<()> {
-    let (bold, dim) = (print::BOLD, print::DIM);
+fn kind(what: What) -> &'static str {
+    match what {
+        What::Struct => "struct",
+        What::Union => "union",
+        What::Array { .. } => "array",
+        What::Int { .. } => "int",
+        What::Enum { .. } => "enum",
+        What::Ptr => "ptr",
+        What::Float => "float",
+        What::Unknown => "unknown",
+    }
+}
+
+fn gap(gap: &Gap) -> ShownGap {
+    ShownGap { bit_offset: gap.bit_offset, bits: gap.bits, padding: gap.tail }
+}
+
+fn text(out: &mut Stdout, layout: &Shown) -> io::Result<()> {
     let how = if layout.declared { "declared" } else { "derived" };
-    writeln!(
-        out,
-        "{bold}{}{bold:#}  id {:#x} ({how}), {} bytes, answers to {}",
-        layout.name,
-        layout.id,
-        layout.size,
-        layout.answers_to.join(", ")
-    )?;
+    let (id, size, names) = (layout.id, layout.size, layout.answers_to.join(", "));
+    line!(out, "{BOLD}{}{BOLD:#}  id {id:#x} ({how}), {size} bytes, answers to {names}", layout.name)?;
     match &layout.selector {
-        Some(field) => writeln!(out, "  a packet says which layout it has in {field}")?,
-        None => writeln!(out, "  packets carry no id: one layout at a time, and a change may be misread")?,
+        Some(field) => line!(out, "  a packet says which layout it has in {field}")?,
+        None => line!(out, "  packets carry no id: one layout at a time, and a change may be misread")?,
     }
-    let width = layout.fields.iter().map(|f| f.path.len()).max().unwrap_or(0).max(5);
-    writeln!(out, "  {dim}{:>6}  {:<width$}  {:>4}  {:<6}  hint{dim:#}", "offset", "field", "bits", "order")?;
+    if let Some(why) = &layout.no_selector {
+        line!(out, "  {YELLOW}{why}{YELLOW:#}")?;
+    }
+    let wide = columns(layout.fields.iter().map(|f| f.path.as_str()), 9);
+    let types = columns(layout.fields.iter().map(|f| f.type_name.as_str()), 4);
+    let (field, kind) = (column("field", wide), column("type", types));
+    line!(out, "  {DIM}offset  {field}  bits  order   {kind}  hint{DIM:#}")?;
+    let mut gaps = layout.gaps.iter().peekable();
     for f in &layout.fields {
-        let place = match f.bit_offset % 8 {
-            0 => format!("{}", f.bit_offset / 8),
-            bit => format!("{}.{bit}", f.bit_offset / 8),
-        };
-        let kind = match (f.pointer, f.signed) {
-            (true, _) => ", pointer",
-            (_, true) => ", signed",
-            _ => "",
-        };
-        writeln!(out, "  {place:>6}  {:<width$}  {:>4}  {:<6}  {}{kind}", f.path, f.bits, f.order, f.hint)?;
+        while let Some(gap) = gaps.next_if(|gap| gap.bit_offset < f.bit_offset) {
+            nothing(out, gap, wide)?;
+        }
+        let (place, path, bits) = (place(f.bit_offset), column(&f.path, wide), f.bits);
+        let (order, hint) = (f.order.unwrap_or(""), f.hint.as_deref().unwrap_or(""));
+        let kind = column(&f.type_name, if hint.is_empty() { 0 } else { types });
+        let end = if hint.is_empty() { "" } else { "  " };
+        line!(out, "  {place:>6}  {path}  {bits:>4}  {order:<6}  {kind}{end}{hint}")?;
     }
-    if !layout.without_hint.is_empty() {
-        writeln!(out, "  without a hint: {}", layout.without_hint.join(", "))?;
+    gaps.try_for_each(|gap| nothing(out, gap, wide))?;
+    match &layout.unwritable {
+        Some(why) => line!(out, "  {YELLOW}`xhint nic` cannot write it: {why}{YELLOW:#}"),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// A row for bits that no field has.
+fn nothing(out: &mut Stdout, gap: &ShownGap, wide: usize) -> io::Result<()> {
+    let word = if gap.padding { "(padding)" } else { "(hole)" };
+    line!(out, "  {:>6}  {DIM}{}{DIM:#}  {:>4}", place(gap.bit_offset), column(word, wide), gap.bits)
+}
+
+/// The byte, and the bit in it if it is not the first.
+fn place(bit_offset: u64) -> String {
+    match bit_offset % 8 {
+        0 => format!("{}", bit_offset / 8),
+        bit => format!("{}.{bit}", bit_offset / 8),
+    }
 }

@@ -1,0 +1,142 @@
+//! Everything that stands in a layout, and where nothing does.
+
+use xhint_btf::{Btf, Kind};
+
+use crate::hint::Hint;
+use crate::plan::Order;
+use crate::tags::Tags;
+use crate::walk::{Fault, Field, Go, Visit, What, walk};
+
+/// All fields of a layout and all gaps between them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// In the order of the BTF: a struct, union or array of such is followed by what is in it. A struct or union without a
+    /// name is no field; its members are.
+    pub fields: Vec<Place>,
+    /// Bits that no field has, in order; the last of them may be the padding at the end.
+    pub gaps: Vec<Gap>,
+}
+
+/// One field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// As C writes it from the struct on.
+    pub path: String,
+    /// Its type, as C writes it.
+    pub type_name: String,
+    /// What it is.
+    pub what: What,
+    /// Bits from the layout's first byte on.
+    pub bit_offset: u64,
+    /// Its width in bits.
+    pub bits: u64,
+    /// The order of its bytes, or of its elements' bytes; `None` for what is no number.
+    pub order: Option<Order>,
+    /// What it means, if that is known.
+    pub hint: Option<Hint>,
+}
+
+/// Bits that no field has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// Bits from the layout's first byte on.
+    pub bit_offset: u64,
+    /// How many.
+    pub bits: u64,
+    /// Whether only the end follows.
+    pub tail: bool,
+}
+
+impl Places {
+    /// Those of the struct or union `type_id`.
+    ///
+    /// # Errors
+    /// What keeps the struct from being a layout.
+    pub fn of(btf: &Btf, tags: &Tags<'_>, type_id: u32) -> Result<Places, Fault> {
+        let ty = btf.skip_mods_and_typedefs(type_id);
+        let mut gather = Gather { btf, tags, fields: Vec::new(), taken: Vec::new() };
+        walk(btf, ty, &mut gather)?;
+        let gaps = gaps(gather.taken, u64::from(ty.size()).saturating_mul(8));
+        Ok(Places { fields: gather.fields, gaps })
+    }
+}
+
+struct Gather<'a, 't> {
+    btf: &'a Btf,
+    tags: &'t Tags<'a>,
+    fields: Vec<Place>,
+    /// First bits and ends of all that are numbers.
+    taken: Vec<(u64, u64)>,
+}
+
+impl<'a> Visit<'a> for Gather<'a, '_> {
+    type Error = Fault;
+
+    fn enter(&mut self, field: &Field<'a>) -> Result<Go, Fault> {
+        let holds = holds_structs(self.btf, field);
+        if holds && field.name.is_empty() && !field.element {
+            return Ok(Go::Each);
+        }
+        if !holds {
+            self.taken.push((field.bit_offset, field.bit_end()));
+        }
+        // A tag that is not understood has been refused before.
+        let meaning = self.tags.meaning(field).unwrap_or_default();
+        self.fields.push(Place {
+            path: field.path.clone(),
+            type_name: type_name(self.btf, field.type_id),
+            what: field.what,
+            bit_offset: field.bit_offset,
+            bits: field.bits,
+            order: (!holds && field.what != What::Unknown).then(|| Order::of(field.order, self.btf.order())),
+            hint: if holds { meaning.tagged() } else { meaning.hint_of(field.name) },
+        });
+        Ok(if holds { Go::Each } else { Go::Past })
+    }
+}
+
+/// What none of the `taken` covers, up to `end`.
+fn gaps(mut taken: Vec<(u64, u64)>, end: u64) -> Vec<Gap> {
+    taken.sort_unstable();
+    let (mut gaps, mut at) = (Vec::new(), 0u64);
+    for (from, to) in taken.into_iter().chain([(end, end)]) {
+        if from > at && at < end {
+            let to = from.min(end);
+            gaps.push(Gap { bit_offset: at, bits: to.saturating_sub(at), tail: to == end });
+        }
+        at = at.max(to);
+    }
+    gaps
+}
+
+/// Whether a field is a struct or union, or an array, of arrays perhaps, of such.
+pub(crate) fn holds_structs<'a>(btf: &'a Btf, field: &Field<'a>) -> bool {
+    let mut ty = field.ty;
+    for _ in 0..crate::walk::MAX_DEPTH {
+        match ty.array() {
+            Some(array) => ty = btf.skip_mods_and_typedefs(array.elem),
+            None => break,
+        }
+    }
+    field.what != What::Unknown && ty.kind().is_composite()
+}
+
+/// A type as C writes it.
+fn type_name(btf: &Btf, id: u32) -> String {
+    let (mut id, mut behind) = (id, String::new());
+    for _ in 0..32 {
+        let ty = btf.skip_mods(id);
+        match (ty.kind(), ty.name()) {
+            (Kind::Ptr, _) => behind = format!(" *{}", behind.trim_start()),
+            (Kind::Array, _) => behind.push_str(&format!("[{}]", ty.array().map_or(0, |a| a.len))),
+            (Kind::Void, _) => return format!("void{behind}"),
+            (Kind::FuncProto, _) => return format!("function{behind}"),
+            (Kind::Int | Kind::Float | Kind::Typedef, name) => return format!("{name}{behind}"),
+            (Kind::Enum64, name) => return format!("enum {name}{behind}"),
+            (kind, "") => return format!("{kind}{behind}"),
+            (kind, name) => return format!("{kind} {name}{behind}"),
+        }
+        id = ty.array().map_or(ty.target(), |a| a.elem);
+    }
+    format!("…{behind}")
+}

@@ -1,0 +1,293 @@
+//! The one walk over the fields of a layout. Its content and id, its selector, its plan and what is shown of it are folds
+//! over this: where a field lies, how wide it is and in which order its bytes stand is found out here and nowhere else.
+//!
+//! Members come in the order of the BTF, each before what is in it. A path is as C writes it from the struct on; an
+//! anonymous member adds nothing to it.
+
+use xhint_btf::{Btf, Kind, Member, Type};
+
+use crate::order::{FieldOrder, field_order};
+
+/// Levels of structs, unions and arrays.
+pub const MAX_DEPTH: usize = 16;
+/// Members looked at; 252 bytes of metadata have no use for more.
+pub const MAX_FIELDS: usize = 4096;
+
+/// A member of a struct or union, or an element of one that is an array.
+#[derive(Debug)]
+pub struct Field<'a> {
+    /// Its path.
+    pub path: String,
+    /// The member's name; an element has its array's.
+    pub name: &'a str,
+    /// Struct or union, and number of the member in it.
+    pub member: (u32, u32),
+    /// Its type as declared.
+    pub type_id: u32,
+    /// The type behind typedefs and modifiers.
+    pub ty: Type<'a>,
+    /// What it is.
+    pub what: What,
+    /// Bits from the layout's start.
+    pub bit_offset: u64,
+    /// Its width in bits: of an array, all of it.
+    pub bits: u64,
+    /// As its type declares it; of an array, its elements'.
+    pub order: FieldOrder,
+    /// Whether a union is above it.
+    pub in_union: bool,
+    /// Whether an array is.
+    pub in_array: bool,
+    /// Whether it is an element and no member.
+    pub element: bool,
+    depth: usize,
+}
+
+/// What a field is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// A struct.
+    Struct,
+    /// A union.
+    Union,
+    /// An array.
+    Array {
+        /// Number of elements.
+        len: u32,
+        /// Bits of one.
+        stride: u64,
+    },
+    /// An integer.
+    Int {
+        /// Two's complement.
+        signed: bool,
+    },
+    /// An enumeration of either width.
+    Enum {
+        /// Whether its values have a sign.
+        signed: bool,
+    },
+    /// A pointer.
+    Ptr,
+    /// A floating-point number.
+    Float,
+    /// Something of which only the size is known: its type was kept of a distilled base.
+    Unknown,
+}
+
+impl What {
+    /// A struct or union.
+    pub fn is_composite(self) -> bool {
+        matches!(self, What::Struct | What::Union)
+    }
+
+    /// Whether a negative number can stand there.
+    pub fn signed(self) -> bool {
+        matches!(self, What::Int { signed: true } | What::Enum { signed: true })
+    }
+}
+
+/// Where to go on from a field that others are in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Go {
+    /// Into it: all members, each element (`a[0]`, `a[1]`).
+    Each,
+    /// Into it: all members, of an array one element that stands for all (`a[2]`).
+    Once,
+    /// Past it.
+    Past,
+}
+
+/// Why a struct cannot be walked through.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// Structs in structs without end.
+    #[error("'{path}' nests deeper than {MAX_DEPTH} levels")]
+    TooDeep {
+        /// Where it was given up.
+        path: String,
+    },
+    /// More of them than there are places.
+    #[error("more than {MAX_FIELDS} fields")]
+    TooMany,
+    /// Functions and the like.
+    #[error("'{path}' is a {kind}, which has no place in a packet's metadata")]
+    NoPlace {
+        /// The field.
+        path: String,
+        /// Its kind.
+        kind: Kind,
+    },
+}
+
+/// What is done about each field.
+pub trait Visit<'a> {
+    /// Why it may end early.
+    type Error: From<Fault>;
+
+    /// Looks at a field; says where to go on, if there is anything in it.
+    ///
+    /// # Errors
+    /// Ends the walk.
+    fn enter(&mut self, field: &Field<'a>) -> Result<Go, Self::Error>;
+
+    /// All that is in the field has been looked at.
+    ///
+    /// # Errors
+    /// Ends the walk.
+    fn leave(&mut self, _field: &Field<'a>) -> Result<(), Self::Error> {
+        Ok(())
+    }
+}
+
+/// Walks over the fields of the struct or union `ty`.
+///
+/// # Errors
+/// [`Fault`], and those of `visit`.
+pub fn walk<'a, V: Visit<'a>>(btf: &'a Btf, ty: Type<'a>, visit: &mut V) -> Result<(), V::Error> {
+    let top = Above { path: String::new(), bit_offset: 0, in_union: false, in_array: false, depth: 0 };
+    Walk { btf, visit, seen: 0 }.members(ty, &top)
+}
+
+struct Walk<'a, 'v, V> {
+    btf: &'a Btf,
+    visit: &'v mut V,
+    /// Fields seen: empty structs that fan out must end too.
+    seen: usize,
+}
+
+/// What a field inherits.
+struct Above {
+    path: String,
+    bit_offset: u64,
+    in_union: bool,
+    in_array: bool,
+    depth: usize,
+}
+
+impl<'a, V: Visit<'a>> Walk<'a, '_, V> {
+    fn members(&mut self, ty: Type<'a>, above: &Above) -> Result<(), V::Error> {
+        if above.depth > MAX_DEPTH {
+            return Err(Fault::TooDeep { path: above.path.clone() }.into());
+        }
+        for (number, member) in (0u32..).zip(ty.members()) {
+            let field = self.field((ty.id(), number), member, above)?;
+            self.one(field)?;
+        }
+        Ok(())
+    }
+
+    fn one(&mut self, field: Field<'a>) -> Result<(), V::Error> {
+        self.seen = self.seen.saturating_add(1);
+        if self.seen > MAX_FIELDS {
+            return Err(Fault::TooMany.into());
+        }
+        let go = self.visit.enter(&field)?;
+        match field.what {
+            _ if go == Go::Past => {}
+            What::Struct | What::Union => self.members(field.ty, &field.above())?,
+            What::Array { len, stride } => self.elements(&field, len, stride, go)?,
+            _ => {}
+        }
+        self.visit.leave(&field)
+    }
+
+    fn elements(&mut self, array: &Field<'a>, len: u32, stride: u64, go: Go) -> Result<(), V::Error> {
+        if array.depth > MAX_DEPTH {
+            return Err(Fault::TooDeep { path: array.path.clone() }.into());
+        }
+        if go == Go::Once {
+            let path = format!("{}[{len}]", array.path);
+            return self.element(array, path, array.bit_offset);
+        }
+        // Elements without bits hold nothing, however many they say they are.
+        for n in 0..if stride == 0 { 0 } else { len } {
+            let offset = array.bit_offset.saturating_add(stride.saturating_mul(n.into()));
+            self.element(array, format!("{}[{n}]", array.path), offset)?;
+        }
+        Ok(())
+    }
+
+    fn element(&mut self, array: &Field<'a>, path: String, bit_offset: u64) -> Result<(), V::Error> {
+        let type_id = array.ty.array().map_or(0, |a| a.elem);
+        let above = Above { path, bit_offset, in_array: true, ..array.above() };
+        let member = Member { name: "", type_id, bit_offset: 0, bit_size: 0 };
+        let element = self.field(array.member, member, &above)?;
+        self.one(Field { name: array.name, element: true, ..element })
+    }
+
+    fn field(&self, member: (u32, u32), of: Member<'a>, above: &Above) -> Result<Field<'a>, V::Error> {
+        let path = join(&above.path, of.name);
+        let ty = self.btf.skip_mods_and_typedefs(of.type_id);
+        let Some(what) = self.what(ty) else {
+            return Err(Fault::NoPlace { path, kind: ty.kind() }.into());
+        };
+        let size = u64::from(self.btf.type_size(of.type_id).unwrap_or(0)).saturating_mul(8);
+        let start = above.bit_offset.saturating_add(of.bit_offset.into());
+        // Older encoders put a bitfield's place and width into its int.
+        let (bit_offset, bits) = match ty.int() {
+            _ if of.bit_size != 0 => (start, u64::from(of.bit_size)),
+            Some(int) if u64::from(int.bits) < size => (start.saturating_add(int.bit_offset.into()), int.bits.into()),
+            _ => (start, size),
+        };
+        Ok(Field {
+            path,
+            name: of.name,
+            member,
+            type_id: of.type_id,
+            ty,
+            what,
+            bit_offset,
+            bits,
+            order: field_order(self.btf, of.type_id),
+            in_union: above.in_union || self.btf.ty(member.0).is_some_and(|t| t.kind() == Kind::Union),
+            in_array: above.in_array,
+            element: false,
+            depth: above.depth,
+        })
+    }
+
+    fn what(&self, ty: Type<'a>) -> Option<What> {
+        Some(match ty.kind() {
+            _ if self.btf.differs(ty.id()).is_some() => What::Unknown,
+            Kind::Struct => What::Struct,
+            Kind::Union => What::Union,
+            Kind::Array => {
+                let array = ty.array()?;
+                let stride = u64::from(self.btf.type_size(array.elem).unwrap_or(0)).saturating_mul(8);
+                What::Array { len: array.len, stride }
+            }
+            Kind::Int => What::Int { signed: ty.int().is_some_and(|i| i.signed) },
+            Kind::Enum | Kind::Enum64 => What::Enum { signed: ty.kind_flag() },
+            Kind::Ptr => What::Ptr,
+            Kind::Float => What::Float,
+            _ => return None,
+        })
+    }
+}
+
+impl Field<'_> {
+    fn above(&self) -> Above {
+        let Field { bit_offset, in_union, in_array, depth, .. } = *self;
+        Above { path: self.path.clone(), bit_offset, in_union, in_array, depth: depth.saturating_add(1) }
+    }
+
+    /// Whether it is an arm of a union.
+    pub fn is_arm(&self) -> bool {
+        !self.element && self.ty.btf().ty(self.member.0).is_some_and(|t| t.kind() == Kind::Union)
+    }
+
+    /// One past its last bit.
+    pub fn bit_end(&self) -> u64 {
+        self.bit_offset.saturating_add(self.bits)
+    }
+}
+
+/// `prefix.name`, without the dot where either is empty.
+fn join(prefix: &str, name: &str) -> String {
+    match (prefix, name) {
+        ("", name) => name.to_owned(),
+        (prefix, "") => prefix.to_owned(),
+        (prefix, name) => format!("{prefix}.{name}"),
+    }
+}
