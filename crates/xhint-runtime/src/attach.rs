@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use libbpf_rs::Program;
 
+use xhint_object::Unbound;
 use xhint_object::counts::{COUNTS, UNKNOWN};
 
 use crate::carry::Anew;
@@ -30,6 +31,8 @@ pub struct Job {
     pub state: State,
     /// What is worth knowing of the link and stops nothing.
     pub warnings: Vec<String>,
+    /// Names of the program that lead nowhere and could be bound to a layout.
+    pub unbound: Option<Unbound>,
     /// Why packets are dispatched the way they are, if that was left to the linker.
     pub why: String,
     /// Take the place of a program that xhint did not put there, or that is of another object.
