@@ -58,6 +58,19 @@ pub enum Error {
         /// Whether a bpf_link holds it, which netlink cannot take off.
         linked: bool,
     },
+    /// A program of another object is attached, by xhint.
+    #[error(
+        "{device}: runs {program} of another object, {object}; take its place with --replace, or detach it \
+         (xhint detach {device})"
+    )]
+    OtherObject {
+        /// The device.
+        device: String,
+        /// The program's name.
+        program: String,
+        /// The file it came from.
+        object: String,
+    },
     /// Nothing of ours is attached.
     #[error("{0}: xhint has nothing attached to it; `xhint status` lists the devices that have")]
     NotAttached(String),

@@ -58,7 +58,7 @@ pub struct Args {
     /// Do not count packets by layout, for the last nanoseconds
     #[arg(long)]
     no_count: bool,
-    /// Take the place of a program that xhint did not put there; asks first
+    /// Take the place of a program that xhint did not put there, or of another object's; asks first
     #[arg(long)]
     replace: bool,
     /// Do not ask
@@ -92,7 +92,7 @@ impl Args {
         }
         let mut job = self.job(&home, &device, !self.no_count)?;
         let done = match attach(&home, &device, &job) {
-            Err(foreign @ Error::Foreign { .. }) if self.replace => {
+            Err(foreign @ (Error::Foreign { .. } | Error::OtherObject { .. })) if self.replace => {
                 self.may_replace(&foreign)?;
                 job.replace = true;
                 attach(&home, &device, &job)
@@ -197,12 +197,17 @@ impl Args {
         if self.yes {
             return Ok(());
         }
-        let Error::Foreign { device, program, .. } = foreign else { return Ok(()) };
+        let (device, program, question) = match foreign {
+            Error::Foreign { device, program, .. } => (device, program.clone(), "which xhint did not put there"),
+            Error::OtherObject { device, program, object } => {
+                (device, format!("{program} of {object}"), "which is another object's")
+            }
+            _ => return Ok(()),
+        };
         if !std::io::stdin().is_terminal() {
             bail!("{device}: has the XDP program {program} attached; add --yes to replace it without being asked");
         }
-        let question = "which xhint did not put there. Take it off? [y/N]";
-        print::ask(&format!("{device} has the XDP program {program}, {question}"))?;
+        print::ask(&format!("{device} has the XDP program {program}, {question}. Take it off? [y/N]"))?;
         let mut answer = String::new();
         std::io::stdin().lock().read_line(&mut answer)?;
         if answer.trim().eq_ignore_ascii_case("y") { Ok(()) } else { bail!("{device}: left as it was") }
