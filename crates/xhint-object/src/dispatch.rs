@@ -67,14 +67,17 @@ pub struct Plan<'a> {
     pub metadata: Vec<bool>,
     /// Count packets in the entry, as [`crate::counts`] says.
     pub count: bool,
+    /// Remove from copies what cannot be reached.
+    pub prune: bool,
 }
 
 pub use by_row::link as link_by_row;
 pub use classes::Classes;
-pub use copies::place_btf;
+pub use copies::{Copies, place_btf};
 pub use direct::link as link_direct;
 pub use maps::initial_programs;
 pub use tail::link as link_tail;
+pub use usual::looks_for;
 
 /// A map, variable or section of the object that is called as one that dispatch generates.
 pub fn reserved(object: &crate::Object) -> Option<&str> {

@@ -6,15 +6,17 @@
 //! 3. [`Object::explain`] says what linking would do, relocation by relocation.
 //!
 //! Inside, `image` is ELF in and out, `assembly` takes code apart and puts it together, `reach` finds what a poisoned
-//! relocation can do harm to by what `effect` says that instructions do, `bind` and `variant` hold the code under one choice of layouts, and `dispatch` puts
-//! copies for many layouts behind one entry.
+//! relocation can do harm to by what `effect` says that instructions do, `prune` removes what it cannot reach, `bind`
+//! and `variant` hold the code under one choice of layouts, and `dispatch` puts copies for many layouts behind one entry.
 #![forbid(unsafe_code)]
 
 mod assembly;
 mod bind;
 mod carrier;
+mod choice;
 pub mod counts;
 mod dispatch;
+mod dwarf;
 mod effect;
 mod error;
 mod explain;
@@ -25,15 +27,20 @@ mod missing;
 mod model;
 mod multi;
 mod name;
+mod plain;
+mod prune;
 mod reach;
 mod report;
+pub mod selectors;
 mod variant;
 
 pub use carrier::{btf_of, is_raw, nic_btf, with_base};
+pub use choice::Unbound;
 pub use dispatch::{Fallback, initial_programs, table};
 pub use error::Error;
 pub use link::{Dispatch, LinkOptions, Linked, TakenSlot};
 pub use missing::Missing;
 pub use model::{Function, Object, Place, Relo};
 pub use name::c_name;
+pub use plain::Plain;
 pub use report::{DispatchReport, LayoutReport, PlaceReport, RelocationReport, Report, ResultReport};

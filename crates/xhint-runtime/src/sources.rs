@@ -157,3 +157,58 @@ fn settled(stamps: &Stamps) -> bool {
         .flatten()
         .all(|(.., [written, _, changed, _])| u64::try_from((*written).max(*changed)).is_ok_and(|last| last < latest))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread::sleep;
+
+    use xhint_btf::write::{NewType, Writer};
+    use xhint_btf::{Btf, ByteOrder, Kind};
+
+    use super::*;
+
+    /// `struct NAME { u32 btf_id; }`, a layout if it is tagged.
+    fn nic(name: &str, tagged: bool) -> Vec<u8> {
+        let mut w = Writer::new(ByteOrder::NATIVE);
+        let u32 = w.push(NewType { name: "u32", third: 4, tail: &[32], ..NewType::of(Kind::Int) }).unwrap();
+        let tail = [w.string("btf_id").unwrap(), u32, 0];
+        let ty = w.push(NewType { name, vlen: 1, third: 4, tail: &tail, ..NewType::of(Kind::Struct) }).unwrap();
+        if tagged {
+            let tail = [u32::MAX];
+            w.push(NewType { name: "xhint:layout", third: ty, tail: &tail, ..NewType::of(Kind::DeclTag) }).unwrap();
+        }
+        w.finish()
+    }
+
+    #[test]
+    fn only_what_changed_is_read_again() {
+        let base = Arc::new(Btf::parse(nic("kernel", false)).unwrap());
+        let (linker, dir) = (Linker::on(base), tempfile::tempdir().unwrap());
+        let [one, two] = ["one.btf", "two.btf"].map(|name| dir.path().join(name));
+        fs::write(&one, nic("first", true)).unwrap();
+        fs::write(&two, nic("other", false)).unwrap();
+        let mut sources = Sources::default();
+        let read = |sources: &mut Sources| sources.read(&linker, &[dir.path().to_owned()]).unwrap();
+        assert_eq!(read(&mut sources).len(), 1);
+        assert!(sources.seen.is_empty(), "written this moment, they may change without a sign");
+        sleep(SETTLED.saturating_mul(2).saturating_add(SETTLED));
+        read(&mut sources);
+        assert_eq!(sources.seen.len(), 2);
+        // What is kept is what is given.
+        sources.seen.get_mut(&one).unwrap().1 = Some(Source::new(&one, "kept"));
+        assert_eq!(read(&mut sources)[0].bytes, b"kept");
+        // The length is the same, and the time is set back; that it was is seen.
+        let written = fs::metadata(&one).unwrap().modified().unwrap();
+        fs::write(&one, nic("newer", true)).unwrap();
+        fs::File::options().write(true).open(&one).unwrap().set_modified(written).unwrap();
+        assert_eq!(read(&mut sources)[0].bytes, nic("newer", true));
+        // A distilled base that comes is a change, too, and so is a file that goes.
+        fs::write(dir.path().join("two.btf.base"), nic("kernel", false)).unwrap();
+        read(&mut sources);
+        assert!(!sources.seen.contains_key(&two));
+        fs::remove_file(&one).unwrap();
+        assert!(read(&mut sources).is_empty());
+    }
+}

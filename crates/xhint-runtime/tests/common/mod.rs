@@ -84,7 +84,7 @@ pub fn counter(arguments: &[&str]) -> Job {
         slots: Vec::new(),
         options: LinkedAs::default(),
     };
-    Job { linked: bytes, state, warnings: Vec::new(), why: String::new(), replace: false }
+    Job { linked: bytes, state, warnings: Vec::new(), unbound: None, why: String::new(), replace: false }
 }
 
 /// Runs `work` on a thread that has no capabilities but `kept`.

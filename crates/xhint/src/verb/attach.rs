@@ -18,7 +18,7 @@ use super::link::Action;
 use crate::print::{Stdout, line};
 use crate::sources::Sources;
 use crate::way::Way;
-use crate::{files, print};
+use crate::{files, flags, print};
 
 /// Link a program for a NIC's layouts and put it on a device; what is there already keeps running until the new one
 /// takes its place in one step, with its maps.
@@ -52,10 +52,13 @@ pub struct Args {
     /// In the driver, or behind it
     #[arg(long, value_enum, default_value_t = Mode::Native)]
     mode: Mode,
+    /// Where a packet can pass for several layouts, try this one first, by name or 0x id; may be repeated
+    #[arg(long, value_name = "NAME")]
+    first: Vec<String>,
     /// Do not count packets by layout, for the last nanoseconds
     #[arg(long)]
     no_count: bool,
-    /// Take the place of a program that xhint did not put there; asks first
+    /// Take the place of a program that xhint did not put there, or of another object's; asks first
     #[arg(long)]
     replace: bool,
     /// Do not ask
@@ -89,7 +92,7 @@ impl Args {
         }
         let mut job = self.job(&home, &device, !self.no_count)?;
         let done = match attach(&home, &device, &job) {
-            Err(foreign @ Error::Foreign { .. }) if self.replace => {
+            Err(foreign @ (Error::Foreign { .. } | Error::OtherObject { .. })) if self.replace => {
                 self.may_replace(&foreign)?;
                 job.replace = true;
                 attach(&home, &device, &job)
@@ -182,22 +185,29 @@ impl Args {
             asked: Dispatch::from(self.dispatch).name().to_owned(),
             fallback: self.fallback.code(),
             count,
+            first: self.first.clone(),
             ..LinkedAs::default()
         };
         let before = running(home, device)?;
-        Ok(linker.link_after(before.as_ref(), Source::read(&self.program_file)?, nics, options, self.mode.into())?)
+        let object = Source::read(&self.program_file)?;
+        linker.link_after(before.as_ref(), object, nics, options, self.mode.into()).map_err(flags::of_runtime)
     }
 
     fn may_replace(&self, foreign: &Error) -> anyhow::Result<()> {
         if self.yes {
             return Ok(());
         }
-        let Error::Foreign { device, program, .. } = foreign else { return Ok(()) };
+        let (device, program, question) = match foreign {
+            Error::Foreign { device, program, .. } => (device, program.clone(), "which xhint did not put there"),
+            Error::OtherObject { device, program, object } => {
+                (device, format!("{program} of {object}"), "which is another object's")
+            }
+            _ => return Ok(()),
+        };
         if !std::io::stdin().is_terminal() {
             bail!("{device}: has the XDP program {program} attached; add --yes to replace it without being asked");
         }
-        let question = "which xhint did not put there. Take it off? [y/N]";
-        print::ask(&format!("{device} has the XDP program {program}, {question}"))?;
+        print::ask(&format!("{device} has the XDP program {program}, {question}. Take it off? [y/N]"))?;
         let mut answer = String::new();
         std::io::stdin().lock().read_line(&mut answer)?;
         if answer.trim().eq_ignore_ascii_case("y") { Ok(()) } else { bail!("{device}: left as it was") }
@@ -209,6 +219,7 @@ impl Args {
         for warning in &warnings {
             print::warning(warning);
         }
+        flags::offer_bind(job.unbound.as_ref());
         if self.json {
             print::json(&json!({
                 "device": self.on.dev,

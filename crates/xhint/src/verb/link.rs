@@ -9,7 +9,7 @@ use xhint_object::{Error, Fallback, LinkOptions, Object};
 
 use crate::sources::Sources;
 use crate::way::Way;
-use crate::{files, print};
+use crate::{files, flags, print};
 
 /// Link a compiled program for NICs' metadata layouts, into an object that any loader loads.
 #[derive(Debug, clap::Args)]
@@ -30,6 +30,10 @@ pub struct Args {
     /// Leave reads of what a layout lacks to the verifier, for a guard that hangs on what only the loader sets
     #[arg(long)]
     allow_missing: bool,
+    /// Remove what cannot be reached in a layout, for verifiers that walk arms that are never taken: those before Linux
+    /// 6.18, without CAP_PERFMON. With --dispatch none the program loses instructions by it
+    #[arg(long)]
+    prune: bool,
     /// Where to write the linked object
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -47,6 +51,9 @@ pub struct Choice {
     /// Let the program's struct LOCAL mean TARGET; may be repeated
     #[arg(long = "bind", value_name = "LOCAL=TARGET", value_parser = pair)]
     pub binds: Vec<(String, String)>,
+    /// Where a packet can pass for several layouts, try this one first, by name or 0x id; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub first: Vec<String>,
     /// Do without CAP_PERFMON: pointers in metadata count as absent
     #[arg(long)]
     pub no_walk: bool,
@@ -88,16 +95,18 @@ impl Args {
             dispatch: self.dispatch.into(),
             fallback: self.fallback.code().map_or(Fallback::Program, Fallback::Action),
             allow_missing: self.allow_missing,
+            prune: self.prune,
             explain: self.json,
             ..self.choice.options()
         };
         let linked = object.link(&universe, &options).map_err(|error| match error {
             Error::Missing { .. } => anyhow!("{error}, or keep it unresolved with --allow-missing"),
-            other => other.into(),
+            other => flags::of_link(other),
         });
         let linked = linked.with_context(name)?;
         files::write(&self.output, &linked.bytes)?;
         linked.report.warnings.iter().for_each(|w| print::warning(w));
+        flags::offer_bind(linked.report.unbound.as_ref());
         if self.json {
             print::json(&linked.report)?;
             return Ok(ExitCode::SUCCESS);
@@ -129,6 +138,7 @@ impl Choice {
         LinkOptions {
             layouts: self.layouts.clone(),
             rename: self.binds.clone(),
+            first: self.first.clone(),
             walk: !self.no_walk,
             ..LinkOptions::default()
         }

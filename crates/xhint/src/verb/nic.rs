@@ -10,6 +10,7 @@ use anyhow::bail;
 use clap::{Subcommand, ValueEnum};
 use serde_json::json;
 use xhint_softnic::{Config, Error, MAX_FLOWS, Mix, SendOptions, Sent, SoftNic, Status, Traffic};
+use xhint_universe::SourceId;
 
 use crate::print::{Stdout, column, columns, line};
 use crate::sources::Base;
@@ -149,7 +150,7 @@ impl Firmware {
     fn plans(&self) -> anyhow::Result<Vec<xhint_layout::Plan>> {
         let universe = layouts::universe(&self.layouts, &self.base.files)?;
         for (source, file) in (1u32..).zip(&self.layouts) {
-            if universe.layouts().iter().all(|l| l.source.0 != source) {
+            if universe.layouts().iter().all(|l| !l.is_of(SourceId(source))) {
                 bail!("{}: describes no layout; tag its struct with xhint:layout", file.display());
             }
         }
