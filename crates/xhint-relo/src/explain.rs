@@ -211,6 +211,8 @@ impl Resolver<'_> {
         let (types, layout) = match self.binding.targets(self.universe, name, question.root.kind()) {
             Targets::Layout(at) => (vec![at], true),
             Targets::Types(types) => (types, false),
+            // What has no answer for want of a base is an error, and no miss.
+            Targets::NoBase => (Vec::new(), false),
         };
         let Some((at, source)) = types.first().and_then(|at| Some((*at, self.universe.source(at.source)?))) else {
             let wanted = essential(self.binding.target_name(name));

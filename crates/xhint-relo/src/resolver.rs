@@ -111,6 +111,10 @@ impl<'a> Resolver<'a> {
         let (answer, narrowed) = match targets {
             Targets::Layout(at) => (self.ask(question, local, at, true)?, Targets::Layout(at)),
             Targets::Types(types) => self.ask_all(question, local, types)?,
+            Targets::NoBase => {
+                let why = self.universe.absent_base().unwrap_or_default().to_owned();
+                return Err(Error::NoBase { what: self.words(question), why });
+            }
         };
         self.targets.insert(question.root.id(), narrowed);
         Ok(answer.unwrap_or_else(|| resolution(question.kind, local, None, None)))
