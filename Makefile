@@ -9,7 +9,7 @@ help:
 	@echo 'make demo        build and run the demonstration (root)'
 	@echo 'make test        every test of the workspace'
 	@echo 'make vm-test     the demo, each dispatch, rights and our tests on Debian kernels: make vm-test KERNELS="6.1 7"'
-	@echo 'make ci          what .ci/run runs: lint, test, doc, fuzz-smoke, and that the benches compile'
+	@echo 'make ci          what .ci/run runs: lint, test, vm-test, doc, fuzz-smoke, and that the benches compile'
 	@echo 'make bench       the benchmarks, beside libbpf in the same run'
 	@echo 'make fuzz        coverage-guided fuzzing: make fuzz FUZZ=btf FUZZ_SECONDS=60'
 	@echo 'make setup       install what is missing (root, apt)'
@@ -53,4 +53,5 @@ fuzz-smoke: setup
 	$(CARGO) run --release --quiet -p xhint-fuzz --bin smoke -- $(or $(FUZZ_SECONDS),10)
 
 ci: setup lint test doc fuzz-smoke
+	$(MAKE) vm-test KERNELS='$(or $(KERNELS),6.1 6.12 newest)'
 	$(CARGO) bench --workspace --no-run

@@ -66,8 +66,14 @@ pub(crate) fn check(raw: &[u8], header: &Header, base: Option<&Btf>) -> Result<C
     // Offset 0 means no name, also where there are no strings.
     let end_string = count(strings.len(), first_string, "the string section")?.max(1);
     let Largest { id, string, outside, .. } = seen.largest;
-    if id >= end_id.into() || string >= end_string.into() || outside || !ascii || base.is_some() {
-        let limits = Limits { end_id, end_string, first_string, strings, offsets: &seen.offsets, base };
+    let limits = Limits { end_id, end_string, first_string, strings, offsets: &seen.offsets, base };
+    let exist = id < end_id.into() && string < end_string.into() && !outside;
+    let sound = || match (base, header.order) {
+        (None, _) => ascii,
+        (Some(_), ByteOrder::Little) => pass.sound(u32::from_le_bytes, &limits),
+        (Some(_), ByteOrder::Big) => pass.sound(u32::from_be_bytes, &limits),
+    };
+    if !exist || !sound() {
         pass.check_references(&limits)?;
     }
     match header.order {

@@ -4,12 +4,15 @@
 //! types and other names, without a word. What is asked:
 //!
 //! 1. Every name begins a string: a zero byte is before it. No producer lets a name be the tail of another.
-//! 2. What a reference means has the right kind: a function's type is a prototype, a data section holds variables (or
-//!    functions, as compilers write for those declared elsewhere), and nothing is *of type* function, variable, data
-//!    section or tag. libbpf's `btf_validate_type` asks the first, the kernel's `btf_check_meta` and `btf_resolve` all.
+//! 2. What a type refers to has the right kind: a function's type is a prototype, a data section holds variables (or
+//!    functions, as compilers write for those declared elsewhere), and nothing points to, returns or is another name for a
+//!    function, variable, data section or tag. libbpf's `btf_validate_type` asks the first, the kernel's `btf_check_meta`
+//!    and `btf_resolve` all. Members and parameters, which are many, are left to the first question.
 //! 3. If it has strings, it names one. Where the base is larger than the right one, its own are out of sight.
+//!
+//! A split BTF is asked in one quick pass ([`Pass::sound`]). Where that finds a fault, the other says which.
 
-use crate::check::{Pass, Record};
+use crate::check::{Pass, Record, Word};
 use crate::kind::{KindInfo, Role, Shape};
 use crate::{Btf, Error, Kind};
 
@@ -25,7 +28,71 @@ pub(crate) struct Limits<'a> {
     pub(crate) base: Option<&'a Btf>,
 }
 
+/// The strings that names may begin in.
+struct Names<'a> {
+    /// The base's own, from `below` on, and those of the split BTF from `first` on.
+    base: &'a [u8],
+    below: u32,
+    own: &'a [u8],
+    first: u32,
+    limits: &'a Limits<'a>,
+    /// Each name so far begins a string.
+    begin: bool,
+    /// Some is the split BTF's own.
+    own_one: bool,
+}
+
+impl Names<'_> {
+    #[inline(always)]
+    fn see(&mut self, offset: u32) {
+        let before = offset.wrapping_sub(1);
+        let begins = if before >= self.first {
+            self.own.get(before.wrapping_sub(self.first) as usize) == Some(&0)
+        } else if before >= self.below {
+            self.base.get(before.wrapping_sub(self.below) as usize) == Some(&0)
+        } else {
+            // Further down a chain of bases.
+            self.limits.begins(offset)
+        };
+        self.begin &= begins || offset == 0;
+        self.own_one |= offset >= self.first && offset != 0;
+    }
+}
+
 impl<'a> Pass<'a> {
+    /// Whether a split BTF, whose references all exist, keeps to what is asked above.
+    pub(crate) fn sound(&self, read: impl Fn(Word) -> u32 + Copy, limits: &Limits<'_>) -> bool {
+        let Some(base) = limits.base else { return true };
+        let (below, first) = (base.first_string(), limits.first_string);
+        let (base, own) = (&base.string_bytes()[..], limits.strings);
+        let mut names = Names { base, below, own, first, limits, begin: true, own_one: false };
+        let mut kinds = true;
+        for offset in limits.offsets {
+            let Some([name, word, third, rest @ ..]) = self.types.get(*offset as usize / 4..) else { continue };
+            let word = read(*word);
+            let info = KindInfo::of(word);
+            names.see(read(*name));
+            if info.refers != 0 {
+                kinds &= wrong(info.kind, self.kind_of(read(*third), limits)).is_none();
+            }
+            if info.each == 0 {
+                continue;
+            }
+            let tail = rest.get(..info.tail(word & 0x00ff_ffff)).unwrap_or_default();
+            match info.shape {
+                Shape::Members | Shape::WideNames => tail.as_chunks::<3>().0.iter().for_each(|e| names.see(read(e[0]))),
+                Shape::Params | Shape::Names => tail.as_chunks::<2>().0.iter().for_each(|e| names.see(read(e[0]))),
+                Shape::Vars => {
+                    let vars = tail.as_chunks::<3>().0.iter();
+                    kinds &=
+                        vars.map(|e| self.kind_of(read(e[0]), limits)).all(|kind| wrong(info.kind, kind).is_none());
+                }
+                Shape::Plain | Shape::Link | Shape::Array => {}
+            }
+        }
+        kinds && names.begin && (names.own_one || own.iter().all(|byte| *byte == 0))
+    }
+
     /// Checks all references, and that no member starts beyond its struct.
     #[cold]
     pub(crate) fn check_references(&self, limits: &Limits<'_>) -> Result<(), Error> {
@@ -48,7 +115,7 @@ impl<'a> Pass<'a> {
                 Role::Id if value >= end_id => {
                     return Err(Error::TypeId { id, at, target: value, last: end_id.saturating_sub(1) });
                 }
-                Role::Id if limits.base.is_some() && (word != 1 || record.info.refers != 0) => {
+                Role::Id if limits.base.is_some() && judged(word, record.info) => {
                     let (kind, found) = (record.info.kind, self.kind_of(value, limits));
                     if let Some(wanted) = wrong(kind, found) {
                         return Err(Error::TargetKind { id, at, kind, target: value, found, wanted });
@@ -88,6 +155,11 @@ impl<'a> Pass<'a> {
         let info = at.checked_add(1).and_then(|at| self.types.get(at));
         info.map_or(Kind::Unknown, |word| KindInfo::of(self.read(*word)).kind)
     }
+}
+
+/// Whether the word with this number, after the name, is a reference whose kind is asked for.
+fn judged(word: usize, info: &KindInfo) -> bool {
+    info.refers != 0 && word == 1 || info.shape == Shape::Vars && word > 1
 }
 
 /// What a type of this kind must refer to, if `found` is not that.

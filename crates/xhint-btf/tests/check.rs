@@ -298,6 +298,17 @@ fn an_unknown_kind_is_skipped_by_the_layout_section_and_else_refused() {
 }
 
 #[test]
+fn a_type_may_have_more_elements_than_16_bits_count() {
+    let many = 70_000;
+    let names = [1, 5].repeat(many);
+    let types = [&[0, info(Kind::Enum, many as u32), 4][..], &names, &INT].concat();
+    for order in ORDERS {
+        let btf = parse(order, &types).unwrap();
+        assert_eq!((btf.ty(1).unwrap().enumerators().len(), btf.ty(2).unwrap().kind()), (many, Kind::Int));
+    }
+}
+
+#[test]
 fn many_unknown_kinds_among_known_ones() {
     let types = [[0, 77 << 24, 5], [0, info(Kind::Ptr, 0), 1]].concat().repeat(600);
     let layouts = vec![[0; 4]; 78];
@@ -512,12 +523,13 @@ fn what_a_split_btf_refers_to_is_of_the_right_kind() {
             (vec![1, info(Kind::Typedef, 0), target], "0126"),
             (vec![0, info(Kind::Const, 0), target], "0126"),
             (vec![1, info(Kind::Var, 0), target, 0], "0126"),
-            (vec![0, info(Kind::Array, 0), 0, target, 1, 1], "0126"),
-            (vec![0, info(Kind::Struct, 1), 4, 1, target, 0], "0126"),
-            (vec![0, info(Kind::FuncProto, 1), 0, 1, target], "0126"),
+            (vec![0, info(Kind::Array, 0), 0, target, 1, 1], "01234567"),
+            (vec![0, info(Kind::Struct, 1), 4, 1, target, 0], "01234567"),
+            (vec![0, info(Kind::FuncProto, 1), 0, 1, target], "01234567"),
             (vec![0, info(Kind::FuncProto, 0), target], "0126"),
         ]
     };
+    // Members and parameters are many, and not asked.
     for order in ORDERS {
         let base = Arc::new(parse(order, &base).unwrap());
         for target in 0..8 {

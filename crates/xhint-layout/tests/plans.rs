@@ -59,6 +59,36 @@ fn every_shape() {
     assert_eq!(plan.selector().unwrap().path, "btf_id");
 }
 
+/// Widths and byte order are those of the machine that the BTF is of, not of this one.
+#[test]
+fn a_32_bit_machine_of_either_byte_order() {
+    use xhint_btf::ByteOrder;
+    use xhint_btf::write::{NewType, Writer};
+    for (order, host) in [(ByteOrder::Little, Order::Little), (ByteOrder::Big, Order::Big)] {
+        let mut w = Writer::new(order);
+        let long =
+            w.push(NewType { name: "long unsigned int", third: 4, tail: &[32], ..NewType::of(Kind::Int) }).unwrap();
+        let pointer = w.push(NewType::of(Kind::Ptr)).unwrap();
+        let be32 = w.push(NewType { name: "__be32", third: long, ..NewType::of(Kind::Typedef) }).unwrap();
+        let names = ["rx_hash", "rx_desc", "ipv4_src", "btf_id"].map(|name| w.string(name).unwrap());
+        let types = [long, pointer, be32, long];
+        let tail: Vec<u32> = (0..4).flat_map(|n| [names[n as usize], types[n as usize], 32 * n]).collect();
+        let layout =
+            w.push(NewType { name: "meta", vlen: 4, third: 16, tail: &tail, ..NewType::of(Kind::Struct) }).unwrap();
+        let btf = Btf::parse(w.finish()).unwrap();
+        let plan = Plan::of(&btf, layout, "meta", 7).unwrap();
+        let got: Vec<_> = plan.fields.iter().map(|f| (f.path.as_str(), f.bit_offset, f.bits, f.order)).collect();
+        let want = [
+            ("rx_hash", 0, 32, host),
+            ("rx_desc", 32, 32, host),
+            ("ipv4_src", 64, 32, Order::Big),
+            ("btf_id", 96, 32, host),
+        ];
+        assert_eq!(got, want);
+        assert_eq!(xhint_universe::content(&btf, "meta", layout).unwrap().lines().nth(2), Some("rx_desc 32 32 ptr"));
+    }
+}
+
 #[test]
 fn enumerations_have_their_own_values() {
     let plan = plan("all", 1).unwrap();

@@ -1,11 +1,9 @@
 //! An object's relocations under a choice of layouts: which layout each name means, and what the answers make of the
 //! code.
 
-use xhint_btf::Kind;
-use xhint_btf::ext::CoreRelo;
-use xhint_relo::binding::renamed;
-use xhint_relo::{Binding, Explanation, Miss, RelocKind, Resolution, Resolver, patch};
-use xhint_universe::{Layout, Universe, name::essential};
+use xhint_relo::binding::may_be_layout;
+use xhint_relo::{Binding, Explanation, Miss, RelocKind, Resolution, Resolver, Wanted, patch};
+use xhint_universe::{Layout, Universe};
 
 use crate::link::LinkOptions;
 use crate::model::Relo;
@@ -52,15 +50,10 @@ impl<'a> Bound<'a> {
             layouts.iter().position(means).unwrap_or(0)
         });
         let which: Vec<usize> = which.collect();
-        let fallback = layouts.is_empty() && !universe.layouts().is_empty();
         let mut answers = Vec::with_capacity(object.relos.len());
         for (number, (relo, which)) in object.relos.iter().zip(&which).enumerate() {
             let Some(resolver) = resolvers.get_mut(*which) else { continue };
-            let answer = match resolver.resolve(&relo.core) {
-                // For packets of no layout it is not known which NIC is meant, so none of them answers.
-                Err(xhint_relo::Error::Ambiguous { .. }) if fallback => unanswered(&relo.core),
-                other => other,
-            };
+            let answer = resolver.resolve(&relo.core);
             answers.push(answer.map_err(|source| object.relo_error(number, relo, source))?);
         }
         let mut bound = Bound { object, resolvers, which, answers, poisoned: Vec::new() };
@@ -101,21 +94,20 @@ impl<'a> Bound<'a> {
         let relo = self.object.relos.get(number).ok_or(Error::NoRelo { number })?;
         let which = self.which.get(number).copied().unwrap_or(0);
         let resolver = self.resolvers.get_mut(which).ok_or(Error::NoRelo { number })?;
-        match resolver.explain(&relo.core) {
-            Err(xhint_relo::Error::Ambiguous { what, .. }) if self.answers.get(number).is_some_and(|a| !a.sure) => {
-                let kind = RelocKind::from_raw(relo.core.kind).ok_or(Error::NoRelo { number })?;
-                let root = what.split(['.', ':', '[']).next().unwrap_or_default().to_owned();
-                Ok(Explanation { kind, root, access: what, found: None, miss: Some(Miss::NoLayout) })
-            }
-            other => other.map_err(|source| self.object.relo_error(number, relo, source)),
-        }
+        resolver.explain(&relo.core).map_err(|source| self.object.relo_error(number, relo, source))
     }
 
     /// Why relocation `number` has no value, in words.
     pub fn why(&self, number: usize, words: &Explanation) -> String {
-        match (&words.miss, self.answers.get(number)) {
-            (Some(miss), _) => miss.to_string(),
-            (None, Some(answer)) if answer.size_conflict => format!(
+        match (&words.miss, &words.found, self.answers.get(number)) {
+            (Some(miss), ..) => miss.to_string(),
+            (None, Some(found), _) if found.bitfield => format!(
+                "it is a bitfield of {} bits there, which no plain read can get at; read it with \
+                 BPF_CORE_READ_BITFIELD(), or where its struct is behind a kernel pointer with \
+                 BPF_CORE_READ_BITFIELD_PROBED()",
+                found.bits
+            ),
+            (None, _, Some(answer)) if answer.size_conflict => format!(
                 "it has {} bytes there and {} in the program, and being signed or no number it cannot be read so",
                 answer.new_size, answer.orig_size
             ),
@@ -124,41 +116,19 @@ impl<'a> Bound<'a> {
     }
 }
 
-/// The answer where nothing answers.
-fn unanswered(relo: &CoreRelo) -> Result<Resolution, xhint_relo::Error> {
-    use RelocKind::{EnumeratorExists, FieldExists, TypeExists, TypeIdTarget, TypeMatches, TypeSize};
-    let kind = RelocKind::from_raw(relo.kind).ok_or(xhint_relo::Error::Kind(relo.kind))?;
-    let zero = matches!(kind, FieldExists | EnumeratorExists | TypeExists | TypeMatches | TypeSize | TypeIdTarget);
-    Ok(Resolution {
-        kind,
-        orig: 0,
-        new: 0,
-        poison: !zero,
-        sure: false,
-        orig_size: 0,
-        new_size: 0,
-        size_conflict: false,
-        target: None,
-        bit_offset: 0,
-    })
-}
-
 /// Whether the root of a relocation means `layout`, as [`xhint_relo`] binds names.
 pub fn asks_for(object: &Object, relo: &Relo, layout: &Layout, options: &LinkOptions) -> bool {
-    asked_name(object, relo, options).is_some_and(|name| layout.answers(essential(name)) || layout.name == name)
+    asked(object, relo, options).is_some_and(|wanted| wanted.means(layout))
 }
 
-/// The name that a relocation looks for, if it may be a layout's.
-pub fn asked_name<'o>(object: &'o Object, relo: &Relo, options: &'o LinkOptions) -> Option<&'o str> {
+/// What a relocation looks for, if it may be a layout.
+pub fn asked<'o>(object: &'o Object, relo: &Relo, options: &'o LinkOptions) -> Option<Wanted<'o>> {
     if relo.core.kind == RelocKind::TypeIdLocal as u32 {
         return None;
     }
     let root = object.btf().ty(relo.core.type_id)?;
     let own = root.name();
-    if !(root.kind().is_composite() || root.kind() == Kind::Typedef) || own.is_empty() {
-        return None;
-    }
-    Some(renamed(&options.rename, own))
+    (may_be_layout(root.kind()) && !own.is_empty()).then(|| Wanted::of(&options.rename, own))
 }
 
 impl Object {

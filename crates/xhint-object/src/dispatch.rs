@@ -75,6 +75,7 @@ pub use copies::place_btf;
 pub use direct::link as link_direct;
 pub use maps::initial_programs;
 pub use tail::link as link_tail;
+pub use usual::looks_for;
 
 /// A map, variable or section of the object that is called as one that dispatch generates.
 pub fn reserved(object: &crate::Object) -> Option<&str> {

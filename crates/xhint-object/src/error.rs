@@ -115,9 +115,7 @@ pub enum Error {
         layouts: String,
     },
     /// The program would read what the layout lacks.
-    #[error(
-        "{first}{}; guard it with bpf_core_field_exists()", and_more(.more)
-    )]
+    #[error("{first}{}{}", and_more(.more), guard(.first))]
     Missing {
         /// The first such read.
         first: Box<crate::Missing>,
@@ -126,8 +124,8 @@ pub enum Error {
     },
     /// What runs for packets of no layout would read metadata.
     #[error(
-        "{first}{}: packets of no known layout would come to this; guard it with bpf_core_field_exists(), or give such \
-         packets a fixed action with --fallback", and_more(.more)
+        "{first}{}: packets of no known layout would come to this{}; or give such packets a fixed action",
+        and_more(.more), guard(.first)
     )]
     FallbackMissing {
         /// The first such read.
@@ -169,6 +167,12 @@ pub enum Error {
         /// The layout.
         layout: String,
     },
+    /// Two layouts of one length that a packet can pass for both of.
+    #[error("{0}; put the id of both in one place, or say which of them is to be tried first")]
+    Selectors(crate::selectors::Clash),
+    /// A struct that a layout answers to is read without CO-RE.
+    #[error("{0}")]
+    Plain(crate::Plain),
     /// A slot that there is none of.
     #[error("slot {slot} is beyond the last, {}", crate::table::SLOT_COUNT - 1)]
     NoSlot {
@@ -233,6 +237,11 @@ pub enum Error {
         /// What is wrong with it.
         source: xhint_btf::Error,
     },
+}
+
+/// What to do about a read of what is not there.
+fn guard(first: &crate::Missing) -> &'static str {
+    if first.exists { "" } else { "; guard it with bpf_core_field_exists()" }
 }
 
 fn and_more(count: &usize) -> String {

@@ -3,7 +3,8 @@
 use xhint_universe::Universe;
 
 use crate::bind::Bound;
-use crate::link::{Choice, LinkOptions};
+use crate::choice::Choice;
+use crate::link::LinkOptions;
 use crate::missing::is_reached;
 use crate::reach::Reach;
 use crate::report::{LayoutReport, PlaceReport, RelocationReport, Report, ResultReport, kind_name};
@@ -18,6 +19,8 @@ impl Object {
         let choice = Choice::of(self, universe, options)?;
         let mut report = Report {
             layouts: choice.layouts.iter().filter_map(|n| LayoutReport::of(universe, *n)).collect(),
+            unbound: choice.unbound,
+            plain: choice.plain,
             warnings: choice.warnings,
             ..Report::default()
         };

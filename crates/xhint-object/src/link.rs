@@ -1,11 +1,12 @@
 //! Linking: from an object and a universe to an object that needs no CO-RE any more.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use xhint_btf::Kind;
-use xhint_universe::{Universe, name::essential};
+use xhint_universe::Universe;
 
-use crate::bind::{Bound, asked_name, asks_for};
+use crate::bind::Bound;
+use crate::choice::Choice;
 use crate::dispatch::{Fallback, place_btf, reserved};
 use crate::image::{Content, Image};
 use crate::report::{DispatchReport, LayoutReport, Report};
@@ -26,6 +27,9 @@ pub struct LinkOptions {
     pub program: Option<String>,
     /// What to do about several layouts.
     pub dispatch: Dispatch,
+    /// Names or ids of layouts in the order in which they are to be tried, where packets can pass for several. Layouts
+    /// of one length that have their ids in different places are refused unless one of them is among these.
+    pub first: Vec<String>,
     /// Let reads of what a layout lacks stay poisoned rather than be an error, as libbpf does: for programs whose
     /// guard hangs on what only the loader sets.
     pub allow_missing: bool,
@@ -59,6 +63,7 @@ impl Default for LinkOptions {
             walk: true,
             program: None,
             dispatch: Dispatch::Auto,
+            first: Vec::new(),
             allow_missing: false,
             fallback: Fallback::Program,
             explain: false,
@@ -184,6 +189,8 @@ impl Object {
         let mut report = Report {
             layouts: choice.layouts.iter().filter_map(|n| LayoutReport::of(universe, *n)).collect(),
             dispatch: DispatchReport { kind: "none", why, ..DispatchReport::default() },
+            unbound: choice.unbound,
+            plain: choice.plain,
             warnings: choice.warnings,
             ..Report::default()
         };
@@ -240,80 +247,4 @@ impl Object {
         place_btf(&mut image, self.btf.raw().clone(), &ext);
         image
     }
-}
-
-/// The layouts to link for.
-#[derive(Debug, Clone, Default)]
-pub struct Choice {
-    /// Indices among the universe's.
-    pub layouts: Vec<usize>,
-    /// A name that several of them answer to, and their names.
-    pub several: Option<(String, Vec<String>)>,
-    pub warnings: Vec<String>,
-}
-
-impl Choice {
-    /// The layouts that `options` name, else all that the object asks for.
-    ///
-    /// # Errors
-    /// [`Error::NoLayout`] for a name that no layout has, [`Error::OtherOrder`].
-    pub fn of(object: &Object, universe: &Universe, options: &LinkOptions) -> Result<Choice, Error> {
-        if universe.base().order() != object.order() {
-            return Err(Error::OtherOrder);
-        }
-        let mut out = Choice::default();
-        let names: BTreeSet<&str> = object.relos.iter().filter_map(|r| asked_name(object, r, options)).collect();
-        let asked = |n: usize| {
-            let layout = universe.layouts().get(n);
-            layout.is_some_and(|l| object.relos.iter().any(|r| asks_for(object, r, l, options)))
-        };
-        if options.layouts.is_empty() {
-            out.layouts = (0..universe.layouts().len()).filter(|n| asked(*n)).collect();
-        } else {
-            for name in &options.layouts {
-                let found = named(universe, name)?;
-                if !found.iter().any(|n| asked(*n)) {
-                    out.warnings.push(format!("the program asks for no struct that layout '{name}' answers to"));
-                }
-                out.layouts.extend(found);
-            }
-            out.layouts.sort_unstable();
-            out.layouts.dedup();
-        }
-        if out.layouts.is_empty() {
-            let none = "no layout answers to what the program asks for; it is linked for none, and finds no metadata";
-            out.warnings.push(none.to_owned());
-        }
-        let roots: Vec<_> = object.relos.iter().filter_map(|r| object.btf().ty(r.core.type_id)).collect();
-        let known = |from: &str| roots.iter().any(|root| root.name() == from || essential(root.name()) == from);
-        for (from, to) in options.rename.iter().filter(|(from, _)| !known(from)) {
-            out.warnings.push(format!("the program asks nothing of a '{from}', so binding it to '{to}' does nothing"));
-        }
-        out.warnings.extend(universe.sources().iter().filter_map(xhint_universe::Source::differs));
-        for name in names {
-            let answers = |n: &&usize| {
-                let layout = universe.layouts().get(**n);
-                layout.is_some_and(|l| l.answers(essential(name)) || l.name == name)
-            };
-            let all: Vec<_> = out.layouts.iter().filter(answers).collect();
-            if all.len() > 1 {
-                let words = |n: &&usize| LayoutReport::of(universe, **n).map(|l| l.words());
-                out.several.get_or_insert((name.to_owned(), all.iter().filter_map(words).collect()));
-            }
-        }
-        Ok(out)
-    }
-}
-
-/// The layouts that a name or an id means.
-fn named(universe: &Universe, wanted: &str) -> Result<Vec<usize>, Error> {
-    let id = wanted.strip_prefix("0x").and_then(|hex| u32::from_str_radix(hex, 16).ok());
-    let all = universe.layouts().iter().enumerate();
-    let found: Vec<_> = all.filter(|(_, l)| l.name == wanted || Some(l.id) == id).map(|(n, _)| n).collect();
-    if found.is_empty() {
-        let have: Vec<_> = universe.layouts().iter().map(|l| l.name.as_str()).collect();
-        let have = if have.is_empty() { "none".to_owned() } else { have.join(", ") };
-        return Err(Error::NoLayout { name: wanted.to_owned(), have });
-    }
-    Ok(found)
 }

@@ -17,6 +17,8 @@ pub struct Missing {
     pub access: String,
     /// Why it leads nowhere, and what there is instead.
     pub why: String,
+    /// Whether it is there, in a form that this access cannot read, so that no guard keeps the program from it.
+    pub exists: bool,
     /// The layout and its file; empty for no layout.
     pub layout: String,
 }
@@ -55,6 +57,7 @@ impl Missing {
             place: object.place_words(relo),
             text: object.place_of(relo).map_or_else(String::new, |p| p.text),
             why: bound.why(number, &words),
+            exists: words.found.is_some(),
             access: words.access,
             layout: layout.to_owned(),
         })

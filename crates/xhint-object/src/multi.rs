@@ -1,13 +1,14 @@
 //! Linking for several layouts at once: a variant for each, one for none, and dispatch between them.
 
-use xhint_btf::ByteOrder;
-use xhint_universe::{FieldOrder, Layout, Universe};
+use xhint_universe::{Layout, Universe};
 
 use crate::bind::{Bound, asks_for};
-use crate::dispatch::{Case, Dispatched, Fallback, IdAt, Plan, classes_of, link_by_row, link_direct, link_tail};
+use crate::choice::Choice;
+use crate::dispatch::{Case, Dispatched, Fallback, Plan, classes_of, link_by_row, link_direct, link_tail};
 use crate::insn::SIZE;
-use crate::link::{Choice, Dispatch, LinkOptions, Linked, TakenSlot};
+use crate::link::{Dispatch, LinkOptions, Linked, TakenSlot};
 use crate::report::{DispatchReport, LayoutReport, Report};
+use crate::selectors::{self, Clash};
 use crate::variant::Variant;
 use crate::{Error, Function, Missing, Object};
 
@@ -31,12 +32,17 @@ pub fn link(object: &Object, universe: &Universe, options: &LinkOptions, choice:
     let mut all = Variants::new(object, universe, options, &choice.layouts)?;
     let mut report = Report {
         layouts: choice.layouts.iter().filter_map(|n| LayoutReport::of(universe, *n)).collect(),
+        unbound: choice.unbound,
+        plain: choice.plain,
         warnings: choice.warnings,
         ..Report::default()
     };
     let programs = all.programs()?;
     all.check_fallback(&programs, options, &mut report)?;
-    let cases = choice.layouts.iter().map(|n| case(object, universe, *n)).collect::<Result<Vec<_>, _>>()?;
+    let case = |n: &usize| case(object, universe, *n, options);
+    let cases = choice.layouts.iter().map(case).collect::<Result<Vec<_>, _>>()?;
+    let clashes = selectors::check(universe, &choice.layouts, &options.first)?;
+    report.warnings.extend(clashes.iter().map(Clash::to_string));
     let mut dispatched = Vec::new();
     for function in programs {
         let cases = all.readable(function, &cases, options, &mut report)?;
@@ -211,22 +217,11 @@ impl<'a> Variants<'a> {
 }
 
 /// How packets of a layout are told from others.
-fn case(object: &Object, universe: &Universe, layout: usize) -> Result<Case, Error> {
+fn case(object: &Object, universe: &Universe, layout: usize, options: &LinkOptions) -> Result<Case, Error> {
     let words = LayoutReport::of(universe, layout).map_or_else(String::new, |l| l.words());
     let Some(layout) = universe.layouts().get(layout) else { return Err(Error::NoSelector { layout: words }) };
-    let at = id_at(object.order(), layout).ok_or(Error::NoSelector { layout: words })?;
-    Ok(Case { size: layout.size, at, id: layout.id })
-}
-
-fn id_at(order: ByteOrder, layout: &Layout) -> Option<IdAt> {
-    let selector = layout.selector.as_ref()?;
-    let field = match selector.order {
-        FieldOrder::Host => order,
-        FieldOrder::Little => ByteOrder::Little,
-        FieldOrder::Big => ByteOrder::Big,
-    };
-    let at = IdAt::field(selector.bit_offset, selector.bits, field, order)?;
-    (at.offset.checked_add(at.bytes)? <= layout.size).then_some(at)
+    let at = selectors::id_at(object.order(), layout).ok_or(Error::NoSelector { layout: words })?;
+    Ok(Case { size: layout.size, at, id: layout.id, rank: selectors::rank(layout, &options.first) })
 }
 
 /// What the copies are named by: the layouts' names, with the id where two have the same.

@@ -6,6 +6,9 @@
 use serde::Serialize;
 use xhint_universe::Universe;
 
+use crate::choice::Unbound;
+use crate::plain::Plain;
+
 /// All that linking found out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
@@ -15,6 +18,12 @@ pub struct Report {
     pub relocations: Vec<RelocationReport>,
     /// How packets of several layouts come to the right copy.
     pub dispatch: DispatchReport,
+    /// Names that lead nowhere and could be bound to a layout.
+    #[serde(skip)]
+    pub unbound: Option<Unbound>,
+    /// Structs that a layout answers to and that are read without CO-RE; among the warnings, too.
+    #[serde(skip)]
+    pub plain: Vec<Plain>,
     /// What is worth knowing and stops nothing.
     pub warnings: Vec<String>,
 }

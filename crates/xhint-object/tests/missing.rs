@@ -80,7 +80,7 @@ fn a_fallback_that_would_read_metadata_is_refused_with_the_way_out() {
     let error = link(Some("UNGUARDED"), &options).unwrap_err();
     let text = error.to_string();
     assert!(matches!(error, Error::FallbackMissing { .. }), "{text}");
-    assert!(text.contains("missing.bpf.c:") && text.contains("--fallback"), "{text}");
+    assert!(text.contains("missing.bpf.c:") && text.contains("a fixed action"), "{text}");
 }
 
 #[test]
@@ -96,4 +96,43 @@ fn explain_tells_dead_from_reached() {
     assert!(gone.iter().all(|r| r.results[0].value.is_none() && r.results[0].why.is_some()));
     let value = report.relocations.iter().find(|r| r.kind == "type_size").unwrap();
     assert_eq!((value.results[0].was, value.results[0].value), (8, Some(12)));
+}
+
+#[test]
+fn a_plain_read_of_a_bitfield_is_told_as_that_and_not_to_be_guarded() {
+    let nic = nic_of("struct bits { __u32 value : 20; __u32 rest : 12; __u32 btf_id; } LAYOUT(1); struct bits *b;");
+    let error = object(None).link(&universe(&[("bits.btf", nic.clone())]), &LinkOptions::default());
+    assert!(error.is_ok(), "nothing reads it");
+    let source = "#include \"kernel.h\"
+        char LICENSE[] SEC(\"license\") = \"GPL\";
+        struct nic_meta { __u32 value; } CORE;
+        __u64 sum;
+        SEC(\"xdp\") int reader(struct xdp_md *ctx)
+        {
+            struct nic_meta *m = (void *)(long)ctx->data_meta;
+            if (!bpf_core_field_exists(m->value) || (void *)m + bpf_core_type_size(struct nic_meta) > (void *)(long)ctx->data)
+                return XDP_DROP;
+            sum += READ;
+            return XDP_PASS;
+        }";
+    let link = |read: &str| {
+        let source = fixture::keep("bits", "c", source.replace("READ", read).as_bytes());
+        let object = Object::parse(std::fs::read(Compile::new(&source).object()).unwrap()).unwrap();
+        object.link(&universe(&[("bits.btf", nic.clone())]), &LinkOptions::default())
+    };
+    let error = link("m->value").unwrap_err();
+    let Error::Missing { first, .. } = &error else { panic!("{error}") };
+    let says = error.to_string();
+    assert!(
+        first.exists && says.contains("bitfield of 20 bits") && says.contains("BPF_CORE_READ_BITFIELD()"),
+        "{says}"
+    );
+    assert!(says.contains("BPF_CORE_READ_BITFIELD_PROBED()") && !says.contains("guard"), "{says}");
+    // And the cure is one.
+    let linked = link("BPF_CORE_READ_BITFIELD(m, value)").unwrap();
+    if privileged() {
+        let loaded = Loaded::load(&fixture::keep("bits", "o", &linked.bytes), None).unwrap();
+        let outcome = loaded.run("reader", &[0x67, 0x45, 0xf3, 0xff, 1, 0, 0, 0], &[0; 64]).unwrap();
+        assert_eq!((outcome.returned, loaded.global(".bss")[..4].to_vec()), (2, vec![0x67, 0x45, 3, 0]));
+    }
 }

@@ -38,26 +38,20 @@ impl Binding {
         self.layout.and_then(|n| universe.layouts().get(n))
     }
 
-    /// The name to look for, for a local type of this name.
-    pub fn target_name<'b>(&'b self, local: &'b str) -> &'b str {
-        renamed(&self.rename, local)
+    /// What a local type of this name looks for.
+    pub fn wanted<'b>(&'b self, local: &'b str) -> Wanted<'b> {
+        Wanted::of(&self.rename, local)
     }
 
-    /// The layout if the name means metadata; else types of the base; else of the layout's own BTF; else of all NIC
-    /// BTFs. The first that has any answers alone.
+    /// The layout if the name means metadata; else types of the base; else of the BTFs that have the layout; else of all
+    /// NIC BTFs. The first that has any answers alone.
     pub(crate) fn targets(&self, universe: &Universe, local: &str, kind: Kind) -> Targets {
-        let wanted = self.target_name(local);
-        let name = essential(wanted);
-        // A typedef is looked for as a typedef, but a layout is one whatever it is called by.
-        let may_be_layout = kind.is_composite() || kind == Kind::Typedef;
+        let wanted = self.wanted(local);
+        let name = wanted.name;
         let layout = self.layout(universe);
-        if may_be_layout
-            && (universe.is_metadata(name) || wanted != name && universe.layouts().iter().any(|l| l.name == wanted))
-        {
+        if may_be_layout(kind) && wanted.is_metadata(universe) {
             return match layout {
-                Some(l) if l.answers(name) || l.name == wanted => {
-                    Targets::Layout(TypeRef { source: l.source, id: l.type_id })
-                }
+                Some(l) if wanted.means(l) => Targets::Layout(TypeRef { source: l.source, id: l.type_id }),
                 _ => Targets::Types(Vec::new()),
             };
         }
@@ -65,12 +59,18 @@ impl Binding {
             return Targets::NoBase;
         }
         let fits = |c: &Candidate| c.kind == kind || c.kind.is_any_enum() && kind.is_any_enum();
-        for source in [Some(SourceId::BASE), layout.map(|l| l.source)].into_iter().flatten() {
+        let of = |source| {
             let list = universe.candidates(source, name);
-            let types: Vec<_> = list.iter().filter(|c| fits(c)).map(|c| TypeRef { source, id: c.id }).collect();
-            if !types.is_empty() {
-                return Targets::Types(types);
-            }
+            list.iter().filter(|c| fits(c)).map(|c| TypeRef { source, id: c.id }).collect::<Vec<_>>()
+        };
+        let kernels = of(SourceId::BASE);
+        if !kernels.is_empty() {
+            return Targets::Types(kernels);
+        }
+        // Files that share the layout must agree on what goes with it.
+        let own: Vec<_> = layout.into_iter().flat_map(Layout::sources).flat_map(of).collect();
+        if !own.is_empty() {
+            return Targets::Types(own);
         }
         let list = universe.nic_candidates(name);
         Targets::Types(
@@ -79,9 +79,38 @@ impl Binding {
     }
 }
 
-/// The name to look for, for a local type of this name: what it is renamed to with its flavour, or else without, or else
-/// its essential name.
-pub fn renamed<'n>(rename: &'n [(String, String)], local: &'n str) -> &'n str {
-    let to = |name: &str| rename.iter().find(|(from, _)| from == name).map(|(_, to)| to.as_str());
-    to(local).or_else(|| to(essential(local))).unwrap_or_else(|| essential(local))
+/// Whether a local type of this kind may stand for a layout: a typedef is looked for as a typedef, but a layout is one
+/// whatever it is called by.
+pub fn may_be_layout(kind: Kind) -> bool {
+    kind.is_composite() || kind == Kind::Typedef
+}
+
+/// What a local name looks for. Names lose their flavour here and nowhere after: `nic_meta___a___b` looks for
+/// `nic_meta___a`, which is another name than `nic_meta`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wanted<'n> {
+    /// The essential name by which types and layouts answer.
+    pub name: &'n str,
+    /// What the local name is bound to, flavour and all, if it is: a layout of just this name is meant, too.
+    pub bound: Option<&'n str>,
+}
+
+impl<'n> Wanted<'n> {
+    /// For a local name: what it is renamed to with its flavour, or else without, or else itself.
+    pub fn of(rename: &'n [(String, String)], local: &'n str) -> Wanted<'n> {
+        let to = |name: &str| rename.iter().find(|(from, _)| from == name).map(|(_, to)| to.as_str());
+        let bound = to(local).or_else(|| to(essential(local)));
+        Wanted { name: essential(bound.unwrap_or(local)), bound }
+    }
+
+    /// Whether it means this layout.
+    pub fn means(&self, layout: &Layout) -> bool {
+        layout.answers(self.name) || self.bound == Some(&layout.name)
+    }
+
+    /// Whether it means any layout of the universe, and so nothing else.
+    pub fn is_metadata(&self, universe: &Universe) -> bool {
+        let named = |name| universe.layouts().iter().any(|l| l.name == name);
+        universe.is_metadata(self.name) || self.bound.filter(|b| *b != self.name).is_some_and(named)
+    }
 }

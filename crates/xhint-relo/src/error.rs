@@ -1,6 +1,8 @@
 //! What is wrong with a relocation itself. That a target lacks what it asks for is no error, see
 //! [`crate::Resolution::poison`].
 
+use xhint_universe::{SourceId, TypeRef};
+
 /// A relocation that makes no sense, or has more than one answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -38,6 +40,8 @@ pub enum Error {
     Ambiguous {
         /// What was asked, in C words.
         what: String,
+        /// The two candidates.
+        types: (TypeRef, TypeRef),
         /// The first candidate, with its file.
         first: String,
         /// Its answer.
@@ -63,4 +67,14 @@ pub enum Error {
         /// What is wrong.
         why: &'static str,
     },
+}
+
+impl Error {
+    /// Whether two NIC BTFs contradict each other, rather than one BTF itself.
+    pub fn is_between_nics(&self) -> bool {
+        match self {
+            Error::Ambiguous { types: (a, b), .. } => a.source != b.source && SourceId::BASE != a.source,
+            _ => false,
+        }
+    }
 }

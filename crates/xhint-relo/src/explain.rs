@@ -7,7 +7,7 @@ use xhint_btf::ext::CoreRelo;
 use xhint_btf::{Btf, Differs, Kind, Type};
 use xhint_universe::{FieldOrder, SourceId, TypeRef, field_order, name::essential};
 
-use crate::binding::Targets;
+use crate::binding::{Targets, may_be_layout};
 use crate::matching::{Target, field_type, find, is_pointer};
 use crate::resolver::Question;
 use crate::spec::Spec;
@@ -44,6 +44,8 @@ pub struct Found {
     pub bit_offset: u32,
     /// Width in bits; 0 if it has none.
     pub bits: u32,
+    /// Whether it is a bitfield.
+    pub bitfield: bool,
     /// The field's type in C words.
     pub ty: String,
 }
@@ -62,6 +64,8 @@ pub enum Miss {
     },
     /// The name means metadata, and no layout is bound that answers to it.
     NoLayout,
+    /// NIC BTFs give different answers, and no layout is bound that would tell whose counts: what they give.
+    Disagree(Box<Error>),
     /// The type lacks a member or enumerator.
     NoMember {
         /// The type that was looked into.
@@ -134,6 +138,7 @@ impl std::fmt::Display for Miss {
                 instead(f, similar)
             }
             Miss::NoLayout => f.write_str("no layout is bound that answers to this name"),
+            Miss::Disagree(error) => write!(f, "no layout is bound that tells whose counts: {error}"),
             Miss::NoMember { within, name, similar } => {
                 write!(f, "{within} has no '{name}'")?;
                 instead(f, similar)
@@ -161,7 +166,7 @@ impl std::fmt::Display for Miss {
     }
 }
 
-impl Resolver<'_> {
+impl<'a> Resolver<'a> {
     /// Explains one relocation.
     ///
     /// # Errors
@@ -202,11 +207,12 @@ impl Resolver<'_> {
         let target = Target { btf, id: at.id, layout, walk: self.binding.walk };
         let spec = find(self.local, &question.spec, target, question.kind).ok()??;
         let (bits, ty) = field_in_words(btf, &spec, question.kind);
+        let bitfield = question.kind.is_field() && is_bitfield(btf, &spec);
         let root = btf.ty(at.id)?.name().to_owned();
-        Some(Found { file: source.name().to_owned(), root, bit_offset: spec.bit_offset, bits, ty })
+        Some(Found { file: source.name().to_owned(), root, bit_offset: spec.bit_offset, bits, bitfield, ty })
     }
 
-    fn miss(&self, question: &Question<'_>) -> Miss {
+    fn miss(&self, question: &Question<'a>) -> Miss {
         let name = question.root.name();
         let (types, layout) = match self.binding.targets(self.universe, name, question.root.kind()) {
             Targets::Layout(at) => (vec![at], true),
@@ -214,12 +220,15 @@ impl Resolver<'_> {
             // What has no answer for want of a base is an error, and no miss.
             Targets::NoBase => (Vec::new(), false),
         };
+        if let Some(error) = self.disagreement(question, &types) {
+            return Miss::Disagree(Box::new(error));
+        }
         let Some((at, source)) = types.first().and_then(|at| Some((*at, self.universe.source(at.source)?))) else {
-            let wanted = essential(self.binding.target_name(name));
-            if self.universe.is_metadata(wanted) {
+            let wanted = self.binding.wanted(name);
+            if may_be_layout(question.root.kind()) && wanted.is_metadata(self.universe) {
                 return Miss::NoLayout;
             }
-            return self.no_type(question.root, wanted);
+            return self.no_type(question.root, wanted.name);
         };
         let btf: &Btf = source.btf();
         if question.kind.is_enumerator() {
@@ -383,6 +392,11 @@ fn field_in_words(btf: &Btf, spec: &Spec<'_>, kind: RelocKind) -> (u32, String) 
         Some(member) => (size(member.type_id), type_words(btf, member.type_id)),
         None => (size(last.type_id), type_words(btf, last.type_id)),
     }
+}
+
+fn is_bitfield(btf: &Btf, spec: &Spec<'_>) -> bool {
+    let last = spec.steps.last().filter(|s| s.name.is_some());
+    last.and_then(|s| btf.ty(s.type_id)?.member(s.index)).is_some_and(|m| m.bit_size != 0)
 }
 
 fn type_name(ty: Type<'_>) -> String {

@@ -32,7 +32,7 @@ mod resolver;
 pub mod spec;
 pub mod value;
 
-pub use binding::Binding;
+pub use binding::{Binding, Wanted};
 pub use error::Error;
 pub use explain::{Explanation, Miss};
 pub use kind::RelocKind;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use xhint_btf::ext::CoreRelo;
 use xhint_btf::{Btf, Type};
-use xhint_universe::{TypeRef, Universe};
+use xhint_universe::{SourceId, TypeRef, Universe};
 
 use crate::binding::Targets;
 use crate::matching::{Nonsense, Target, find};
@@ -72,7 +72,7 @@ impl<'a> Resolver<'a> {
             // Relocations of one type mostly stand together.
             if relo.type_id != last && relo.kind != RelocKind::TypeIdLocal as u32 {
                 last = relo.type_id;
-                names.extend(self.local.ty(last).map(|ty| self.binding.target_name(ty.name())));
+                names.extend(self.local.ty(last).map(|ty| self.binding.wanted(ty.name()).name));
             }
         }
         names.sort_unstable();
@@ -110,7 +110,10 @@ impl<'a> Resolver<'a> {
         };
         let (answer, narrowed) = match targets {
             Targets::Layout(at) => (self.ask(question, local, at, true)?, Targets::Layout(at)),
-            Targets::Types(types) => self.ask_all(question, local, types)?,
+            Targets::Types(types) => match self.ask_all(question, local, &types) {
+                Err(error) if self.is_open(&error) => (None, Targets::Types(types)),
+                asked => asked?,
+            },
             Targets::NoBase => {
                 let why = self.universe.absent_base().unwrap_or_default().to_owned();
                 return Err(Error::NoBase { what: self.words(question), why });
@@ -125,11 +128,11 @@ impl<'a> Resolver<'a> {
         &self,
         question: &Question<'a>,
         local: Value,
-        types: Vec<TypeRef>,
+        types: &[TypeRef],
     ) -> Result<(Option<Resolution>, Targets), Error> {
         let mut fitting = Vec::new();
         let mut answer: Option<Resolution> = None;
-        for &at in &types {
+        for &at in types {
             let Some(new) = self.ask(question, local, at, false)? else { continue };
             match &answer {
                 Some(first) if question.differ(first, &new) => return Err(self.ambiguous(question, first, &new)),
@@ -138,7 +141,19 @@ impl<'a> Resolver<'a> {
             }
             fitting.push(at);
         }
-        Ok((answer, Targets::Types(if fitting.is_empty() { types } else { fitting })))
+        Ok((answer, Targets::Types(if fitting.is_empty() { types.to_vec() } else { fitting })))
+    }
+
+    /// Whether this is a question that nobody can answer, rather than a fault: for packets of no layout it is not known
+    /// which NIC is meant, so where NICs disagree none of them answers.
+    fn is_open(&self, error: &Error) -> bool {
+        self.binding.layout.is_none() && !self.universe.layouts().is_empty() && error.is_between_nics()
+    }
+
+    /// The disagreement that left a question open.
+    pub(crate) fn disagreement(&self, question: &Question<'a>, types: &[TypeRef]) -> Option<Error> {
+        let local = question.local_value(self.local).ok()?;
+        self.ask_all(question, local, types).err().filter(|e| self.is_open(e))
     }
 
     /// Asks one type; `None` if it does not fit.
@@ -168,8 +183,10 @@ impl<'a> Resolver<'a> {
 
     fn ambiguous(&self, question: &Question<'a>, first: &Resolution, second: &Resolution) -> Error {
         let place = |r: &Resolution| r.target.map_or_else(String::new, |at| self.place(at));
+        let at = |r: &Resolution| r.target.unwrap_or(TypeRef { source: SourceId::BASE, id: 0 });
         Error::Ambiguous {
             what: self.words(question),
+            types: (at(first), at(second)),
             first: place(first),
             first_value: first.to_string(),
             second: place(second),

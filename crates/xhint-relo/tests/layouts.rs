@@ -298,3 +298,90 @@ fn what_was_resolved_is_remembered() {
     assert_eq!(resolver.resolve(&CoreRelo { insn_off: 800, ..r[0] }).unwrap(), first);
     assert_eq!(first.new, 8);
 }
+
+#[test]
+fn one_flavour_is_cut_and_no_second() {
+    // By libbpf's rule the essential name of nic_meta___a___b is nic_meta___a, which is another name than nic_meta.
+    let plain = universe(Build::new(), vec![nic("nic_meta", 7, 8, &[])]);
+    let flavoured = universe(Build::new(), vec![nic("nic_meta___a___z", 7, 8, &[])]);
+    let other = universe(Build::new(), vec![nic("nic_meta___a", 7, 8, &[])]);
+    let named = universe(Build::new(), vec![nic("mlx", 7, 8, &["xhint:as=nic_meta___a___x"])]);
+    let (local, r) = program("nic_meta___a___b", &[TypeExists]);
+    let (single, s) = program("nic_meta___a", &[TypeExists]);
+    for (universe, double, one) in [(plain, 0, 1), (flavoured, 1, 0), (other, 0, 1), (named, 1, 0)] {
+        assert_eq!(value(&local, &universe, &bound(0), r[0]), Some(double));
+        assert_eq!(value(&single, &universe, &bound(0), s[0]), Some(one));
+        // The same without a layout, where nobody answers.
+        assert_eq!(value(&local, &universe, &Binding::default(), r[0]), Some(0));
+    }
+    // Kernel types, too, and what is bound by the user.
+    let mut kernel = Build::new();
+    kernel.strukt("ring___a___k", 4, &[]);
+    let universe = universe(kernel, vec![nic("mlx", 7, 8, &[])]);
+    for (name, want) in [("ring___a___b", 1), ("ring___a", 0), ("ring", 0)] {
+        let (local, r) = program(name, &[TypeExists]);
+        assert_eq!(value(&local, &universe, &bound(0), r[0]), Some(want), "{name}");
+    }
+    let rename = vec![("mine___a".to_owned(), "mlx".to_owned())];
+    for (name, want) in [("mine___a___b", 1), ("mine___a", 1), ("mine", 0)] {
+        let (local, r) = program(name, &[TypeExists]);
+        assert_eq!(
+            value(&local, &universe, &Binding { rename: rename.clone(), ..bound(0) }, r[0]),
+            Some(want),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn ambiguity_in_one_btf_is_an_error_bound_or_not_and_between_nics_it_is_open() {
+    let two_rings = || {
+        let mut base = base();
+        base.strukt("ring", 4, &[]);
+        base.strukt("ring___other", 8, &[]);
+        base
+    };
+    let driver = |size| {
+        let mut driver = Build::new();
+        driver.strukt("rx_ring", size, &[]);
+        driver
+    };
+    let (local, r) = program("ring", &[TypeSize]);
+    let universe_ = universe(two_rings(), vec![nic("mlx", 7, 8, &[])]);
+    for binding in [bound(0), Binding::default()] {
+        let error = resolve(&local, &universe_, &binding, r[0]).unwrap_err();
+        assert!(!error.is_between_nics() && error.to_string().contains("ring is ambiguous"), "{error}");
+    }
+    // Within one NIC's BTF it is that BTF's fault, whichever copy is linked.
+    let mut twice = nic("mlx", 7, 8, &[]);
+    twice.strukt("ring", 4, &[]);
+    twice.strukt("ring___other", 8, &[]);
+    let within = universe(base(), vec![twice]);
+    for binding in [bound(0), Binding::default()] {
+        assert!(resolve(&local, &within, &binding, r[0]).is_err());
+    }
+    // Between NICs: for a packet of no layout none of them counts, and that is what is said.
+    let (local, r) = program("rx_ring", &[TypeSize]);
+    let drivers = universe(base(), vec![nic("mlx", 7, 8, &[]), driver(8), driver(12)]);
+    assert!(resolve(&local, &drivers, &bound(0), r[0]).unwrap_err().is_between_nics());
+    assert_eq!(value(&local, &drivers, &Binding::default(), r[0]), Some(0));
+    let miss = explain(&local, &drivers, &Binding::default(), r[0]).miss.unwrap().to_string();
+    for part in ["rx_ring is ambiguous", "1.btf gives 8", "2.btf gives 12"] {
+        assert!(miss.contains(part), "{part}: {miss}");
+    }
+}
+
+#[test]
+fn files_that_share_a_layout_must_agree_on_what_goes_with_it() {
+    let firmware = |size| {
+        let mut nic = nic("mlx", 7, 8, &[]);
+        nic.strukt("rx_ring", size, &[]);
+        nic
+    };
+    let (local, r) = program("rx_ring", &[TypeSize]);
+    let agreeing = universe(base(), vec![firmware(8), firmware(8)]);
+    assert_eq!(agreeing.layouts().len(), 1);
+    assert_eq!(value(&local, &agreeing, &bound(0), r[0]), Some(8));
+    let error = resolve(&local, &universe(base(), vec![firmware(8), firmware(12)]), &bound(0), r[0]).unwrap_err();
+    assert!(error.is_between_nics(), "{error}");
+}

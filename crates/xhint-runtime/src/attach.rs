@@ -2,10 +2,12 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{self, Path, PathBuf};
 use std::time::SystemTime;
 
 use libbpf_rs::Program;
 
+use xhint_object::Unbound;
 use xhint_object::counts::{COUNTS, UNKNOWN};
 
 use crate::carry::Anew;
@@ -17,7 +19,7 @@ use crate::load::{Loaded, Plan, load};
 use crate::long::{TooLong, too_long};
 use crate::rights::Rights;
 use crate::site::{Generation, Held, Live, Site};
-use crate::state::{Mode, State};
+use crate::state::{Mode, Source, State};
 use crate::sys;
 
 /// What is to run on a device.
@@ -29,9 +31,11 @@ pub struct Job {
     pub state: State,
     /// What is worth knowing of the link and stops nothing.
     pub warnings: Vec<String>,
+    /// Names of the program that lead nowhere and could be bound to a layout.
+    pub unbound: Option<Unbound>,
     /// Why packets are dispatched the way they are, if that was left to the linker.
     pub why: String,
-    /// Take the place of a program that xhint did not put there.
+    /// Take the place of a program that xhint did not put there, or that is of another object.
     pub replace: bool,
 }
 
@@ -128,10 +132,14 @@ pub(crate) fn attach_held(site: &Site, device: &Device, job: &Job) -> Result<Don
         None => Foreign::on(device, job.replace)?,
     };
     let before = live.as_ref().map(|l| site.current(l)).transpose()?.flatten();
+    if let Some(before) = before.as_ref().filter(|_| !job.replace) {
+        check_object(before, device, &job.state.object)?;
+    }
     let loaded = load_after(before.as_ref(), device, job)?;
     let next = site.next()?;
     let mut state = job.state.clone();
     state.entry = loaded.entry().to_owned();
+    state.object.path = absolute(&state.object.path);
     state.since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let put = || match &live {
         Some(live) => update(device, live, before.as_ref(), &loaded, state.mode),
@@ -147,6 +155,25 @@ pub(crate) fn attach_held(site: &Site, device: &Device, job: &Job) -> Result<Don
     let (too_long, anew) = (too_long(device, &state.layouts), loaded.anew().to_vec());
     let (before, replaced) = (live.map(|l| l.program), foreign.map(|f| f.name));
     Ok(Done { entry: state.entry, program, before, replaced, too_long, anew })
+}
+
+/// What runs gives way to the object that it was made from, linked anew, and to what that file holds by now. Another object
+/// is another program, as a stranger's is.
+fn check_object(before: &Generation, device: &Device, object: &Source) -> Result<()> {
+    if before.is_of(object) {
+        return Ok(());
+    }
+    let (program, was) = match before.state() {
+        Ok(was) if was.object.path == absolute(&object.path) => return Ok(()),
+        Ok(was) => (was.entry, was.object.path.display().to_string()),
+        Err(_) => ("a program".to_owned(), "of which nothing is known any more".to_owned()),
+    };
+    Err(Error::OtherObject { device: device.name().to_owned(), program, object: was })
+}
+
+/// Such a path as means the same from elsewhere.
+fn absolute(path: &Path) -> PathBuf {
+    path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Loads the job's object with the maps of `before`.

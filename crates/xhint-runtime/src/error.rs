@@ -58,6 +58,19 @@ pub enum Error {
         /// Whether a bpf_link holds it, which netlink cannot take off.
         linked: bool,
     },
+    /// A program of another object is attached, by xhint.
+    #[error(
+        "{device}: runs {program} of another object, {object}; take its place with --replace, or detach it \
+         (xhint detach {device})"
+    )]
+    OtherObject {
+        /// The device.
+        device: String,
+        /// The program's name.
+        program: String,
+        /// The file it came from.
+        object: String,
+    },
     /// Nothing of ours is attached.
     #[error("{0}: xhint has nothing attached to it; `xhint status` lists the devices that have")]
     NotAttached(String),
@@ -210,8 +223,25 @@ pub enum Error {
     /// A layout that was named and is nowhere, or that cannot be one.
     #[error("{0}")]
     Layout(xhint_universe::Error),
+    /// A layout that is another than the one with its id that packets are read by now.
+    #[error(
+        "layout '{is}' ({is_file}) is another than '{was}' ({was_file}), for which packets with its id {id:#x} are taken \
+         now; give it another id (tag xhint:id=…), or detach first"
+    )]
+    IdTaken {
+        /// The id.
+        id: u32,
+        /// The layout that has it now.
+        was: String,
+        /// Its file.
+        was_file: String,
+        /// The layout that was to have it.
+        is: String,
+        /// Its file.
+        is_file: String,
+    },
     /// The linker's refusal.
-    #[error("{}: {cause}", .path.display())]
+    #[error("{}: {}", .path.display(), Chain(.cause))]
     Link {
         /// The object.
         path: PathBuf,
@@ -239,12 +269,12 @@ pub enum Error {
         what: String,
     },
     /// A file of the user's that does not hold what it should.
-    #[error("{}: {cause}", .path.display())]
+    #[error("{}: {}", .path.display(), Chain(.cause))]
     Source {
         /// Which.
         path: PathBuf,
         /// What is wrong with it.
-        cause: String,
+        cause: Box<xhint_object::Error>,
     },
     /// A file or pin of ours.
     #[error("{}: {cause}{}", .path.display(), rights(.cause))]
@@ -287,6 +317,19 @@ pub enum Error {
         /// What came of it.
         cause: io::Error,
     },
+}
+
+/// An error with all its causes. What this crate says of a failure goes to the last of them by itself.
+struct Chain<'a>(&'a (dyn std::error::Error + 'static));
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        match self.0.source() {
+            Some(cause) => write!(f, ": {}", Chain(cause)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Of this crate.

@@ -31,7 +31,7 @@ pub fn read_btf(path: &Path) -> Result<Vec<u8>> {
         return Ok(own);
     }
     let with = xhint_object::with_base(&own, &read(beside)?);
-    with.map_err(|e| Error::Source { path: beside.to_owned(), cause: e.to_string() })
+    with.map_err(|e| Error::Source { path: beside.to_owned(), cause: Box::new(e) })
 }
 
 fn bounded(path: &Path) -> io::Result<Vec<u8>> {

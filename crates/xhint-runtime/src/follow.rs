@@ -1,12 +1,9 @@
 //! Following a NIC: when its BTF or its firmware changes, the program is linked anew and swapped in.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use inotify::{Inotify, WatchMask};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 use xhint_universe::{Layout, Universe};
 
@@ -18,10 +15,10 @@ use crate::linker::Linker;
 use crate::long::TooLong;
 use crate::moved::moved;
 use crate::sources::Sources;
+pub use crate::sources::check;
 use crate::state::{LinkedAs, Source, State};
+use crate::watch::Watch;
 
-/// How long a file must have been left alone before it is read: longer than writing it takes.
-const CALM: Duration = Duration::from_millis(100);
 /// What tells nobody when it changes (sysfs, the firmware's version) is looked at so often.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -46,11 +43,11 @@ pub struct Follow<'a> {
     linker: &'a Linker,
     paths: Vec<PathBuf>,
     sources: Sources,
-    inotify: Inotify,
+    watch: Watch,
     /// What was there when it was last looked at.
     seen: Vec<Source>,
     /// What was wrong then, so that it is said once.
-    wrong: Option<String>,
+    wrong: Vec<String>,
     firmware: Option<Firmware>,
     looked: Instant,
 }
@@ -109,62 +106,44 @@ impl<'a> Follow<'a> {
     /// # Errors
     /// [`Error::NotAttached`]; [`Error::File`] for what is not there.
     pub fn start(home: &'a Home, device: &'a Device, linker: &'a Linker, paths: Vec<PathBuf>) -> Result<Follow<'a>> {
-        let inotify = Inotify::init().map_err(Error::system("inotify"))?;
-        let mask = WatchMask::CLOSE_WRITE | WatchMask::MOVED_TO | WatchMask::CREATE | WatchMask::DELETE;
-        for path in &paths {
-            // Files are most often replaced, so their directory tells.
-            let dir = if path.is_dir() { path.as_path() } else { parent(path) };
-            inotify.watches().add(dir, mask).map_err(Error::file(dir))?;
-        }
+        check(&paths)?;
+        let watch = Watch::on(&paths)?;
         let seen = Running::on(home, device)?.state.nics;
         let firmware = device.firmware().ok();
-        let (sources, looked) = (Sources::default(), Instant::now());
-        Ok(Follow { home, device, linker, paths, sources, inotify, seen, wrong: None, firmware, looked })
+        let (mut sources, looked) = (Sources::default(), Instant::now());
+        // So that it is known what is right from now on.
+        sources.read(linker, &paths)?;
+        Ok(Follow { home, device, linker, paths, sources, watch, seen, wrong: Vec::new(), firmware, looked })
     }
 
     /// Waits for something to happen, at most a second, and does what is to be done. Often that is nothing.
     ///
     /// # Errors
-    /// [`Error::NotAttached`] once the program was taken off. What is wrong with a source is an [`Event`].
+    /// [`Error::NotAttached`] once the program was taken off; [`Error::NoDevice`] and [`Error::Netns`] once the device
+    /// or its namespace is gone. What is wrong with a source is an [`Event`].
     #[allow(clippy::should_implement_trait)] // it has no end
     pub fn next(&mut self) -> Result<Vec<Event>> {
-        let touched = self.wait(LOOK)?;
-        while touched && self.wait(CALM)? {}
+        let touched = self.watch.wait(LOOK)?;
         let mut events = Vec::new();
         if !touched && self.looked.elapsed() < LOOK {
             return Ok(events);
         }
         self.looked = Instant::now();
+        // Of a device that is gone nothing was taken off.
+        self.device.programs()?;
         self.look_at_firmware(&mut events);
         let state = Running::on(self.home, self.device)?.state;
-        match self.look(&state) {
-            Ok(new) => {
-                self.wrong = None;
-                events.extend(new);
-            }
-            Err(error) => {
-                let text = format!("{error}; what ran goes on");
-                if self.wrong.as_ref() != Some(&text) {
-                    events.push(Event { kind: EventKind::Kept, text: text.clone() });
-                    self.wrong = Some(text);
-                }
-            }
+        let looked = self.look(&state);
+        let mut wrong: Vec<String> = self.sources.wrong().iter().map(Error::to_string).collect();
+        match looked {
+            Ok(new) => events.extend(new),
+            Err(error) => wrong.push(error.to_string()),
         }
+        for text in wrong.iter().filter(|text| !self.wrong.contains(text)) {
+            events.push(Event { kind: EventKind::Kept, text: format!("{text}; what ran goes on") });
+        }
+        self.wrong = wrong;
         Ok(events)
-    }
-
-    /// Whether anything was touched within `time`.
-    fn wait(&mut self, time: Duration) -> Result<bool> {
-        let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
-        let mut fds = [PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, timeout) {
-            Ok(0) | Err(nix::errno::Errno::EINTR) => Ok(false),
-            Ok(_) => {
-                let mut buffer = [0; 4096];
-                self.inotify.read_events(&mut buffer).map(|_| true).map_err(Error::system("inotify"))
-            }
-            Err(e) => Err(Error::system("inotify")(e)),
-        }
     }
 
     fn look_at_firmware(&mut self, events: &mut Vec<Event>) {
@@ -300,8 +279,4 @@ fn same(a: &[Source], b: &[Source]) -> bool {
 
 fn has(all: &[Source], one: &Source) -> bool {
     all.iter().any(|s| s.bytes == one.bytes)
-}
-
-fn parent(path: &Path) -> &Path {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

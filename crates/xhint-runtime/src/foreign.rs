@@ -59,8 +59,9 @@ impl Foreign {
             let path = site.path(kept);
             sys::pin(program.as_fd(), &path).map_err(Error::file(&path))?;
         }
+        let program = self.program.as_ref().map(AsFd::as_fd);
         // libbpf would print why not.
-        let off = || match said::heard(|| sys::xdp_attach(device.ifindex(), None, self.flags)).0 {
+        let off = || match said::heard(|| sys::xdp_attach(device.ifindex(), None, program, self.flags)).0 {
             // A link holds it.
             Err(e) if e.raw_os_error() == Some(libc::EBUSY) => self.detach_link(),
             done => done,
@@ -102,13 +103,16 @@ pub(crate) fn restore(site: &Site, netns: &Netns, ifindex: u32) -> Result<()> {
             continue;
         }
         let program = sys::pinned(&path).map_err(Error::file(&path))?;
-        let gone = |e: &io::Error| e.raw_os_error() == Some(libc::ENODEV);
+        // The device is gone, or another came first.
+        let fine = |e: &io::Error| matches!(e.raw_os_error(), Some(libc::ENODEV | libc::EBUSY));
         let put = || match rest(site, ifindex) {
-            Ok(programs) if programs == Programs::default() => sys::xdp_attach(ifindex, Some(program.as_fd()), flags),
+            Ok(programs) if programs == Programs::default() => {
+                said::heard(|| sys::xdp_attach(ifindex, Some(program.as_fd()), None, flags | sys::XDP_IF_NONE)).0
+            }
             other => other.map(drop),
         };
         netns.run(|| match put() {
-            Err(e) if !gone(&e) => Err(Error::File { path: path.clone(), cause: e }),
+            Err(e) if !fine(&e) => Err(Error::File { path: path.clone(), cause: e }),
             _ => Ok(()),
         })?;
         fs::remove_file(&path).map_err(Error::file(&path))?;

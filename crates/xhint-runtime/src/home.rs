@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use xhint_host::ancestors;
 
 use crate::error::{Error, Result};
 use crate::private::{check_root, make_root};
@@ -83,7 +84,7 @@ fn bpffs() -> Result<PathBuf> {
         return Ok(here.to_owned());
     }
     let from = ancestors();
-    let theirs = |pid: &i32| Path::new("/proc").join(pid.to_string()).join("root").join(BPFFS.trim_start_matches('/'));
+    let theirs = |pid: &u32| Path::new("/proc").join(pid.to_string()).join("root").join(BPFFS.trim_start_matches('/'));
     if let Some(path) = from.iter().map(theirs).find(|p| is_bpffs(p)) {
         return Ok(path);
     }
@@ -97,21 +98,6 @@ fn bpffs() -> Result<PathBuf> {
     mount(Some("bpf"), here, Some("bpf"), MsFlags::empty(), Some("mode=0700"))
         .map_err(|_| Error::NoBpffs(here.to_owned()))?;
     Ok(here.to_owned())
-}
-
-/// The processes we come from, the nearest first, up to the first of all.
-fn ancestors() -> Vec<i32> {
-    let mut all = vec![nix::unistd::getppid().as_raw()];
-    while let Some(pid) = all.last().copied().filter(|pid| *pid > 1 && all.len() < 64) {
-        // "pid (name) state ppid ...", and the name may have anything in it: proc(5).
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
-        match parent {
-            Some(parent) if parent > 0 => all.push(parent),
-            _ => break,
-        }
-    }
-    all
 }
 
 fn is_bpffs(path: &Path) -> bool {

@@ -1,20 +1,22 @@
 //! Layouts that come and go while a program runs.
 
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
-use xhint_object::c_name;
-use xhint_universe::Layout;
+use xhint_object::{c_name, selectors};
+use xhint_universe::{Layout, SourceId, Universe};
 
-use crate::attach::{Done, Job, Running, attach_held};
+use crate::attach::{Done, Running, attach_held};
 use crate::counters::reset;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::home::Home;
-use crate::linker::Linker;
+use crate::linker::{Linker, only_program};
 use crate::load::{Plan, load};
 use crate::long::{TooLong, too_long};
+use crate::rights::Rights;
 use crate::site::Held;
 use crate::slots::Slots;
 use crate::state::{LayoutState, LinkedAs, Source, State};
@@ -71,43 +73,48 @@ impl<'a> Layouts<'a> {
         Ok(state.layouts.iter().map(|l| LiveLayout { layout: l.clone(), source: source(l) }).collect())
     }
 
-    /// Adds the layouts of `nic`.
+    /// Adds the layouts of `nic`. Those that are there already, the same as in another file, stay; nothing else is done if
+    /// that is all of them.
     ///
     /// # Errors
-    /// Any; what ran goes on as it was.
+    /// [`Error::LayoutThere`] for the same file again; any other. What ran goes on as it was.
     pub fn add(&self, linker: &Linker, nic: Source) -> Result<Changed> {
         let (_held, running) = self.take()?;
-        self.check_new(linker, &running.state, &nic)?;
-        let mut nics = running.state.nics.clone();
-        nics.push(nic);
-        if !running.is_tail() {
-            let known = running.state.layouts.iter().map(|l| l.id);
-            let universe = linker.universe_as(&running.state.options, &nics)?;
-            let wanted = linker.asked(&running.state, &universe)?;
-            let new = universe.layouts().iter().filter(|l| l.source.0 as usize == nics.len()).map(|l| l.id);
-            let ids: Vec<u32> = known.chain(new.filter(|id| wanted.contains(id))).collect();
-            if ids.len() == running.state.layouts.len() {
-                return Err(Error::NotAsked { path: nics.last().map(|n| n.path.clone()).unwrap_or_default() });
-            }
-            return self.relink(linker, &running, nics, &ids);
-        }
+        let (before, path) = (&running.state, nic.path.clone());
+        let again = before.nics.iter().any(|n| (&n.path, &n.bytes) == (&nic.path, &nic.bytes));
+        let mut state = State { nics: [before.nics.as_slice(), &[nic]].concat(), ..before.clone() };
         // All together, so that two layouts with one id are found out.
-        let universe = linker.universe_as(&running.state.options, &nics)?;
-        let first = running.state.layouts.len();
-        let number = nics.len().saturating_sub(1);
-        let wanted = linker.asked(&running.state, &universe)?;
-        let new = |l: &&Layout| l.source.0 as usize == nics.len() && wanted.contains(&l.id);
-        let new: Vec<_> = universe.layouts().iter().filter(new).collect();
-        if new.is_empty() {
-            return Err(Error::NotAsked { path: nics.last().map(|n| n.path.clone()).unwrap_or_default() });
+        let universe = linker.universe_as(&before.options, &state.nics)?;
+        let number = before.nics.len();
+        let source = SourceId(u32::try_from(state.nics.len()).unwrap_or(u32::MAX));
+        let own: Vec<usize> = positions(&universe, |l| l.is_of(source));
+        if own.is_empty() {
+            return Err(Error::NoLayout { path });
         }
-        let mut state = State { nics, ..running.state.clone() };
-        for layout in new {
+        let wanted = linker.asked(before, &universe)?;
+        let is_new = |l: &Layout| wanted.contains(&l.id) && before.layouts.iter().all(|s| s.id != l.id);
+        let new: Vec<usize> = own.iter().copied().filter(|n| universe.layouts().get(*n).is_some_and(is_new)).collect();
+        let ids =
+            |list: &[usize]| list.iter().filter_map(|n| universe.layouts().get(*n)).map(|l| l.id).collect::<Vec<_>>();
+        let shared = ids(&own);
+        for layout in state.layouts.iter_mut().filter(|l| shared.contains(&l.id)) {
+            layout.also.push(number);
+        }
+        if new.is_empty() {
+            return self.add_nothing(&running, &state, path, again);
+        }
+        if !running.is_tail() || !running.takes(&universe, &new)? {
+            let ids = before.layouts.iter().map(|l| l.id).chain(ids(&new)).collect::<Vec<_>>();
+            return self.relink(linker, &running, state.nics, &ids);
+        }
+        let first = before.layouts.len();
+        for layout in new.iter().filter_map(|n| universe.layouts().get(*n)) {
             let wanted = LayoutState {
                 name: layout.name.clone(),
                 id: layout.id,
                 size: layout.size,
                 nic: number,
+                also: Vec::new(),
                 slot: Some(running.slot_for(&mut state, layout)?),
                 added: Some(c_name(ADDED, &format!("{}_{:08x}", layout.name, layout.id))),
                 fallback: false,
@@ -118,7 +125,7 @@ impl<'a> Layouts<'a> {
                 let layout = layout.name.clone();
                 return Err(Error::NoSelector { device: self.device.name().to_owned(), layout });
             }
-            running.prepare(linker, self.device, &state, &wanted).inspect_err(|_| running.drop_unused())?;
+            running.prepare(linker, &universe, self.device, &wanted).inspect_err(|_| running.drop_unused())?;
             state.layouts.push(wanted);
             state.take_slots();
         }
@@ -128,16 +135,30 @@ impl<'a> Layouts<'a> {
         Ok(Changed { layouts, swap: None, too_long })
     }
 
-    /// Takes layouts away: those of this name, this id (`0x…` or decimal), or from this file. Their packets go to the
-    /// fallback from then on.
+    /// Notes a file that has no layout but those that are there.
+    fn add_nothing(&self, running: &Running, state: &State, path: PathBuf, again: bool) -> Result<Changed> {
+        let number = state.nics.len().saturating_sub(1);
+        let Some(there) = state.layouts.iter().find(|l| l.also.contains(&number)) else {
+            return Err(Error::NotAsked { path });
+        };
+        if again {
+            let (device, layout) = (self.device.name().to_owned(), there.name.clone());
+            return Err(Error::LayoutThere { device, layout });
+        }
+        state.write(&running.generation.state)?;
+        Ok(Changed { layouts: Vec::new(), swap: None, too_long: Vec::new() })
+    }
+
+    /// Takes layouts away: those of this name, this id (`0x…` or decimal), or that this file alone has. Their packets go to
+    /// the fallback from then on.
     ///
     /// # Errors
     /// [`Error::NoSuchLayout`] if there is none; otherwise as [`Layouts::add`].
     pub fn remove(&self, linker: &Linker, which: &str) -> Result<Changed> {
         let (_held, running) = self.take()?;
         let state = &running.state;
-        let (gone, kept): (Vec<_>, Vec<_>) = state.layouts.iter().cloned().partition(|l| state.is_called(l, which));
-        if gone.is_empty() {
+        let (gone, kept) = state.without(which);
+        if gone.is_empty() && kept == state.layouts {
             let have: Vec<_> = state.layouts.iter().map(|l| format!("{} ({:#010x})", l.name, l.id)).collect();
             let have = if have.is_empty() { "none".to_owned() } else { have.join(", ") };
             return Err(Error::NoSuchLayout { device: self.device.name().to_owned(), which: which.to_owned(), have });
@@ -153,17 +174,6 @@ impl<'a> Layouts<'a> {
         let ids: Vec<u32> = next.layouts.iter().map(|l| l.id).collect();
         let changed = self.relink(linker, &running, next.nics, &ids)?;
         Ok(Changed { layouts: gone, too_long: Vec::new(), ..changed })
-    }
-
-    /// That `nic` has layouts, and none that is there already.
-    fn check_new(&self, linker: &Linker, state: &State, nic: &Source) -> Result<()> {
-        let universe = linker.universe_as(&state.options, std::slice::from_ref(nic))?;
-        let there = universe.layouts().iter().find(|l| state.layouts.iter().any(|s| s.id == l.id));
-        if let Some(layout) = there {
-            let (device, layout) = (self.device.name().to_owned(), layout.name.clone());
-            return Err(Error::LayoutThere { device, layout });
-        }
-        if universe.layouts().is_empty() { Err(Error::NoLayout { path: nic.path.clone() }) } else { Ok(()) }
     }
 
     /// Links anew for the layouts of `nics` with these ids, and swaps.
@@ -194,9 +204,37 @@ impl<'a> Layouts<'a> {
     }
 }
 
+/// The places among the universe's of layouts that are so.
+fn positions(universe: &Universe, is_so: impl Fn(&Layout) -> bool) -> Vec<usize> {
+    let all = universe.layouts().iter().enumerate();
+    all.filter(|(_, layout)| is_so(layout)).map(|(n, _)| n).collect()
+}
+
 impl Running {
     fn is_tail(&self) -> bool {
         self.state.options.dispatch == "tail"
+    }
+
+    /// Whether the entry that runs finds packets of these layouts once they are in its table, and of them alone.
+    ///
+    /// # Errors
+    /// [`Error::Link`] if a packet could pass for two of all the layouts.
+    fn takes(&self, universe: &Universe, new: &[usize]) -> Result<bool> {
+        let state = &self.state;
+        let live = |l: &Layout| state.layouts.iter().find(|s| s.id == l.id);
+        let all = [positions(universe, |l| live(l).is_some()), new.to_vec()].concat();
+        let err = |cause| Error::Link { path: state.object.path.clone(), cause: Box::new(cause) };
+        let clashes = selectors::check(universe, &all, &state.options.first).map_err(err)?;
+        let linked = positions(universe, |l| live(l).is_some_and(|s| s.added.is_none() && !s.fallback));
+        // What the entry knew of layouts that are gone cannot be told any more.
+        let gone = state.slots.iter().any(|t| t.linked && state.layouts.iter().all(|l| l.slot != Some(t.slot)));
+        let size = |n: &usize| universe.layouts().get(*n).map(|l| l.size);
+        let finds = |n: &usize| {
+            let like: Vec<_> = linked.iter().copied().filter(|l| !gone || size(l) == size(n)).collect();
+            !(gone && like.is_empty()) && selectors::looks_for(universe, &like, *n)
+        };
+        let has_none = |n: &usize| universe.layouts().get(*n).is_some_and(|l| l.selector.is_none());
+        Ok(clashes.is_empty() && new.iter().all(|n| finds(n) || has_none(n)))
     }
 
     /// Clears away what broken-off steps left, and makes the maps say what the state says.
@@ -207,18 +245,19 @@ impl Running {
     }
 
     /// Links and loads the program for one more layout, and pins it; nothing leads to it yet.
-    fn prepare(&self, linker: &Linker, device: &Device, state: &State, layout: &LayoutState) -> Result<()> {
-        let nic = state.nics.get(layout.nic).cloned().into_iter().collect();
+    fn prepare(&self, linker: &Linker, universe: &Universe, device: &Device, layout: &LayoutState) -> Result<()> {
         let options = LinkedAs {
             layouts: vec![format!("{:#x}", layout.id)],
             asked: "none".to_owned(),
             count: false,
-            ..state.options.clone()
+            walk: self.state.options.walk && Rights::current().walk(),
+            ..self.state.options.clone()
         };
-        let Job { linked, state: single, .. } = linker.link(state.object.clone(), nic, options, state.mode)?;
+        let linked = linker.link_in(universe, &self.state.object, &options, &[])?;
         let keep = self.generation.maps()?;
-        let entry = Some(single.entry.as_str()).filter(|e| !e.is_empty());
-        let loaded = load(&Plan { object: &linked, entry, keep: &keep, same: true, device: device.name() })?;
+        let entry = options.program.clone().unwrap_or_else(|| only_program(&self.state.object));
+        let entry = Some(entry.as_str()).filter(|e| !e.is_empty());
+        let loaded = load(&Plan { object: &linked.bytes, entry, keep: &keep, same: true, device: device.name() })?;
         let path = self.generation.program_path(layout.added.as_deref().unwrap_or_default());
         let _none = std::fs::remove_file(&path);
         sys::pin(loaded.entry_fd()?.as_fd(), &path).map_err(Error::file(&path))

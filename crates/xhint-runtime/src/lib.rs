@@ -35,6 +35,7 @@ mod sources;
 mod state;
 pub mod status;
 mod sys;
+mod watch;
 
 pub use carry::Anew;
 pub use device::{Device, Programs};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use xhint_btf::{Btf, Kind};
 use xhint_object::table::SLOT_COUNT;
-use xhint_object::{Dispatch, Fallback, LayoutReport, LinkOptions, Linked, Object, TakenSlot, nic_btf};
-use xhint_universe::{Universe, name::essential};
+use xhint_object::{Dispatch, Fallback, LayoutReport, LinkOptions, Linked, Object, Report, TakenSlot, nic_btf};
+use xhint_universe::{Layout, SourceId, Universe, name::essential};
 
 use crate::attach::Job;
 use crate::error::{Error, Result};
@@ -35,7 +35,8 @@ impl Linker {
     pub fn new() -> Result<Linker> {
         let path = Path::new(KERNEL);
         let bytes = std::fs::read(path).map_err(Error::file(path))?;
-        let btf = Btf::parse(bytes).map_err(|e| Error::Source { path: path.to_owned(), cause: e.to_string() })?;
+        let err = |cause| Error::Source { path: path.to_owned(), cause: Box::new(cause) };
+        let btf = xhint_object::btf_of(bytes, None).map_err(err)?;
         Ok(Linker::on(Arc::new(btf)))
     }
 
@@ -47,15 +48,15 @@ impl Linker {
     /// The base and these NIC BTFs: raw or in ELF objects, alone or split on the base.
     ///
     /// # Errors
-    /// [`Error::Source`] names the file at fault.
+    /// [`Error::Source`] and [`Error::Layout`] name the file at fault.
     pub fn universe(&self, nics: &[Source]) -> Result<Universe> {
         let mut universe = self.base.clone();
         for nic in nics {
-            let err = |cause: String| Error::Source { path: nic.path.clone(), cause };
+            let err = |cause| Error::Source { path: nic.path.clone(), cause: Box::new(cause) };
             let bytes = Bytes::from(nic.bytes.clone());
-            let btf = nic_btf(bytes, Arc::clone(universe.base())).map_err(|e| err(e.to_string()))?;
+            let btf = nic_btf(bytes, Arc::clone(universe.base())).map_err(err)?;
             let name = nic.path.display().to_string();
-            universe.add(&name, Arc::new(btf)).map_err(|e| err(e.to_string()))?;
+            universe.add(&name, Arc::new(btf)).map_err(Error::Layout)?;
         }
         Ok(universe)
     }
@@ -71,15 +72,16 @@ impl Linker {
 
     /// Links `object` for the layouts of `nics`, for a device: what [`crate::attach::attach`] takes. Without
     /// `CAP_PERFMON` pointers in metadata count as absent. With it, dispatch that is left to us may be a table, if the
-    /// kernel takes that.
+    /// kernel takes that. A program that reads metadata without CO-RE is refused.
     ///
     /// # Errors
-    /// [`Error::Source`] or [`Error::Link`].
+    /// [`Error::Source`], [`Error::Layout`] or [`Error::Link`].
     pub fn link(&self, object: Source, nics: Vec<Source>, options: LinkedAs, mode: Mode) -> Result<Job> {
         self.link_after(None, object, nics, options, mode)
     }
 
-    /// The same for another loader: nothing is asked of the kernel.
+    /// The same for another loader: nothing is asked of the kernel or of who links, so that the object is the same
+    /// wherever it is linked.
     ///
     /// # Errors
     /// As [`Linker::link`].
@@ -90,7 +92,7 @@ impl Linker {
     /// The same, to take the place of `before`: layouts keep their slots, so that counts go on.
     ///
     /// # Errors
-    /// As [`Linker::link`].
+    /// As [`Linker::link`]; [`Error::IdTaken`] if an id that packets carry now would mean another layout.
     pub fn link_after(
         &self,
         before: Option<&State>,
@@ -109,7 +111,7 @@ impl Linker {
         nics: Vec<Source>,
         options: LinkedAs,
         mode: Mode,
-        ask_kernel: bool,
+        for_device: bool,
     ) -> Result<Job> {
         // With most slots taken by layouts that are gone, counting begins anew.
         let taken = before.map(|b| b.slots.as_slice()).filter(|s| s.len() < SLOT_COUNT as usize / 2);
@@ -117,21 +119,30 @@ impl Linker {
         let slots: Vec<_> = taken.unwrap_or_default().iter().map(|t| Taken { linked: false, ..t.clone() }).collect();
         let mut universe = self.universe_as(&options, &nics)?;
         declare(&mut universe, &options.layouts, &options.bind).map_err(Error::Layout)?;
+        if let Some(before) = before {
+            self.check_ids(before, &universe)?;
+        }
         let names = options.layouts.iter().filter(|l| !l.starts_with("0x") && !options.named.contains(l));
         let named = options.named.iter().chain(names).cloned().collect();
-        let options = LinkedAs { named, walk: Rights::current().walk(), ..options };
+        let walk = options.walk && (!for_device || Rights::current().walk());
+        let options = LinkedAs { named, walk, ..options };
         let mut linked = self.link_in(&universe, &object, &options, &slots)?;
-        if ask_kernel && let Some(table) = self.table_instead(&linked, &universe, &object, &options, &slots) {
+        if for_device && let Some(plain) = linked.report.plain.iter().find(|p| p.certain) {
+            let cause = Box::new(xhint_object::Error::Plain(plain.clone()));
+            return Err(Error::Link { path: object.path, cause });
+        }
+        if for_device && let Some(table) = self.table_instead(&linked, &universe, &object, &options, &slots) {
             linked = table;
         }
         let report = &linked.report;
         let layout = |l: &LayoutReport| {
-            let found = universe.layouts().iter().find(|u| u.id == l.id);
+            let found = universe.layout_of_id(l.id);
             LayoutState {
                 name: l.name.clone(),
                 id: l.id,
                 size: l.size,
-                nic: found.map_or(0, |u| u.source.0 as usize).saturating_sub(1),
+                nic: found.map_or(0, |u| number(u.source)),
+                also: found.map_or_else(Vec::new, |u| u.also.iter().map(|s| number(*s)).collect()),
                 slot: l.slot,
                 added: None,
                 fallback: l.fallback,
@@ -150,9 +161,29 @@ impl Linker {
             nics,
         };
         state.take_slots();
-        let (mut warnings, why) = (report.warnings.clone(), report.dispatch.why.clone());
+        let Report { mut warnings, unbound, dispatch, .. } = linked.report;
         warnings.extend(mode.misses().filter(|_| !state.layouts.is_empty()).map(str::to_owned));
-        Ok(Job { linked: linked.bytes, state, warnings, why, replace: false })
+        Ok(Job { linked: linked.bytes, state, warnings, unbound, why: dispatch.why, replace: false })
+    }
+
+    /// That each id which packets are read by now still means the same layout.
+    fn check_ids(&self, before: &State, universe: &Universe) -> Result<()> {
+        // On another base than they were read on, they may be no BTF any more, and there is nothing to compare with.
+        let Ok(old) = self.universe_as(&before.options, &before.nics) else { return Ok(()) };
+        for live in &before.layouts {
+            let Some(was) = old.layout_of_id(live.id).filter(|was| old.contradicts(was, universe)) else { continue };
+            let Some(is) = universe.layout_of_id(live.id) else { continue };
+            let file =
+                |of: &Universe, l: &Layout| of.source(l.source).map_or_else(String::new, |s| s.name().to_owned());
+            return Err(Error::IdTaken {
+                id: live.id,
+                was: was.name.clone(),
+                was_file: file(&old, was),
+                is: is.name.clone(),
+                is_file: file(universe, is),
+            });
+        }
+        Ok(())
     }
 
     /// Ids of the layouts of `universe` that the program of `state` asks for.
@@ -187,7 +218,13 @@ impl Linker {
         Some(table)
     }
 
-    fn link_in(&self, universe: &Universe, object: &Source, options: &LinkedAs, slots: &[Taken]) -> Result<Linked> {
+    pub(crate) fn link_in(
+        &self,
+        universe: &Universe,
+        object: &Source,
+        options: &LinkedAs,
+        slots: &[Taken],
+    ) -> Result<Linked> {
         let err = |cause| Error::Link { path: object.path.clone(), cause: Box::new(cause) };
         let options = LinkOptions {
             layouts: options.layouts.clone(),
@@ -195,6 +232,7 @@ impl Linker {
             program: options.program.clone().or_else(|| Some(only_program(object)).filter(|p| !p.is_empty())),
             fallback: options.fallback.map_or(Fallback::Program, Fallback::Action),
             walk: options.walk,
+            first: options.first.clone(),
             dispatch: Dispatch::named(&options.asked).unwrap_or_default(),
             count: options.count,
             slots: slots.iter().map(|t| TakenSlot { id: t.id, size: t.size, slot: t.slot }).collect(),
@@ -203,6 +241,11 @@ impl Linker {
         let parsed = Object::parse(Bytes::from(object.bytes.clone())).map_err(err)?;
         parsed.link(universe, &options).map_err(err)
     }
+}
+
+/// The place among NIC BTFs of what is so numbered in a universe of them.
+fn number(source: SourceId) -> usize {
+    (source.0 as usize).saturating_sub(1)
 }
 
 /// Makes layouts of the structs that `layouts` and the targets of `bind` name, tagged or not. Ids are left alone: they
@@ -237,7 +280,7 @@ fn is_struct_of_a_nic(universe: &Universe, name: &str) -> bool {
 }
 
 /// The object's XDP program, if it has but one: a linked object may have more, one for each layout.
-fn only_program(object: &Source) -> String {
+pub(crate) fn only_program(object: &Source) -> String {
     let Ok(object) = Object::parse(Bytes::from(object.bytes.clone())) else { return String::new() };
     match object.functions().iter().filter(|f| f.is_xdp()).collect::<Vec<_>>().as_slice() {
         [one] => one.name.clone(),

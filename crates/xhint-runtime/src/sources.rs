@@ -1,8 +1,9 @@
 //! NIC BTFs on disk, read again only when they changed.
 
-use std::collections::HashMap;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -13,28 +14,54 @@ use crate::state::Source;
 /// A file that was written less long ago than this may be written again without its times telling.
 const SETTLED: Duration = Duration::from_secs(1);
 
-/// The NIC BTFs of some paths. Of a directory it remembers what it made of each file: /sys/kernel/btf has one for each
-/// module, hundreds that describe no layout.
+/// The NIC BTFs of some paths. It remembers what it made of each file: /sys/kernel/btf has one for each module, hundreds
+/// that describe no layout.
 #[derive(Debug, Default)]
 pub struct Sources {
-    seen: HashMap<PathBuf, (Stamps, Option<Source>)>,
+    seen: HashMap<PathBuf, Seen>,
+    wrong: Vec<Error>,
+}
+
+/// What was made of a file.
+#[derive(Debug)]
+struct Seen {
+    stamps: Stamps,
+    /// Whether the stamps tell of any change since.
+    settled: bool,
+    /// `None` if it describes no layout.
+    source: Option<Source>,
 }
 
 /// What tells whether a file is the one that was read: device, inode, length, and times of content and inode. Of the file,
 /// and of the distilled base beside it.
 type Stamps = [Option<(u64, u64, u64, [i64; 4])>; 2];
 
+/// That all of `paths` are files or directories: what else there is can be read once, and never followed.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn check(paths: &[PathBuf]) -> Result<()> {
+    paths.iter().try_for_each(|path| {
+        let meta = fs::metadata(path).map_err(Error::file(path))?;
+        let neither = || io::Error::new(io::ErrorKind::InvalidInput, "is no file or directory, and cannot be followed");
+        if meta.is_file() || meta.is_dir() { Ok(()) } else { Err(Error::file(path)(neither())) }
+    })
+}
+
 impl Sources {
-    /// The NIC BTFs at `paths`: files, and of directories those files that have layouts.
+    /// The NIC BTFs at `paths`: files, and of directories those files that have layouts. What did not change is not
+    /// read again.
     ///
     /// # Errors
-    /// [`Error::File`] for what cannot be read.
+    /// [`Error::File`] for what cannot be read, [`Error::Source`] for what is no BTF, unless it was right before: then
+    /// that stays, since who writes it anew may not be done yet, and [`Sources::wrong`] tells.
     pub fn read(&mut self, linker: &Linker, paths: &[PathBuf]) -> Result<Vec<Source>> {
-        let mut out = Vec::new();
-        let mut seen = HashMap::new();
+        let (mut out, mut there) = (Vec::new(), HashSet::new());
+        self.wrong.clear();
         for path in paths {
             if !path.is_dir() {
-                out.push(Source::read_btf(path)?);
+                out.extend(self.one(path, |had| named(linker, path, had))?);
+                there.insert(path.clone());
                 continue;
             }
             let entries = fs::read_dir(path).map_err(Error::file(path))?;
@@ -43,28 +70,74 @@ impl Sources {
             // The base lies beside the modules in /sys/kernel/btf.
             files.retain(|f| f.file_name().is_some_and(|n| n != "vmlinux"));
             for file in files {
-                let stamps = stamps(&file);
-                let source = match self.seen.remove(&file) {
-                    Some((before, source)) if before == stamps => source,
-                    _ => described(linker, &file),
-                };
-                out.extend(source.clone());
-                if settled(&stamps) {
-                    seen.insert(file, (stamps, source));
-                }
+                out.extend(self.one(&file, |had| described(linker, &file, had))?);
+                there.insert(file);
             }
         }
         // What is gone is forgotten.
-        self.seen = seen;
+        self.seen.retain(|file, _| there.contains(file));
         Ok(out)
+    }
+
+    /// What was wrong the last time with files that had been right.
+    pub fn wrong(&self) -> &[Error] {
+        &self.wrong
+    }
+
+    /// What `read` makes of a file, if it changed; it is told whether the file had layouts before.
+    fn one(&mut self, file: &Path, read: impl FnOnce(bool) -> Result<Option<Source>>) -> Result<Option<Source>> {
+        let stamps = stamps(file);
+        let before = self.seen.get(file);
+        if let Some(same) = before.filter(|seen| seen.settled && seen.stamps == stamps) {
+            return Ok(same.source.clone());
+        }
+        let had = before.and_then(|seen| seen.source.clone());
+        let source = match (read(had.is_some()), had) {
+            (Err(error), Some(had)) => {
+                self.wrong.push(error);
+                return Ok(Some(had));
+            }
+            (read, _) => read?,
+        };
+        let seen = Seen { stamps, settled: settled(&stamps), source: source.clone() };
+        self.seen.insert(file.to_owned(), seen);
+        Ok(source)
     }
 }
 
-/// The file's BTF, if it describes a layout.
-fn described(linker: &Linker, file: &Path) -> Option<Source> {
-    let source = Source::read_btf(file).ok()?;
-    let universe = linker.universe(std::slice::from_ref(&source)).ok()?;
-    (!universe.layouts().is_empty()).then_some(source)
+/// The file that the user named: a struct in it may yet be named a layout. One that was right before is looked into.
+fn named(linker: &Linker, file: &Path, had: bool) -> Result<Option<Source>> {
+    if had {
+        check(&[file.to_owned()])?;
+    }
+    let source = Source::read_btf(file)?;
+    if had {
+        linker.universe(std::slice::from_ref(&source))?;
+    }
+    Ok(Some(source))
+}
+
+/// The file's BTF, if it describes a layout. What is wrong with one is told if it `had` some before.
+fn described(linker: &Linker, file: &Path, had: bool) -> Result<Option<Source>> {
+    let read = || {
+        if !had && !begins_well(file).map_err(Error::file(file))? {
+            return Ok(None);
+        }
+        let source = Source::read_btf(file)?;
+        let universe = linker.universe(std::slice::from_ref(&source))?;
+        Ok((!universe.layouts().is_empty()).then_some(source))
+    };
+    if had { read() } else { Ok(read().unwrap_or_default()) }
+}
+
+/// Whether it begins as a BTF of either byte order does, or an ELF object: a folder may hold large files of any kind.
+fn begins_well(file: &Path) -> io::Result<bool> {
+    let mut file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(file)?;
+    let mut head = [0; 4];
+    match file.read_exact(&mut head) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        read => read.map(|()| matches!(head, [0x9f, 0xeb, ..] | [0xeb, 0x9f, ..] | [0x7f, b'E', b'L', b'F'])),
+    }
 }
 
 fn stamps(file: &Path) -> Stamps {
@@ -83,4 +156,59 @@ fn settled(stamps: &Stamps) -> bool {
         .iter()
         .flatten()
         .all(|(.., [written, _, changed, _])| u64::try_from((*written).max(*changed)).is_ok_and(|last| last < latest))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread::sleep;
+
+    use xhint_btf::write::{NewType, Writer};
+    use xhint_btf::{Btf, ByteOrder, Kind};
+
+    use super::*;
+
+    /// `struct NAME { u32 btf_id; }`, a layout if it is tagged.
+    fn nic(name: &str, tagged: bool) -> Vec<u8> {
+        let mut w = Writer::new(ByteOrder::NATIVE);
+        let u32 = w.push(NewType { name: "u32", third: 4, tail: &[32], ..NewType::of(Kind::Int) }).unwrap();
+        let tail = [w.string("btf_id").unwrap(), u32, 0];
+        let ty = w.push(NewType { name, vlen: 1, third: 4, tail: &tail, ..NewType::of(Kind::Struct) }).unwrap();
+        if tagged {
+            let tail = [u32::MAX];
+            w.push(NewType { name: "xhint:layout", third: ty, tail: &tail, ..NewType::of(Kind::DeclTag) }).unwrap();
+        }
+        w.finish()
+    }
+
+    #[test]
+    fn only_what_changed_is_read_again() {
+        let base = Arc::new(Btf::parse(nic("kernel", false)).unwrap());
+        let (linker, dir) = (Linker::on(base), tempfile::tempdir().unwrap());
+        let [one, two] = ["one.btf", "two.btf"].map(|name| dir.path().join(name));
+        fs::write(&one, nic("first", true)).unwrap();
+        fs::write(&two, nic("other", false)).unwrap();
+        let mut sources = Sources::default();
+        let read = |sources: &mut Sources| sources.read(&linker, &[dir.path().to_owned()]).unwrap();
+        assert_eq!(read(&mut sources).len(), 1);
+        assert!(sources.seen.is_empty(), "written this moment, they may change without a sign");
+        sleep(SETTLED.saturating_mul(2).saturating_add(SETTLED));
+        read(&mut sources);
+        assert_eq!(sources.seen.len(), 2);
+        // What is kept is what is given.
+        sources.seen.get_mut(&one).unwrap().1 = Some(Source::new(&one, "kept"));
+        assert_eq!(read(&mut sources)[0].bytes, b"kept");
+        // The length is the same, and the time is set back; that it was is seen.
+        let written = fs::metadata(&one).unwrap().modified().unwrap();
+        fs::write(&one, nic("newer", true)).unwrap();
+        fs::File::options().write(true).open(&one).unwrap().set_modified(written).unwrap();
+        assert_eq!(read(&mut sources)[0].bytes, nic("newer", true));
+        // A distilled base that comes is a change, too, and so is a file that goes.
+        fs::write(dir.path().join("two.btf.base"), nic("kernel", false)).unwrap();
+        read(&mut sources);
+        assert!(!sources.seen.contains_key(&two));
+        fs::remove_file(&one).unwrap();
+        assert!(read(&mut sources).is_empty());
+    }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use xhint_object::Dispatch;
 use xhint_object::table::SLOT_COUNT;
 
 use crate::error::{Error, Result};
@@ -117,6 +118,9 @@ pub struct LayoutState {
     pub size: u32,
     /// Which of the NIC BTFs it is from.
     pub nic: usize,
+    /// Others of them that have it, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<usize>,
     /// Its slot, under which its packets are counted, and by which tail calls find its program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<u32>,
@@ -132,6 +136,13 @@ pub struct LayoutState {
     /// Whether its packets say that they carry it. If not, every packet is taken for it.
     #[serde(default)]
     pub selector: bool,
+}
+
+impl LayoutState {
+    /// The NIC BTFs that have it.
+    pub fn nics(&self) -> impl Iterator<Item = usize> {
+        std::iter::once(self.nic).chain(self.also.iter().copied())
+    }
 }
 
 /// A slot that a layout has or had: counts under it are that layout's for good.
@@ -151,7 +162,7 @@ pub struct Taken {
 }
 
 /// The options of a link.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkedAs {
     /// The program asked for.
     pub program: Option<String>,
@@ -169,11 +180,31 @@ pub struct LinkedAs {
     /// The XDP action for packets that no layout is for; `None` runs the program for them, linked for none.
     #[serde(default)]
     pub fallback: Option<u32>,
-    /// Whether pointers in metadata may be walked.
+    /// Whether pointers in metadata may be walked. What is attached walks them only if who attaches has CAP_PERFMON, too.
     pub walk: bool,
     /// Whether packets are counted by layout.
     #[serde(default)]
     pub count: bool,
+    /// Names or ids of layouts that are tried first, where packets can pass for several.
+    #[serde(default)]
+    pub first: Vec<String>,
+}
+
+impl Default for LinkedAs {
+    fn default() -> LinkedAs {
+        LinkedAs {
+            program: None,
+            layouts: Vec::new(),
+            named: Vec::new(),
+            bind: Vec::new(),
+            asked: Dispatch::Auto.name().to_owned(),
+            dispatch: String::new(),
+            fallback: None,
+            walk: true,
+            count: false,
+            first: Vec::new(),
+        }
+    }
 }
 
 const STATE: &str = "state.json";
@@ -224,20 +255,41 @@ impl State {
         Ok(state)
     }
 
-    /// Whether a layout is called so: by name, by id, or by the file it is from.
+    /// Whether a layout is called so: by name or by id.
     pub fn is_called(&self, layout: &LayoutState, name: &str) -> bool {
         let id = match name.strip_prefix("0x") {
             Some(hex) => u32::from_str_radix(hex, 16).ok(),
             None => name.parse().ok(),
         };
-        let file = self.nics.get(layout.nic).is_some_and(|n| n.path == Path::new(name));
-        layout.name == name || id == Some(layout.id) || file
+        layout.name == name || id == Some(layout.id)
+    }
+
+    /// The layouts that go when what is called so does, by name, by id or by file, and those that stay: also of a file
+    /// that goes those that another has.
+    pub(crate) fn without(&self, which: &str) -> (Vec<LayoutState>, Vec<LayoutState>) {
+        let is_other = |n: &usize| self.nics.get(*n).is_none_or(|nic| nic.path != Path::new(which));
+        let (mut gone, mut kept) = (Vec::new(), Vec::new());
+        for layout in &self.layouts {
+            let mut others = layout.nics().filter(is_other);
+            match others.next() {
+                Some(nic) if !self.is_called(layout, which) => {
+                    kept.push(LayoutState { nic, also: others.collect(), ..layout.clone() });
+                }
+                _ => gone.push(layout.clone()),
+            }
+        }
+        (gone, kept)
     }
 
     /// The same with these layouts, and with none of the NIC BTFs that no layout is from any more.
     pub(crate) fn with_layouts(&self, layouts: Vec<LayoutState>) -> State {
-        let used: Vec<usize> = (0..self.nics.len()).filter(|n| layouts.iter().any(|l| l.nic == *n)).collect();
-        let moved = |l: LayoutState| LayoutState { nic: used.iter().position(|n| *n == l.nic).unwrap_or(0), ..l };
+        let is_used = |n: &usize| layouts.iter().any(|l| l.nics().any(|nic| nic == *n));
+        let used: Vec<usize> = (0..self.nics.len()).filter(is_used).collect();
+        let moved = |l: LayoutState| {
+            let mut nics =
+                l.nics().filter_map(|nic| used.iter().position(|n| *n == nic)).collect::<Vec<_>>().into_iter();
+            LayoutState { nic: nics.next().unwrap_or(0), also: nics.collect(), ..l }
+        };
         State {
             nics: used.iter().filter_map(|n| self.nics.get(*n).cloned()).collect(),
             layouts: layouts.into_iter().map(moved).collect(),

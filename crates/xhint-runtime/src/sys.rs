@@ -19,6 +19,9 @@ pub const XDP_GENERIC: u32 = 1 << 1;
 /// `XDP_FLAGS_DRV_MODE`.
 pub const XDP_NATIVE: u32 = 1 << 2;
 
+/// `XDP_FLAGS_UPDATE_IF_NOEXIST`: only where nothing is.
+pub const XDP_IF_NONE: u32 = 1 << 0;
+
 /// Attaches `program` to the device `ifindex` of the caller's network namespace. The link lasts as long as the
 /// descriptor or a pin of it.
 pub fn xdp_link(program: BorrowedFd<'_>, ifindex: u32, flags: u32) -> io::Result<OwnedFd> {
@@ -48,12 +51,25 @@ pub fn link_by_id(id: u32) -> io::Result<OwnedFd> {
     owned(unsafe { raw::bpf_link_get_fd_by_id(id) })
 }
 
-/// Attaches `program` the old way, without a link; `None` detaches. `flags` as in [`xdp_link`].
-pub fn xdp_attach(ifindex: u32, program: Option<BorrowedFd<'_>>, flags: u32) -> io::Result<()> {
+/// Attaches `program` the old way, without a link; `None` detaches. `flags` as in [`xdp_link`]. Only if `there` is what
+/// is there, if that is given.
+pub fn xdp_attach(
+    ifindex: u32,
+    program: Option<BorrowedFd<'_>>,
+    there: Option<BorrowedFd<'_>>,
+    flags: u32,
+) -> io::Result<()> {
     let target = i32::try_from(ifindex).map_err(io::Error::other)?;
     let fd = program.map_or(-1, |p| p.as_raw_fd());
-    // SAFETY: the descriptor is open while borrowed, or -1 for none; null stands for no options.
-    done(unsafe { raw::bpf_xdp_attach(target, fd, flags, std::ptr::null()) })
+    // 0 stands for none.
+    let old_prog_fd = there.map_or(0, |p| p.as_raw_fd());
+    let opts = raw::bpf_xdp_attach_opts {
+        sz: size_of::<raw::bpf_xdp_attach_opts>() as u64,
+        old_prog_fd,
+        ..Default::default()
+    };
+    // SAFETY: the descriptors are open while borrowed, or stand for none; `opts` outlives the call and tells its own size.
+    done(unsafe { raw::bpf_xdp_attach(target, fd, flags, &opts) })
 }
 
 /// Pins what `fd` stands for at `path` in a BPF file system.

@@ -14,8 +14,13 @@ use xhint_runtime::attach::{Job, attach};
 use xhint_runtime::detach::detach;
 use xhint_runtime::layouts::Layouts;
 use xhint_runtime::status::status;
-use xhint_runtime::{Device, Error, Mode};
+use xhint_runtime::{Device, Error, Mode, Source};
 use xhint_testkit::privileged;
+
+/// One that takes the place of another object.
+fn other(arguments: &[&str]) -> Job {
+    Job { replace: true, ..job(arguments) }
+}
 
 fn device(world: &World) -> Device {
     Device::find("near", world.netns()).unwrap()
@@ -85,7 +90,21 @@ fn attach_swap_detach() {
     assert!(value(&after.maps_dir, "xhint%2ebss") >= counted);
 
     // Another object: the map goes on, the variable starts anew, for it may stand elsewhere.
-    attach(&world.home, &device, &job(&["-DVERDICT=XDP_DROP"])).unwrap();
+    // It takes the place of the first only if asked to.
+    let other = job(&["-DVERDICT=XDP_DROP"]);
+    let runs = device.programs().unwrap().native;
+    let text = match attach(&world.home, &device, &other) {
+        Err(e @ Error::OtherObject { .. }) => e.to_string(),
+        done => panic!("{done:?}"),
+    };
+    assert!(text.contains("count of another object, /") && text.contains("--replace"), "{text}");
+    assert_eq!(device.programs().unwrap().native, runs);
+    attach(&world.home, &device, &Job { replace: true, ..other }).unwrap();
+    // What the same file holds by now is no other object.
+    let mut rebuilt = job(&["-DVERDICT=XDP_TX"]);
+    rebuilt.state.object = Source::new(job(&["-DVERDICT=XDP_DROP"]).state.object.path, rebuilt.linked.clone());
+    attach(&world.home, &device, &rebuilt).unwrap();
+    attach(&world.home, &device, &Job { replace: true, ..job(&["-DVERDICT=XDP_DROP"]) }).unwrap();
     let third = status(&world.home, &device).unwrap();
     let variable = value(&third.maps_dir, "xhint%2ebss");
     assert!(value(&third.maps_dir, "counts") >= counted + variable);
@@ -111,7 +130,7 @@ fn what_runs_stays_when_the_next_one_fails() {
         assert_eq!(status(&world.home, &device).unwrap().program_id, first.program);
     };
 
-    match attach(&world.home, &device, &job(&["-DBROKEN"])) {
+    match attach(&world.home, &device, &other(&["-DBROKEN"])) {
         Err(Error::Load { program, reason, .. }) => {
             assert_eq!(program, "count");
             assert!(
@@ -122,7 +141,7 @@ fn what_runs_stays_when_the_next_one_fails() {
         other => panic!("{other:?}"),
     }
     still();
-    match attach(&world.home, &device, &job(&["-DENTRIES=8"])) {
+    match attach(&world.home, &device, &other(&["-DENTRIES=8"])) {
         Err(e @ Error::MapChanged { .. }) => assert!(e.to_string().contains("had 4 entries and has 8"), "{e}"),
         other => panic!("{other:?}"),
     }
@@ -131,8 +150,8 @@ fn what_runs_stays_when_the_next_one_fails() {
     generic.state.mode = Mode::Generic;
     assert!(matches!(attach(&world.home, &device, &generic), Err(Error::Mode { .. })));
     still();
-    assert!(matches!(attach(&world.home, &device, &job(&["-DSECOND"])), Err(Error::ManyPrograms(_))));
-    let mut named = job(&["-DSECOND"]);
+    assert!(matches!(attach(&world.home, &device, &other(&["-DSECOND"])), Err(Error::ManyPrograms(_))));
+    let mut named = other(&["-DSECOND"]);
     named.state.entry = "nothing".into();
     assert!(matches!(attach(&world.home, &device, &named), Err(Error::NoProgram { .. })));
     let mut broken = job(&[]);

@@ -61,7 +61,9 @@ fn names_that_change_hands() {
     assert_eq!([runs(&world, "other"), runs(&world, "near")], [near, 0]);
 
     // A namesake that has nothing.
-    sh(&format!("ip -n {n} link set other name old && ip -n {n} link add other type veth peer name far3"));
+    sh(&format!(
+        "ip -n {n} link set other down && ip -n {n} link set other name old && ip -n {n} link add other type veth peer name far3"
+    ));
     assert!(is_none(status(&world.home, &device(&world, "other"))));
     assert!(is_none(detach(&world.home, &device(&world, "other"))));
     let new = attach(&world.home, &device(&world, "other"), &counter(&[])).unwrap();
@@ -218,6 +220,8 @@ fn names_that_change_while_programs_do_tear_nothing() {
     let world = World::new();
     let n = &world.name;
     two(&world);
+    // Before Linux 6.2 only those that are down change their names.
+    sh(&format!("ip -n {n} link set near down && ip -n {n} link set other down"));
     // By their numbers, as a process that follows has them.
     let both = [device(&world, "near"), device(&world, "other")];
     let done = AtomicBool::new(false);

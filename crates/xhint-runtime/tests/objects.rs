@@ -27,7 +27,7 @@ fn job(compile: &Compile) -> Job {
         slots: Vec::new(),
         options: LinkedAs::default(),
     };
-    Job { linked: bytes, state, warnings: Vec::new(), why: String::new(), replace: false }
+    Job { linked: bytes, state, warnings: Vec::new(), unbound: None, why: String::new(), replace: true }
 }
 
 fn maps(arguments: &[&str]) -> Job {

@@ -32,6 +32,14 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// A network namespace has the name that a soft NIC's would have, and was not made here.
+    #[error(
+        "the network namespace {netns} exists and is no soft NIC's; choose another name, or rename or remove it first"
+    )]
+    NotOurs {
+        /// Its name.
+        netns: String,
+    },
     /// There is no soft NIC of this name.
     #[error("there is no soft NIC {name}; bring it up first: xhint nic up {name} ...")]
     NotFound {

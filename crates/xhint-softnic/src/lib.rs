@@ -33,9 +33,9 @@ mod wire;
 
 pub use error::{Error, Result};
 pub use flash::{MAX_LAYOUTS, MAX_META, Mode, max_meta};
-pub use netns::{add as add_netns, remove as remove_netns};
+pub use netns::{add as add_netns, owned as owns_netns, remove as remove_netns};
 pub use nic::{Config, SoftNic};
-pub use send::{Credit, SendOptions, Sent};
+pub use send::{Credit, Refused, SendOptions, Sent};
 pub use status::{Dropped, LayoutStatus, Status};
 pub use toeplitz::{MICROSOFT_KEY, toeplitz};
 pub use traffic::{KEY_PREFIX, MAX_FLOWS, Mix, Traffic};

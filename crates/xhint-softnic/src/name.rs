@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -51,8 +51,9 @@ pub(crate) fn lock(name: &str, what: &str, doing: &'static str) -> Result<Flock<
     make_dir(Path::new(LOCKS))?;
     let path = lock_path(name, what);
     loop {
-        let opened =
-            OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(file("opening", &path))?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        let opened = options.open(&path).map_err(file("opening", &path))?;
         let locked = Flock::lock(opened, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
             nix::Error::EWOULDBLOCK => Error::Busy { name: name.to_string(), doing },
             other => system("locking")(io::Error::from(other)),

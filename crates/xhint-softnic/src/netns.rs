@@ -13,8 +13,13 @@ use nix::sys::statfs::{FsType, fstatfs};
 use crate::error::{Error, Result, file, system};
 use crate::home;
 use crate::nic::may;
+use crate::rtnl::Rtnl;
 
 const DIR: &str = "/run/netns";
+
+/// What `lo` is called for people in a namespace that was made here (`ip link` shows it as its alias). Whoever made
+/// another of the same name has not called it so.
+const MARK: &str = "made by xhint";
 
 /// The namespace file system's magic (include/uapi/linux/magic.h, NSFS_MAGIC).
 const NSFS: FsType = FsType(0x6e73_6673);
@@ -24,11 +29,42 @@ pub(crate) fn path(name: &str) -> PathBuf {
     home::at(DIR).join(name)
 }
 
+/// What stands where a namespace of ours would.
+pub(crate) enum Found {
+    /// Nothing.
+    Nothing,
+    /// A file without a namespace: whoever made it came no further.
+    Empty,
+    /// It.
+    Ours(File),
+    /// Somebody else's.
+    Theirs,
+}
+
+/// Looks for a namespace of ours by its name.
+pub(crate) fn find(name: &str) -> Result<Found> {
+    match open(name) {
+        Ok(netns) => {
+            let alias = inside(&netns, || Rtnl::open()?.alias("lo"))?;
+            Ok(if alias.as_deref() == Some(MARK) { Found::Ours(netns) } else { Found::Theirs })
+        }
+        Err(Error::Netns { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => Ok(Found::Nothing),
+        Err(Error::Netns { cause, .. }) if cause.kind() == io::ErrorKind::InvalidInput => Ok(Found::Empty),
+        Err(other) => Err(other),
+    }
+}
+
+/// Whether the namespace of this name was made by [`add`], or is a soft NIC's.
+pub fn owned(name: &str) -> bool {
+    matches!(find(name), Ok(Found::Ours(_)))
+}
+
 /// Opens a namespace by its name for `ip netns`, or by a path.
 pub(crate) fn open(name: &str) -> Result<File> {
     let path = if name.contains('/') { PathBuf::from(name) } else { path(name) };
     let failed = |cause: io::Error| Error::Netns { name: name.to_string(), cause };
-    let file = File::open(&path).map_err(failed)?;
+    // A pipe is not waited for.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path).map_err(failed)?;
     let kind = fstatfs(&file).map_err(|e| failed(e.into()))?.filesystem_type();
     if kind != NSFS {
         return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "not a namespace")));
@@ -77,24 +113,30 @@ pub fn add(name: &str) -> Result<()> {
 }
 
 /// Makes a namespace of this name and moves the calling thread into it. On a thread that has entered
-/// [`home`].
+/// [`home`]. It is marked before it has the name.
 pub(crate) fn create(name: &str) -> Result<()> {
     share_dir()?;
     let path = path(name);
     OpenOptions::new().write(true).create_new(true).mode(0o444).open(&path).map_err(file("creating", &path))?;
     unshare(CloneFlags::CLONE_NEWNET).map_err(system("making a network namespace"))?;
+    Rtnl::open()?.set_alias("lo", MARK)?;
     let none: Option<&str> = None;
     mount(Some("/proc/thread-self/ns/net"), &path, none, MsFlags::MS_BIND, none).map_err(file("mounting", &path))
 }
 
-/// Takes the name away, as `ip netns del` does; the namespace goes when nothing is in it. Fine if there is none.
+/// Takes the name of a namespace of ours away, as `ip netns del` does; the namespace goes when nothing is in it. Fine
+/// if there is none.
 ///
 /// # Errors
-/// Without `CAP_SYS_ADMIN`.
+/// [`Error::NotOurs`] if somebody else made it; without `CAP_SYS_ADMIN`.
 pub fn remove(name: &str) -> Result<()> {
     on_thread(|| {
         home::enter()?;
-        unname(name)
+        match find(name)? {
+            Found::Nothing => Ok(()),
+            Found::Theirs => Err(Error::NotOurs { netns: name.to_string() }),
+            Found::Empty | Found::Ours(_) => unname(name),
+        }
     })
 }
 

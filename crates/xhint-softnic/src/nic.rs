@@ -15,6 +15,7 @@ use xhint_layout::Plan;
 use crate::error::{Error, Result, file, system};
 use crate::flash::{self, Mode};
 use crate::gro::Ethtool;
+use crate::netns::Found;
 use crate::rtnl::{End, Link, Rtnl};
 use crate::wire::Maps;
 use crate::{home, name, netns, pins, wire};
@@ -79,6 +80,10 @@ impl SoftNic {
             State::Whole => return Err(Error::Exists { name: name.to_string() }),
             State::Broken(_) => remove(name)?,
             State::Absent => {}
+        }
+        if let Found::Theirs = netns::find(&name::netns(name))? {
+            name::forget(name)?;
+            return Err(Error::NotOurs { netns: name::netns(name) });
         }
         if let Err(taken) = netns::inside(&outer, || free(name)) {
             name::forget(name)?;
@@ -162,6 +167,10 @@ impl SoftNic {
         may()?;
         let _lock = name::lock(name, "", "changes")?;
         let was = state(name)?;
+        if let (State::Absent, Found::Theirs) = (&was, netns::find(&name::netns(name))?) {
+            name::forget(name)?;
+            return Err(Error::NotOurs { netns: name::netns(name) });
+        }
         remove(name)?;
         name::forget(name)?;
         match was {
@@ -214,13 +223,12 @@ enum State {
 
 /// What there is of a soft NIC. Its device cannot be there without the namespace.
 fn state(name: &str) -> Result<State> {
-    let (path, dir) = (netns::path(&name::netns(name)), pins::dir(name));
-    let exists = |path: &std::path::Path| path.try_exists().map_err(file("looking for", path));
-    if !exists(&path)? && !exists(&dir)? {
-        return Ok(State::Absent);
-    }
-    let Ok(netns) = netns::open(&name::netns(name)) else {
-        return Ok(State::Broken(format!("its namespace {}", name::netns(name))));
+    let dir = pins::dir(name);
+    let pinned = dir.try_exists().map_err(file("looking for", &dir))?;
+    let netns = match netns::find(&name::netns(name))? {
+        Found::Ours(netns) => netns,
+        Found::Nothing | Found::Theirs if !pinned => return Ok(State::Absent),
+        _ => return Ok(State::Broken(format!("its namespace {}", name::netns(name)))),
     };
     if !wire::link_exists(&dir) {
         return Ok(State::Broken(format!("its wire program in {}", dir.display())));
@@ -305,15 +313,20 @@ fn program(rtnl: &mut Rtnl, name: &str) -> Result<()> {
 /// Removes whatever there is. The devices go first and at once; the namespace itself dies later.
 fn remove(name: &str) -> Result<()> {
     let inner = name::netns(name);
-    if let Ok(netns) = netns::open(&inner) {
-        netns::inside(&netns, || {
+    let found = netns::find(&inner)?;
+    if let Found::Ours(netns) = &found {
+        netns::inside(netns, || {
             let mut rtnl = Rtnl::open()?;
             rtnl.remove(PORT)?;
             rtnl.remove(WIRE0)
         })?;
     }
     pins::remove(name)?;
-    netns::remove(&inner)
+    match found {
+        // The pins were what there was of ours.
+        Found::Theirs => Ok(()),
+        _ => netns::remove(&inner),
+    }
 }
 
 /// Says which capabilities lack, before anything is begun.

@@ -106,6 +106,27 @@ impl Rtnl {
         }
     }
 
+    /// What a link is called for people.
+    pub(crate) fn alias(&mut self, name: &str) -> Result<Option<String>> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::IfName(name.to_string()));
+        let link =
+            self.ask(message).map_err(|cause| Error::Netlink { doing: format!("asking for link {name}"), cause })?;
+        Ok(link.attributes.into_iter().find_map(|attribute| match attribute {
+            LinkAttribute::IfAlias(alias) => Some(alias),
+            _ => None,
+        }))
+    }
+
+    /// Calls a link something for people.
+    pub(crate) fn set_alias(&mut self, name: &str, alias: &str) -> Result<()> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::IfName(name.to_string()));
+        message.attributes.push(LinkAttribute::IfAlias(alias.to_string()));
+        self.change(RouteNetlinkMessage::SetLink(message), 0)
+            .map_err(|cause| Error::Netlink { doing: format!("marking link {name}"), cause })
+    }
+
     /// The link of this number.
     pub(crate) fn by_index(&mut self, index: u32) -> Result<Link> {
         let mut message = LinkMessage::default();
@@ -114,10 +135,14 @@ impl Rtnl {
     }
 
     fn get(&mut self, message: LinkMessage) -> io::Result<Link> {
+        self.ask(message).map(|link| describe(&link))
+    }
+
+    fn ask(&mut self, message: LinkMessage) -> io::Result<LinkMessage> {
         self.send(RouteNetlinkMessage::GetLink(message), 0)?;
         loop {
             match self.receive()? {
-                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => return Ok(describe(&link)),
+                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => return Ok(link),
                 NetlinkPayload::Error(error) => return Err(error.to_io()),
                 _ => {}
             }

@@ -19,6 +19,7 @@ use crate::error::{Error, Result, system};
 use crate::nic::{PORT, SoftNic, WIRE0};
 use crate::rtnl::{Link, Rtnl};
 use crate::traffic::{KEY_PREFIX, Traffic};
+use crate::wire::Maps;
 use crate::{name, netns};
 
 /// Packets handed to the kernel in one call.
@@ -71,10 +72,47 @@ pub struct Sent {
     pub arrived: u64,
     /// Packets that found the device's ring full, or were too long for it.
     pub dropped: u64,
+    /// Packets that the NIC itself let go of.
+    pub refused: Refused,
+    /// Packets of which nobody tells: the device was down, say.
+    pub lost: u64,
     /// Times the wire was full and a packet was sent again.
     pub retries: u64,
     /// From the first packet until the last has arrived.
     pub elapsed: Duration,
+}
+
+/// Packets that never came to the device, by reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// No room for the metadata: the kernel does not let as much stand in front of a packet.
+    pub no_room: u64,
+    /// No device to hand them to.
+    pub no_device: u64,
+    /// Too short for an Ethernet header.
+    pub malformed: u64,
+}
+
+impl Refused {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        [self.no_room, self.no_device, self.malformed].into_iter().fold(0, u64::saturating_add)
+    }
+
+    fn since(self, before: Refused) -> Refused {
+        Refused {
+            no_room: self.no_room.saturating_sub(before.no_room),
+            no_device: self.no_device.saturating_sub(before.no_device),
+            malformed: self.malformed.saturating_sub(before.malformed),
+        }
+    }
+}
+
+impl Sent {
+    /// Packets that did not arrive.
+    pub fn missing(&self) -> u64 {
+        self.packets.saturating_sub(self.arrived)
+    }
 }
 
 impl SoftNic {
@@ -86,7 +124,7 @@ impl SoftNic {
     pub fn send(&self, traffic: &Traffic, options: &SendOptions) -> Result<Sent> {
         let _lock = name::lock(self.name(), "send-", "sends into")?;
         check(traffic, self.links()?.1.mtu)?;
-        let sent = netns::inside(&self.netns, || Sender::open(traffic, options)?.run());
+        let sent = netns::inside(&self.netns, || Sender::open(&self.maps, traffic, options)?.run());
         // What the kernel says of a device that was taken down meanwhile helps nobody.
         sent.or_else(|error| self.check().and(Err(error)))
     }
@@ -109,6 +147,7 @@ fn check(traffic: &Traffic, wire_mtu: u32) -> Result<()> {
 }
 
 struct Sender<'a> {
+    maps: &'a Maps,
     traffic: &'a Traffic,
     options: &'a SendOptions,
     socket: OwnedFd,
@@ -116,14 +155,14 @@ struct Sender<'a> {
     port: u32,
     /// The port's counts when it began.
     before: Link,
-    /// Packets that were given up, so that they are waited for no longer.
-    lost: u64,
+    /// What the NIC had refused by then.
+    refused_before: Refused,
     sent: Sent,
     start: Instant,
 }
 
 impl<'a> Sender<'a> {
-    fn open(traffic: &'a Traffic, options: &'a SendOptions) -> Result<Sender<'a>> {
+    fn open(maps: &'a Maps, traffic: &'a Traffic, options: &'a SendOptions) -> Result<Sender<'a>> {
         let mut rtnl = Rtnl::open()?;
         let mut link = |name: &str| {
             rtnl.by_name(name)?
@@ -131,13 +170,14 @@ impl<'a> Sender<'a> {
         };
         let (before, wire0) = (link(PORT)?, link(WIRE0)?);
         Ok(Sender {
+            maps,
             traffic,
             options,
             socket: packet_socket(wire0.index)?,
             rtnl,
             port: before.index,
             before,
-            lost: 0,
+            refused_before: maps.refused()?,
             sent: Sent::default(),
             start: Instant::now(),
         })
@@ -200,8 +240,8 @@ impl<'a> Sender<'a> {
     }
 
     fn under_way(&self) -> u64 {
-        let done = self.sent.arrived.saturating_add(self.sent.dropped).saturating_add(self.lost);
-        self.sent.packets.saturating_sub(done)
+        let done = [self.sent.arrived, self.sent.dropped, self.sent.refused.total(), self.sent.lost];
+        self.sent.packets.saturating_sub(done.into_iter().fold(0, u64::saturating_add))
     }
 
     /// Waits until at most `rest` packets are under way. Those that make no step any more are lost: the
@@ -220,8 +260,11 @@ impl<'a> Sender<'a> {
             if under_way != last.0 {
                 last = (under_way, Instant::now());
             } else if last.1.elapsed() > PATIENCE {
-                self.lost = self.lost.saturating_add(under_way);
+                self.sent.lost = self.sent.lost.saturating_add(under_way);
                 return Ok(());
+            } else {
+                // Those that still make no step may have come to their end before the device.
+                self.sent.refused = self.maps.refused()?.since(self.refused_before);
             }
             thread::sleep(Duration::from_micros(20));
         }

@@ -13,6 +13,7 @@ use crate::error::{Error, Result, bpf};
 use crate::flash::Mode;
 use crate::pins;
 use crate::record::Reader;
+use crate::send::Refused;
 use crate::toeplitz::{MICROSOFT_KEY, table};
 
 /// libbpf wants ELF to be aligned as its headers are.
@@ -192,6 +193,15 @@ impl Maps {
         let key = (which as u32).to_ne_bytes();
         let cpus = self.counters.lookup_percpu(&key, MapFlags::ANY).map_err(bpf("reading a counter"))?;
         Ok(cpus.map_or(0, |cpus| sum(&cpus)))
+    }
+
+    /// Packets that never came to the device.
+    pub(crate) fn refused(&self) -> Result<Refused> {
+        Ok(Refused {
+            no_room: self.counter(Counter::DropMeta)?,
+            no_device: self.counter(Counter::DropPort)?,
+            malformed: self.counter(Counter::DropLoad)?,
+        })
     }
 
     /// Packets per layout id, over all firmwares there were.

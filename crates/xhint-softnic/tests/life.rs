@@ -325,3 +325,41 @@ fn a_device_that_is_down_loses_and_says_so() {
     assert_eq!((sent.packets, sent.arrived), (100, 0));
     assert!(start.elapsed() < Duration::from_secs(10));
 }
+
+/// Whoever else made a namespace of the name that a soft NIC's would have keeps it, with all that is in it.
+#[test]
+fn a_namespace_of_others_is_theirs() {
+    if !privileged() {
+        return;
+    }
+    let name = unique();
+    let inner = format!("xhint-{name}");
+    let ip = |arguments: &str| {
+        let done = Command::new("ip").args(arguments.split(' ')).output().unwrap();
+        assert!(done.status.success(), "{arguments}: {}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap()
+    };
+    ip(&format!("netns add {inner}"));
+    ip(&format!("-n {inner} link add port type veth peer name wire0"));
+    let up = || SoftNic::up(&name, &Config::default(), &[], Mode::Flow).unwrap_err();
+    for error in [up(), SoftNic::down_by_name(&name).unwrap_err()] {
+        assert!(matches!(&error, Error::NotOurs { netns } if *netns == inner), "{error}");
+    }
+    assert!(matches!(xhint_softnic::remove_netns(&inner), Err(Error::NotOurs { .. })));
+    assert!(!xhint_softnic::owns_netns(&inner));
+    let links = ip(&format!("-n {inner} -br link"));
+    assert!(links.contains("port") && links.contains("wire0"), "{links}");
+
+    // Nor when it took the name of one of ours, whose pins are all that is left then.
+    ip(&format!("netns del {inner}"));
+    let _down = Down(name.clone());
+    SoftNic::up(&name, &Config::default(), &[], Mode::Flow).unwrap();
+    assert!(xhint_softnic::owns_netns(&inner));
+    ip(&format!("netns del {inner}"));
+    ip(&format!("netns add {inner}"));
+    assert!(matches!(SoftNic::open(&name), Err(Error::Broken { .. })));
+    SoftNic::down_by_name(&name).unwrap();
+    assert!(!SoftNic::list().unwrap().contains(&name));
+    assert!(ip("netns").contains(&inner));
+    ip(&format!("netns del {inner}"));
+}

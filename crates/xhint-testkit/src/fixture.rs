@@ -51,15 +51,8 @@ pub fn program(name: &str) -> Compile {
 #[must_use]
 pub fn example(name: &str) -> Compile {
     let example = Compile::new(&workspace().join("examples").join(name));
-    match xhint_host::room() {
-        Ok(room) if name.starts_with("nics/") && room.written < FULL => example.argument(SHORT),
-        _ => example,
-    }
+    if name.starts_with("nics/") { example.for_room(48) } else { example }
 }
-
-/// Bytes of the longest layout among the example NICs, and how they are compiled where it does not fit.
-const FULL: u32 = 48;
-const SHORT: &str = "-DMETA_ROOM=32";
 
 /// The workspace's top.
 fn workspace() -> &'static Path {
@@ -168,6 +161,16 @@ impl Compile {
     pub fn argument(mut self, argument: impl Into<String>) -> Compile {
         self.arguments.push(argument.into());
         self
+    }
+
+    /// `-DMETA_ROOM=32` where the running kernel does not let `full` bytes of metadata through (Linux 6.1), so that
+    /// layouts are short there.
+    #[must_use]
+    pub fn for_room(self, full: u32) -> Compile {
+        match xhint_host::room() {
+            Ok(room) if room.written < full => self.argument("-DMETA_ROOM=32"),
+            _ => self,
+        }
     }
 
     /// Compiles, unless that was done before, and says where the object is.

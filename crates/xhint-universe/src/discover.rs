@@ -242,7 +242,8 @@ impl<'a> Maker<'a> {
             }));
         }
         let (name, declared) = (name.to_owned(), declared.is_some());
-        Ok(Layout { name, id, declared, source: self.source, type_id: ty.id(), size, answers_to, selector })
+        let (source, type_id, also) = (self.source, ty.id(), Vec::new());
+        Ok(Layout { name, id, declared, source, also, type_id, size, answers_to, selector })
     }
 
     /// The type whose name the layout bears: the type itself, or the first typedef of a struct without a name.

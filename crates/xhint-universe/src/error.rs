@@ -62,7 +62,7 @@ pub enum Error {
     },
     /// Two layouts that packets could not tell apart.
     #[error(
-        "layouts '{first}' ({first_file}) and '{second}' ({second_file}) have the same id {id:#x}; \
+        "layouts '{first}' ({first_file}) and '{second}' ({second_file}) are different and have the same id {id:#x}; \
          give one of them another id (tag xhint:id=…)"
     )]
     SameId {

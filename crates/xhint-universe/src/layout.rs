@@ -16,8 +16,10 @@ pub struct Layout {
     pub id: u32,
     /// Whether the BTF declares the id; otherwise it was derived from the content.
     pub declared: bool,
-    /// The BTF it stands in.
+    /// The BTF it stands in; the first, if several have it.
     pub source: SourceId,
+    /// Other BTFs that have the same layout.
+    pub also: Vec<SourceId>,
     /// Its type there: the struct, or the typedef of an anonymous one.
     pub type_id: u32,
     /// Bytes of metadata.
@@ -29,6 +31,16 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// The BTFs that have it.
+    pub fn sources(&self) -> impl Iterator<Item = SourceId> {
+        std::iter::once(self.source).chain(self.also.iter().copied())
+    }
+
+    /// Whether this BTF has it.
+    pub fn is_of(&self, source: SourceId) -> bool {
+        self.sources().any(|s| s == source)
+    }
+
     /// Whether a local type of this essential name means this layout.
     pub fn answers(&self, essential_name: &str) -> bool {
         self.answers_to.iter().any(|name| name == essential_name)

@@ -6,10 +6,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use xhint_btf::{Btf, Type};
 
 use crate::Error;
+use crate::content::content;
 use crate::discover;
 use crate::index::{Candidate, Index, Wanted};
 use crate::layout::Layout;
-use crate::name::essential;
 
 /// Which of a universe's BTFs: the base is 0, NIC BTFs follow in the order they were added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,6 +87,8 @@ type Spread = Arc<[(SourceId, Candidate)]>;
 pub struct Universe {
     sources: Vec<Source>,
     layouts: Vec<Layout>,
+    /// The place of each among them, by its id.
+    by_id: HashMap<u32, usize>,
     /// Every name that some layout answers to.
     metadata: HashSet<String>,
     /// What all NIC BTFs together have for a name; new whenever one is added.
@@ -114,7 +116,8 @@ impl Universe {
     /// A universe with nothing but its base.
     pub fn new(base: Arc<Btf>) -> Universe {
         let sources = vec![Source { is_base: true, ..Source::new("base", base) }];
-        Universe { sources, layouts: Vec::new(), metadata: HashSet::new(), nics: Arc::default(), absent: None }
+        let (layouts, by_id) = (Vec::new(), HashMap::new());
+        Universe { sources, layouts, by_id, metadata: HashSet::new(), nics: Arc::default(), absent: None }
     }
 
     /// The base BTF: the last link, if it is a chain.
@@ -123,12 +126,13 @@ impl Universe {
         self.sources.first().map(|s| &s.btf).unwrap_or_else(|| unreachable!("a universe has a base"))
     }
 
-    /// Adds a NIC BTF, standalone or split on the base (on any link, if that is a chain), with the layouts it declares. `name` (a file's, mostly) is for
-    /// messages.
+    /// Adds a NIC BTF, standalone or split on the base (on any link, if that is a chain), with the layouts it declares.
+    /// `name` (a file's, mostly) is for messages. A layout that is there already, equal in name, content, id and
+    /// selector, is one with that, and answers to the names of both.
     ///
     /// # Errors
-    /// [`Error::OtherBase`], [`Error::ByteOrder`], a tag or a layout that makes no sense, or an id that another layout
-    /// has. The universe is unchanged then.
+    /// [`Error::OtherBase`], [`Error::ByteOrder`], a tag or a layout that makes no sense, or an id that a different
+    /// layout has. The universe is unchanged then.
     pub fn add(&mut self, name: &str, btf: Arc<Btf>) -> Result<SourceId, Error> {
         if btf.order() != self.base().order() {
             return Err(Error::ByteOrder { file: name.to_owned() });
@@ -138,19 +142,28 @@ impl Universe {
         }
         let id = SourceId(u32::try_from(self.sources.len()).unwrap_or(u32::MAX));
         let found = discover::find(name, id, &btf)?;
-        for (n, new) in found.iter().enumerate() {
-            let earlier = self.layouts.iter().chain(found.iter().take(n));
-            self.check_id(earlier, new, name)?;
-        }
-        self.sources.push(Source::new(name, btf));
+        let source = Source::new(name, btf);
+        self.check_ids(&found, &source)?;
+        self.sources.push(source);
         self.nics = Arc::default();
         found.into_iter().for_each(|layout| self.push(layout));
         Ok(id)
     }
 
+    /// Adds a layout, or makes it one with the equal one that is there.
     fn push(&mut self, layout: Layout) {
         self.metadata.extend(layout.answers_to.iter().cloned());
-        self.layouts.push(layout);
+        let there = self.by_id.get(&layout.id).and_then(|n| self.layouts.get_mut(*n));
+        let Some(there) = there else {
+            self.by_id.insert(layout.id, self.layouts.len());
+            self.layouts.push(layout);
+            return;
+        };
+        if !there.is_of(layout.source) {
+            there.also.push(layout.source);
+        }
+        let new = layout.answers_to.into_iter().filter(|name| !there.answers(name)).collect::<Vec<_>>();
+        there.answers_to.extend(new);
     }
 
     /// Makes the struct or typedef `name` a layout, of each NIC BTF that has it, if no layout is called so yet, and yields
@@ -162,18 +175,16 @@ impl Universe {
         if let Some(n) = self.layouts.iter().position(|l| l.name == name) {
             return Ok(n);
         }
-        let (first, mut found) = (self.layouts.len(), Vec::<Layout>::new());
+        let mut found = Vec::<Layout>::new();
         for (n, source) in (0u32..).zip(&self.sources).skip(1) {
-            if let Some(new) = discover::named(&source.name, SourceId(n), &source.btf, name)?
-                && found.iter().all(|l| l.id != new.id)
-            {
-                self.check_id(self.layouts.iter(), &new, &source.name)?;
-                found.push(new);
-            }
+            found.extend(discover::named(&source.name, SourceId(n), &source.btf, name)?);
         }
-        if !found.is_empty() {
+        if let Some(last) = self.sources.last() {
+            self.check_ids(&found, last)?;
+        }
+        if let Some(first) = found.first().map(|l| l.id) {
             found.into_iter().for_each(|layout| self.push(layout));
-            return Ok(first);
+            return Ok(self.by_id.get(&first).copied().unwrap_or(0));
         }
         let files: Vec<_> = self.sources.iter().skip(1).map(|s| &*s.name).collect();
         let known: Vec<_> = self.layouts.iter().map(|l| l.name.as_str()).collect();
@@ -184,21 +195,42 @@ impl Universe {
         })
     }
 
-    fn check_id<'l>(
-        &self,
-        mut earlier: impl Iterator<Item = &'l Layout>,
-        new: &Layout,
-        file: &str,
-    ) -> Result<(), Error> {
-        match earlier.find(|l| l.id == new.id) {
-            None => Ok(()),
-            Some(first) => Err(Error::SameId {
-                id: new.id,
-                first: first.name.clone(),
-                first_file: self.source(first.source).map_or(file, |s| &s.name).to_owned(),
-                second: new.name.clone(),
-                second_file: file.to_owned(),
-            }),
+    /// Whether each of `found` may join: it has an id of its own, or is equal to the layout that has it. `last` is the
+    /// source that is not among the universe's yet.
+    fn check_ids(&self, found: &[Layout], last: &Source) -> Result<(), Error> {
+        let source = |l: &Layout| self.source(l.source).unwrap_or(last).clone();
+        let mut own: HashMap<u32, &Layout> = HashMap::new();
+        for new in found {
+            let there = self.by_id.get(&new.id).and_then(|n| self.layouts.get(*n));
+            let Some(first) = there.or_else(|| own.get(&new.id).copied()) else {
+                own.insert(new.id, new);
+                continue;
+            };
+            let (a, b) = (source(first), source(new));
+            if !equal((first, &a.btf), (new, &b.btf)) {
+                return Err(Error::SameId {
+                    id: new.id,
+                    first: first.name.clone(),
+                    first_file: a.name().to_owned(),
+                    second: new.name.clone(),
+                    second_file: b.name().to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The layout with this id.
+    pub fn layout_of_id(&self, id: u32) -> Option<&Layout> {
+        self.by_id.get(&id).and_then(|n| self.layouts.get(*n))
+    }
+
+    /// Whether `layout` of this universe and the one with its id in `other`, if there is one, are different layouts.
+    pub fn contradicts(&self, layout: &Layout, other: &Universe) -> bool {
+        let Some(there) = other.layout_of_id(layout.id) else { return false };
+        match (self.source(layout.source), other.source(there.source)) {
+            (Some(a), Some(b)) => !equal((layout, &a.btf), (there, &b.btf)),
+            _ => true,
         }
     }
 
@@ -227,12 +259,12 @@ impl Universe {
         self.metadata.contains(essential_name)
     }
 
-    /// Looks for these names (flavours are cut off): for all of them in one pass over the base, for those that it does
-    /// not have in one pass over each NIC BTF. Not needed before [`Universe::candidates`] and
+    /// Looks for these essential names: for all of them in one pass over the base, for those that it does not have in
+    /// one pass over each NIC BTF. Not needed before [`Universe::candidates`] and
     /// [`Universe::nic_candidates`], but faster than one pass a name.
     pub fn require<'n>(&self, names: impl IntoIterator<Item = &'n str>) {
         let Some(base) = self.source(SourceId::BASE) else { return };
-        let wanted = Wanted::new(names.into_iter().map(essential));
+        let wanted = Wanted::new(names);
         let found = base.index.find(&base.links(), &wanted);
         // Where the base has an answer NIC BTFs are hardly ever asked, and there may be many.
         let lacking = wanted.names().iter().zip(&found).filter(|(_, list)| list.is_empty());
@@ -279,6 +311,12 @@ impl Universe {
     fn nics(&self) -> impl Iterator<Item = (SourceId, &Source)> {
         (0u32..).map(SourceId).zip(&self.sources).skip(1)
     }
+}
+
+/// Whether two layouts are one: packets of the two cannot be told apart, and need not be.
+fn equal(a: (&Layout, &Btf), b: (&Layout, &Btf)) -> bool {
+    let content = |(l, btf): (&Layout, &Btf)| content(btf, &l.name, l.type_id);
+    (a.0.id, &a.0.name, &a.0.selector) == (b.0.id, &b.0.name, &b.0.selector) && content(a) == content(b)
 }
 
 /// Whether two BTFs are one: the same in memory, or read twice from the same bytes on the same base.

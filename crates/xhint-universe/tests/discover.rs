@@ -177,6 +177,43 @@ fn one_id_for_two_layouts_is_refused_with_both_files() {
 }
 
 #[test]
+fn equal_layouts_are_one() {
+    let shared = "struct shared { __u32 x; __u32 btf_id; } tag(\"xhint:layout\")";
+    let own = |n: u32| format!("struct own{n} {{ __u32 x[{n}]; }} tag(\"xhint:layout\"); struct own{n} *o;");
+    let mut universe = Universe::new(base());
+    universe.add("fw1.btf", btf(&format!("{shared}; struct shared *s; {}", own(1)))).unwrap();
+    universe.add("fw2.btf", btf(&format!("{shared} tag(\"xhint:as=also\"); {} struct shared *s;", own(2)))).unwrap();
+    let names: Vec<_> = universe.layouts().iter().map(|l| l.name.as_str()).collect();
+    assert_eq!(names, ["shared", "own1", "own2"]);
+    let shared = &universe.layouts()[0];
+    assert_eq!(shared.sources().map(|s| s.0).collect::<Vec<_>>(), [1, 2]);
+    assert!(shared.answers("also") && shared.is_of(SourceId(2)) && !universe.layouts()[1].is_of(SourceId(2)));
+    assert_eq!(universe.layout_of_id(shared.id), Some(shared));
+
+    // One id, and anything else that is not the same: another content, name, or place of the id.
+    let at = |c: &str| {
+        format!("struct {c} tag(\"xhint:id=5\"); {} *v;", c.split('{').next().map(|n| format!("struct {n}")).unwrap())
+    };
+    let first = at("a { __u32 x; __u32 btf_id; }");
+    for second in [
+        "a { __u32 y; __u32 btf_id; }",
+        "b { __u32 x; __u32 btf_id; }",
+        "a { __u32 x tag(\"xhint:selector\"); __u32 btf_id; }",
+    ] {
+        let mut universe = Universe::new(base());
+        universe.add("one.btf", btf(&first)).unwrap();
+        let error = universe.add("two.btf", btf(&at(second))).unwrap_err();
+        assert!(matches!(error, Error::SameId { id: 5, .. }), "{error}");
+        assert_eq!((universe.sources().len(), universe.layouts().len()), (2, 1), "unchanged");
+    }
+    let mut universe = Universe::new(base());
+    for file in ["one.btf", "two.btf", "three.btf"] {
+        universe.add(file, btf(&first)).unwrap();
+    }
+    assert_eq!((universe.sources().len(), universe.layouts().len()), (4, 1));
+}
+
+#[test]
 fn a_layout_can_be_named() {
     let mut universe =
         universe("struct a { __u32 x; }; typedef struct { __u32 y; } b_t; struct a *a; b_t *b;").unwrap();

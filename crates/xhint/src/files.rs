@@ -114,13 +114,15 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
     let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::metadata(dir)?;
-    let mut file = tempfile::Builder::new()
+    let file = tempfile::Builder::new()
         .prefix(".xhint-")
         .permissions(Permissions::from_mode(0o666))
         .tempfile_in(dir)
         // Its own words would name a file nobody has asked for.
         .map_err(|e| e.raw_os_error().map_or_else(|| io::Error::from(e.kind()), io::Error::from_raw_os_error))?;
-    file.write_all(bytes)?;
+    // Not through `file`, whose errors name it.
+    let mut out = file.as_file();
+    out.write_all(bytes)?;
     if let Some(old) = old {
         // Who may not give files away keeps this one; the mode is set after, since a new owner clears bits of it.
         let _own = fchown(file.as_file(), Some(old.uid()), Some(old.gid()));

@@ -72,7 +72,7 @@ impl Linker {
     }
 
     fn object(&self, object: Source) -> Link<'_> {
-        let options = LinkedAs { asked: "auto".to_owned(), ..LinkedAs::default() };
+        let options = LinkedAs::default();
         Link { linker: self, object, nics: vec![], options, mode: Mode::Native, count: None, replace: false }
     }
 }
@@ -115,6 +115,20 @@ impl Link<'_> {
     /// How packets of several layouts come to the right copy; [`Dispatch::Auto`] if not said.
     pub fn dispatch(mut self, dispatch: Dispatch) -> Self {
         self.options.asked = dispatch.name().to_owned();
+        self
+    }
+
+    /// Whether pointers in metadata may be followed, which takes CAP_PERFMON where the program is loaded; if not said,
+    /// yes. What is attached follows them only if this process has that right, too.
+    pub fn walk(mut self, walk: bool) -> Self {
+        self.options.walk = walk;
+        self
+    }
+
+    /// Of layouts that a packet can pass for several of, has this one (a name, or an id as `0x…`) tried before those that
+    /// are not named so, and after those that were named before. Without it such layouts are refused.
+    pub fn first(mut self, layout: &str) -> Self {
+        self.options.first.push(layout.to_owned());
         self
     }
 

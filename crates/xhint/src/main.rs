@@ -3,6 +3,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod files;
+mod flags;
 mod layouts;
 mod print;
 mod sources;

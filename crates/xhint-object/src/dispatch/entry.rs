@@ -5,14 +5,15 @@
 //! the total length is found first: `data_meta + L` is neither above nor below `data`. In the case of each length the
 //! id is then read where the selector of that length's layouts has it.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use xhint_btf::ByteOrder;
 
 use super::emit::{Emit, If, Label, Op, R0, R1, R2, R3, R4, R5};
+use super::usual::selectors;
 
 /// Where a layout has its id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IdAt {
     /// Bytes from the start of the metadata to the word the id is in.
     pub offset: u32,
@@ -33,25 +34,25 @@ pub struct Case {
     pub size: u32,
     pub at: IdAt,
     pub id: u32,
+    /// How soon it is tried, where packets can pass for several.
+    pub rank: usize,
 }
-
-/// Cases by length, then by where the id stands.
-type ByLength = BTreeMap<u32, BTreeMap<IdAt, Vec<(u32, Label)>>>;
 
 /// Emits the decision: jumps to the label of the case that the packet is, else to `none`. r1 keeps the context; r0 and
 /// r2 to r5 are used.
 pub fn decide(emit: &mut Emit, cases: &[(Case, Label)], none: Label) {
-    let mut by_length = ByLength::new();
+    let places = selectors(cases.iter().map(|c| c.0));
+    let mut ids = HashMap::<(u32, IdAt), Vec<(u32, Label)>>::new();
     for (case, label) in cases {
-        by_length.entry(case.size).or_default().entry(case.at).or_default().push((case.id, *label));
+        ids.entry((case.size, case.at)).or_default().push((case.id, *label));
     }
     load_ends(emit);
-    let lengths: Vec<_> = by_length.keys().copied().collect();
+    let lengths: Vec<_> = places.keys().copied().collect();
     find_length(emit, &lengths, none, &mut |emit, length| {
-        for (at, ids) in by_length.get(&length).into_iter().flatten() {
+        for at in places.get(&length).into_iter().flatten() {
             let other = emit.label();
             load_id(emit, *at);
-            let mut ids = ids.clone();
+            let mut ids = ids.get(&(length, *at)).cloned().unwrap_or_default();
             ids.sort_unstable();
             find_id(emit, &ids, other);
             emit.put(other);

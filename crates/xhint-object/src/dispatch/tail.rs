@@ -18,7 +18,7 @@ use super::copies::Copies;
 use super::count::{Counters, Slot};
 use super::direct::{Ways, put_entry};
 use super::emit::{Emit, If, Label, Op, R0, R1, R2, R3, R4, R5, R6, R7};
-use super::entry::{IdAt, decide, find_length, load_ends, load_id, retest_length};
+use super::entry::{Case, IdAt, decide, find_length, load_ends, load_id, retest_length};
 use super::maps::{Declared, PROG_ARRAY, declare, place_data, place_maps};
 use super::table::{BUCKET_BITS, IDS, IDS_SECTION, MULTIPLIER, SLOT_BITS, SLOT_COUNT, Table, WAYS, slots_name};
 use super::usual::{Usual, selectors};
@@ -120,9 +120,14 @@ fn entry(emit: &mut Emit, program: &Dispatched, maps: Maps, slots: &[u32], rest:
     // Helpers leave r6 alone.
     emit.mov(R6, R1);
     let most = if maps.counters.is_some() { MAX_COUNTED } else { MAX_DIRECT };
-    let direct: Vec<_> = program.cases.iter().take(most).map(|(case, _)| (*case, emit.label())).collect();
+    // Where ids stand in several places these are tried in one order, here or in the table.
+    let known = selectors(program.cases.iter().map(|c| c.0));
+    let one_place = |case: &Case| known.get(&case.size).is_none_or(|places| places.len() == 1);
+    let all_fit = program.cases.len() <= most;
+    let direct = program.cases.iter().zip(slots).filter(|((case, _), _)| all_fit || one_place(case)).take(most);
+    let (direct, slots): (Vec<_>, Vec<_>) = direct.map(|((case, _), slot)| ((*case, emit.label()), *slot)).unzip();
     decide(emit, &direct, other);
-    for ((_, label), slot) in direct.iter().zip(slots) {
+    for ((_, label), slot) in direct.iter().zip(&slots) {
         emit.put(*label);
         go(emit, maps, Slot::Known(*slot), places);
     }

@@ -37,7 +37,7 @@ pub(super) fn object() -> Object {
 }
 
 fn case(size: u32, id: u32) -> Case {
-    Case { size, at: IdAt { offset: size - 4, bytes: 4, swapped: false, shift: 0, bits: 32 }, id }
+    Case { size, at: IdAt { offset: size - 4, bytes: 4, swapped: false, shift: 0, bits: 32 }, id, rank: usize::MAX }
 }
 
 /// Links `object` for these shapes with their ids, by `link`.

@@ -4,16 +4,27 @@ use std::collections::BTreeMap;
 
 use super::entry::{Case, IdAt};
 
-/// Where the ids stand in metadata of each length that there are layouts of.
+/// Where the ids stand in metadata of each length that there are layouts of, in the order in which every dispatch looks
+/// there.
 pub fn selectors(cases: impl Iterator<Item = Case>) -> BTreeMap<u32, Vec<IdAt>> {
-    let mut out: BTreeMap<u32, Vec<IdAt>> = BTreeMap::new();
+    let mut soonest = BTreeMap::<u32, BTreeMap<IdAt, usize>>::new();
     for case in cases {
-        let list = out.entry(case.size).or_default();
-        if !list.contains(&case.at) {
-            list.push(case.at);
-        }
+        let rank = soonest.entry(case.size).or_default().entry(case.at).or_insert(case.rank);
+        *rank = case.rank.min(*rank);
     }
-    out
+    let in_order = |places: BTreeMap<IdAt, usize>| {
+        let mut places: Vec<_> = places.into_iter().collect();
+        places.sort_by_key(|(at, rank)| (*rank, *at));
+        places.into_iter().map(|(at, _)| at).collect()
+    };
+    soonest.into_iter().map(|(length, places)| (length, in_order(places))).collect()
+}
+
+/// Whether the entry of `--dispatch tail` that was linked for the cases `linked` looks for `new` in the table.
+pub fn looks_for(linked: &[Case], new: Case) -> bool {
+    let known = selectors(linked.iter().copied());
+    let usual = Usual::of(&known).at(new.size);
+    known.get(&new.size).map_or(usual.as_slice(), Vec::as_slice).contains(&new.at)
 }
 
 /// Where an id stands in metadata of a length that no layout has yet.

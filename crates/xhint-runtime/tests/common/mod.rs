@@ -21,9 +21,9 @@ use xhint_runtime::{Device, Home, LinkedAs, Mode, Netns, Source, State};
 pub use xhint_testkit::fixture::example;
 use xhint_testkit::fixture::{Compile, keep, section};
 
-/// A file of `tests/bpf`.
+/// A file of `tests/bpf`; layouts are short where the kernel lets little metadata through.
 pub fn own(name: &str) -> Compile {
-    Compile::new(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bpf").join(name))
+    Compile::new(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bpf").join(name)).for_room(40)
 }
 
 /// The BTF of a NIC of `examples/nics`.
@@ -84,7 +84,7 @@ pub fn counter(arguments: &[&str]) -> Job {
         slots: Vec::new(),
         options: LinkedAs::default(),
     };
-    Job { linked: bytes, state, warnings: Vec::new(), why: String::new(), replace: false }
+    Job { linked: bytes, state, warnings: Vec::new(), unbound: None, why: String::new(), replace: false }
 }
 
 /// Runs `work` on a thread that has no capabilities but `kept`.
@@ -152,7 +152,7 @@ impl Drop for World {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.pins);
         let _ = fs::remove_dir_all(&self.dir);
-        let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
+        let _ = Command::new("ip").args(["netns", "del", &self.name]).output();
     }
 }
 

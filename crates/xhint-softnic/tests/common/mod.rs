@@ -21,10 +21,7 @@ pub fn unique() -> String {
 /// Compiles tests/bpf/NAME for BPF; its layouts are short where the kernel lets little metadata through.
 pub fn compile(name: &str) -> Vec<u8> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bpf").join(name);
-    let compile = Compile::new(&source);
-    let short = xhint_softnic::max_meta().is_ok_and(|most| most < 80);
-    let compile = if short { compile.argument("-DMETA_ROOM=32") } else { compile };
-    std::fs::read(compile.object()).unwrap()
+    std::fs::read(Compile::new(&source).for_room(80).object()).unwrap()
 }
 
 /// The BTF of an ELF object.

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use xhint_object::Dispatch;
 use xhint_runtime::attach::{Done, Job, attach, running};
 use xhint_runtime::follow::{self, Event, EventKind, Follow};
+use xhint_runtime::load::{Plan, load};
 use xhint_runtime::{Anew, Device, Error, Home, LinkedAs, Linker, Source, TooLong};
 
 use super::device::On;
@@ -17,7 +18,7 @@ use super::link::Action;
 use crate::print::{Stdout, line};
 use crate::sources::Sources;
 use crate::way::Way;
-use crate::{files, print};
+use crate::{files, flags, print};
 
 /// Link a program for a NIC's layouts and put it on a device; what is there already keeps running until the new one
 /// takes its place in one step, with its maps.
@@ -51,10 +52,13 @@ pub struct Args {
     /// In the driver, or behind it
     #[arg(long, value_enum, default_value_t = Mode::Native)]
     mode: Mode,
+    /// Where a packet can pass for several layouts, try this one first, by name or 0x id; may be repeated
+    #[arg(long, value_name = "NAME")]
+    first: Vec<String>,
     /// Do not count packets by layout, for the last nanoseconds
     #[arg(long)]
     no_count: bool,
-    /// Take the place of a program that xhint did not put there; asks first
+    /// Take the place of a program that xhint did not put there, or of another object's; asks first
     #[arg(long)]
     replace: bool,
     /// Do not ask
@@ -83,9 +87,12 @@ enum Mode {
 impl Args {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let (home, device) = self.on.find()?;
-        let mut job = self.job(&home, &device)?;
+        if self.follow {
+            follow::check(&self.sources.nics)?;
+        }
+        let mut job = self.job(&home, &device, !self.no_count)?;
         let done = match attach(&home, &device, &job) {
-            Err(foreign @ Error::Foreign { .. }) if self.replace => {
+            Err(foreign @ (Error::Foreign { .. } | Error::OtherObject { .. })) if self.replace => {
                 self.may_replace(&foreign)?;
                 job.replace = true;
                 attach(&home, &device, &job)
@@ -93,19 +100,37 @@ impl Args {
             other => other,
         };
         let code = match done {
-            Err(refused @ Error::Load { .. }) => bail!(self.all_of(refused)?),
+            Err(refused @ Error::Load { .. }) => {
+                let how =
+                    if self.goes_uncounted(&home, &device) { "; without counting it is taken: --no-count" } else { "" };
+                bail!("{}{how}", self.all_of(refused)?)
+            }
             done => self.tell(&job, &done?)?,
         };
         if self.follow
             && let Err(end) = self.follow(&home, &device)
         {
-            if !matches!(end.downcast_ref(), Some(Error::NotAttached(_))) {
-                return Err(end);
-            }
-            let text = format!("{}: detached; nothing left to follow", self.on.dev);
-            self.tell_of(&Event { kind: EventKind::Ended, text })?;
+            self.ended(end)?;
         }
         Ok(code)
+    }
+
+    /// Why following came to its end: as it should, or an error that says what becomes of the device.
+    fn ended(&self, end: anyhow::Error) -> anyhow::Result<()> {
+        let told = |text: String| self.tell_of(&Event { kind: EventKind::Ended, text });
+        match end.downcast_ref() {
+            Some(Error::NotAttached(_)) => told(format!("{}: detached; nothing left to follow", self.on.dev)),
+            Some(gone @ (Error::NoDevice { .. } | Error::Netns { .. })) => {
+                if self.json {
+                    told(gone.to_string())?;
+                }
+                Err(end.context("nothing left to follow"))
+            }
+            _ if crate::is_broken_pipe(&end) => {
+                bail!("{}: nobody reads what is told, so nothing is followed any more; what runs goes on", self.on.dev)
+            }
+            _ => Err(end),
+        }
     }
 
     /// The kernel's refusal, and all that the verifier says or how to come to it.
@@ -140,7 +165,17 @@ impl Args {
         Ok(Linker::on(files::base(&self.sources.base.files)?))
     }
 
-    fn job(&self, home: &Home, device: &Device) -> anyhow::Result<Job> {
+    /// Whether the kernel takes the program if packets are not counted: what the entry does for that is new to old ones.
+    fn goes_uncounted(&self, home: &Home, device: &Device) -> bool {
+        let taken = || {
+            let job = self.job(home, device, false)?;
+            let entry = self.program.as_deref();
+            anyhow::Ok(load(&Plan { object: &job.linked, entry, keep: &[], same: false, device: &self.on.dev })?)
+        };
+        !self.no_count && taken().is_ok()
+    }
+
+    fn job(&self, home: &Home, device: &Device, count: bool) -> anyhow::Result<Job> {
         let linker = self.linker()?;
         let nics = follow::read(&linker, &self.sources.nics)?;
         let options = LinkedAs {
@@ -149,23 +184,30 @@ impl Args {
             bind: self.bind.clone(),
             asked: Dispatch::from(self.dispatch).name().to_owned(),
             fallback: self.fallback.code(),
-            count: !self.no_count,
+            count,
+            first: self.first.clone(),
             ..LinkedAs::default()
         };
         let before = running(home, device)?;
-        Ok(linker.link_after(before.as_ref(), Source::read(&self.program_file)?, nics, options, self.mode.into())?)
+        let object = Source::read(&self.program_file)?;
+        linker.link_after(before.as_ref(), object, nics, options, self.mode.into()).map_err(flags::of_runtime)
     }
 
     fn may_replace(&self, foreign: &Error) -> anyhow::Result<()> {
         if self.yes {
             return Ok(());
         }
-        let Error::Foreign { device, program, .. } = foreign else { return Ok(()) };
+        let (device, program, question) = match foreign {
+            Error::Foreign { device, program, .. } => (device, program.clone(), "which xhint did not put there"),
+            Error::OtherObject { device, program, object } => {
+                (device, format!("{program} of {object}"), "which is another object's")
+            }
+            _ => return Ok(()),
+        };
         if !std::io::stdin().is_terminal() {
             bail!("{device}: has the XDP program {program} attached; add --yes to replace it without being asked");
         }
-        let question = "which xhint did not put there. Take it off? [y/N]";
-        print::ask(&format!("{device} has the XDP program {program}, {question}"))?;
+        print::ask(&format!("{device} has the XDP program {program}, {question}. Take it off? [y/N]"))?;
         let mut answer = String::new();
         std::io::stdin().lock().read_line(&mut answer)?;
         if answer.trim().eq_ignore_ascii_case("y") { Ok(()) } else { bail!("{device}: left as it was") }
@@ -177,6 +219,7 @@ impl Args {
         for warning in &warnings {
             print::warning(warning);
         }
+        flags::offer_bind(job.unbound.as_ref());
         if self.json {
             print::json(&json!({
                 "device": self.on.dev,

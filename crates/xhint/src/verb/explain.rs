@@ -4,13 +4,13 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use xhint_object::{Object, RelocationReport, Report, ResultReport};
 
 use super::link::Choice;
 use crate::print::{Stdout, line};
 use crate::sources::Sources;
-use crate::{files, print};
+use crate::{files, flags, print};
 
 /// Explain each CO-RE relocation of a program: where it stands, what it asks, what it becomes for each layout.
 ///
@@ -34,8 +34,9 @@ impl Args {
         let name = || format!("{}", self.program.display());
         let object = Object::parse(files::read(&self.program)?).with_context(name)?;
         let universe = self.choice.universe(&self.sources)?;
-        let report = object.explain(&universe, &self.choice.options()).with_context(name)?;
+        let report = object.explain(&universe, &self.choice.options()).map_err(flags::of_link).with_context(name)?;
         report.warnings.iter().for_each(|w| print::warning(w));
+        flags::offer_bind(report.unbound.as_ref());
         if self.json {
             print::json(&report)?;
         } else {
@@ -43,9 +44,28 @@ impl Args {
             text(&mut out, &report)?;
             out.flush()?;
         }
-        let fails = report.relocations.iter().any(|r| (0..r.results.len()).any(|n| r.fails(n)));
-        Ok(if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        match failing(&report) {
+            Some(first) => Err(anyhow!(first)).with_context(name),
+            None => Ok(ExitCode::SUCCESS),
+        }
     }
+}
+
+/// What the program would run into, in one line: the first, and how many there are.
+fn failing(report: &Report) -> Option<String> {
+    let failing = |r: &RelocationReport| (0..r.results.len()).filter(|n| r.fails(*n)).count();
+    let all = report.relocations.iter().map(failing).fold(0, usize::saturating_add);
+    let first = report.relocations.iter().find(|r| failing(r) > 0)?;
+    let layout = (0..first.results.len()).find(|n| first.fails(*n))?;
+    let place = match &first.place {
+        Some(place) => format!("{}:{}:{}", place.file, place.line, place.column),
+        None => format!("{}, instruction {}", first.function, first.instruction),
+    };
+    let why = first.results.get(layout)?.why.clone().unwrap_or_default();
+    let layout =
+        report.layouts.get(layout).map_or_else(|| "for no layout".to_owned(), |l| format!("layout {}", l.words()));
+    let more = if all > 1 { format!(", and {} more", all.saturating_sub(1)) } else { String::new() };
+    Some(format!("{place}: {} fails: {why} ({layout}){more}", first.access))
 }
 
 fn text(out: &mut Stdout, report: &Report) -> io::Result<()> {

@@ -11,7 +11,7 @@ use xhint_runtime::{LayoutState, Linker, Source};
 use super::device::Within;
 use crate::print::{column, columns, line};
 use crate::sources::Base;
-use crate::{files, print};
+use crate::{files, flags, print};
 
 /// What can be done with the layouts of an attached program.
 #[derive(Debug, Subcommand)]
@@ -74,7 +74,8 @@ impl Verb {
         match self {
             Verb::Add(Add { ifname, nic, rest }) => {
                 let (home, device) = rest.within.device(&ifname)?;
-                let changed = Layouts::of(&home, &device).add(&rest.linker()?, Source::read_btf(&nic)?)?;
+                let nic = Source::read_btf(&nic)?;
+                let changed = Layouts::of(&home, &device).add(&rest.linker()?, nic).map_err(flags::of_runtime)?;
                 rest.tell(&ifname, "added", &changed)?;
             }
             Verb::Remove(Remove { ifname, which, rest }) => {
@@ -104,6 +105,10 @@ impl Rest {
         let mut out = print::stdout();
         for layout in &changed.layouts {
             line!(out, "{ifname}: {what} {}", words(layout))?;
+        }
+        if changed.layouts.is_empty() && changed.swap.is_none() {
+            line!(out, "{ifname}: all its layouts are there already, of another file; nothing {what}")?;
+            return Ok(out.flush()?);
         }
         match &changed.swap {
             Some(done) => {

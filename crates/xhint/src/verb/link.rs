@@ -9,7 +9,7 @@ use xhint_object::{Error, Fallback, LinkOptions, Object};
 
 use crate::sources::Sources;
 use crate::way::Way;
-use crate::{files, print};
+use crate::{files, flags, print};
 
 /// Link a compiled program for NICs' metadata layouts, into an object that any loader loads.
 #[derive(Debug, clap::Args)]
@@ -47,6 +47,9 @@ pub struct Choice {
     /// Let the program's struct LOCAL mean TARGET; may be repeated
     #[arg(long = "bind", value_name = "LOCAL=TARGET", value_parser = pair)]
     pub binds: Vec<(String, String)>,
+    /// Where a packet can pass for several layouts, try this one first, by name or 0x id; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub first: Vec<String>,
     /// Do without CAP_PERFMON: pointers in metadata count as absent
     #[arg(long)]
     pub no_walk: bool,
@@ -93,11 +96,12 @@ impl Args {
         };
         let linked = object.link(&universe, &options).map_err(|error| match error {
             Error::Missing { .. } => anyhow!("{error}, or keep it unresolved with --allow-missing"),
-            other => other.into(),
+            other => flags::of_link(other),
         });
         let linked = linked.with_context(name)?;
         files::write(&self.output, &linked.bytes)?;
         linked.report.warnings.iter().for_each(|w| print::warning(w));
+        flags::offer_bind(linked.report.unbound.as_ref());
         if self.json {
             print::json(&linked.report)?;
             return Ok(ExitCode::SUCCESS);
@@ -129,6 +133,7 @@ impl Choice {
         LinkOptions {
             layouts: self.layouts.clone(),
             rename: self.binds.clone(),
+            first: self.first.clone(),
             walk: !self.no_walk,
             ..LinkOptions::default()
         }

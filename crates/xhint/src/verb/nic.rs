@@ -9,7 +9,8 @@ use std::sync::atomic::AtomicBool;
 use anyhow::bail;
 use clap::{Subcommand, ValueEnum};
 use serde_json::json;
-use xhint_softnic::{Config, Error, MAX_FLOWS, Mix, SendOptions, SoftNic, Status, Traffic};
+use xhint_softnic::{Config, Error, MAX_FLOWS, Mix, SendOptions, Sent, SoftNic, Status, Traffic};
+use xhint_universe::SourceId;
 
 use crate::print::{Stdout, column, columns, line};
 use crate::sources::Base;
@@ -27,7 +28,8 @@ pub enum Verb {
     Flash(Flash),
     /// Send packets into it from the wire.
     #[command(
-        after_help = "Example: xhint nic send mynic0 --count 10000 --rate 1000\n         xhint nic send mynic0 --pcap trace.pcap"
+        after_help = "Example: xhint nic send mynic0 --count 10000 --rate 1000\n         xhint nic send mynic0 --pcap trace.pcap\n\n\
+                      Exit code 1 if a packet did not arrive at the device."
     )]
     Send(Send),
     /// Show its firmware and counters.
@@ -136,7 +138,7 @@ impl Verb {
                 let plans = args.firmware.plans()?;
                 SoftNic::open(&args.name)?.flash(&plans, args.firmware.mode.into())?;
             }
-            Verb::Send(args) => args.run()?,
+            Verb::Send(args) => return args.run(),
             Verb::Status(args) => args.run()?,
             Verb::Down(args) => SoftNic::down_by_name(&args.name)?,
         }
@@ -148,7 +150,7 @@ impl Firmware {
     fn plans(&self) -> anyhow::Result<Vec<xhint_layout::Plan>> {
         let universe = layouts::universe(&self.layouts, &self.base.files)?;
         for (source, file) in (1u32..).zip(&self.layouts) {
-            if universe.layouts().iter().all(|l| l.source.0 != source) {
+            if universe.layouts().iter().all(|l| !l.is_of(SourceId(source))) {
                 bail!("{}: describes no layout; tag its struct with xhint:layout", file.display());
             }
         }
@@ -173,7 +175,7 @@ impl From<Mode> for xhint_softnic::Mode {
 }
 
 impl Send {
-    fn run(self) -> anyhow::Result<()> {
+    fn run(self) -> anyhow::Result<ExitCode> {
         let nic = SoftNic::open(&self.name)?;
         let (traffic, default) = match &self.pcap {
             Some(file) => {
@@ -194,20 +196,44 @@ impl Send {
         let options = SendOptions { rate: self.rate, count, stop: Some(stop), ..SendOptions::default() };
         let sent = nic.send(&traffic, &options)?;
         if self.json {
-            return print::json(&json!({
+            print::json(&json!({
                 "packets": sent.packets,
                 "bytes": sent.bytes,
                 "arrived": sent.arrived,
                 "dropped": sent.dropped,
+                "no_room": sent.refused.no_room,
+                "no_device": sent.refused.no_device,
+                "malformed": sent.refused.malformed,
+                "lost": sent.lost,
                 "seconds": sent.elapsed.as_secs_f64(),
-            }));
+            }))?;
+        } else {
+            let rate = sent.packets as f64 / sent.elapsed.as_secs_f64().max(1e-9);
+            print::text(&format!(
+                "{} packets sent, {} arrived, {} dropped, {rate:.0} a second",
+                sent.packets,
+                sent.arrived,
+                sent.missing()
+            ))?;
         }
-        let rate = sent.packets as f64 / sent.elapsed.as_secs_f64().max(1e-9);
-        print::text(&format!(
-            "{} packets sent, {} arrived, {} dropped, {rate:.0} a second",
-            sent.packets, sent.arrived, sent.dropped
-        ))
+        match sent.missing() {
+            0 => Ok(ExitCode::SUCCESS),
+            missing => bail!("{}: {missing} of {} packets did not arrive: {}", self.name, sent.packets, why(&sent)),
+        }
     }
+}
+
+/// What became of the packets that did not arrive.
+fn why(sent: &Sent) -> String {
+    let reasons = [
+        (sent.refused.no_room, "had no room for their metadata, as the kernel lets less of it through"),
+        (sent.refused.no_device, "found no device"),
+        (sent.refused.malformed, "had no Ethernet header"),
+        (sent.dropped, "found the device's ring full, or are longer than its MTU"),
+        (sent.lost, "went no further; is the device up? see `ip link`"),
+    ];
+    let told = reasons.iter().filter(|r| r.0 > 0).map(|(packets, why)| format!("{packets} {why}"));
+    told.collect::<Vec<_>>().join("; ")
 }
 
 impl Show {

@@ -13,8 +13,8 @@ use xhint_softnic::{SoftNic, Truth, TruthLog};
 
 use super::fields::{PLACES, Record, expected};
 
-/// How long to wait for what has not come yet, once all is sent.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long to wait for what has not come yet, once all is sent: only what is lost makes anybody wait.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What came of the packets of one layout.
 #[derive(Debug, Clone, Default)]
@@ -46,6 +46,13 @@ pub struct Progress {
     pub steps: AtomicU64,
     /// Set when no more packets will be sent.
     pub sent: AtomicBool,
+}
+
+impl Progress {
+    /// What is another number whenever a packet made a step.
+    pub fn moved(&self) -> (u64, u64) {
+        (self.described.load(Ordering::Acquire), self.compared.load(Ordering::Acquire))
+    }
 }
 
 /// Compares until all that was sent has been compared, or nothing more comes. `plans` are by layout id.

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use xhint_layout::Plan;
 use xhint_runtime::detach::detach;
 use xhint_runtime::{Device, Home, Linker, Netns, Source};
-use xhint_softnic::{Config, Mode, SoftNic, add_netns, remove_netns};
+use xhint_softnic::{Config, Mode, SoftNic, add_netns, owns_netns, remove_netns};
 
 use crate::layouts;
 
@@ -130,6 +130,10 @@ fn sweep(home: &Home) {
 
 /// Takes all away; what is not there is no fault, and one thing that fails does not keep the rest.
 fn clear(home: &Home, netns: &str, nics: &[String]) {
+    // Whoever else has made a namespace of this name keeps it, and what is in it.
+    if !owns_netns(netns) {
+        return;
+    }
     for nic in nics {
         if let Ok(device) = Netns::named(netns).and_then(|n| Device::find(nic, n)) {
             let _none = detach(home, &device);

@@ -1,0 +1,152 @@
+//! Whether each packet can be of one layout only.
+//!
+//! Layouts of one length are told apart by their ids. Where these stand in one place, a packet holds one of them; where
+//! they stand in several, it can hold two by chance.
+
+use std::collections::{BTreeMap, HashMap};
+
+use xhint_btf::ByteOrder;
+use xhint_universe::{FieldOrder, Layout, Universe};
+
+use crate::Error;
+use crate::choice::named;
+use crate::dispatch::{self, Case, IdAt};
+use crate::report::LayoutReport;
+
+/// What a layout's packets hold at one byte: where, which bits, and what.
+type Held = (u32, u8, u8);
+
+/// Two layouts that a packet can pass for both of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clash {
+    /// The one and the other, with id and file.
+    pub layouts: [String; 2],
+    /// Their length in bytes.
+    pub size: u32,
+    /// How many bits of each's packets must happen to be as the other's id says.
+    pub bits: [u32; 2],
+}
+
+impl std::fmt::Display for Clash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ([a, b], [of_a, of_b]) = (&self.layouts, self.bits.map(|bits| 1u64.checked_shl(bits).unwrap_or(u64::MAX)));
+        write!(
+            f,
+            "layouts {a} and {b} are both {} bytes long and have their ids in different places, so that a packet can pass \
+             for both: if those bits are random, one in {of_a} of the first's has the id of the second, and one in {of_b} \
+             the other way",
+            self.size
+        )
+    }
+}
+
+/// Checks these layouts of `universe`; tells of those that clash and are allowed to, since `first` (names or ids) says
+/// which is tried first.
+///
+/// # Errors
+/// [`Error::Selectors`]; [`Error::NoLayout`] if `first` names what is none.
+pub fn check(universe: &Universe, layouts: &[usize], first: &[String]) -> Result<Vec<Clash>, Error> {
+    let order = universe.base().order();
+    let mut ranked = Vec::new();
+    for name in first {
+        ranked.extend(named(universe, name)?);
+    }
+    let mut allowed = Vec::new();
+    for places in by_length(universe, layouts, order).values() {
+        for (n, (_, one)) in places.iter().enumerate() {
+            for (_, other) in places.iter().skip(n.saturating_add(1)) {
+                let Some(pair) = clash(one, other) else { continue };
+                let clash = told(universe, pair);
+                if ![pair.0.layout, pair.1.layout].iter().any(|l| ranked.contains(l)) {
+                    return Err(Error::Selectors(clash));
+                }
+                allowed.push(clash);
+            }
+        }
+    }
+    Ok(allowed)
+}
+
+/// Whether what was linked for tail calls and for the layouts `linked` of `universe` finds packets of its layout `new` once
+/// that is in its table: it looks for ids only where it knows that they stand.
+pub fn looks_for(universe: &Universe, linked: &[usize], new: usize) -> bool {
+    let order = universe.base().order();
+    let case = |n: &usize| {
+        let layout = universe.layouts().get(*n)?;
+        Some(Case { size: layout.size, at: id_at(order, layout)?, id: layout.id, rank: usize::MAX })
+    };
+    let known: Vec<Case> = linked.iter().filter_map(case).collect();
+    case(&new).is_some_and(|new| dispatch::looks_for(&known, new))
+}
+
+/// How soon a layout is tried: its place in `first`, or last.
+pub fn rank(layout: &Layout, first: &[String]) -> usize {
+    let is = |name: &String| {
+        *name == layout.name || name.strip_prefix("0x").is_some_and(|hex| u32::from_str_radix(hex, 16) == Ok(layout.id))
+    };
+    first.iter().position(is).unwrap_or(usize::MAX)
+}
+
+/// Where packets of a layout have its id; `None` if nowhere that one load could read.
+pub fn id_at(order: ByteOrder, layout: &Layout) -> Option<IdAt> {
+    let selector = layout.selector.as_ref()?;
+    let field = match selector.order {
+        FieldOrder::Host => order,
+        FieldOrder::Little => ByteOrder::Little,
+        FieldOrder::Big => ByteOrder::Big,
+    };
+    let at = IdAt::field(selector.bit_offset, selector.bits, field, order)?;
+    (at.offset.checked_add(at.bytes)? <= layout.size).then_some(at)
+}
+
+struct Ided {
+    layout: usize,
+    held: Vec<Held>,
+}
+
+/// By length, then by where the id stands.
+fn by_length(universe: &Universe, layouts: &[usize], order: ByteOrder) -> BTreeMap<u32, BTreeMap<IdAt, Vec<Ided>>> {
+    let mut out = BTreeMap::<u32, BTreeMap<IdAt, Vec<Ided>>>::new();
+    for n in layouts {
+        let Some((layout, at)) = universe.layouts().get(*n).and_then(|l| Some((l, id_at(order, l)?))) else { continue };
+        let held = held(at, layout.id, order);
+        out.entry(layout.size).or_default().entry(at).or_default().push(Ided { layout: *n, held });
+    }
+    out
+}
+
+fn held(at: IdAt, id: u32, order: ByteOrder) -> Vec<Held> {
+    let bits = 1u64.checked_shl(at.bits).map_or(u64::MAX, |m| m.wrapping_sub(1));
+    let word = |value: u64| value.checked_shl(at.shift).unwrap_or(0).to_le_bytes();
+    let little = (order == ByteOrder::Little) != at.swapped;
+    let bytes = word(bits).into_iter().zip(word(u64::from(id) & bits)).take(at.bytes as usize);
+    let place = |n: u32| if little { n } else { at.bytes.saturating_sub(1).saturating_sub(n) };
+    let all = (0u32..).zip(bytes).map(|(n, (mask, value))| (at.offset.saturating_add(place(n)), mask, value));
+    all.filter(|(_, mask, _)| *mask != 0).collect()
+}
+
+/// A layout of each list that one packet can pass for both of. All of a list have their ids in one place.
+fn clash<'a>(one: &'a [Ided], other: &'a [Ided]) -> Option<(&'a Ided, &'a Ided)> {
+    let masks = |list: &'a [Ided]| list.first().map_or(&[][..], |l| l.held.as_slice());
+    let shared: Vec<(u32, u8)> = masks(one)
+        .iter()
+        .flat_map(|(at, mask, _)| masks(other).iter().filter(move |o| o.0 == *at).map(move |o| (*at, mask & o.1)))
+        .collect();
+    let part = |l: &Ided| -> Vec<u8> {
+        let value = |at: u32| l.held.iter().find(|h| h.0 == at).map_or(0, |h| h.2);
+        shared.iter().map(|(at, mask)| value(*at) & mask).collect()
+    };
+    let known: HashMap<Vec<u8>, &Ided> = one.iter().map(|l| (part(l), l)).collect();
+    other.iter().find_map(|l| Some((*known.get(&part(l))?, l)))
+}
+
+fn told(universe: &Universe, (a, b): (&Ided, &Ided)) -> Clash {
+    let bits = |of: &Ided, given: &Ided| -> u32 {
+        let known = |at: u32| given.held.iter().find(|h| h.0 == at).map_or(0, |h| h.1);
+        of.held.iter().map(|(at, mask, _)| (mask & !known(*at)).count_ones()).fold(0, u32::saturating_add)
+    };
+    let words = |l: &Ided| LayoutReport::of(universe, l.layout).map_or_else(String::new, |l| l.words());
+    let size = universe.layouts().get(a.layout).map_or(0, |l| l.size);
+    // A packet of the first holds the second's id where the second has it.
+    Clash { layouts: [words(a), words(b)], size, bits: [bits(b, a), bits(a, b)] }
+}

@@ -1,0 +1,97 @@
+//! How `xhint attach --follow` ends.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+
+use common::{World, bad, example, xhint};
+use xhint_testkit::privileged;
+
+/// A namespace with a veth pair, a copy of a NIC's file, and who follows it.
+struct Stage {
+    world: World,
+    dir: tempfile::TempDir,
+}
+
+impl Stage {
+    fn new(letter: &str) -> Stage {
+        let world = World::new(&[letter]);
+        let link = format!("-n {} link add near type veth peer name far", world.netns[0]);
+        assert!(Command::new("ip").args(link.split(' ')).status().unwrap().success());
+        Stage { world, dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn file(&self) -> String {
+        self.dir.path().join("nic.o").display().to_string()
+    }
+
+    fn put(&self, nic: &str) {
+        let fresh = self.dir.path().join(".fresh");
+        fs::copy(example(nic), &fresh).unwrap();
+        fs::rename(fresh, self.file()).unwrap();
+    }
+
+    fn follow(&self) -> Child {
+        self.put("nics/alpha_fw1.c");
+        let (program, file) = (example("hints.bpf.c"), self.file());
+        let n = &self.world.netns[0];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xhint"));
+        command.args(["attach", &program, "--dev", "near", "--netns", n, "--nic", &file, "--follow"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+}
+
+/// The code it ends with, and what it said on standard error.
+fn ended(mut child: Child) -> (Option<i32>, String) {
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    (child.wait().unwrap().code(), said)
+}
+
+#[test]
+fn a_device_that_goes_is_an_error() {
+    if !privileged() {
+        return;
+    }
+    let stage = Stage::new("fgone");
+    let mut child = stage.follow();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    out.read_line(&mut String::new()).unwrap();
+    let del = format!("-n {} link del near", stage.world.netns[0]);
+    assert!(Command::new("ip").args(del.split(' ')).status().unwrap().success());
+    let (code, said) = ended(child);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("near") && said.contains("nothing left to follow") && said.lines().count() == 1, "{said}");
+}
+
+#[test]
+fn without_a_reader_it_ends_in_words() {
+    if !privileged() {
+        return;
+    }
+    let stage = Stage::new("fdeaf");
+    let mut child = stage.follow();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    for _ in 0..2 {
+        out.read_line(&mut String::new()).unwrap();
+    }
+    drop(out);
+    stage.put("nics/alpha_fw2.c");
+    let (code, said) = ended(child);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("nobody reads") && said.lines().count() == 1, "{said}");
+    let n = stage.world.netns[0].as_str();
+    assert!(xhint(&["detach", "near", "--netns", n]).status.success(), "what runs goes on");
+}
+
+#[test]
+fn a_pipe_cannot_be_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("nic.pipe").display().to_string();
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let says = bad(&["attach", &example("hints.bpf.c"), "--dev", "lo", "--nic", &pipe, "--follow"]);
+    assert!(says.contains("nic.pipe") && says.contains("cannot be followed"), "{says}");
+}
