@@ -67,11 +67,13 @@ pub struct Plan<'a> {
     pub metadata: Vec<bool>,
     /// Count packets in the entry, as [`crate::counts`] says.
     pub count: bool,
+    /// Remove from copies what cannot be reached.
+    pub prune: bool,
 }
 
 pub use by_row::link as link_by_row;
 pub use classes::Classes;
-pub use copies::place_btf;
+pub use copies::{Copies, place_btf};
 pub use direct::link as link_direct;
 pub use maps::initial_programs;
 pub use tail::link as link_tail;

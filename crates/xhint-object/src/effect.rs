@@ -203,6 +203,17 @@ fn target(insn: Insn, at: usize) -> usize {
     at.wrapping_add_signed((distance as isize).wrapping_add(1).wrapping_mul(SIZE as isize))
 }
 
+/// The jump `insn`, standing at byte `at`, leading to byte `to`. `None` if it does not reach as far.
+pub fn retarget(insn: Insn, at: usize, to: usize) -> Option<Insn> {
+    let bytes = (to as i64).checked_sub(at as i64)?.checked_sub(SIZE as i64)?;
+    let distance = bytes.checked_div(SIZE as i64)?;
+    Some(if insn.code == JA32 {
+        Insn { imm: i32::try_from(distance).ok()?, ..insn }
+    } else {
+        Insn { off: i16::try_from(distance).ok()?, ..insn }
+    })
+}
+
 /// Registers that the instruction may read.
 pub fn reads(insn: Insn) -> Regs {
     let source = if insn.code & SRC_REG != 0 { Regs::one(insn.src) } else { Regs::default() };

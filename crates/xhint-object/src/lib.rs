@@ -6,8 +6,8 @@
 //! 3. [`Object::explain`] says what linking would do, relocation by relocation.
 //!
 //! Inside, `image` is ELF in and out, `assembly` takes code apart and puts it together, `reach` finds what a poisoned
-//! relocation can do harm to by what `effect` says that instructions do, `bind` and `variant` hold the code under one choice of layouts, and `dispatch` puts
-//! copies for many layouts behind one entry.
+//! relocation can do harm to by what `effect` says that instructions do, `prune` removes what it cannot reach, `bind`
+//! and `variant` hold the code under one choice of layouts, and `dispatch` puts copies for many layouts behind one entry.
 #![forbid(unsafe_code)]
 
 mod assembly;
@@ -28,6 +28,7 @@ mod model;
 mod multi;
 mod name;
 mod plain;
+mod prune;
 mod reach;
 mod report;
 pub mod selectors;

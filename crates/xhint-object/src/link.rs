@@ -1,13 +1,13 @@
 //! Linking: from an object and a universe to an object that needs no CO-RE any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use xhint_btf::Kind;
 use xhint_universe::Universe;
 
 use crate::bind::Bound;
 use crate::choice::Choice;
-use crate::dispatch::{Fallback, place_btf, reserved};
+use crate::dispatch::{Copies, Fallback, place_btf, reserved};
 use crate::image::{Content, Image};
 use crate::report::{DispatchReport, LayoutReport, Report};
 use crate::variant::Variant;
@@ -37,6 +37,10 @@ pub struct LinkOptions {
     pub fallback: Fallback,
     /// Fill [`Report::relocations`].
     pub explain: bool,
+    /// Remove what cannot be reached under the chosen layouts, poison included, so that verifiers which walk arms that are
+    /// never taken do not see it. Copies that dispatch makes without `walk` are always so; without dispatch, programs
+    /// lose instructions and their DWARF by it.
+    pub prune: bool,
     /// Count packets by layout in the entry, as [`crate::counts`] says. With [`Dispatch::Auto`] this makes an entry even
     /// for one layout, where that can be.
     pub count: bool,
@@ -67,6 +71,7 @@ impl Default for LinkOptions {
             allow_missing: false,
             fallback: Fallback::Program,
             explain: false,
+            prune: false,
             count: false,
             slots: Vec::new(),
         }
@@ -209,7 +214,8 @@ impl Object {
             let reaches = [reach];
             report.relocations = self.explain_all(&mut [bound], &reaches, &report.layouts)?;
         }
-        let bytes = self.image_of(&variant).write()?;
+        let image = if options.prune { self.pruned(variant)? } else { self.image_of(&variant) };
+        let bytes = image.write()?;
         Ok(Linked { bytes, report })
     }
 
@@ -224,6 +230,14 @@ impl Object {
 
     fn is_program(&self, index: usize) -> bool {
         self.functions.get(index).is_some_and(|f| f.is_program())
+    }
+
+    /// The object under the variant, without what cannot be reached.
+    fn pruned(&self, variant: Variant<'_>) -> Result<Image, Error> {
+        let variants = [variant];
+        let mut copies = Copies::new(self, &variants, vec![String::new()], 0, HashSet::new())?;
+        copies.prune();
+        copies.finish()
     }
 
     /// The object with the variant's instructions in place and no CO-RE relocations.

@@ -81,6 +81,8 @@ pub fn link(object: &Object, universe: &Universe, options: &LinkOptions, choice:
         slots,
         metadata: object.relos().iter().map(metadata).collect(),
         count: options.count,
+        // Copies are new code anyway, and without the capability a verifier may walk all of it.
+        prune: options.prune || !options.walk,
     };
     let mut copies = None;
     let image = match kind {

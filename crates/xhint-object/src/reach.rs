@@ -21,6 +21,7 @@ use xhint_btf::ByteOrder;
 
 use crate::effect::{Flow, Named, flow};
 use crate::insn::{ADD64_REG, CALL, Insn, SIZE, SUB64_REG, instructions};
+use crate::prune::Ways;
 use state::{State, Value};
 
 /// What is asked of a program's functions. Functions are told apart by a number of the caller's.
@@ -47,6 +48,8 @@ pub struct Reach {
     pub poisoned: BTreeSet<(usize, usize)>,
     /// Additions and subtractions of a register, and its value where that is always the same.
     pub addends: BTreeMap<(usize, usize), Option<u64>>,
+    /// By function, which ways comparisons can go.
+    pub ways: BTreeMap<usize, Ways>,
 }
 
 /// What can be reached when any of `entries` is run.
@@ -146,7 +149,11 @@ impl<C: Code> Walk<'_, C> {
                 Flow::End => return Vec::new(),
                 Flow::To(target) => return vec![(target, state)],
                 Flow::Either(target) => return vec![(target, state.clone()), (next, state)],
-                Flow::If(target) => return branch(insn, target, next, &state),
+                Flow::If(target) => {
+                    let ways = ways(&state, insn);
+                    self.out.ways.entry(function).or_default().add(at, ways);
+                    return branch(insn, [target, next], ways, &state);
+                }
                 Flow::Anywhere => return targets.iter().map(|at| (*at, State::ignorant())).collect(),
             }
         }
@@ -155,17 +162,16 @@ impl<C: Code> Walk<'_, C> {
     }
 }
 
-/// Where a comparison can lead, and what is known there.
-fn branch(insn: Insn, target: usize, next: usize, state: &State) -> Vec<(usize, State)> {
-    let mut out = Vec::new();
+/// Whether a comparison can lead to its target, and on.
+fn ways(state: &State, insn: Insn) -> [bool; 2] {
     let decided = state.decide(insn);
-    if decided != Some(false) {
-        out.push((target, state.assume(insn, true)));
-    }
-    if decided != Some(true) {
-        out.push((next, state.assume(insn, false)));
-    }
-    out
+    [decided != Some(false), decided != Some(true)]
+}
+
+/// Where a comparison can lead, and what is known there.
+fn branch(insn: Insn, to: [usize; 2], ways: [bool; 2], state: &State) -> Vec<(usize, State)> {
+    let each = to.into_iter().zip(ways).zip([true, false]);
+    each.filter(|((_, way), _)| *way).map(|((to, _), taken)| (to, state.assume(insn, taken))).collect()
 }
 
 /// Where jumps lead; every instruction if that of any is not known.

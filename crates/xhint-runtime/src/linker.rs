@@ -233,6 +233,9 @@ impl Linker {
             fallback: options.fallback.map_or(Fallback::Program, Fallback::Action),
             walk: options.walk,
             first: options.first.clone(),
+            // Without the capability, verifiers before Linux 6.18 walk arms that are never taken. With it they do not, and
+            // an object without dispatch stays as it was compiled.
+            prune: !options.walk,
             dispatch: Dispatch::named(&options.asked).unwrap_or_default(),
             count: options.count,
             slots: slots.iter().map(|t| TakenSlot { id: t.id, size: t.size, slot: t.slot }).collect(),

@@ -197,7 +197,7 @@ mod tests {
         read(&mut sources);
         assert_eq!(sources.seen.len(), 2);
         // What is kept is what is given.
-        sources.seen.get_mut(&one).unwrap().1 = Some(Source::new(&one, "kept"));
+        sources.seen.get_mut(&one).unwrap().source = Some(Source::new(&one, "kept"));
         assert_eq!(read(&mut sources)[0].bytes, b"kept");
         // The length is the same, and the time is set back; that it was is seen.
         let written = fs::metadata(&one).unwrap().modified().unwrap();

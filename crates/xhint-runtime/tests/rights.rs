@@ -11,7 +11,7 @@ use caps::Capability::{CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON};
 use common::nic::{Nic, check, job};
 use common::{World, with_only};
 use nix::sched::{CloneFlags, setns};
-use xhint_runtime::attach::attach;
+use xhint_runtime::attach::{Job, attach};
 use xhint_runtime::detach::detach;
 use xhint_testkit::fixture::clangs;
 use xhint_testkit::privileged;
@@ -71,7 +71,8 @@ fn put(
     // The namespace is entered before rights are given up, as a service manager does: it takes CAP_SYS_ADMIN.
     let netns = File::open(format!("/run/netns/{}", world.name)).unwrap();
     let work = || {
-        let job = job(clang, layouts, dispatch).unwrap();
+        // Compilers make different objects of one program.
+        let job = Job { replace: true, ..job(clang, layouts, dispatch).unwrap() };
         let done = attach(&world.home, &nic.device, &job);
         done.unwrap_or_else(|e| panic!("{layouts:?}, {dispatch}, {clang}, {rights:?}: {e}"));
         job.state.options.walk

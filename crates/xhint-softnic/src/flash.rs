@@ -4,6 +4,7 @@ use xhint_layout::Plan;
 
 use crate::abi;
 use crate::error::{Error, Result};
+use crate::nic::may;
 
 /// Most layouts of one firmware.
 pub const MAX_LAYOUTS: usize = 1024;
@@ -28,8 +29,9 @@ pub enum Mode {
 /// Most bytes of metadata that this kernel lets a soft NIC put in front of a packet.
 ///
 /// # Errors
-/// [`Error::Room`] if it does not say.
+/// [`Error::Capability`] without the rights that a soft NIC takes; [`Error::Room`] if it does not say.
 pub fn max_meta() -> Result<u32> {
+    may()?;
     xhint_host::room().map(|room| room.written.min(MAX_META)).map_err(|cause| Error::Room { cause })
 }
 

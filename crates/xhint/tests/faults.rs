@@ -37,7 +37,8 @@ fn faults_are_told_in_one_line() {
         assert!(says.contains(&junk_name), "{says}");
         let refused = Compile::new(&keep("refused", "bpf.c", REFUSED)).object().display().to_string();
         let says = bad(&["attach", &refused, "--dev", "lo", "--mode", "generic", "--nic", &beta]);
-        assert!(says.contains("refused: the kernel refuses to load it: R1 offset is outside of the packet"), "{says}");
+        let reason = "R1 offset is outside of the packet (at instruction 1";
+        assert!(says.contains("refused: the kernel refuses to load it: ") && says.contains(reason), "{says}");
         assert!(says.contains("--verbose"), "{says}");
         let says = attach(&prog, "lo", "/dev/zero");
         assert!(says.contains("/dev/zero: is no regular file and gives more than 64 MiB"), "{says}");

@@ -30,6 +30,9 @@ pub fn link(mut plan: Plan<'_>) -> Result<(Image, Vec<usize>), Error> {
     let entries = plan.programs.iter().map(|p| p.function).collect();
     let names = std::mem::take(&mut plan.names);
     let mut copies = Copies::new(plan.object, plan.variants, names, plan.fallback, entries)?;
+    if plan.prune {
+        copies.prune();
+    }
     let counters = plan.count.then(|| Counters::declare(&mut copies.image));
     let (mut data, mut numbers) = (Vec::new(), Vec::new());
     for program in &plan.programs {
@@ -201,11 +204,13 @@ fn place(
     row: u8,
     places: Places,
 ) -> Result<(), Error> {
-    let body = copies.named_body(function, alike.variant, alike.cases.len().saturating_sub(1))?;
+    let more = alike.cases.len().saturating_sub(1);
     let Some(rewrite) = rewrite else {
-        emit.body(body);
+        emit.body(copies.named_body(function, alike.variant, more)?);
         return Ok(());
     };
+    let body = copies.whole_body(function, alike.variant);
+    let body = copies.name(body, alike.variant, more)?;
     rewrite.row.set(emit, |_, _| row);
     // struct xdp_md: data.
     rewrite.data.set(emit, |emit, reg| {

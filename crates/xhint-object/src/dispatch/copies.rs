@@ -12,6 +12,7 @@ use super::emit::Code;
 use crate::assembly::{Assembly, Body, new_symbol, text_section};
 use crate::image::{Content, Image, Place};
 use crate::name::c_name;
+use crate::prune::{Ways, prune};
 use crate::variant::Variant;
 use crate::{Error, Object};
 
@@ -33,6 +34,8 @@ pub struct Copies<'a> {
     /// Index of a function by its symbol.
     by_symbol: HashMap<usize, usize>,
     pub classes: Classes,
+    /// By function and class, which ways its comparisons can go, for those that are to be pruned.
+    ways: HashMap<(usize, usize), Ways>,
     made: HashMap<(usize, usize), usize>,
     todo: VecDeque<Todo>,
     taken: HashSet<String>,
@@ -81,10 +84,22 @@ impl<'a> Copies<'a> {
             originals,
             assembly,
             classes: Classes::of(object, variants),
+            ways: HashMap::new(),
             made: HashMap::new(),
             todo: VecDeque::new(),
             taken: object.image.symbols.iter().map(|s| s.name.clone()).collect(),
         })
+    }
+
+    /// From now on, copies lack what cannot be reached under any variant that they are for, whichever program runs.
+    pub fn prune(&mut self) {
+        for (number, variant) in self.variants.iter().enumerate() {
+            let reach = variant.reach(self.object.entries());
+            for function in reach.functions {
+                let ways = self.ways.entry((function, self.classes.class(function, number))).or_default();
+                reach.ways.get(&function).into_iter().for_each(|own| ways.join(own));
+            }
+        }
     }
 
     /// The symbol of `function` as it is under `variant`; a copy is made if there is none yet.
@@ -148,12 +163,31 @@ impl<'a> Copies<'a> {
 
     /// The code of `function` under `variant`, calling what it calls under that variant.
     pub fn body(&mut self, function: usize, variant: usize) -> Body {
+        let body = self.relocated(function, variant);
+        let body = match self.ways.get(&(function, self.classes.class(function, variant))) {
+            Some(ways) => prune(body, ways, self.object.order()),
+            None => body,
+        };
+        self.linked(body, variant)
+    }
+
+    /// The same with all its instructions where they were, for who changes some.
+    pub fn whole_body(&mut self, function: usize, variant: usize) -> Body {
+        let body = self.relocated(function, variant);
+        self.linked(body, variant)
+    }
+
+    fn relocated(&self, function: usize, variant: usize) -> Body {
         let Some(mut body) = self.originals.get(function).cloned() else {
             return Body { symbol: 0, code: vec![], relocations: vec![], func: None, lines: vec![] };
         };
         if let Some(variant) = self.variants.get(variant) {
             variant.apply(function, &mut body.code);
         }
+        body
+    }
+
+    fn linked(&mut self, mut body: Body, variant: usize) -> Body {
         for relocation in &mut body.relocations {
             if let Some(callee) = self.by_symbol.get(&relocation.symbol) {
                 relocation.symbol = self.function(*callee, variant);
@@ -167,12 +201,20 @@ impl<'a> Copies<'a> {
         self.originals.get(function).map_or(&[], |b| &b.code)
     }
 
-    /// The same, to stand in an entry; its first line says which variant it is for, and how many more.
+    /// That, to stand in an entry; its first line says which variant it is for.
+    ///
+    /// # Errors
+    /// As [`Copies::name`].
+    pub fn named_body(&mut self, function: usize, variant: usize, more: usize) -> Result<Body, Error> {
+        let body = self.body(function, variant);
+        self.name(body, variant, more)
+    }
+
+    /// Lets the first line say which variant `body` is for, and how many more.
     ///
     /// # Errors
     /// [`Error::BtfWrite`] if the strings outgrow BTF.
-    pub fn named_body(&mut self, function: usize, variant: usize, more: usize) -> Result<Body, Error> {
-        let mut body = self.body(function, variant);
+    pub fn name(&mut self, mut body: Body, variant: usize, more: usize) -> Result<Body, Error> {
         if let Some(first) = body.lines.first_mut() {
             let name = self.names.get(variant).map_or("", String::as_str).escape_debug();
             let more = if more == 0 { String::new() } else { format!(" and {more} more") };

@@ -26,10 +26,11 @@ const KTIME_GET_COARSE_NS: i32 = 160;
 const PERCPU_ARRAY: u32 = 6;
 const LRU_HASH: u32 = 9;
 
-// The entry's stack: 32 bytes, which the kernel takes for any function anyway.
+// The entry's stack: 32 bytes, which the kernel takes for any function anyway. Copies use the same bytes after it, by
+// halves if they like. Without CAP_PERFMON verifiers before Linux 6.9 take a number that they know something of for a
+// spilled pointer, and refuse to have half of it written; so such slots are written whole, and zeroed when done with.
 const SLOT: i16 = -4;
-const ID: i16 = -16;
-const LENGTH: i16 = -12;
+const KEY: i16 = -16;
 const VALUE: i16 = -32;
 const LAST: i16 = -24;
 
@@ -122,14 +123,16 @@ impl Counters {
             emit.jump(read);
         });
         emit.put(read);
-        emit.store(4, R10, ID, R5);
-        emit.store(4, R10, LENGTH, R4);
+        emit.pair(R4, R5);
+        emit.store(8, R10, KEY, R4);
         self.known(emit, Slot::Known(UNKNOWN_ID), done);
         self.by_id(emit);
         emit.jump(done);
         emit.put(none);
         self.known(emit, Slot::Known(NO_METADATA), done);
         emit.put(done);
+        emit.store_imm(8, R10, KEY, 0);
+        emit.store_imm(8, R10, VALUE, 0);
     }
 
     /// Counts the id and length on the stack in the hash, which all processors share.
@@ -141,7 +144,7 @@ impl Counters {
         emit.store(8, R10, LAST, R0);
         emit.store_imm(8, R10, VALUE, 1);
         emit.address(R1, self.unknown, 0);
-        stack(emit, R2, ID);
+        stack(emit, R2, KEY);
         stack(emit, R3, VALUE);
         // BPF_NOEXIST: another processor may have been first, then its count goes on.
         emit.mov_imm(R4, 1);
@@ -160,7 +163,7 @@ impl Counters {
 
     fn find(self, emit: &mut Emit) {
         emit.address(R1, self.unknown, 0);
-        stack(emit, R2, ID);
+        stack(emit, R2, KEY);
         emit.helper(LOOK_UP);
     }
 }

@@ -4,7 +4,7 @@
 use libbpf_rs::{MapCore, MapFlags, MapHandle, Object, ObjectBuilder, ProgramInput};
 use xhint_testkit::privileged;
 
-use super::tests::{linked, metadata, object};
+use super::tests::{case, linked, metadata, object};
 use super::*;
 use crate::Error;
 use crate::counts::{COUNTS, NO_METADATA, UNKNOWN, UNKNOWN_ID};
@@ -90,4 +90,38 @@ fn check(third: u32, link: impl Fn(Plan<'_>) -> Result<crate::image::Image, Erro
         assert!(last > 0);
     }
     assert_eq!(map.keys().count(), unknown.len());
+}
+
+#[test]
+fn the_entry_writes_no_slot_by_halves_and_leaves_none_that_looks_spilled() {
+    use super::emit::{Emit, R10};
+    use crate::insn::{EXIT, ST, STX, instructions};
+    for order in [xhint_btf::ByteOrder::Little, xhint_btf::ByteOrder::Big] {
+        let mut image = object().image.clone();
+        let counters = super::count::Counters::declare(&mut image);
+        let mut emit = Emit::new(order);
+        counters.unknown(&mut emit, [case(16, 0x11)].into_iter());
+        emit.exit();
+        let code = emit.finish().unwrap().bytes;
+        let (mut whole, mut zeroed) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
+        for (_, insn) in instructions(&code, order, 0) {
+            if !matches!(insn.class(), ST | STX) || insn.dst != R10 {
+                continue;
+            }
+            // 8 bytes, or a part that no verifier keeps the value of: it does so where a slot begins.
+            let eight = insn.code & 0x18 == 0x18;
+            assert!(eight || insn.off % 8 != 0, "{insn:?}");
+            if eight {
+                whole.insert(insn.off);
+                zeroed.remove(&insn.off);
+            }
+            if eight && insn.class() == ST && insn.imm == 0 {
+                zeroed.insert(insn.off);
+            }
+        }
+        assert_eq!(instructions(&code, order, 0).last().map(|(_, i)| i.code), Some(EXIT));
+        // What the clock gave is not known to the verifier, so it is no spill.
+        whole.remove(&-24);
+        assert_eq!(whole, zeroed);
+    }
 }

@@ -32,6 +32,9 @@ pub fn link(mut plan: Plan<'_>) -> Result<Image, Error> {
     let entries = plan.programs.iter().map(|p| p.function).collect();
     let names = std::mem::take(&mut plan.names);
     let mut copies = Copies::new(plan.object, plan.variants, names, plan.fallback, entries)?;
+    if plan.prune {
+        copies.prune();
+    }
     let counters = plan.count.then(|| Counters::declare(&mut copies.image));
     for program in &plan.programs {
         put_entry(&mut copies, program, counters, Ways::of(&plan))?;

@@ -131,6 +131,14 @@ impl Emit {
         self.raw(op as u8 | SRC_REG | ALU64, dst, src, 0, 0);
     }
 
+    /// `second` = the eight bytes that are the low half of `first` followed in memory by that of `second`, which is all
+    /// there is in them. `first` is used up.
+    pub fn pair(&mut self, second: u8, first: u8) {
+        let behind = if self.order == ByteOrder::Little { second } else { first };
+        self.op(Op::Lsh, behind, 32);
+        self.op_reg(Op::Or, second, first);
+    }
+
     /// 32-bit multiplication; the upper half becomes 0.
     pub fn mul32(&mut self, dst: u8, imm: u32) {
         self.raw(0x24, dst, 0, 0, imm as i32);

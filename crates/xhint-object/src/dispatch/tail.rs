@@ -45,6 +45,9 @@ pub fn link(mut plan: Plan<'_>) -> Result<Image, Error> {
     let entries = plan.programs.iter().map(|p| p.function).collect();
     let names = std::mem::take(&mut plan.names);
     let mut copies = Copies::new(plan.object, plan.variants, names, plan.fallback, entries)?;
+    if plan.prune {
+        copies.prune();
+    }
     let ids = declare(&mut copies.image, IDS);
     let counters = plan.count.then(|| Counters::declare(&mut copies.image));
     let mut table = Table::default();

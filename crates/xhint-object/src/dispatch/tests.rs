@@ -36,7 +36,7 @@ pub(super) fn object() -> Object {
     Object::parse(fs::read(path).unwrap()).unwrap()
 }
 
-fn case(size: u32, id: u32) -> Case {
+pub(super) fn case(size: u32, id: u32) -> Case {
     Case { size, at: IdAt { offset: size - 4, bytes: 4, swapped: false, shift: 0, bits: 32 }, id, rank: usize::MAX }
 }
 
@@ -70,6 +70,7 @@ pub(super) fn linked(
         slots: (0..layouts.len() as u32).map(|n| n * 3 + 1).collect(),
         metadata: vec![true; object.relos().len()],
         count,
+        prune: true,
     };
     fixture::keep("dispatched", "o", &link(plan).unwrap().write().unwrap())
 }

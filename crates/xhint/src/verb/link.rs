@@ -30,6 +30,10 @@ pub struct Args {
     /// Leave reads of what a layout lacks to the verifier, for a guard that hangs on what only the loader sets
     #[arg(long)]
     allow_missing: bool,
+    /// Remove what cannot be reached in a layout, for verifiers that walk arms that are never taken: those before Linux
+    /// 6.18, without CAP_PERFMON. With --dispatch none the program loses instructions by it
+    #[arg(long)]
+    prune: bool,
     /// Where to write the linked object
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -91,6 +95,7 @@ impl Args {
             dispatch: self.dispatch.into(),
             fallback: self.fallback.code().map_or(Fallback::Program, Fallback::Action),
             allow_missing: self.allow_missing,
+            prune: self.prune,
             explain: self.json,
             ..self.choice.options()
         };

@@ -229,7 +229,10 @@ fn why(sent: &Sent) -> String {
         (sent.refused.no_room, "had no room for their metadata, as the kernel lets less of it through"),
         (sent.refused.no_device, "found no device"),
         (sent.refused.malformed, "had no Ethernet header"),
-        (sent.dropped, "found the device's ring full, or are longer than its MTU"),
+        (
+            sent.dropped,
+            "were dropped before the device: it is down, its ring was full, or they are longer than its MTU",
+        ),
         (sent.lost, "went no further; is the device up? see `ip link`"),
     ];
     let told = reasons.iter().filter(|r| r.0 > 0).map(|(packets, why)| format!("{packets} {why}"));
