@@ -85,7 +85,7 @@ fn a_32_bit_machine_of_either_byte_order() {
             ("btf_id", 96, 32, host),
         ];
         assert_eq!(got, want);
-        assert_eq!(xhint_universe::content(&btf, "meta", layout).unwrap().lines().nth(2), Some("rx_desc 32 32 ptr"));
+        assert_eq!(xhint_layout::content(&btf, "meta", layout).unwrap().lines().nth(2), Some("rx_desc 32 32 ptr"));
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) enum Targets {
     Layout(TypeRef),
     /// These types, maybe none.
     Types(Vec<TypeRef>),
+    /// Nobody knows: it is asked of the base, and there is none.
+    NoBase,
 }
 
 impl Binding {
@@ -52,6 +54,9 @@ impl Binding {
                 Some(l) if wanted.means(l) => Targets::Layout(TypeRef { source: l.source, id: l.type_id }),
                 _ => Targets::Types(Vec::new()),
             };
+        }
+        if universe.absent_base().is_some() {
+            return Targets::NoBase;
         }
         let fits = |c: &Candidate| c.kind == kind || c.kind.is_any_enum() && kind.is_any_enum();
         let of = |source| {

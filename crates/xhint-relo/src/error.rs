@@ -51,6 +51,14 @@ pub enum Error {
         /// Its answer.
         second_value: String,
     },
+    /// It is asked of the base BTF, and there is none.
+    #[error("{what} is no layout's, and asked of the kernel's BTF: {why}")]
+    NoBase {
+        /// What was asked, in C words.
+        what: String,
+        /// Why there is none.
+        why: String,
+    },
     /// Types nest too deeply to be compared, or a target is nonsense.
     #[error("{what}: {why}")]
     Target {

@@ -217,6 +217,8 @@ impl<'a> Resolver<'a> {
         let (types, layout) = match self.binding.targets(self.universe, name, question.root.kind()) {
             Targets::Layout(at) => (vec![at], true),
             Targets::Types(types) => (types, false),
+            // What has no answer for want of a base is an error, and no miss.
+            Targets::NoBase => (Vec::new(), false),
         };
         if let Some(error) = self.disagreement(question, &types) {
             return Miss::Disagree(Box::new(error));

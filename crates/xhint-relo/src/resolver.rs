@@ -114,6 +114,10 @@ impl<'a> Resolver<'a> {
                 Err(error) if self.is_open(&error) => (None, Targets::Types(types)),
                 asked => asked?,
             },
+            Targets::NoBase => {
+                let why = self.universe.absent_base().unwrap_or_default().to_owned();
+                return Err(Error::NoBase { what: self.words(question), why });
+            }
         };
         self.targets.insert(question.root.id(), narrowed);
         Ok(answer.unwrap_or_else(|| resolution(question.kind, local, None, None)))

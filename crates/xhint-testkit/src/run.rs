@@ -17,6 +17,16 @@ pub struct Outcome {
     pub data: Vec<u8>,
 }
 
+/// The most bytes of metadata that this kernel takes in front of a packet that it runs a program on.
+///
+/// # Panics
+/// When the kernel cannot be asked.
+#[must_use]
+pub fn room() -> usize {
+    let room = xhint_host::room().unwrap_or_else(|error| panic!("asking how much metadata fits: {error}"));
+    room.found.map_or(0, |bytes| bytes as usize)
+}
+
 /// An object whose programs and maps are in the kernel.
 pub struct Loaded(Object);
 

@@ -93,13 +93,31 @@ pub struct Universe {
     metadata: HashSet<String>,
     /// What all NIC BTFs together have for a name; new whenever one is added.
     nics: Arc<RwLock<HashMap<Arc<str>, Spread>>>,
+    /// Why there is no base.
+    absent: Option<Arc<str>>,
 }
 
 impl Universe {
+    /// A universe whose base could not be had, and why. That is an error for who asks for one of its types, and for
+    /// nobody else: NIC BTFs that stand alone have their layouts.
+    ///
+    /// # Errors
+    /// None in practice: an empty BTF is read in its place.
+    pub fn without_base(why: &str) -> Result<Universe, xhint_btf::Error> {
+        let empty = Btf::parse(xhint_btf::write::Writer::new(xhint_btf::ByteOrder::NATIVE).finish())?;
+        Ok(Universe { absent: Some(why.into()), ..Universe::new(Arc::new(empty)) })
+    }
+
+    /// Why there is no base, if there is none.
+    pub fn absent_base(&self) -> Option<&str> {
+        self.absent.as_deref()
+    }
+
     /// A universe with nothing but its base.
     pub fn new(base: Arc<Btf>) -> Universe {
         let sources = vec![Source { is_base: true, ..Source::new("base", base) }];
-        Universe { sources, layouts: Vec::new(), by_id: HashMap::new(), metadata: HashSet::new(), nics: Arc::default() }
+        let (layouts, by_id) = (Vec::new(), HashMap::new());
+        Universe { sources, layouts, by_id, metadata: HashSet::new(), nics: Arc::default(), absent: None }
     }
 
     /// The base BTF: the last link, if it is a chain.

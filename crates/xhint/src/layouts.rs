@@ -10,14 +10,22 @@ use xhint_universe::{Layout, SourceId, Universe};
 
 use crate::{files, print};
 
-/// The NIC BTFs in `nics` on `base`, each of which is split on the one before (the running kernel's if there is none).
+/// The NIC BTFs in `nics` on `base`, each of which is split on the one before (the running kernel's if there is none). A
+/// host whose kernel has no BTF does without, as far as nobody asks for one of its types.
 ///
 /// # Errors
 /// Names the file at fault.
 pub fn universe(nics: &[PathBuf], base: &[PathBuf]) -> anyhow::Result<Universe> {
-    let mut universe = Universe::new(files::base(base)?);
+    let mut universe = match files::base(base) {
+        Ok(base) => Universe::new(base),
+        Err(why) if base.is_empty() => Universe::without_base(&format!("{why:#}"))?,
+        Err(why) => return Err(why),
+    };
     for path in nics {
-        let btf = files::nic(path, universe.base())?;
+        let btf = match universe.absent_base() {
+            None => files::nic(path, universe.base())?,
+            Some(_) => files::btf(path, None)?,
+        };
         // The universe names the file by itself.
         universe.add(&path.display().to_string(), Arc::new(btf))?;
     }
