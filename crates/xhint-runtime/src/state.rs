@@ -223,6 +223,14 @@ const STATE: &str = "state.json";
 /// What came since that was written: its digest, then a line for each [`Addition`].
 const ADDED: &str = "added";
 
+/// A state with what makes it another each time: what was added before it came to be the same again is not added to it.
+#[derive(Debug, Serialize)]
+struct Written<'a> {
+    #[serde(flatten)]
+    state: &'a State,
+    written: String,
+}
+
 /// A NIC BTF that came while the program ran.
 #[derive(Debug, Serialize, Deserialize)]
 struct Addition {
@@ -263,7 +271,9 @@ impl State {
             source.keep(dir, fresh)?;
         }
         let path = dir.join(STATE);
-        put(&path, &serde_json::to_vec_pretty(self).map_err(Error::state(&path))?)
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let written = Written { state: self, written: format!("{now:?}") };
+        put(&path, &serde_json::to_vec_pretty(&written).map_err(Error::state(&path))?)
     }
 
     /// Writes down that the last NIC BTF came, and all layouts from the `first` on: all of it or nothing. What is in `dir`

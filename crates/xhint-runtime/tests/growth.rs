@@ -12,7 +12,7 @@ use xhint_btf::write::{NewType, Writer};
 use xhint_btf::{ByteOrder, Kind};
 use xhint_runtime::attach::{attach, running};
 use xhint_runtime::layouts::Layouts;
-use xhint_runtime::{Device, LinkedAs, Mode, Source};
+use xhint_runtime::{Device, Home, LinkedAs, Mode, Source};
 use xhint_testkit::fixture::{Compile, keep};
 use xhint_testkit::privileged;
 
@@ -56,6 +56,12 @@ fn only_dir(dir: &Path) -> std::path::PathBuf {
     fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).find(|p| p.is_dir()).unwrap()
 }
 
+fn attach_one(home: &Home, device: &Device) {
+    let program = Source::read(Compile::new(&keep("grows", "bpf.c", PROGRAM.as_bytes())).object()).unwrap();
+    let options = LinkedAs { asked: "tail".to_owned(), ..LinkedAs::default() };
+    attach(home, device, &linker().link(program, vec![nic(0)], options, Mode::Native).unwrap()).unwrap();
+}
+
 #[test]
 fn one_more_layout_is_written_down_alone() {
     if !privileged() {
@@ -63,9 +69,7 @@ fn one_more_layout_is_written_down_alone() {
     }
     let world = World::new();
     let (home, device) = (&world.home, &Device::find("near", world.netns()).unwrap());
-    let program = Source::read(Compile::new(&keep("grows", "bpf.c", PROGRAM.as_bytes())).object()).unwrap();
-    let options = LinkedAs { asked: "tail".to_owned(), ..LinkedAs::default() };
-    attach(home, device, &linker().link(program, vec![nic(0)], options, Mode::Native).unwrap()).unwrap();
+    attach_one(home, device);
     let layouts = Layouts::of(home, device);
     let add = |n: u32| {
         let before = written();
@@ -99,4 +103,24 @@ fn one_more_layout_is_written_down_alone() {
     );
     add(201);
     assert_eq!(running(home, device).unwrap().unwrap().layouts.len(), 201);
+}
+
+#[test]
+fn what_comes_goes_and_comes_again() {
+    if !privileged() {
+        return;
+    }
+    let world = World::new();
+    let (home, device) = (&world.home, &Device::find("near", world.netns()).unwrap());
+    attach_one(home, device);
+    let first = running(home, device).unwrap();
+    let layouts = Layouts::of(home, device);
+    for _ in 0..3 {
+        layouts.add(linker(), nic(1)).unwrap();
+        assert_eq!(layouts.list().unwrap().len(), 2);
+        // But for the slot that it had, all is as it was: also what is written down.
+        layouts.remove(linker(), "nic0001.btf").unwrap();
+        let left = running(home, device).unwrap();
+        assert_eq!(left.map(|s| (s.layouts, s.nics)), first.clone().map(|s| (s.layouts, s.nics)));
+    }
 }
