@@ -147,7 +147,8 @@ pub(crate) fn attach_held(site: &Site, device: &Device, job: &Job) -> Result<Don
     };
     next.make(&loaded, &state).and_then(|()| put()).inspect_err(|_| {
         // The first error counts. What cannot be undone now the next call undoes.
-        let _first = if live.is_some() { next.clear() } else { site.repair(device) };
+        let _first = next.clear();
+        let _rest = if live.is_some() { Ok(()) } else { site.repair(device) };
     })?;
     // From here on it runs, whatever becomes of the tidying up: the next call does that again.
     let _later = site.keep_only(&next);
