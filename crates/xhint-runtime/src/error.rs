@@ -336,6 +336,11 @@ impl std::fmt::Display for Chain<'_> {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// Ties what is wrong with a state to where it is.
+    pub(crate) fn state(path: &Path) -> impl FnOnce(serde_json::Error) -> Error + '_ {
+        move |cause| Error::State { path: path.to_owned(), cause }
+    }
+
     /// Ties an error to the file or pin that it came of.
     pub(crate) fn file<E: Cause>(path: &Path) -> impl FnOnce(E) -> Error + '_ {
         move |cause| Error::File { path: path.to_owned(), cause: cause.io() }

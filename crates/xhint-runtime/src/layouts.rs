@@ -1,5 +1,6 @@
 //! Layouts that come and go while a program runs.
 
+use std::collections::HashSet;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
@@ -129,7 +130,8 @@ impl<'a> Layouts<'a> {
             state.layouts.push(wanted);
             state.take_slots();
         }
-        running.commit(&state).inspect_err(|_| running.drop_unused())?;
+        let written = state.write_added(&running.generation.state, first);
+        written.and_then(|()| running.settle(&state)).inspect_err(|_| running.drop_unused())?;
         let layouts = state.layouts.split_off(first);
         let too_long = too_long(self.device, &layouts);
         Ok(Changed { layouts, swap: None, too_long })
@@ -145,7 +147,7 @@ impl<'a> Layouts<'a> {
             let (device, layout) = (self.device.name().to_owned(), there.name.clone());
             return Err(Error::LayoutThere { device, layout });
         }
-        state.write(&running.generation.state)?;
+        state.write_added(&running.generation.state, state.layouts.len())?;
         Ok(Changed { layouts: Vec::new(), swap: None, too_long: Vec::new() })
     }
 
@@ -286,8 +288,9 @@ impl Running {
     fn settle(&self, state: &State) -> Result<()> {
         let slots = Slots::open(&self.generation, &state.entry)?;
         let table = slots.table();
+        let live: HashSet<(u32, u32)> = state.layouts.iter().map(|l| (l.id, l.size)).collect();
         for (id, size) in slots.layouts() {
-            if !state.layouts.iter().any(|l| (l.id, l.size) == (id, size))
+            if !live.contains(&(id, size))
                 && let Some((_, slot)) = table.find(id, size)
             {
                 slots.empty(slot);
@@ -309,8 +312,8 @@ impl Running {
 
     /// Unpins the programs that were added for no layout of `state`.
     fn drop_but(&self, state: &State) -> Result<()> {
-        let used: Vec<&str> = state.layouts.iter().filter_map(|l| l.added.as_deref()).collect();
-        self.generation.drop_programs(|pin| pin.starts_with(ADDED) && !used.contains(&pin))
+        let used: HashSet<&str> = state.layouts.iter().filter_map(|l| l.added.as_deref()).collect();
+        self.generation.drop_programs(|pin| pin.starts_with(ADDED) && !used.contains(pin))
     }
 
     /// What a step that failed has pinned goes: all that the state on disk does not speak of.

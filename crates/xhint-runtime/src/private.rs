@@ -5,7 +5,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -90,6 +90,15 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = options.write(true).create_new(true).mode(FILE).custom_flags(libc::O_NOFOLLOW).open(path)?;
     file.set_permissions(Permissions::from_mode(FILE))?;
     file.write_all(bytes)
+}
+
+/// Writes `bytes` at `at` of a file that [`put`] wrote, where it ends from then on. What fails leaves it ending there.
+pub(crate) fn append(path: &Path, at: u64, bytes: &[u8]) -> Result<()> {
+    let file = OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW).open(path).map_err(Error::file(path))?;
+    let written = file.set_len(at).and_then(|()| file.write_all_at(bytes, at));
+    written.map_err(Error::file(path)).inspect_err(|_| {
+        let _torn = file.set_len(at);
+    })
 }
 
 /// What [`put`] wrote.

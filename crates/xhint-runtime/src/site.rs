@@ -5,6 +5,7 @@
 //!                                    /maps          leads to the current generation's maps
 //!                                    /g7/programs/  one pin per program
 //!                                    /g7/maps/      one pin per map
+//!                                    /g7/entry      leads to the program that the device runs
 //!                                    /g7/object     leads nowhere: its target tells which object it was made from
 //! /run/xhint/dev/NETNS-IFINDEX/g7/                  what it was made from (state.rs)
 //! ```
@@ -352,6 +353,8 @@ impl Generation {
                 sys::pin(fd.as_fd(), &path).map_err(Error::file(&path))?;
             }
         }
+        let (entry, path) = (Path::new("programs").join(pin_name(loaded.entry())), self.entry_path());
+        symlink(entry, &path).map_err(Error::file(&path))?;
         let path = self.object_path();
         symlink(state.object.digest(), &path).map_err(Error::file(&path))
     }
@@ -359,6 +362,10 @@ impl Generation {
     /// Whether it was made from this object: told beside its pins, since the state may be lost while they live on.
     pub fn is_of(&self, object: &Source) -> bool {
         fs::read_link(self.object_path()).is_ok_and(|told| told == Path::new(object.digest()))
+    }
+
+    fn entry_path(&self) -> PathBuf {
+        self.pins.join("entry")
     }
 
     fn object_path(&self) -> PathBuf {
@@ -407,8 +414,13 @@ impl Generation {
     }
 
     fn has_program(&self, id: u32) -> Result<bool> {
+        let is_it = |pin: &Path| program_id(pin).is_ok_and(|i| i == id);
+        // Almost always it is that one, and there may be a thousand others.
+        if is_it(&self.entry_path()) {
+            return Ok(true);
+        }
         let dir = self.programs_dir();
-        Ok(names(&dir)?.iter().any(|pin| program_id(&dir.join(pin)).is_ok_and(|i| i == id)))
+        Ok(names(&dir)?.iter().any(|pin| is_it(&dir.join(pin))))
     }
 
     pub fn clear(&self) -> Result<()> {

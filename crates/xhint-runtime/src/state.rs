@@ -1,6 +1,8 @@
 //! What is written down about an attached program, so that a later xhint can go on with it.
 
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
+use std::mem::take;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -12,7 +14,7 @@ use xhint_object::table::SLOT_COUNT;
 
 use crate::error::{Error, Result};
 use crate::files::{read, read_btf};
-use crate::private::{get, make_dir, put, remove_empty};
+use crate::private::{append, get, is_there, make_dir, put, remove_empty};
 
 /// In which way a program is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +81,16 @@ impl Source {
         let (path, bytes) = (path.into(), bytes.into());
         let file = digest(&bytes);
         Source { path, bytes, file }
+    }
+
+    /// Puts it into `dir`, if it is not there, and notes in `fresh` that it did.
+    fn keep(&self, dir: &Path, fresh: &mut Vec<PathBuf>) -> Result<()> {
+        let path = dir.join(&self.file);
+        if !path.exists() {
+            put(&path, &self.bytes)?;
+            fresh.push(path);
+        }
+        Ok(())
     }
 
     /// What tells its content from any other's.
@@ -208,10 +220,29 @@ impl Default for LinkedAs {
 }
 
 const STATE: &str = "state.json";
+/// What came since that was written: its digest, then a line for each [`Addition`].
+const ADDED: &str = "added";
+
+/// A NIC BTF that came while the program ran.
+#[derive(Debug, Serialize, Deserialize)]
+struct Addition {
+    nic: Source,
+    /// The layouts there were that it has, too, by their places.
+    also: Vec<usize>,
+    /// Those that came with it.
+    layouts: Vec<LayoutState>,
+}
 
 /// What tells some bytes from any others, as a file's name.
 fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The lines after `head`, but for a last one that was broken off; `None` if that is not what they begin with.
+fn whole<'a>(there: &'a [u8], head: &str) -> Option<&'a [u8]> {
+    let lines = there.strip_prefix(head.as_bytes())?;
+    let end = lines.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last.saturating_add(1));
+    lines.get(..end)
 }
 
 impl State {
@@ -229,22 +260,59 @@ impl State {
 
     fn put(&self, dir: &Path, fresh: &mut Vec<PathBuf>) -> Result<()> {
         for source in self.nics.iter().chain([&self.object]) {
-            let path = dir.join(&source.file);
-            if !path.exists() {
-                put(&path, &source.bytes)?;
-                fresh.push(path);
-            }
+            source.keep(dir, fresh)?;
         }
         let path = dir.join(STATE);
-        let text = serde_json::to_vec_pretty(self).map_err(|cause| Error::State { path: path.clone(), cause })?;
-        put(&path, &text)
+        put(&path, &serde_json::to_vec_pretty(self).map_err(Error::state(&path))?)
     }
 
-    /// Reads what [`State::write`] wrote.
+    /// Writes down that the last NIC BTF came, and all layouts from the `first` on: all of it or nothing. What is in `dir`
+    /// already is not written again.
+    pub(crate) fn write_added(&self, dir: &Path, first: usize) -> Result<()> {
+        let Some((nic, before)) = self.nics.split_last() else { return self.write(dir) };
+        let (old, new) = self.layouts.split_at_checked(first).unwrap_or((&self.layouts, &[]));
+        let has = |l: &LayoutState| l.also.contains(&before.len());
+        let also = old.iter().enumerate().filter(|(_, l)| has(l)).map(|(n, _)| n).collect();
+        let path = dir.join(ADDED);
+        let line = Addition { nic: nic.clone(), also, layouts: new.to_vec() };
+        let line = [serde_json::to_vec(&line).map_err(Error::state(&path))?, b"\n".to_vec()].concat();
+        let head = digest(&get(&dir.join(STATE))?) + "\n";
+        let there = if is_there(&path)? { get(&path)? } else { Vec::new() };
+        let mut fresh = Vec::new();
+        let written = nic.keep(dir, &mut fresh).and_then(|()| match whole(&there, &head) {
+            Some(whole) => append(&path, head.len().saturating_add(whole.len()) as u64, &line),
+            None => put(&path, &[head.as_bytes(), &line].concat()),
+        });
+        written.inspect_err(|_| {
+            for path in fresh {
+                let _none = fs::remove_file(path);
+            }
+        })
+    }
+
+    /// Reads what [`State::write`] and [`State::write_added`] wrote.
     pub(crate) fn read(dir: &Path) -> Result<State> {
-        let path = dir.join(STATE);
-        let mut state: State =
-            serde_json::from_slice(&get(&path)?).map_err(|cause| Error::State { path: path.clone(), cause })?;
+        let (path, added) = (dir.join(STATE), dir.join(ADDED));
+        let mut text = get(&path)?;
+        let additions = loop {
+            let there = if is_there(&added)? { get(&added)? } else { Vec::new() };
+            if let Some(whole) = whole(&there, &(digest(&text) + "\n")) {
+                break whole.to_vec();
+            }
+            // They are of one that was written before, or of one that was written just now.
+            let now = get(&path)?;
+            if now == text {
+                break Vec::new();
+            }
+            text = now;
+        };
+        let mut state: State = serde_json::from_slice(&text).map_err(Error::state(&path))?;
+        for line in additions.split_inclusive(|byte| *byte == b'\n') {
+            state.push(serde_json::from_slice(line).map_err(Error::state(&added))?);
+        }
+        if !additions.is_empty() {
+            state.take_slots();
+        }
         for source in state.nics.iter_mut().chain([&mut state.object]) {
             let path = dir.join(&source.file);
             source.bytes = get(&path)?;
@@ -253,6 +321,17 @@ impl State {
             }
         }
         Ok(state)
+    }
+
+    fn push(&mut self, Addition { nic, also, layouts }: Addition) {
+        let number = self.nics.len();
+        self.nics.push(nic);
+        for place in also {
+            if let Some(layout) = self.layouts.get_mut(place) {
+                layout.also.push(number);
+            }
+        }
+        self.layouts.extend(layouts);
     }
 
     /// Whether a layout is called so: by name or by id.
@@ -300,18 +379,19 @@ impl State {
     /// The slot for a layout: the one it has or had, else the lowest that none ever had. `None` if there is none left.
     pub(crate) fn slot_for(&self, id: u32, size: u32) -> Option<u32> {
         let own = self.slots.iter().find(|t| (t.id, t.size) == (id, size)).map(|t| t.slot);
-        own.or_else(|| (0..SLOT_COUNT).find(|n| self.slots.iter().all(|t| t.slot != *n)))
+        let taken: HashSet<u32> = self.slots.iter().map(|t| t.slot).collect();
+        own.or_else(|| (0..SLOT_COUNT).find(|n| !taken.contains(n)))
     }
 
     /// Notes the slots of all layouts there are.
     pub(crate) fn take_slots(&mut self) {
+        let mut slots: BTreeMap<u32, Taken> = take(&mut self.slots).into_iter().map(|t| (t.slot, t)).collect();
         for layout in &self.layouts {
             let Some(slot) = layout.slot else { continue };
-            let linked = layout.added.is_none() || self.slots.iter().any(|t| t.slot == slot && t.linked);
-            self.slots.retain(|t| t.slot != slot);
-            self.slots.push(Taken { id: layout.id, name: layout.name.clone(), size: layout.size, slot, linked });
+            let linked = layout.added.is_none() || slots.get(&slot).is_some_and(|t| t.linked);
+            slots.insert(slot, Taken { id: layout.id, name: layout.name.clone(), size: layout.size, slot, linked });
         }
-        self.slots.sort_by_key(|t| t.slot);
+        self.slots = slots.into_values().collect();
     }
 
     /// Whether counts under the slots of `before` mean the same here.

@@ -1,0 +1,102 @@
+//! What one more layout costs beside many: it must not grow with them. Bytes and calls are counted, not time.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::World;
+use common::nic::linker;
+use xhint_btf::write::{NewType, Writer};
+use xhint_btf::{ByteOrder, Kind};
+use xhint_runtime::attach::{attach, running};
+use xhint_runtime::layouts::Layouts;
+use xhint_runtime::{Device, LinkedAs, Mode, Source};
+use xhint_testkit::fixture::{Compile, keep};
+use xhint_testkit::privileged;
+
+const PROGRAM: &str = r#"
+#include "kernel.h"
+struct nic_meta { __u32 hash; __u32 btf_id; } CORE;
+__u64 sum;
+SEC("xdp") int prog(struct xdp_md *ctx)
+{
+	struct nic_meta *m = (void *)(long)ctx->data_meta;
+
+	if (!bpf_core_field_exists(m->hash) || (void *)m + bpf_core_type_size(struct nic_meta) > (void *)(long)ctx->data)
+		return XDP_PASS;
+	sum += m->hash;
+	return XDP_PASS;
+}
+char LICENSE[] SEC("license") = "GPL";
+"#;
+
+/// `struct layout { u32 fN; u32 hash; u32 btf_id; }`: another layout, with another id, for each N; all files are of one
+/// length.
+fn nic(n: u32) -> Source {
+    let mut w = Writer::new(ByteOrder::NATIVE);
+    let u32 = w.push(NewType { name: "u32", third: 4, tail: &[32], ..NewType::of(Kind::Int) }).unwrap();
+    let names = [&format!("f{n:04}"), "hash", "btf_id"].map(|name| w.string(name).unwrap());
+    let tail: Vec<u32> = names.iter().zip([0, 32, 64]).flat_map(|(name, at)| [*name, u32, at]).collect();
+    let ty = w.push(NewType { name: "layout", vlen: 3, third: 12, tail: &tail, ..NewType::of(Kind::Struct) }).unwrap();
+    for name in ["xhint:layout", "xhint:as=nic_meta"] {
+        w.push(NewType { name, third: ty, tail: &[u32::MAX], ..NewType::of(Kind::DeclTag) }).unwrap();
+    }
+    Source::new(format!("nic{n:04}.btf"), w.finish())
+}
+
+/// The bytes that this thread has written into files.
+fn written() -> u64 {
+    let io = fs::read_to_string("/proc/thread-self/io").unwrap();
+    io.lines().find_map(|l| l.strip_prefix("wchar: ")).unwrap().parse().unwrap()
+}
+
+fn only_dir(dir: &Path) -> std::path::PathBuf {
+    fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).find(|p| p.is_dir()).unwrap()
+}
+
+#[test]
+fn one_more_layout_is_written_down_alone() {
+    if !privileged() {
+        return;
+    }
+    let world = World::new();
+    let (home, device) = (&world.home, &Device::find("near", world.netns()).unwrap());
+    let program = Source::read(Compile::new(&keep("grows", "bpf.c", PROGRAM.as_bytes())).object()).unwrap();
+    let options = LinkedAs { asked: "tail".to_owned(), ..LinkedAs::default() };
+    attach(home, device, &linker().link(program, vec![nic(0)], options, Mode::Native).unwrap()).unwrap();
+    let layouts = Layouts::of(home, device);
+    let add = |n: u32| {
+        let before = written();
+        let changed = layouts.add(linker(), nic(n)).unwrap();
+        assert!(changed.swap.is_none() && changed.layouts.len() == 1);
+        written() - before
+    };
+    let costs: Vec<u64> = (1..=200).map(add).collect();
+    // Numbers of more digits are all that may be longer.
+    let (few, many) = (costs[19], costs[199]);
+    assert!(many <= few + 64, "{few} bytes beside 20 layouts, {many} beside 200");
+    let whole = running(home, device).unwrap().unwrap();
+    assert_eq!((whole.layouts.len(), whole.nics.len(), whole.slots.len()), (201, 201, 201));
+
+    // A line that was broken off is as if it had never been begun, and the next one takes its place.
+    let path = only_dir(&only_dir(&world.state())).join("added");
+    let text = fs::read(&path).unwrap();
+    fs::write(&path, &text[..text.len() - 5]).unwrap();
+    let torn = running(home, device).unwrap().unwrap();
+    assert_eq!((torn.layouts.as_slice(), torn.nics.len()), (&whole.layouts[..200], 200));
+    add(200);
+    assert_eq!(running(home, device).unwrap().unwrap(), whole);
+    assert_eq!(fs::read(&path).unwrap(), text);
+
+    // What was added to a state that was written anew since is no more.
+    layouts.remove(linker(), "nic0007.btf").unwrap();
+    assert!(path.exists());
+    let fewer = running(home, device).unwrap().unwrap();
+    assert!(
+        fewer.layouts.len() == 200 && fewer.layouts.iter().all(|l| fewer.nics[l.nic].path != Path::new("nic0007.btf"))
+    );
+    add(201);
+    assert_eq!(running(home, device).unwrap().unwrap().layouts.len(), 201);
+}
