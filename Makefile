@@ -53,5 +53,5 @@ fuzz-smoke: setup
 	$(CARGO) run --release --quiet -p xhint-fuzz --bin smoke -- $(or $(FUZZ_SECONDS),10)
 
 ci: setup lint test doc fuzz-smoke
-	$(MAKE) vm-test KERNELS='$(or $(KERNELS),6.1 6.12 newest)'
+	PARTS='$(or $(PARTS),dispatch rights base)' $(MAKE) vm-test KERNELS='$(or $(KERNELS),6.1 6.12 newest)'
 	$(CARGO) bench --workspace --no-run

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{self, Path, PathBuf};
 use std::time::SystemTime;
 
 use libbpf_rs::Program;
@@ -19,7 +18,7 @@ use crate::load::{Loaded, Plan, load};
 use crate::long::{TooLong, too_long};
 use crate::rights::Rights;
 use crate::site::{Generation, Held, Live, Site};
-use crate::state::{Mode, Source, State};
+use crate::state::{Mode, Source, State, absolute};
 use crate::sys;
 
 /// What is to run on a device.
@@ -147,7 +146,8 @@ pub(crate) fn attach_held(site: &Site, device: &Device, job: &Job) -> Result<Don
     };
     next.make(&loaded, &state).and_then(|()| put()).inspect_err(|_| {
         // The first error counts. What cannot be undone now the next call undoes.
-        let _first = if live.is_some() { next.clear() } else { site.repair(device) };
+        let _first = next.clear();
+        let _rest = if live.is_some() { Ok(()) } else { site.repair(device) };
     })?;
     // From here on it runs, whatever becomes of the tidying up: the next call does that again.
     let _later = site.keep_only(&next);
@@ -169,11 +169,6 @@ fn check_object(before: &Generation, device: &Device, object: &Source) -> Result
         Err(_) => ("a program".to_owned(), "of which nothing is known any more".to_owned()),
     };
     Err(Error::OtherObject { device: device.name().to_owned(), program, object: was })
-}
-
-/// Such a path as means the same from elsewhere.
-fn absolute(path: &Path) -> PathBuf {
-    path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Loads the job's object with the maps of `before`.

@@ -16,10 +16,10 @@ use std::os::fd::AsFd;
 pub fn detach(home: &Home, device: &Device) -> Result<Option<u32>> {
     let held = Held::of(home, device)?;
     let site = &held.site;
-    if !site.exists()? {
+    let live = site.live()?;
+    if !site.exists()? || live.is_none() && site.is_anothers(device)? {
         return Err(Error::NotAttached(device.name().to_owned()));
     }
-    let live = site.live()?;
     if let Some(live) = &live {
         // By itself an unpinned link goes off its device some time later; this way it is off when we return.
         let off = sys::link_detach(live.link.as_fd());

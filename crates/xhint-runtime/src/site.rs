@@ -255,11 +255,21 @@ impl Site {
     /// or none of ours.
     pub fn repair(&self, device: &Device) -> Result<()> {
         let Some(live) = self.live()? else {
+            if self.is_anothers(device)? {
+                return Ok(());
+            }
             foreign::restore(self, device.netns(), device.ifindex())?;
             return self.clear();
         };
         let Some(current) = self.current(&live)? else { return Ok(()) };
         self.keep_only(&current)
+    }
+
+    /// Whether the state here may be that of a program whose pins are in another BPF file system, as that of a container
+    /// with `/run` of the host: the device runs one, and of no load there are pins here.
+    pub fn is_anothers(&self, device: &Device) -> Result<bool> {
+        let pinned = names(&self.pins)?.iter().any(|name| name != "maps-new");
+        Ok(!pinned && device.programs()?.ids().next().is_some())
     }
 
     /// The same for one that nobody asks for and that has no link: its device is told by the directory's name.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::mem::take;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -115,8 +115,14 @@ impl Source {
     pub fn read_btf(path: impl Into<PathBuf>) -> Result<Source> {
         let path = path.into();
         let bytes = read_btf(&path)?;
-        Ok(Source::new(path, bytes))
+        // Whoever names it later may do so from another directory.
+        Ok(Source::new(absolute(&path), bytes))
     }
+}
+
+/// The same path from everywhere.
+pub(crate) fn absolute(path: &Path) -> PathBuf {
+    path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// A layout that the program reads.
@@ -356,7 +362,8 @@ impl State {
     /// The layouts that go when what is called so does, by name, by id or by file, and those that stay: also of a file
     /// that goes those that another has.
     pub(crate) fn without(&self, which: &str) -> (Vec<LayoutState>, Vec<LayoutState>) {
-        let is_other = |n: &usize| self.nics.get(*n).is_none_or(|nic| nic.path != Path::new(which));
+        let paths = [PathBuf::from(which), absolute(Path::new(which))];
+        let is_other = |n: &usize| self.nics.get(*n).is_none_or(|nic| !paths.contains(&nic.path));
         let (mut gone, mut kept) = (Vec::new(), Vec::new());
         for layout in &self.layouts {
             let mut others = layout.nics().filter(is_other);

@@ -14,7 +14,7 @@ use xhint_runtime::attach::{Job, attach};
 use xhint_runtime::detach::detach;
 use xhint_runtime::layouts::Layouts;
 use xhint_runtime::status::status;
-use xhint_runtime::{Device, Error, Mode, Source};
+use xhint_runtime::{Device, Error, Home, Mode, Source};
 use xhint_testkit::privileged;
 
 /// One that takes the place of another object.
@@ -254,6 +254,26 @@ fn what_was_kept_for_devices_that_are_gone_is_cleared() {
     sh(&format!("ip -n {n} link del other"));
     assert!(world.left().contains(&world.site(&other)));
     detach(&world.home, &device(&world)).unwrap();
+    assert_eq!(world.left(), Vec::<PathBuf>::new());
+}
+
+/// As in a container that has the host's `/run` and a BPF file system of its own.
+#[test]
+fn state_is_left_to_those_who_have_the_pins() {
+    if !privileged() {
+        return;
+    }
+    let world = World::new();
+    let device = device(&world);
+    let done = attach(&world.home, &device, &job(&[])).unwrap();
+    let pins = PathBuf::from(format!("/sys/fs/bpf/{}-other", world.name));
+    let elsewhere = Home::at(&pins, world.state().parent().unwrap());
+    assert!(matches!(detach(&elsewhere, &device), Err(Error::NotAttached(_))));
+    attach(&elsewhere, &device, &job(&[])).unwrap_err();
+    let now = status(&world.home, &device).unwrap();
+    assert_eq!((now.program_id, now.trouble), (done.program, None));
+    detach(&world.home, &device).unwrap();
+    fs::remove_dir_all(&pins).unwrap();
     assert_eq!(world.left(), Vec::<PathBuf>::new());
 }
 

@@ -70,6 +70,34 @@ fn what_it_prints_is_there_and_documented() {
     ip(&["-n", &moved, "link", "set", &new, "name", &name, "netns", &n]);
 }
 
+/// Two files of one name are two, and each is the same from every directory.
+#[test]
+fn files_are_told_apart_by_where_they_are() {
+    if !privileged() {
+        return;
+    }
+    let mut world = World::new(&["files"]);
+    let (n, name) = (world.netns[0].clone(), format!("wf{}", process::id()));
+    let (prog, alpha, beta) = (example("hints.bpf.c"), example("nics/alpha_fw1.c"), example("nics/beta.c"));
+    world.nic(&name, &alpha, &n);
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    for (dir, nic) in dirs.iter().zip([&alpha, &beta]) {
+        std::fs::copy(nic, dir.path().join("nic.o")).unwrap();
+    }
+    let within = |dir: usize, arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xhint"));
+        let done = command.args(arguments).args(["--netns", &n]).current_dir(&dirs[dir]).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap()
+    };
+    within(0, &["attach", &prog, "--dev", &name, "--nic", "nic.o", "--dispatch", "tail"]);
+    within(1, &["layouts", "add", &name, "nic.o"]);
+    within(0, &["layouts", "remove", &name, "./nic.o"]);
+    let left = within(0, &["layouts", "list", &name]);
+    assert!(left.contains("beta_rx_completion") && !left.contains("nic_meta"), "{left}");
+    good(&["detach", &name, "--netns", &n]);
+}
+
 #[test]
 fn generic_mode_says_that_metadata_is_gone_and_it_is() {
     if !privileged() {
