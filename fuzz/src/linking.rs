@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use xhint_btf::Btf;
 use xhint_btf::ext::BtfExt;
 use xhint_object::{Dispatch, LinkOptions, Object};
-use xhint_relo::{Binding, Resolver, patch};
+use xhint_relo::{Binding, Resolver, patch_bytes};
 use xhint_testkit::fixture;
 use xhint_universe::Universe;
 
@@ -145,7 +145,7 @@ fn relocate(local: &Btf, ext: &BtfExt) {
                         let mut insns = [0; 24];
                         insns[0] = code;
                         let at = relo.insn_off as usize % 32;
-                        std::hint::black_box(patch(&mut insns, at, ext.order, &answer).is_ok());
+                        std::hint::black_box(patch_bytes(&mut insns, at, ext.order, &answer).is_ok());
                     }
                 }
                 Err(error) => assert!(!error.to_string().is_empty()),

@@ -1,6 +1,6 @@
 //! What each instruction can do: which registers it reads and writes, which memory, and where it can go on.
 //!
-//! This is the one place that says so; `reach` and `dispatch::liveness` believe it. What is not listed here may do
+//! This is the one place that says so; [`crate::reach`] and [`crate::Liveness`] believe it. What is not listed here may do
 //! anything: a new instruction makes us ignorant, never wrong.
 //!
 //! Of a function's own stack it is known who can write it, since the verifier keeps pointers apart from numbers:
@@ -15,7 +15,8 @@
 //!   follow what is spilled there. It cannot leave a pointer into a stack there (`cannot spill pointers to stack into
 //!   stack frame of the caller`).
 
-use crate::insn::{ALU, ALU64, CALL, EXIT, Insn, JA, JA32, JMP, JMP32, LD, LDDW, LDX, MOV_OP, SIZE, SRC_REG, ST, STX};
+use crate::Named;
+use crate::insn::{ALU, ALU64, CALL, EXIT, Insn, JA, JA32, JMP, JMP32, LD, LDDW, LDX, MOV_OP, SRC_REG, ST, STX};
 
 /// A set of registers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,18 +28,26 @@ impl Regs {
     /// r1 to r5: a call takes them, and leaves them undefined.
     pub const ARGUMENTS: Regs = Regs(0x3e);
 
+    /// This one.
+    #[must_use]
     pub fn one(reg: u8) -> Regs {
         Regs(1u16.checked_shl(reg.into()).unwrap_or(0))
     }
 
+    /// Those of both sets.
+    #[must_use]
     pub fn with(self, other: Regs) -> Regs {
         Regs(self.0 | other.0)
     }
 
+    /// Those that the other set has not.
+    #[must_use]
     pub fn without(self, other: Regs) -> Regs {
         Regs(self.0 & !other.0)
     }
 
+    /// Those that both sets have.
+    #[must_use]
     pub fn both(self, other: Regs) -> Regs {
         Regs(self.0 & other.0)
     }
@@ -58,20 +67,26 @@ pub enum Effect {
     Wide,
     /// `dst` becomes what lies at `src + off`.
     Load {
+        /// How many.
         bytes: u8,
+        /// Whether the last bit is extended.
         signed: bool,
     },
     /// What lies at `dst + off` becomes `src`, or the immediate.
     Store {
+        /// How many.
         bytes: u8,
     },
     /// What lies at `dst + off` becomes something else, and this register what was there.
     Atomic {
+        /// How many.
         bytes: u8,
+        /// The register.
         fetched: Option<u8>,
     },
     /// r0 becomes what a packet load of old finds; it leaves r1 to r5 undefined, and may end the program.
     Packet,
+    /// r0 becomes what is given back; it leaves r1 to r5 undefined.
     Call(Callee),
     /// A jump or the end: nothing.
     Nothing,
@@ -95,50 +110,32 @@ pub enum Callee {
 pub enum Flow {
     /// To the next.
     Next,
-    /// To the instruction at this byte.
-    To(usize),
+    /// To its target.
+    To,
     /// There or to the next, by a comparison.
-    If(usize),
+    If,
     /// There or to the next, by what is not in the program.
-    Either(usize),
+    Either,
     /// Nowhere: the function ends.
     End,
     /// Not known: to any instruction of the function.
     Anywhere,
 }
 
-/// What an ELF relocation lets an instruction name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Named {
-    /// There is none.
-    #[default]
-    Nothing,
-    /// A function of the object, by the caller's number.
-    Function(usize),
-    /// What the loader finds in the kernel.
-    Kernel,
-    /// A map, a variable, or what makes no sense.
-    Other,
-}
-
 /// The last helper there will be, `bpf_cgrp_storage_delete`; what came later are kernel functions.
-const LAST_HELPER: i32 = 211;
+const LAST_HELPER: i64 = 211;
 /// `bpf_for_each_map_elem`, `bpf_timer_set_callback`, `bpf_find_vma`, `bpf_loop`, `bpf_user_ringbuf_drain`.
-const CALLING_BACK: [i32; 5] = [164, 170, 180, 181, 209];
+const CALLING_BACK: [i64; 5] = [164, 170, 180, 181, 209];
 /// `bpf_dynptr_data`, whose result points into what the dynptr is of.
-const DYNPTR_DATA: i32 = 203;
+const DYNPTR_DATA: i64 = 203;
 /// `src` of a call: a kernel function by BTF id.
 const PSEUDO_KFUNC_CALL: u8 = 2;
 
 /// What the instruction does. `callbacks`: whether the object takes the address of any function, so that the kernel may
 /// call one.
+#[must_use]
 pub fn effect(insn: Insn, named: Named, callbacks: bool) -> Effect {
-    let bytes = match insn.code & 0x18 {
-        0x00 => 4,
-        0x08 => 2,
-        0x10 => 1,
-        _ => 8,
-    };
+    let bytes = insn.bytes_moved();
     match (insn.class(), insn.code & 0xe0) {
         (ALU | ALU64, _) if insn.op() <= 0xd0 => Effect::Compute,
         (LD, _) if insn.code == LDDW => Effect::Wide,
@@ -148,7 +145,7 @@ pub fn effect(insn: Insn, named: Named, callbacks: bool) -> Effect {
         (ST | STX, 0x60) => Effect::Store { bytes },
         (STX, 0xc0) => atomic(insn, bytes),
         (JMP, _) if insn.code == CALL => Effect::Call(callee(insn, named, callbacks)),
-        (JMP | JMP32, _) if flow(insn, 0) != Flow::Next => Effect::Nothing,
+        (JMP | JMP32, _) if flow(insn) != Flow::Next => Effect::Nothing,
         _ => Effect::Unknown,
     }
 }
@@ -177,44 +174,28 @@ fn callee(insn: Insn, named: Named, callbacks: bool) -> Callee {
     }
 }
 
-/// Where the instruction at byte `at` can go on.
-pub fn flow(insn: Insn, at: usize) -> Flow {
+/// Where the instruction can go on.
+#[must_use]
+pub fn flow(insn: Insn) -> Flow {
     if !matches!(insn.class(), JMP | JMP32) {
         return Flow::Next;
     }
-    let target = target(insn, at);
     match (insn.code, insn.op()) {
         (CALL, _) => Flow::Next,
         (EXIT, _) => Flow::End,
-        (JA | JA32, _) if insn.src == 0 => Flow::To(target),
+        (JA | JA32, _) if insn.src == 0 => Flow::To,
         // A jump that the kernel turns into nothing and back.
-        (JA | JA32, _) => Flow::Either(target),
+        (JA | JA32, _) => Flow::Either,
         // `may_goto`.
-        (0xe5, _) if insn.src == 0 => Flow::Either(target),
-        (_, 0x10..=0x70 | 0xa0..=0xd0) => Flow::If(target),
+        (0xe5, _) if insn.src == 0 => Flow::Either,
+        (_, 0x10..=0x70 | 0xa0..=0xd0) => Flow::If,
         // A jump to where a register says, and what is yet to come.
         _ => Flow::Anywhere,
     }
 }
 
-/// The byte that the distance of a jump leads to. Where it leads out of the function, no instruction is there.
-fn target(insn: Insn, at: usize) -> usize {
-    let distance = if insn.code == JA32 { insn.imm } else { i32::from(insn.off) };
-    at.wrapping_add_signed((distance as isize).wrapping_add(1).wrapping_mul(SIZE as isize))
-}
-
-/// The jump `insn`, standing at byte `at`, leading to byte `to`. `None` if it does not reach as far.
-pub fn retarget(insn: Insn, at: usize, to: usize) -> Option<Insn> {
-    let bytes = (to as i64).checked_sub(at as i64)?.checked_sub(SIZE as i64)?;
-    let distance = bytes.checked_div(SIZE as i64)?;
-    Some(if insn.code == JA32 {
-        Insn { imm: i32::try_from(distance).ok()?, ..insn }
-    } else {
-        Insn { off: i16::try_from(distance).ok()?, ..insn }
-    })
-}
-
 /// Registers that the instruction may read.
+#[must_use]
 pub fn reads(insn: Insn) -> Regs {
     let source = if insn.code & SRC_REG != 0 { Regs::one(insn.src) } else { Regs::default() };
     let (dst, src) = (Regs::one(insn.dst), Regs::one(insn.src));
@@ -230,9 +211,9 @@ pub fn reads(insn: Insn) -> Regs {
         // r6 is its context.
         Effect::Packet => src.with(Regs::one(6)),
         Effect::Call(_) => Regs::ARGUMENTS,
-        Effect::Nothing => match flow(insn, 0) {
+        Effect::Nothing => match flow(insn) {
             Flow::End => Regs::one(0),
-            Flow::If(_) => dst.with(source),
+            Flow::If => dst.with(source),
             Flow::Anywhere => Regs::ALL,
             _ => Regs::default(),
         },
@@ -241,6 +222,7 @@ pub fn reads(insn: Insn) -> Regs {
 }
 
 /// Registers that have another value behind the instruction, whatever happens.
+#[must_use]
 pub fn writes(insn: Insn) -> Regs {
     match effect(insn, Named::Nothing, true) {
         Effect::Compute | Effect::Wide | Effect::Load { .. } => Regs::one(insn.dst),
@@ -252,6 +234,7 @@ pub fn writes(insn: Insn) -> Regs {
 }
 
 /// Registers that may have no value behind the instruction.
+#[must_use]
 pub fn loses(insn: Insn) -> Regs {
     match effect(insn, Named::Nothing, true) {
         Effect::Packet => Regs::ARGUMENTS,
@@ -263,6 +246,7 @@ pub fn loses(insn: Insn) -> Regs {
 }
 
 /// Registers that may be other than they were.
+#[must_use]
 pub fn touches(insn: Insn) -> Regs {
     reads(insn).with(writes(insn)).with(loses(insn))
 }

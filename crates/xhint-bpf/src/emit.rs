@@ -1,43 +1,43 @@
 //! Writing instructions with labels in place of distances.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
-use object::elf;
 use xhint_btf::ByteOrder;
 use xhint_btf::ext::LineInfo;
 
-use crate::assembly::Body;
-use crate::image::Relocation;
 use crate::insn::{
-    ALU64, CALL, EXIT, Insn, JA, JA32, JMP, JMP32, LDDW, LDX, MOV64_IMM, MOV64_REG, PSEUDO_CALL, SIZE, SRC_REG, ST, STX,
+    ALU64, CALL, EXIT, Insn, JA, JMP, JMP32, LDDW, LDX, MOV64_IMM, MOV64_REG, PSEUDO_CALL, SRC_REG, ST, STX,
 };
-use crate::{Error, assembly};
-
-/// A place to jump to, before it is known where that is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Label(usize);
+use crate::{Instruction, Label, Reference, SymbolId};
 
 /// Registers.
-pub const R0: u8 = 0;
-pub const R1: u8 = 1;
-pub const R2: u8 = 2;
-pub const R3: u8 = 3;
-pub const R4: u8 = 4;
-pub const R5: u8 = 5;
-pub const R6: u8 = 6;
-pub const R7: u8 = 7;
-pub const R8: u8 = 8;
-pub const R9: u8 = 9;
-/// The frame pointer.
-pub const R10: u8 = 10;
+#[expect(missing_docs, reason = "their names say it")]
+pub mod reg {
+    pub const R0: u8 = 0;
+    pub const R1: u8 = 1;
+    pub const R2: u8 = 2;
+    pub const R3: u8 = 3;
+    pub const R4: u8 = 4;
+    pub const R5: u8 = 5;
+    pub const R6: u8 = 6;
+    pub const R7: u8 = 7;
+    pub const R8: u8 = 8;
+    pub const R9: u8 = 9;
+    /// The frame pointer.
+    pub const R10: u8 = 10;
+}
 
 /// Comparisons of a conditional jump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum If {
+    /// `==`
     Equal = 0x10,
+    /// `>`, unsigned
     Above = 0x20,
+    /// `!=`
     NotEqual = 0x50,
+    /// `<`, unsigned
     Below = 0xa0,
 }
 
@@ -45,40 +45,42 @@ pub enum If {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Op {
+    /// `+`
     Add = 0x00,
+    /// `|`
     Or = 0x40,
+    /// `&`
     And = 0x50,
+    /// `<<`
     Lsh = 0x60,
+    /// `>>, unsigned`
     Rsh = 0x70,
+    /// `^`
     Xor = 0xa0,
 }
 
-/// Instructions, their relocations and lines; offsets count from the first.
-pub struct Code {
-    pub bytes: Vec<u8>,
-    pub relocations: Vec<Relocation>,
-    pub lines: Vec<LineInfo>,
-}
-
 /// Code in the making.
+#[derive(Debug)]
 pub struct Emit {
     order: ByteOrder,
-    code: Vec<u8>,
-    relocations: Vec<Relocation>,
-    lines: Vec<LineInfo>,
-    /// Where each label stands, once it was put.
-    labels: BTreeMap<Label, usize>,
-    /// Jumps that want their distance: where they stand, and what they jump to.
-    jumps: Vec<(usize, Label)>,
+    code: Vec<Instruction>,
+    /// The next label that nobody has.
     next: usize,
+    /// The label that stands where the next instruction will be, and the line that begins there.
+    here: Option<Label>,
+    line: Option<LineInfo>,
+    /// Labels that stand where another stands already.
+    same: HashMap<Label, Label>,
 }
 
 impl Emit {
+    /// Code for a machine of this byte order.
+    #[must_use]
     pub fn new(order: ByteOrder) -> Emit {
-        let labels = BTreeMap::new();
-        Emit { order, code: vec![], relocations: vec![], lines: vec![], labels, jumps: vec![], next: 0 }
+        Emit { order, code: vec![], next: 0, here: None, line: None, same: HashMap::new() }
     }
 
+    /// A label that stands nowhere yet.
     pub fn label(&mut self) -> Label {
         self.next = self.next.saturating_add(1);
         Label(self.next)
@@ -86,47 +88,73 @@ impl Emit {
 
     /// The label stands here.
     pub fn put(&mut self, label: Label) {
-        self.labels.insert(label, self.code.len());
+        match self.here {
+            Some(here) => drop(self.same.insert(label, here)),
+            None => self.here = Some(label),
+        }
     }
 
     /// Whether anything jumps to the label.
+    #[must_use]
     pub fn is_wanted(&self, label: Label) -> bool {
-        self.jumps.iter().any(|(_, to)| *to == label)
+        self.code.iter().any(|i| i.target == Some(label))
     }
 
+    /// An instruction with all that hangs on it; its labels are of this code.
+    pub fn push(&mut self, instruction: Instruction) {
+        instruction.label.into_iter().for_each(|own| self.put(own));
+        let line = self.line.take();
+        self.code.push(Instruction { label: self.here.take(), line: instruction.line.or(line), ..instruction });
+    }
+
+    /// The next instruction begins this line.
+    pub fn line_here(&mut self, line: LineInfo) {
+        self.line = Some(line);
+    }
+
+    /// An instruction.
     pub fn insn(&mut self, insn: Insn) {
-        self.code.extend(insn.bytes(self.order));
+        self.push(insn.into());
     }
 
     fn raw(&mut self, code: u8, dst: u8, src: u8, off: i16, imm: i32) {
-        self.insn(Insn { code, dst, src, off, imm });
+        self.insn(Insn { code, dst, src, off, imm: imm.into() });
     }
 
+    fn jump_raw(&mut self, to: Label, code: u8, dst: u8, src: u8, imm: i64) {
+        self.push(Instruction { target: Some(to), ..Insn { code, dst, src, off: 0, imm }.into() });
+    }
+
+    fn referring(&mut self, insn: Insn, symbol: SymbolId, kind: u32) {
+        self.push(Instruction { reference: Some(Reference { symbol, kind, addend: 0 }), ..insn.into() });
+    }
+
+    /// `dst = src`.
     pub fn mov(&mut self, dst: u8, src: u8) {
         self.raw(MOV64_REG, dst, src, 0, 0);
     }
 
+    /// `dst = imm`.
     pub fn mov_imm(&mut self, dst: u8, imm: i32) {
         self.raw(MOV64_IMM, dst, 0, 0, imm);
     }
 
     /// Loads a 64-bit constant.
     pub fn wide(&mut self, dst: u8, value: u64) {
-        self.raw(LDDW, dst, 0, 0, value as u32 as i32);
-        self.raw(0, 0, 0, 0, (value >> 32) as u32 as i32);
+        self.insn(Insn { code: LDDW, dst, src: 0, off: 0, imm: value as i64 });
     }
 
     /// Loads the address of what `symbol` names (a map, or a variable `offset` bytes in).
-    pub fn address(&mut self, dst: u8, symbol: usize, offset: i32) {
-        self.relocation(elf::R_BPF_64_64, symbol);
-        self.raw(LDDW, dst, 0, 0, offset);
-        self.raw(0, 0, 0, 0, 0);
+    pub fn address(&mut self, dst: u8, symbol: SymbolId, offset: u32) {
+        self.referring(Insn { code: LDDW, dst, src: 0, off: 0, imm: offset.into() }, symbol, Reference::ADDRESS);
     }
 
+    /// `dst = dst op imm`.
     pub fn op(&mut self, op: Op, dst: u8, imm: i32) {
         self.raw(op as u8 | ALU64, dst, 0, 0, imm);
     }
 
+    /// `dst = dst op src`.
     pub fn op_reg(&mut self, op: Op, dst: u8, src: u8) {
         self.raw(op as u8 | SRC_REG | ALU64, dst, src, 0, 0);
     }
@@ -174,47 +202,28 @@ impl Emit {
 
     /// 64-bit comparison of two registers.
     pub fn jump_if(&mut self, cond: If, a: u8, b: u8, to: Label) {
-        self.jumps.push((self.code.len(), to));
-        self.raw(cond as u8 | SRC_REG | JMP, a, b, 0, 0);
+        self.jump_raw(to, cond as u8 | SRC_REG | JMP, a, b, 0);
     }
 
     /// 64-bit comparison with a small constant.
     pub fn jump_if_imm(&mut self, cond: If, a: u8, imm: i32, to: Label) {
-        self.jumps.push((self.code.len(), to));
-        self.raw(cond as u8 | JMP, a, 0, 0, imm);
+        self.jump_raw(to, cond as u8 | JMP, a, 0, imm.into());
     }
 
     /// 32-bit unsigned comparison with a constant.
     pub fn jump_if_imm32(&mut self, cond: If, a: u8, imm: u32, to: Label) {
-        self.jumps.push((self.code.len(), to));
-        self.raw(cond as u8 | JMP32, a, 0, 0, imm as i32);
+        self.jump_raw(to, cond as u8 | JMP32, a, 0, (imm as i32).into());
     }
 
+    /// Goes there.
     pub fn jump(&mut self, to: Label) {
-        self.jumps.push((self.code.len(), to));
-        self.raw(JA, 0, 0, 0, 0);
-    }
-
-    /// A jump like `insn`, to `to`.
-    pub fn jump_as(&mut self, insn: Insn, to: Label) {
-        self.jumps.push((self.code.len(), to));
-        self.insn(if insn.code == JA32 { Insn { code: JA, imm: 0, ..insn } } else { insn });
-    }
-
-    /// The next instruction is relocated like this.
-    pub fn relocation_here(&mut self, relocation: Relocation) {
-        self.relocations.push(Relocation { offset: self.code.len() as u64, ..relocation });
-    }
-
-    /// The next instruction begins this line.
-    pub fn line_here(&mut self, line: LineInfo) {
-        self.lines.push(LineInfo { insn_off: self.code.len() as u32, ..line });
+        self.jump_raw(to, JA, 0, 0, 0);
     }
 
     /// Calls a function of this object.
-    pub fn call(&mut self, symbol: usize) {
-        self.relocation(elf::R_BPF_64_32, symbol);
-        self.raw(CALL, 0, PSEUDO_CALL, 0, -1);
+    pub fn call(&mut self, symbol: SymbolId) {
+        // A loader adds one to it, for the distance counts from the next instruction.
+        self.referring(Insn { code: CALL, dst: 0, src: PSEUDO_CALL, off: 0, imm: -1 }, symbol, Reference::CALL);
     }
 
     /// Calls a helper of the kernel.
@@ -222,39 +231,37 @@ impl Emit {
         self.raw(CALL, 0, 0, 0, number);
     }
 
-    /// Goes on with the instructions of `body`, its relocations and lines.
-    pub fn body(&mut self, body: Body) {
-        let start = self.code.len();
-        let moved = |r: Relocation| Relocation { offset: r.offset.saturating_add(start as u64), ..r };
-        self.relocations.extend(body.relocations.into_iter().map(moved));
-        let moved = |l: LineInfo| LineInfo { insn_off: l.insn_off.saturating_add(start as u32), ..l };
-        self.lines.extend(body.lines.into_iter().map(moved));
-        self.code.extend(body.code);
+    /// Goes on with the instructions of another function.
+    pub fn body(&mut self, code: Vec<Instruction>) {
+        let imported = self.import(code);
+        imported.into_iter().for_each(|instruction| self.push(instruction));
     }
 
+    /// `code` with labels of this code in place of its own.
+    #[must_use]
+    pub fn import(&mut self, mut code: Vec<Instruction>) -> Vec<Instruction> {
+        let mut new: HashMap<Label, Label> = HashMap::new();
+        for label in code.iter_mut().flat_map(|i| [&mut i.label, &mut i.target]).flatten() {
+            *label = *new.entry(*label).or_insert_with(|| self.label());
+        }
+        code
+    }
+
+    /// Ends the function.
     pub fn exit(&mut self) {
         self.raw(EXIT, 0, 0, 0, 0);
     }
 
-    fn relocation(&mut self, kind: elf::RelocationType, symbol: usize) {
-        self.relocations.push(Relocation { offset: self.code.len() as u64, kind, symbol, addend: 0 });
-    }
-
-    /// The code, each jump with its distance.
-    ///
-    /// # Errors
-    /// [`Error::TooFar`] for a jump beyond 32,767 instructions.
-    pub fn finish(mut self) -> Result<Code, Error> {
-        for (at, label) in std::mem::take(&mut self.jumps) {
-            let to = self.labels.get(&label).copied().unwrap_or(0) / SIZE;
-            let from = (at / SIZE).saturating_add(1);
-            let distance = (to as i64).saturating_sub(from as i64);
-            let off = i16::try_from(distance).map_err(|_| Error::TooFar { distance })?;
-            if let Some(insn) = Insn::at(&self.code, at, self.order) {
-                assembly::set(&mut self.code, at, &Insn { off, ..insn }.bytes(self.order));
+    /// The code.
+    #[must_use]
+    pub fn finish(mut self) -> Vec<Instruction> {
+        for target in self.code.iter_mut().filter_map(|i| i.target.as_mut()) {
+            // What stands where another stands was put there when that stood already.
+            while let Some(same) = self.same.get(target) {
+                *target = *same;
             }
         }
-        Ok(Code { bytes: self.code, relocations: self.relocations, lines: self.lines })
+        self.code
     }
 }
 

@@ -6,126 +6,107 @@
 //! 1. From the first instruction on, along the ways that the analysis found possible, instructions are marked.
 //! 2. A marked comparison that goes one way only becomes a jump, or nothing. A jump to what then comes next anyway
 //!    becomes nothing too. This is decided from the end to the start, so that what lies between is known.
-//! 3. What is left is laid down anew; jumps, relocations and lines follow. An instruction that had no line of its own
-//!    keeps the one it was under.
+//! 3. What is left stays in its order. Labels of what went stand at what came next, and an instruction that had no line of
+//!    its own keeps the one it was under.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use xhint_btf::ByteOrder;
-use xhint_btf::ext::LineInfo;
+use crate::code::jumps_anywhere;
+use crate::effect::{Flow, flow};
+use crate::insn::{Insn, JA};
+use crate::{Instruction, Targets};
 
-use crate::assembly::{Body, set};
-use crate::effect::{Flow, flow, retarget};
-use crate::image::Relocation;
-use crate::insn::{Insn, JA, instructions};
-
-/// Which ways each comparison of a function can go, by its byte: to its target, and on.
+/// Which ways each comparison of a function can go, by its number: to its target, and on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ways(BTreeMap<usize, [bool; 2]>);
 
 impl Ways {
-    /// The comparison at byte `at` can go these ways too.
-    pub fn add(&mut self, at: usize, [taken, on]: [bool; 2]) {
-        let ways = self.0.entry(at).or_default();
+    /// The comparison of this number can go these ways too.
+    pub fn add(&mut self, number: usize, [taken, on]: [bool; 2]) {
+        let ways = self.0.entry(number).or_default();
         *ways = [ways[0] || taken, ways[1] || on];
     }
 
     /// All that `other` can go, too.
     pub fn join(&mut self, other: &Ways) {
-        other.0.iter().for_each(|(at, ways)| self.add(*at, *ways));
+        other.0.iter().for_each(|(number, ways)| self.add(*number, *ways));
     }
 }
 
-/// Removes from `body` what cannot be reached if comparisons go these ways only. Nothing, where it has jumps that are not
-/// understood.
-pub fn prune(body: Body, ways: &Ways, order: ByteOrder) -> Body {
-    let all: BTreeMap<usize, Insn> = instructions(&body.code, order, 0).collect();
-    if all.iter().any(|(at, insn)| flow(*insn, *at) == Flow::Anywhere) {
-        return body;
+/// `code` without what cannot be reached if comparisons go these ways only; the whole of it, where it has jumps that are
+/// not understood.
+#[must_use]
+pub fn prune(code: Vec<Instruction>, ways: &Ways) -> Vec<Instruction> {
+    if jumps_anywhere(&code) {
+        return code;
     }
-    let left = left(&all, ways);
-    lay(body, &left, order)
+    let left = left(&code, ways);
+    keep(&code, left)
 }
 
 /// The ways from an instruction, given those of comparisons: where its jump leads, and whether it goes on.
-fn ways_from(at: usize, insn: Insn, ways: &Ways) -> (Option<usize>, bool) {
-    match flow(insn, at) {
+fn ways_from(number: usize, instruction: &Instruction, targets: &Targets, ways: &Ways) -> (Option<usize>, bool) {
+    let target = targets.target(instruction);
+    match flow(instruction.insn) {
         Flow::Next => (None, true),
-        Flow::To(target) => (Some(target), false),
-        Flow::Either(target) => (Some(target), true),
-        Flow::If(target) => {
-            let [taken, on] = ways.0.get(&at).copied().unwrap_or_default();
-            (taken.then_some(target), on)
+        Flow::To => (target, false),
+        Flow::Either => (target, true),
+        Flow::If => {
+            let [taken, on] = ways.0.get(&number).copied().unwrap_or_default();
+            (target.filter(|_| taken), on)
         }
         Flow::End | Flow::Anywhere => (None, false),
     }
 }
 
-/// The instructions that stay, as they stay, by where they were.
-fn left(all: &BTreeMap<usize, Insn>, ways: &Ways) -> BTreeMap<usize, Insn> {
-    let mut reached = BTreeSet::new();
-    let mut todo = vec![0];
-    while let Some(at) = todo.pop() {
-        let Some(insn) = all.get(&at).filter(|_| reached.insert(at)) else { continue };
-        let (target, on) = ways_from(at, *insn, ways);
+/// The instructions that stay, as they stay and with where they jump to, by their numbers.
+fn left(code: &[Instruction], ways: &Ways) -> BTreeMap<usize, (Instruction, Option<usize>)> {
+    let targets = Targets::of(code);
+    let (mut reached, mut todo) = (BTreeSet::new(), vec![0]);
+    while let Some(n) = todo.pop() {
+        let Some(instruction) = code.get(n).filter(|_| reached.insert(n)) else { continue };
+        let (target, on) = ways_from(n, instruction, &targets, ways);
         todo.extend(target);
-        todo.extend(on.then(|| at.saturating_add(insn.size())));
+        todo.extend(on.then(|| n.saturating_add(1)));
     }
-    let mut left: BTreeMap<usize, Insn> = BTreeMap::new();
-    for at in reached.into_iter().rev() {
-        let Some(insn) = all.get(&at) else { continue };
+    let mut left: BTreeMap<usize, (Instruction, Option<usize>)> = BTreeMap::new();
+    for n in reached.into_iter().rev() {
+        let Some(instruction) = code.get(n) else { continue };
         let next = left.keys().next().copied();
-        let comes_next = |target: usize| target > at && left.range(target..).next().map(|(n, _)| *n) == next;
-        let insn = match (flow(*insn, at), ways_from(at, *insn, ways)) {
-            (Flow::To(target) | Flow::If(target), (Some(_), false)) if comes_next(target) => continue,
-            (Flow::If(_), (Some(_), false)) => Insn { code: JA, dst: 0, src: 0, off: insn.off, imm: 0 },
-            (Flow::If(_), (None, _)) => continue,
-            _ => *insn,
+        let comes_next = |target: usize| target > n && left.range(target..).next().map(|(n, _)| *n) == next;
+        let stays = match (flow(instruction.insn), ways_from(n, instruction, &targets, ways)) {
+            (Flow::To | Flow::If, (Some(target), false)) if comes_next(target) => continue,
+            (Flow::If, (Some(_), false)) => {
+                Instruction { insn: Insn { code: JA, dst: 0, src: 0, off: 0, imm: 0 }, ..*instruction }
+            }
+            (Flow::If, (None, _)) => continue,
+            _ => *instruction,
         };
-        left.insert(at, insn);
+        left.insert(n, (stays, targets.target(instruction)));
     }
     left
 }
 
-fn lay(body: Body, left: &BTreeMap<usize, Insn>, order: ByteOrder) -> Body {
-    let mut place: BTreeMap<usize, usize> = BTreeMap::new();
-    let mut code = Vec::with_capacity(body.code.len());
-    for (at, insn) in left {
-        place.insert(*at, code.len());
-        let whole = body.code.get(*at..at.saturating_add(insn.size())).unwrap_or_default();
-        code.extend_from_slice(whole);
-    }
-    // What was removed leads to what comes next.
-    let moved = |at: usize| place.range(at..).next().map(|(_, new)| *new);
-    for (at, insn) in left {
-        let (Some(new), Flow::To(target) | Flow::If(target) | Flow::Either(target)) = (moved(*at), flow(*insn, *at))
-        else {
-            continue;
-        };
-        if let Some(insn) = moved(target).and_then(|target| retarget(*insn, new, target)) {
-            set(&mut code, new, &insn.bytes(order));
+/// The code that is left, with labels and lines in their new places.
+fn keep(old: &[Instruction], mut left: BTreeMap<usize, (Instruction, Option<usize>)>) -> Vec<Instruction> {
+    left.values_mut().for_each(|(instruction, _)| instruction.label = None);
+    let jumps: Vec<_> = left.iter().filter_map(|(n, (i, to))| Some((*n, i.target?, (*to)?))).collect();
+    for (n, label, to) in jumps {
+        // What was removed leads to what comes next.
+        let label = left.range_mut(to..).next().map_or(label, |(_, (at, _))| *at.label.get_or_insert(label));
+        if let Some((jump, _)) = left.get_mut(&n) {
+            jump.target = Some(label);
         }
     }
-    let here = |r: &Relocation| {
-        let new = place.get(&(r.offset as usize))?;
-        Some(Relocation { offset: *new as u64, ..*r })
-    };
-    let relocations = body.relocations.iter().filter_map(here).collect();
-    let lines = lines(&body.lines, &place);
-    Body { code, relocations, lines, ..body }
-}
-
-/// Lines that say of each instruction that is left what was said of it.
-fn lines(old: &[LineInfo], place: &BTreeMap<usize, usize>) -> Vec<LineInfo> {
-    let mut out: Vec<LineInfo> = Vec::new();
-    let mut last = None;
-    for (at, new) in place {
-        let above = old.partition_point(|l| l.insn_off as usize <= *at).checked_sub(1);
-        let Some((number, line)) = above.and_then(|n| Some((n, old.get(n)?))) else { continue };
-        if last != Some(number) {
-            out.push(LineInfo { insn_off: *new as u32, ..*line });
-            last = Some(number);
-        }
+    let (mut out, mut above, mut told) = (Vec::with_capacity(left.len()), None, None);
+    for (n, instruction) in old.iter().enumerate() {
+        above = instruction.line.map(|line| (n, line)).or(above);
+        let Some((mut stays, _)) = left.remove(&n) else { continue };
+        stays.line = above.filter(|line| told != Some(line.0)).map(|(number, line)| {
+            told = Some(number);
+            line
+        });
+        out.push(stays);
     }
     out
 }

@@ -17,43 +17,38 @@ mod state;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use xhint_btf::ByteOrder;
-
-use crate::effect::{Flow, Named, flow};
-use crate::insn::{ADD64_REG, CALL, Insn, SIZE, SUB64_REG, instructions};
-use crate::prune::Ways;
+use crate::code::jumps_anywhere;
+use crate::effect::{Flow, flow};
+use crate::insn::{ADD64_REG, CALL, Insn, SUB64_REG};
+use crate::{FunctionId, Instruction, Named, Targets, Ways};
 use state::{State, Value};
 
-/// What is asked of a program's functions. Functions are told apart by a number of the caller's.
+/// What is asked of an object's code.
 pub trait Code {
-    /// The instructions of a function, relocations applied.
-    fn code(&self, function: usize) -> &[u8];
-    /// What the instruction at byte `at` calls, or takes the address of.
-    fn named(&self, function: usize, at: usize) -> Named;
+    /// The instructions of a function, relocations applied. What is poisoned cannot be run, and what it would yield is not
+    /// known.
+    fn code(&self, function: FunctionId) -> &[Instruction];
     /// Whether the address of any function is taken, so that the kernel may call one.
     fn calls_back(&self) -> bool;
-    /// Whether the instruction at byte `at` is poisoned: it cannot be run, and what it would yield is not known.
-    fn is_poisoned(&self, function: usize, at: usize) -> bool;
     /// Whether the kernel verifies this function by itself, whatever its callers pass.
-    fn is_global(&self, function: usize) -> bool;
-    fn order(&self) -> ByteOrder;
+    fn is_global(&self, function: FunctionId) -> bool;
 }
 
-/// What can be reached from some entries.
+/// What can be reached from some entries. Instructions are told by function and number in it.
 #[derive(Debug, Default)]
 pub struct Reach {
     /// Functions.
-    pub functions: BTreeSet<usize>,
-    /// Poisoned instructions: function and byte.
-    pub poisoned: BTreeSet<(usize, usize)>,
+    pub functions: BTreeSet<FunctionId>,
+    /// Poisoned instructions.
+    pub poisoned: BTreeSet<(FunctionId, usize)>,
     /// Additions and subtractions of a register, and its value where that is always the same.
-    pub addends: BTreeMap<(usize, usize), Option<u64>>,
+    pub addends: BTreeMap<(FunctionId, usize), Option<u64>>,
     /// By function, which ways comparisons can go.
-    pub ways: BTreeMap<usize, Ways>,
+    pub ways: BTreeMap<FunctionId, Ways>,
 }
 
 /// What can be reached when any of `entries` is run.
-pub fn reach(code: &impl Code, entries: impl IntoIterator<Item = usize>) -> Reach {
+pub fn reach(code: &impl Code, entries: impl IntoIterator<Item = FunctionId>) -> Reach {
     let mut walk = Walk { code, at_entry: HashMap::new(), out: Reach::default(), todo: Vec::new() };
     for entry in entries {
         walk.enter(entry, State::default());
@@ -67,14 +62,14 @@ pub fn reach(code: &impl Code, entries: impl IntoIterator<Item = usize>) -> Reac
 struct Walk<'a, C> {
     code: &'a C,
     /// What is known at the start of each function that was reached.
-    at_entry: HashMap<usize, State>,
+    at_entry: HashMap<FunctionId, State>,
     out: Reach,
     /// Functions to run, for the first time or again.
-    todo: Vec<usize>,
+    todo: Vec<FunctionId>,
 }
 
 impl<C: Code> Walk<'_, C> {
-    fn enter(&mut self, function: usize, state: State) {
+    fn enter(&mut self, function: FunctionId, state: State) {
         let changed = match self.at_entry.get_mut(&function) {
             Some(known) => known.join(&state),
             None => {
@@ -88,14 +83,15 @@ impl<C: Code> Walk<'_, C> {
         }
     }
 
-    fn function(&mut self, function: usize) {
-        let targets = jump_targets(self.code.code(function), self.code.order());
+    fn function(&mut self, function: FunctionId) {
+        let code = self.code.code(function);
+        let jumps = Jumps { anywhere: jumps_anywhere(code), targets: Targets::of(code) };
         let start = self.at_entry.get(&function).cloned().unwrap_or_default();
         let mut at_block: BTreeMap<usize, State> = BTreeMap::from([(0, start)]);
         let mut todo = BTreeSet::from([0]);
         while let Some(block) = todo.pop_first() {
             let Some(state) = at_block.get(&block).cloned() else { continue };
-            for (next, state) in self.block(function, block, state, &targets) {
+            for (next, state) in self.block(function, block, state, &jumps) {
                 let changed = match at_block.get_mut(&next) {
                     Some(known) => known.join(&state),
                     None => {
@@ -111,55 +107,53 @@ impl<C: Code> Walk<'_, C> {
     }
 
     /// Runs one block; gives the blocks it can go on to, each with the state it is entered in.
-    fn block(
-        &mut self,
-        function: usize,
-        start: usize,
-        mut state: State,
-        targets: &BTreeSet<usize>,
-    ) -> Vec<(usize, State)> {
+    fn block(&mut self, function: FunctionId, start: usize, mut state: State, jumps: &Jumps) -> Vec<(usize, State)> {
         let code = self.code.code(function);
-        for (at, insn) in instructions(code, self.code.order(), start) {
-            let next = at.saturating_add(insn.size());
-            if at != start && targets.contains(&at) {
-                return vec![(at, state)];
+        for (n, instruction) in code.iter().enumerate().skip(start) {
+            let (insn, next) = (instruction.insn, n.saturating_add(1));
+            if n != start && (jumps.anywhere || instruction.label.is_some()) {
+                return vec![(n, state)];
             }
-            if self.code.is_poisoned(function, at) {
-                self.out.poisoned.insert((function, at));
+            if instruction.poisoned > 0 {
+                self.out.poisoned.insert((function, n));
                 state.poisoned();
                 continue;
             }
-            let named = self.code.named(function, at);
-            if let Named::Function(callee) = named {
+            if let Named::Function(callee) = instruction.named {
                 let known = insn.code == CALL && !self.code.is_global(callee);
                 self.enter(callee, if known { state.arguments() } else { State::default() });
             }
             if matches!(insn.code, ADD64_REG | SUB64_REG) {
                 let value = if let Value::Const(number) = state.operand(insn) { Some(number) } else { None };
-                let known = self.out.addends.entry((function, at)).or_insert(value);
+                let known = self.out.addends.entry((function, n)).or_insert(value);
                 *known = known.filter(|k| Some(*k) == value);
             }
-            match flow(insn, at) {
-                Flow::Next => state.run(
-                    insn,
-                    Insn::at(code, next.saturating_sub(SIZE), self.code.order()),
-                    named,
-                    self.code.calls_back(),
-                ),
+            let target = || jumps.targets.target(instruction);
+            match flow(insn) {
+                Flow::Next => state.run(insn, instruction.named, self.code.calls_back()),
                 Flow::End => return Vec::new(),
-                Flow::To(target) => return vec![(target, state)],
-                Flow::Either(target) => return vec![(target, state.clone()), (next, state)],
-                Flow::If(target) => {
-                    let ways = ways(&state, insn);
-                    self.out.ways.entry(function).or_default().add(at, ways);
-                    return branch(insn, [target, next], ways, &state);
+                Flow::To => return target().map(|to| (to, state)).into_iter().collect(),
+                Flow::Either => {
+                    return [target(), Some(next)].into_iter().flatten().map(|to| (to, state.clone())).collect();
                 }
-                Flow::Anywhere => return targets.iter().map(|at| (*at, State::ignorant())).collect(),
+                Flow::If => {
+                    let ways = ways(&state, insn);
+                    self.out.ways.entry(function).or_default().add(n, ways);
+                    return branch(insn, [target(), Some(next)], ways, &state);
+                }
+                Flow::Anywhere => return (0..code.len()).map(|n| (n, State::ignorant())).collect(),
             }
         }
         // Beyond the last instruction: a function that does not end, which the verifier will refuse.
         Vec::new()
     }
+}
+
+/// Where the blocks of a function begin.
+struct Jumps {
+    /// At every instruction, since there is a jump of which it is not known where it leads.
+    anywhere: bool,
+    targets: Targets,
 }
 
 /// Whether a comparison can lead to its target, and on.
@@ -169,24 +163,9 @@ fn ways(state: &State, insn: Insn) -> [bool; 2] {
 }
 
 /// Where a comparison can lead, and what is known there.
-fn branch(insn: Insn, to: [usize; 2], ways: [bool; 2], state: &State) -> Vec<(usize, State)> {
+fn branch(insn: Insn, to: [Option<usize>; 2], ways: [bool; 2], state: &State) -> Vec<(usize, State)> {
     let each = to.into_iter().zip(ways).zip([true, false]);
-    each.filter(|((_, way), _)| *way).map(|((to, _), taken)| (to, state.assume(insn, taken))).collect()
-}
-
-/// Where jumps lead; every instruction if that of any is not known.
-fn jump_targets(code: &[u8], order: ByteOrder) -> BTreeSet<usize> {
-    let mut out = BTreeSet::new();
-    for (at, insn) in instructions(code, order, 0) {
-        match flow(insn, at) {
-            Flow::To(target) | Flow::If(target) | Flow::Either(target) => {
-                out.insert(target);
-            }
-            Flow::Anywhere => return instructions(code, order, 0).map(|(at, _)| at).collect(),
-            Flow::Next | Flow::End => {}
-        }
-    }
-    out
+    each.filter(|((_, way), _)| *way).filter_map(|((to, _), taken)| Some((to?, state.assume(insn, taken)))).collect()
 }
 
 #[cfg(test)]

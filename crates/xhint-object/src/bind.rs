@@ -7,7 +7,7 @@ use xhint_universe::{Layout, Universe};
 
 use crate::link::LinkOptions;
 use crate::model::Relo;
-use crate::variant::{Fate, Variant};
+use crate::variant::Variant;
 use crate::{Error, Object};
 
 /// One choice of layouts. A name means one of them at most.
@@ -64,14 +64,11 @@ impl<'a> Bound<'a> {
     fn patch(&mut self) -> Result<Variant<'a>, Error> {
         let (object, answers, poisoned) = (self.object, &self.answers, &mut self.poisoned);
         Variant::new(object, |number, relo, insn| {
-            let Some(answer) = answers.get(number) else { return Ok(Fate::Patched) };
-            let poison = patch(insn, 0, object.order(), answer).map_err(|source| Error::Patch {
-                place: object.place_words(relo),
-                number,
-                source,
-            })?;
-            poisoned.push(poison);
-            Ok(if poison { Fate::Poisoned } else { Fate::Patched })
+            let Some(answer) = answers.get(number) else { return Ok(Some(insn)) };
+            let place = || object.place_words(relo);
+            let patched = patch(insn, answer).map_err(|source| Error::Patch { place: place(), number, source })?;
+            poisoned.push(patched.is_none());
+            Ok(patched)
         })
     }
 
@@ -138,16 +135,14 @@ impl Object {
             Some(place) if place.column != 0 => format!("{}:{}:{}", place.file, place.line, place.column),
             Some(place) => format!("{}:{}", place.file, place.line),
             None => {
-                let function = self.function_of(relo).map_or("?", |f| f.name.as_str());
-                format!("{function}, instruction {}", self.insn_number(relo))
+                format!("{}, instruction {}", self.function_of(relo).name, self.insn_number(relo))
             }
         }
     }
 
     /// The number of the instruction in its function.
     pub(crate) fn insn_number(&self, relo: &Relo) -> usize {
-        let start = self.function_of(relo).map_or(0, |f| f.start);
-        (relo.core.insn_off as usize).saturating_sub(start) / crate::insn::SIZE
+        self.function_of(relo).start_of(relo.instruction) / xhint_bpf::SIZE
     }
 
     fn relo_error(&self, number: usize, relo: &Relo, source: xhint_relo::Error) -> Error {

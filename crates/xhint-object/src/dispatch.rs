@@ -11,9 +11,7 @@ mod classes;
 mod copies;
 mod count;
 mod direct;
-mod emit;
 mod entry;
-mod liveness;
 mod maps;
 mod rewrite;
 mod rows;
@@ -22,6 +20,8 @@ mod tail;
 mod usual;
 
 pub use entry::{Case, IdAt};
+
+use xhint_bpf::FunctionId;
 
 use crate::counts::{COUNTS, UNKNOWN};
 use table::{IDS, IDS_SECTION, SLOTS};
@@ -42,8 +42,8 @@ pub enum Fallback {
 /// A program that is dispatched, and the layouts it can read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dispatched {
-    /// Index of the function.
-    pub function: usize,
+    /// The function.
+    pub function: FunctionId,
     /// A layout's case, and the index of its variant.
     pub cases: Vec<(Case, usize)>,
     /// Whether it is loaded by itself, or only if somebody asks for it (`SEC("?xdp")`).

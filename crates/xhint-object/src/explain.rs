@@ -1,12 +1,12 @@
 //! Every relocation in words, for each choice of layouts.
 
+use xhint_bpf::Reach;
 use xhint_universe::Universe;
 
 use crate::bind::Bound;
 use crate::choice::Choice;
 use crate::link::LinkOptions;
 use crate::missing::is_reached;
-use crate::reach::Reach;
 use crate::report::{LayoutReport, PlaceReport, RelocationReport, Report, ResultReport, kind_name};
 use crate::{Error, Object};
 
@@ -78,8 +78,8 @@ impl Object {
         }
         Ok(RelocationReport {
             number,
-            section: function.map_or_else(String::new, |f| f.section_name.clone()),
-            function: function.map_or_else(String::new, |f| f.name.clone()),
+            section: function.section_name.clone(),
+            function: function.name.clone(),
             instruction: self.insn_number(relo),
             kind: kind_name(relo.core.kind),
             access,

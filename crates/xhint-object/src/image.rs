@@ -1,7 +1,8 @@
 //! An ELF relocatable as a list of sections and a list of symbols, ready to be changed and written again.
 //!
 //! Both lists keep the order and the numbering of the file: entry 0 of each is the null entry ELF has there. What is
-//! to go is marked, and [`write`] renumbers. `read` and `write` mirror each other.
+//! to go is marked, and [`write`] renumbers. `read` and `write` mirror each other. Numbers of sections and symbols are
+//! checked where they are read, so that a number that exists leads to what it means.
 
 mod read;
 mod write;
@@ -9,17 +10,34 @@ mod write;
 use bytes::Bytes;
 use object::elf;
 use object::write::elf::FileHeader;
+use xhint_bpf::{Arena, SymbolId};
 use xhint_btf::ByteOrder;
+
+/// Number of a section.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SectionId(usize);
+
+impl From<usize> for SectionId {
+    fn from(number: usize) -> SectionId {
+        SectionId(number)
+    }
+}
+
+impl From<SectionId> for usize {
+    fn from(id: SectionId) -> usize {
+        id.0
+    }
+}
 
 /// A whole object file.
 #[derive(Debug, Clone)]
 pub struct Image {
     pub order: ByteOrder,
     pub header: FileHeader,
-    /// By ELF section number; number 0 is a placeholder.
-    pub sections: Vec<Section>,
-    /// By ELF symbol number; number 0 is a placeholder.
-    pub symbols: Vec<Symbol>,
+    /// Number 0 is a placeholder.
+    pub sections: Arena<SectionId, Section>,
+    /// Number 0 is a placeholder.
+    pub symbols: Arena<SymbolId, Symbol>,
 }
 
 /// One section.
@@ -31,7 +49,7 @@ pub struct Section {
     pub align: u64,
     pub entry_size: u64,
     /// `sh_link` of a section other than the symbol table and relocations, whose links are known.
-    pub link: u32,
+    pub link: SectionId,
     pub content: Content,
     /// Not to be written.
     pub gone: bool,
@@ -53,8 +71,8 @@ pub enum Content {
 /// Relocations of one section.
 #[derive(Debug, Clone)]
 pub struct Relocations {
-    /// Number of the section they are for.
-    pub target: usize,
+    /// The section they are for.
+    pub target: SectionId,
     /// `SHT_RELA` rather than `SHT_REL`.
     pub with_addend: bool,
     pub entries: Vec<Relocation>,
@@ -66,8 +84,8 @@ pub struct Relocation {
     /// Bytes from the start of the target section.
     pub offset: u64,
     pub kind: elf::RelocationType,
-    /// Number of the symbol.
-    pub symbol: usize,
+    /// The symbol.
+    pub symbol: SymbolId,
     pub addend: i64,
 }
 
@@ -87,28 +105,34 @@ pub struct Symbol {
 /// Where a symbol stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// In the section with this number.
-    Section(usize),
+    /// In a section.
+    Section(SectionId),
     /// `SHN_UNDEF`, `SHN_ABS`, `SHN_COMMON`.
     Special(elf::SymbolSection),
 }
 
 impl Image {
-    /// The number of the first section with this name.
-    pub fn section_named(&self, name: &str) -> Option<usize> {
-        self.sections.iter().position(|s| !s.gone && s.name == name)
+    /// The first section with this name.
+    pub fn section_named(&self, name: &str) -> Option<SectionId> {
+        self.sections.position(|s| !s.gone && s.name == name)
     }
 
-    /// The bytes of section `number`; empty if it has none.
-    pub fn bytes(&self, number: usize) -> &[u8] {
-        match self.sections.get(number) {
-            Some(Section { content: Content::Bytes(bytes), .. }) => bytes,
+    /// The bytes of a section; empty if it has none.
+    pub fn bytes(&self, section: SectionId) -> &[u8] {
+        match &self.sections.at(section).content {
+            Content::Bytes(bytes) => bytes,
             _ => &[],
         }
     }
 
+    /// The section that holds instructions where this symbol stands.
+    pub fn code_of(&self, symbol: SymbolId) -> Option<SectionId> {
+        let Place::Section(section) = self.symbols.at(symbol).place else { return None };
+        self.sections.at(section).is_code().then_some(section)
+    }
+
     /// The relocations of section `target`.
-    pub fn relocations(&self, target: usize) -> impl Iterator<Item = &Relocation> {
+    pub fn relocations(&self, target: SectionId) -> impl Iterator<Item = &Relocation> {
         let fits = move |s: &&Section| !s.gone;
         self.sections.iter().filter(fits).flat_map(move |s| match &s.content {
             Content::Relocations(r) if r.target == target => r.entries.as_slice(),
@@ -116,25 +140,90 @@ impl Image {
         })
     }
 
-    /// Marks every section of data with this name, and the relocations for it, as not to be written.
-    pub fn drop_section(&mut self, name: &str) {
-        for number in 0..self.sections.len() {
-            let is_data = |s: &Section| matches!(s.content, Content::Bytes(_) | Content::Zeroes(_));
-            if self.sections.get(number).is_some_and(|s| s.name == name && is_data(s)) {
-                self.drop_number(number);
-            }
-        }
+    /// Adds a section of bytes that a loader maps, with these flags beside.
+    pub fn add_section(&mut self, name: &str, flags: elf::SectionFlags, bytes: Bytes) -> SectionId {
+        self.sections.push(Section {
+            name: name.to_owned(),
+            kind: elf::SHT_PROGBITS,
+            flags: elf::SHF_ALLOC.with(flags),
+            align: 8,
+            entry_size: 0,
+            link: SectionId(0),
+            content: Content::Bytes(bytes),
+            gone: false,
+        })
     }
 
-    fn drop_number(&mut self, number: usize) {
-        if let Some(section) = self.sections.get_mut(number) {
-            section.gone = true;
+    /// Adds a symbol that stands nowhere yet.
+    pub fn add_symbol(&mut self, name: String, bind: elf::SymbolBind, kind: elf::SymbolType) -> SymbolId {
+        self.symbols.push(Symbol {
+            name,
+            info: elf::SymbolInfo::new(bind, kind),
+            other: elf::SymbolOther::default(),
+            place: Place::Special(elf::SHN_UNDEF),
+            value: 0,
+            size: 0,
+            gone: false,
+        })
+    }
+
+    /// Lets a symbol stand in a section.
+    pub fn place_symbol(&mut self, symbol: SymbolId, section: SectionId, value: u64, size: u64) {
+        let symbol = self.symbols.at_mut(symbol);
+        (symbol.place, symbol.value, symbol.size) = (Place::Section(section), value, size);
+    }
+
+    /// The symbol that stands for a section, which is made if there is none.
+    pub fn section_symbol(&mut self, section: SectionId) -> SymbolId {
+        let is_its = |s: &Symbol| s.info.st_type() == elf::STT_SECTION && s.place == Place::Section(section) && !s.gone;
+        self.symbols.position(is_its).unwrap_or_else(|| {
+            let symbol = self.add_symbol(String::new(), elf::STB_LOCAL, elf::STT_SECTION);
+            self.place_symbol(symbol, section, 0, 0);
+            symbol
+        })
+    }
+
+    /// Lets these bytes be what a section holds.
+    pub fn set_bytes(&mut self, section: SectionId, bytes: Bytes) {
+        self.sections.at_mut(section).content = Content::Bytes(bytes);
+    }
+
+    /// Lets `change` change the relocations of section `target`.
+    pub fn change_relocations(&mut self, target: SectionId, change: impl FnOnce(&mut Vec<Relocation>)) {
+        for section in &mut self.sections {
+            if let Content::Relocations(r) = &mut section.content
+                && r.target == target
+                && !section.gone
+            {
+                return change(&mut r.entries);
+            }
         }
+        let mut entries = Vec::new();
+        change(&mut entries);
+        if entries.is_empty() {
+            return;
+        }
+        self.sections.push(Section {
+            name: format!(".rel{}", self.sections.at(target).name),
+            kind: elf::SHT_REL,
+            flags: elf::SHF_INFO_LINK,
+            align: 8,
+            entry_size: 16,
+            link: SectionId(0),
+            content: Content::Relocations(Relocations { target, with_addend: false, entries }),
+            gone: false,
+        });
+    }
+
+    /// Marks every section of data with this name, and the relocations for it, as not to be written.
+    pub fn drop_section(&mut self, name: &str) {
+        let is_data = |s: &Section| matches!(s.content, Content::Bytes(_) | Content::Zeroes(_));
+        self.sections.iter_mut().filter(|s| s.name == name && is_data(s)).for_each(|s| s.gone = true);
         drop_dependents(&mut self.sections);
     }
 
     /// Marks the relocations for section `target` as not to be written.
-    pub fn drop_relocations(&mut self, target: usize) {
+    pub fn drop_relocations(&mut self, target: SectionId) {
         for section in &mut self.sections {
             section.gone |= matches!(&section.content, Content::Relocations(r) if r.target == target);
         }
@@ -143,15 +232,15 @@ impl Image {
 }
 
 /// Marks relocations whose section goes.
-fn drop_dependents(sections: &mut [Section]) {
+fn drop_dependents(sections: &mut Arena<SectionId, Section>) {
     loop {
-        let gone: Vec<_> = sections.iter().map(|s| s.gone).collect();
+        let gone: Arena<SectionId, bool> = sections.iter().map(|s| s.gone).collect();
         for section in sections.iter_mut() {
             if let Content::Relocations(r) = &section.content {
-                section.gone |= gone.get(r.target) == Some(&true);
+                section.gone |= gone.at(r.target);
             }
         }
-        if sections.iter().map(|s| s.gone).eq(gone) {
+        if sections.iter().map(|s| s.gone).eq(gone.iter().copied()) {
             return;
         }
     }

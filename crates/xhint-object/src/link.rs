@@ -2,16 +2,18 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use xhint_bpf::insn::POISON;
+use xhint_bpf::{FunctionId, Instruction};
 use xhint_btf::Kind;
 use xhint_universe::Universe;
 
 use crate::bind::Bound;
 use crate::choice::Choice;
 use crate::dispatch::{Copies, Fallback, place_btf, reserved};
-use crate::image::{Content, Image};
+use crate::image::{Image, SectionId};
 use crate::report::{DispatchReport, LayoutReport, Report};
 use crate::variant::Variant;
-use crate::{Error, Function, Missing, Object, assembly, multi};
+use crate::{Error, Function, Missing, Object, multi};
 
 /// How to link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,7 +191,7 @@ impl Object {
         why: String,
     ) -> Result<Linked, Error> {
         let (mut bound, mut variant) = Bound::new(self, universe, &choice.layouts, options)?;
-        let entries = self.entries().into_iter().filter(|n| self.functions.get(*n).is_some_and(|f| options.runs(f)));
+        let entries = self.entries().into_iter().filter(|id| options.runs(self.functions.at(*id)));
         let reach = variant.reach(entries);
         let mut report = Report {
             layouts: choice.layouts.iter().filter_map(|n| LayoutReport::of(universe, *n)).collect(),
@@ -220,16 +222,12 @@ impl Object {
     }
 
     /// What is run by itself: the programs, and what is called when they throw; all functions of an object that has none.
-    pub(crate) fn entries(&self) -> Vec<usize> {
+    pub(crate) fn entries(&self) -> Vec<FunctionId> {
         let tags = self.btf.types().filter(|t| t.kind() == Kind::DeclTag);
         let catching: Vec<_> = tags.filter_map(|t| t.name().strip_prefix("exception_callback:")).collect();
-        let catches = |n: usize| self.functions.get(n).is_some_and(|f| catching.contains(&f.name.as_str()));
-        let programs: Vec<_> = (0..self.functions.len()).filter(|n| self.is_program(*n) || catches(*n)).collect();
-        if programs.is_empty() { (0..self.functions.len()).collect() } else { programs }
-    }
-
-    fn is_program(&self, index: usize) -> bool {
-        self.functions.get(index).is_some_and(|f| f.is_program())
+        let runs = |f: &Function| f.is_program() || catching.contains(&f.name.as_str());
+        let programs: Vec<_> = self.functions.entries().filter(|(_, f)| runs(f)).map(|(id, _)| id).collect();
+        if programs.is_empty() { self.functions.ids().collect() } else { programs }
     }
 
     /// The object under the variant, without what cannot be reached.
@@ -243,18 +241,25 @@ impl Object {
     /// The object with the variant's instructions in place and no CO-RE relocations.
     fn image_of(&self, variant: &Variant<'_>) -> Image {
         let mut image = self.image.clone();
-        let mut sections: BTreeMap<usize, Vec<u8>> = BTreeMap::new();
-        for (index, function) in self.functions.iter().enumerate() {
-            for (at, insn) in variant.patches(index) {
+        let mut sections: BTreeMap<SectionId, Vec<u8>> = BTreeMap::new();
+        for (id, function) in self.functions.entries() {
+            for patch in variant.patches(id) {
                 let own = || self.image.bytes(function.section).to_vec();
                 let code = sections.entry(function.section).or_insert_with(own);
-                assembly::set(code, function.start.saturating_add(*at), insn);
+                let mut bytes = Vec::new();
+                match (patch.insn, function.code.get(patch.at)) {
+                    (Some(insn), _) => insn.encode(self.order(), &mut bytes),
+                    (None, was) => {
+                        let slots = was.map_or(1, Instruction::slots);
+                        (0..slots).for_each(|_| POISON.encode(self.order(), &mut bytes));
+                    }
+                }
+                let start = function.start.saturating_add(function.start_of(patch.at));
+                code.iter_mut().skip(start).zip(bytes).for_each(|(to, from)| *to = from);
             }
         }
-        for (number, code) in sections {
-            if let Some(section) = image.sections.get_mut(number) {
-                section.content = Content::Bytes(code.into());
-            }
+        for (section, code) in sections {
+            image.set_bytes(section, code.into());
         }
         let mut ext = self.ext.clone();
         ext.relos.clear();

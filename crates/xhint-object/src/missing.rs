@@ -1,7 +1,8 @@
 //! What a program reads and a layout does not have, in the terms of the source.
 
+use xhint_bpf::Reach;
+
 use crate::bind::Bound;
-use crate::reach::Reach;
 use crate::{Error, Object};
 
 /// A read, without a guard, of what is not there.
@@ -66,7 +67,6 @@ impl Missing {
 
 /// Whether the instruction of relocation `number` was reached, if it is poisoned; its function, if not.
 pub fn is_reached(object: &Object, reach: &Reach, number: usize) -> bool {
-    let Some(relo) = object.relos.get(number) else { return false };
-    let start = object.functions.get(relo.function).map_or(0, |f| f.start);
-    reach.poisoned.contains(&(relo.function, (relo.core.insn_off as usize).saturating_sub(start)))
+    let relo = object.relos.get(number);
+    relo.is_some_and(|relo| reach.poisoned.contains(&(relo.function, relo.instruction)))
 }

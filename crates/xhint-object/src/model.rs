@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use object::elf;
+use xhint_bpf::insn::{CALL, PSEUDO_FUNC};
+use xhint_bpf::{Arena, FunctionId, Instruction, Named, Reference, SIZE, SymbolId, decode};
 use xhint_btf::ext::{BtfExt, CoreRelo, LineInfo};
 use xhint_btf::{Btf, ByteOrder};
 
 use crate::Error;
-use crate::effect::Named;
-use crate::image::{Image, Place as SymbolPlace};
-use crate::insn::{self, Insn, PSEUDO_FUNC, instructions};
+use crate::image::{Image, Place as SymbolPlace, SectionId};
 
 /// An eBPF object, read and checked.
 #[derive(Debug, Clone)]
@@ -19,12 +19,10 @@ pub struct Object {
     pub(crate) image: Image,
     pub(crate) btf: Arc<Btf>,
     pub(crate) ext: BtfExt,
-    pub(crate) functions: Vec<Function>,
+    pub(crate) functions: Arena<FunctionId, Function>,
     pub(crate) relos: Vec<Relo>,
-    /// Line records by section number, sorted by instruction.
-    lines: HashMap<usize, Vec<LineInfo>>,
-    /// Symbol numbers of relocations in code, by section and offset.
-    relocated: HashMap<(usize, usize), usize>,
+    /// Line records of each section, sorted by instruction.
+    lines: HashMap<SectionId, Vec<LineInfo>>,
 }
 
 /// A program, or a function that programs call.
@@ -34,16 +32,22 @@ pub struct Function {
     pub name: String,
     /// Name of the ELF section it stands in: what libbpf calls SEC.
     pub section_name: String,
-    /// Number of that section.
-    pub(crate) section: usize,
+    /// That section.
+    pub(crate) section: SectionId,
     /// First byte in the section.
     pub(crate) start: usize,
     /// One past its last byte in the section.
     pub(crate) end: usize,
-    /// Number of its symbol.
-    pub(crate) symbol: usize,
+    /// Its symbol.
+    pub(crate) symbol: SymbolId,
     /// Seen by other objects, and verified alone.
     pub(crate) global: bool,
+    /// Its FUNC in the object's BTF, if it has func info.
+    pub(crate) func: Option<u32>,
+    /// Its instructions.
+    pub(crate) code: Vec<Instruction>,
+    /// Where each of them begins, in bytes from `start`.
+    starts: Vec<usize>,
 }
 
 /// A CO-RE relocation in its place.
@@ -51,9 +55,10 @@ pub struct Function {
 pub struct Relo {
     /// The record, whose `insn_off` counts from the start of the section.
     pub core: CoreRelo,
-    /// Index of the function it stands in.
-    pub(crate) function: usize,
-    pub(crate) section: usize,
+    /// The function it stands in.
+    pub(crate) function: FunctionId,
+    /// Number of the instruction in that function.
+    pub(crate) instruction: usize,
 }
 
 /// A place in the source, as the compiler noted it.
@@ -112,11 +117,17 @@ impl Object {
         if btf.order() != image.order || ext.order != image.order {
             return Err(Error::ByteOrder);
         }
-        let functions = functions(&image)?;
-        let relos = relos(&image, &btf, &ext, &functions)?;
         let lines = lines(&image, &btf, &ext);
-        let relocated = relocated(&image);
-        Ok(Object { image, btf: Arc::new(btf), ext, functions, relos, lines, relocated })
+        let mut functions = functions(&image)?;
+        for function in &mut functions {
+            function.func = func_info(&btf, &ext, function);
+            function.code = code(&image, function)?;
+            function.starts = starts(&function.code);
+            add_lines(function, &lines);
+        }
+        add_names(&image, &mut functions);
+        let relos = relos(&image, &btf, &ext, &functions)?;
+        Ok(Object { image, btf: Arc::new(btf), ext, functions, relos, lines })
     }
 
     /// The object's own types: what the program was compiled against.
@@ -130,7 +141,7 @@ impl Object {
     }
 
     /// Programs and the functions they call, by section and offset.
-    pub fn functions(&self) -> &[Function] {
+    pub fn functions(&self) -> &Arena<FunctionId, Function> {
         &self.functions
     }
 
@@ -140,23 +151,24 @@ impl Object {
     }
 
     /// The function a relocation stands in.
-    pub fn function_of(&self, relo: &Relo) -> Option<&Function> {
-        self.functions.get(relo.function)
+    pub fn function_of(&self, relo: &Relo) -> &Function {
+        self.functions.at(relo.function)
     }
 
     /// The line of source that a relocation comes from. `None` if the compiler noted none (`-g` was off).
     pub fn place_of(&self, relo: &Relo) -> Option<Place> {
-        self.place(relo.section, relo.core.insn_off)
+        self.place(self.function_of(relo).section, relo.core.insn_off)
     }
 
-    /// The line of source that the instruction at byte `offset` of section `section` comes from.
-    pub(crate) fn place(&self, section: usize, offset: u32) -> Option<Place> {
+    /// The line of source that the instruction at byte `offset` of a section comes from.
+    fn place(&self, section: SectionId, offset: u32) -> Option<Place> {
         let lines = self.lines.get(&section)?;
         let after = lines.partition_point(|l| l.insn_off <= offset);
         let (before, after) = lines.split_at_checked(after)?;
         // Where the compiler merged code it notes line 0; what comes next is closest to what was meant.
-        let function = self.function_at(section, offset as usize);
-        let told = |l: &&LineInfo| l.line() != 0 && self.function_at(section, l.insn_off as usize) == function;
+        let function = function_at(&self.functions, section, offset as usize);
+        let told =
+            |l: &&LineInfo| l.line() != 0 && function_at(&self.functions, section, l.insn_off as usize) == function;
         let exact = before.last().filter(|l| l.line() != 0);
         let line = exact.or_else(|| after.iter().find(told)).or_else(|| before.iter().rev().find(told))?;
         let text = |offset| self.btf.str_at(offset).unwrap_or("");
@@ -168,116 +180,53 @@ impl Object {
         })
     }
 
-    /// The index of the function that the instruction at byte `offset` of section `section` belongs to.
-    pub(crate) fn function_at(&self, section: usize, offset: usize) -> Option<usize> {
-        function_at(&self.functions, section, offset)
-    }
-
-    /// The function that the instruction at byte `at` of `function` calls, or whose address it takes; `None` for other
-    /// instructions, kernel functions, and calls that lead to no function's start.
-    ///
-    /// As libbpf has it: a relocated call goes one instruction further than its immediate says from the symbol, a
-    /// relocated wide load's immediate is bytes from the symbol, and without a relocation a call is a distance.
-    pub(crate) fn callee(&self, function: &Function, at: usize) -> Option<usize> {
-        let insn = Insn::at(self.code(function), at, self.order())?;
-        if !insn.is_local_call() && !insn.is_wide() {
-            return None;
-        }
-        let offset = function.start.saturating_add(at);
-        let (section, start) = match self.relocated.get(&(function.section, offset)) {
-            Some(symbol) => {
-                let symbol = self.image.symbols.get(*symbol)?;
-                let SymbolPlace::Section(section) = symbol.place else { return None };
-                let base = usize::try_from(symbol.value).ok()?;
-                let distance = if insn.is_wide() { insn.imm as isize } else { call_distance(insn)? };
-                (section, base.checked_add_signed(distance)?)
-            }
-            None if insn.is_local_call() => {
-                let next = offset.checked_add(insn::SIZE)?;
-                (function.section, next.checked_add_signed((insn.imm as isize).checked_mul(insn::SIZE as isize)?)?)
-            }
-            None => return None,
-        };
-        let index = self.function_at(section, start)?;
-        self.functions.get(index).filter(|f| f.start == start).map(|_| index)
-    }
-
-    /// Whether the instruction at byte `at` of `function` calls code of the object, or takes its address: what
-    /// [`Object::callee`] should know then.
-    pub(crate) fn leads_into_code(&self, function: &Function, at: usize) -> bool {
-        let Some(insn) = Insn::at(self.code(function), at, self.order()) else { return false };
-        let symbol = self.relocated.get(&(function.section, function.start.saturating_add(at)));
-        match symbol.and_then(|s| self.image.symbols.get(*s)).map(|s| s.place) {
-            Some(SymbolPlace::Section(section)) => self.image.sections.get(section).is_some_and(|s| s.is_code()),
-            Some(SymbolPlace::Special(_)) => false,
-            None => insn.is_local_call(),
-        }
-    }
-
-    /// What the instruction at byte `at` of `function` calls or takes the address of, as its relocation says.
-    pub(crate) fn named(&self, function: &Function, at: usize) -> Named {
-        if let Some(callee) = self.callee(function, at) {
-            return Named::Function(callee);
-        }
-        match self.relocated.get(&(function.section, function.start.saturating_add(at))) {
-            None => Named::Nothing,
-            Some(symbol) => match self.image.symbols.get(*symbol).map(|s| s.place) {
-                Some(SymbolPlace::Special(elf::SHN_UNDEF)) => Named::Kernel,
-                _ => Named::Other,
-            },
-        }
-    }
-
     /// Whether any instruction takes the address of a function.
     pub(crate) fn calls_back(&self) -> bool {
-        self.functions.iter().any(|f| {
-            let mut wide = instructions(self.code(f), self.order(), 0).filter(|(_, insn)| insn.is_wide());
-            wide.any(|(at, insn)| insn.src == PSEUDO_FUNC || matches!(self.named(f, at), Named::Function(_)))
-        })
-    }
-
-    /// The type id of the FUNC that func info has for a function.
-    pub(crate) fn func_info(&self, function: &Function) -> Option<u32> {
-        let part = self.ext.funcs.iter().find(|s| self.btf.str_at(s.name_off) == Some(&function.section_name))?;
-        part.records.iter().find(|r| r.insn_off as usize == function.start).map(|r| r.type_id)
-    }
-
-    /// The line records of a function, their offsets from its start.
-    pub(crate) fn lines_of(&self, function: &Function) -> Vec<LineInfo> {
-        let Some(lines) = self.lines.get(&function.section) else { return Vec::new() };
-        let from = lines.partition_point(|l| (l.insn_off as usize) < function.start);
-        let own = lines.iter().skip(from).take_while(|l| (l.insn_off as usize) < function.end);
-        own.map(|l| LineInfo { insn_off: l.insn_off.saturating_sub(function.start as u32), ..*l }).collect()
-    }
-
-    /// The instructions of a function.
-    pub(crate) fn code(&self, function: &Function) -> &[u8] {
-        self.image.bytes(function.section).get(function.start..function.end).unwrap_or_default()
+        let takes =
+            |i: &Instruction| i.insn.is_wide() && (i.insn.src == PSEUDO_FUNC || matches!(i.named, Named::Function(_)));
+        self.functions.iter().any(|f| f.code.iter().any(takes))
     }
 }
 
-fn function_at(functions: &[Function], section: usize, offset: usize) -> Option<usize> {
-    let after = functions.partition_point(|f| (f.section, f.start) <= (section, offset));
-    let index = after.checked_sub(1)?;
-    functions.get(index).filter(|f| f.section == section && offset < f.end).map(|_| index)
+impl Function {
+    /// The number of the instruction at byte `at` of the function.
+    fn instruction_at(&self, at: usize) -> Option<usize> {
+        self.starts.binary_search(&at).ok()
+    }
+
+    /// Bytes of its instructions.
+    pub(crate) fn size(&self) -> usize {
+        self.end.saturating_sub(self.start)
+    }
+
+    /// Where an instruction begins, in bytes from the start of the function.
+    pub(crate) fn start_of(&self, instruction: usize) -> usize {
+        self.starts.get(instruction).copied().unwrap_or(self.size())
+    }
+}
+
+fn function_at(functions: &Arena<FunctionId, Function>, section: SectionId, offset: usize) -> Option<FunctionId> {
+    let after = functions.as_slice().partition_point(|f| (f.section, f.start) <= (section, offset));
+    let id = FunctionId(after.checked_sub(1)?);
+    let function = functions.at(id);
+    (function.section == section && offset < function.end).then_some(id)
 }
 
 /// The functions by section and offset; every one lies in its section and none over another.
-fn functions(image: &Image) -> Result<Vec<Function>, Error> {
+fn functions(image: &Image) -> Result<Arena<FunctionId, Function>, Error> {
     let mut out: Vec<Function> = Vec::new();
-    for (number, symbol) in image.symbols.iter().enumerate() {
-        let SymbolPlace::Section(section) = symbol.place else { continue };
-        let Some(home) = image.sections.get(section).filter(|s| s.is_code()) else { continue };
-        if !symbol.is_function() || symbol.size == 0 {
+    for (number, symbol) in image.symbols.entries() {
+        let Some(section) = image.code_of(number).filter(|_| symbol.is_function() && symbol.size != 0) else {
             continue;
-        }
+        };
+        let home = image.sections.at(section);
         let (start, size) = (symbol.value as usize, symbol.size as usize);
         let end = start.saturating_add(size);
-        let fault = |what| Error::Symbol { number, name: symbol.name.clone(), what };
+        let fault = |what| Error::Symbol { number: number.0, name: symbol.name.clone(), what };
         if end > image.bytes(section).len() {
             return Err(fault(format!("it ends at {end:#x}, beyond section {}", home.name)));
         }
-        if !start.is_multiple_of(insn::SIZE) || !size.is_multiple_of(insn::SIZE) {
+        if !start.is_multiple_of(SIZE) || !size.is_multiple_of(SIZE) {
             return Err(fault(format!("bytes {start:#x} to {end:#x} are no whole instructions")));
         }
         out.push(Function {
@@ -288,20 +237,126 @@ fn functions(image: &Image) -> Result<Vec<Function>, Error> {
             end,
             symbol: number,
             global: !symbol.is_local(),
+            func: None,
+            code: Vec::new(),
+            starts: Vec::new(),
         });
     }
     out.sort_by_key(|f| (f.section, f.start, f.symbol));
     for (one, next) in out.iter().zip(out.iter().skip(1)) {
         if one.section == next.section && one.end > next.start {
             let what = format!("it overlaps the function {}", one.name);
-            return Err(Error::Symbol { number: next.symbol, name: next.name.clone(), what });
+            return Err(Error::Symbol { number: next.symbol.0, name: next.name.clone(), what });
         }
     }
-    Ok(out)
+    Ok(out.into_iter().collect())
+}
+
+/// The instructions of a function, and the symbols that they refer to.
+fn code(image: &Image, function: &Function) -> Result<Vec<Instruction>, Error> {
+    let bytes = image.bytes(function.section).get(function.start..function.end).unwrap_or_default();
+    let what = |fault: xhint_bpf::Fault| format!("the function {}, at {:#x}: {fault}", function.name, function.start);
+    let err = |fault| Error::Section { name: function.section_name.clone(), what: what(fault) };
+    decode(bytes, image.order).map_err(err)
+}
+
+fn starts(code: &[Instruction]) -> Vec<usize> {
+    let next = |at: &mut usize, i: &Instruction| {
+        let here = *at;
+        *at = here.saturating_add(i.slots().saturating_mul(SIZE));
+        Some(here)
+    };
+    code.iter().scan(0, next).collect()
+}
+
+/// The type id of the FUNC that func info has for a function.
+fn func_info(btf: &Btf, ext: &BtfExt, function: &Function) -> Option<u32> {
+    let part = ext.funcs.iter().find(|s| btf.str_at(s.name_off) == Some(&function.section_name))?;
+    part.records.iter().find(|r| r.insn_off as usize == function.start).map(|r| r.type_id)
+}
+
+/// Gives each instruction the line that begins with it.
+fn add_lines(function: &mut Function, lines: &HashMap<SectionId, Vec<LineInfo>>) {
+    let Some(lines) = lines.get(&function.section) else { return };
+    let from = lines.partition_point(|l| (l.insn_off as usize) < function.start);
+    for line in lines.iter().skip(from).take_while(|l| (l.insn_off as usize) < function.end) {
+        let at = (line.insn_off as usize).saturating_sub(function.start);
+        let place = function.instruction_at(at).and_then(|n| function.code.get_mut(n));
+        place.into_iter().for_each(|i| i.line = Some(*line));
+    }
+}
+
+/// Gives each instruction what ELF relocates it by, and what that means.
+///
+/// As libbpf has it: a relocated call goes one instruction further than its immediate says from the symbol, a
+/// relocated wide load's immediate is bytes from the symbol, and without a relocation a call is a distance.
+fn add_names(image: &Image, functions: &mut Arena<FunctionId, Function>) {
+    let sections: Vec<SectionId> = image.sections.entries().filter(|(_, s)| s.is_code()).map(|s| s.0).collect();
+    for section in sections {
+        for r in image.relocations(section) {
+            let offset = r.offset as usize;
+            let Some(id) = function_at(functions, section, offset) else { continue };
+            let function = functions.at_mut(id);
+            let at = function.instruction_at(offset.saturating_sub(function.start));
+            let reference = Reference { symbol: r.symbol, kind: r.kind.0, addend: r.addend };
+            at.and_then(|n| function.code.get_mut(n)).into_iter().for_each(|i| i.reference = Some(reference));
+        }
+    }
+    for id in functions.ids() {
+        let function = functions.at(id);
+        let names: Vec<Named> = function
+            .code
+            .iter()
+            .zip(&function.starts)
+            .map(|(i, at)| named(image, functions, function, i, *at))
+            .collect();
+        functions.at_mut(id).code.iter_mut().zip(names).for_each(|(i, named)| i.named = named);
+    }
+}
+
+fn named(image: &Image, functions: &Arena<FunctionId, Function>, own: &Function, i: &Instruction, at: usize) -> Named {
+    if let Some(callee) = callee(image, functions, own, i, at) {
+        return Named::Function(callee);
+    }
+    match i.reference.map(|r| image.symbols.at(r.symbol).place) {
+        None => Named::Nothing,
+        Some(SymbolPlace::Special(elf::SHN_UNDEF)) => Named::Kernel,
+        Some(_) => Named::Other,
+    }
+}
+
+/// The function that an instruction calls, or whose address it takes; `None` for other instructions, kernel functions, and
+/// calls that lead to no function's start.
+fn callee(
+    image: &Image,
+    functions: &Arena<FunctionId, Function>,
+    own: &Function,
+    i: &Instruction,
+    at: usize,
+) -> Option<FunctionId> {
+    let insn = i.insn;
+    if !insn.is_local_call() && !insn.is_wide() {
+        return None;
+    }
+    let slots = |n: i64| isize::try_from(n.checked_mul(SIZE as i64)?).ok();
+    let (section, start) = match i.reference {
+        Some(reference) => {
+            let symbol = image.symbols.at(reference.symbol);
+            let SymbolPlace::Section(section) = symbol.place else { return None };
+            let distance = if insn.is_wide() { (insn.imm as i32) as isize } else { slots(insn.imm.checked_add(1)?)? };
+            (section, usize::try_from(symbol.value).ok()?.checked_add_signed(distance)?)
+        }
+        None if insn.code == CALL => {
+            let next = own.start.checked_add(at)?.checked_add(SIZE)?;
+            (own.section, next.checked_add_signed(slots(insn.imm)?)?)
+        }
+        None => return None,
+    };
+    function_at(functions, section, start).filter(|id| functions.at(*id).start == start)
 }
 
 /// The relocations, each in the function it stands in.
-fn relos(image: &Image, btf: &Btf, ext: &BtfExt, functions: &[Function]) -> Result<Vec<Relo>, Error> {
+fn relos(image: &Image, btf: &Btf, ext: &BtfExt, functions: &Arena<FunctionId, Function>) -> Result<Vec<Relo>, Error> {
     let mut out = Vec::new();
     for part in &ext.relos {
         let name = btf.str_at(part.name_off).unwrap_or("");
@@ -313,39 +368,23 @@ fn relos(image: &Image, btf: &Btf, ext: &BtfExt, functions: &[Function]) -> Resu
                 name: name.to_owned(),
                 what: format!("the CO-RE relocation of the instruction at {at:#x}: {what}"),
             };
-            if !at.is_multiple_of(insn::SIZE) {
-                return Err(fault("no instruction starts there"));
-            }
             if at >= image.bytes(section).len() {
                 return Err(fault("the section ends before"));
             }
             // What was a weak function until `bpftool gen object` found a strong one has its records still, and no
             // symbol. libbpf passes them over, too.
-            if let Some(function) = function_at(functions, section, at) {
-                out.push(Relo { core: *core, function, section });
-            }
+            let Some(function) = function_at(functions, section, at) else { continue };
+            let home = functions.at(function);
+            let instruction = home.instruction_at(at.saturating_sub(home.start));
+            let instruction = instruction.ok_or_else(|| fault("no instruction starts there"))?;
+            out.push(Relo { core: *core, function, instruction });
         }
     }
     Ok(out)
 }
 
-fn relocated(image: &Image) -> HashMap<(usize, usize), usize> {
-    let mut out = HashMap::new();
-    for (number, section) in image.sections.iter().enumerate() {
-        if section.is_code() {
-            out.extend(image.relocations(number).map(|r| ((number, r.offset as usize), r.symbol)));
-        }
-    }
-    out
-}
-
-/// How many bytes behind a symbol a relocated call leads.
-fn call_distance(insn: Insn) -> Option<isize> {
-    (insn.imm as isize).checked_add(1)?.checked_mul(insn::SIZE as isize)
-}
-
-fn lines(image: &Image, btf: &Btf, ext: &BtfExt) -> HashMap<usize, Vec<LineInfo>> {
-    let mut out: HashMap<usize, Vec<LineInfo>> = HashMap::new();
+fn lines(image: &Image, btf: &Btf, ext: &BtfExt) -> HashMap<SectionId, Vec<LineInfo>> {
+    let mut out: HashMap<SectionId, Vec<LineInfo>> = HashMap::new();
     for part in &ext.lines {
         if let Some(section) = btf.str_at(part.name_off).and_then(|n| image.section_named(n)) {
             out.entry(section).or_default().extend(&part.records);

@@ -1,11 +1,11 @@
 //! Linking for several layouts at once: a variant for each, one for none, and dispatch between them.
 
+use xhint_bpf::{FunctionId, SIZE};
 use xhint_universe::{Layout, Universe};
 
 use crate::bind::{Bound, asks_for};
 use crate::choice::Choice;
 use crate::dispatch::{Case, Dispatched, Fallback, Plan, classes_of, link_by_row, link_direct, link_tail};
-use crate::insn::SIZE;
 use crate::link::{Dispatch, LinkOptions, Linked, TakenSlot};
 use crate::report::{DispatchReport, LayoutReport, Report};
 use crate::selectors::{self, Clash};
@@ -46,8 +46,7 @@ pub fn link(object: &Object, universe: &Universe, options: &LinkOptions, choice:
     let mut dispatched = Vec::new();
     for function in programs {
         let cases = all.readable(function, &cases, options, &mut report)?;
-        let program = object.functions().get(function);
-        let optional = options.program.is_none() && program.is_some_and(Function::is_optional);
+        let optional = options.program.is_none() && object.functions().at(function).is_optional();
         dispatched.push(Dispatched { function, cases, optional });
     }
     if !options.walk {
@@ -57,7 +56,7 @@ pub fn link(object: &Object, universe: &Universe, options: &LinkOptions, choice:
         all.fold();
     }
     let (mut kind, mut why) = pick(object, options.dispatch, &dispatched, cases.len());
-    let runs = |p: &Dispatched| object.functions().get(p.function).is_some_and(|f| options.runs(f));
+    let runs = |p: &Dispatched| options.runs(object.functions().at(p.function));
     if kind == Dispatch::Tail && !dispatched.iter().any(|p| runs(p) && !p.optional) {
         // Slots would be of no program that is loaded.
         (kind, why) = (Dispatch::Static, "programs that are loaded on demand have no slots to be called by".to_owned());
@@ -131,9 +130,9 @@ impl<'a> Variants<'a> {
     }
 
     /// The XDP programs that are not the same for all layouts.
-    fn programs(&self) -> Result<Vec<usize>, Error> {
+    fn programs(&self) -> Result<Vec<FunctionId>, Error> {
         let classes = classes_of(self.object, &self.variants);
-        let functions = self.object.functions().iter().enumerate();
+        let functions = self.object.functions().entries();
         let own = functions.filter(|(n, f)| f.is_xdp() && !classes.is_shared(*n)).map(|(n, _)| n);
         let programs: Vec<_> = own.collect();
         if !programs.is_empty() {
@@ -150,12 +149,12 @@ impl<'a> Variants<'a> {
     /// dispatched.
     fn check_fallback(
         &mut self,
-        dispatched: &[usize],
+        dispatched: &[FunctionId],
         options: &LinkOptions,
         report: &mut Report,
     ) -> Result<(), Error> {
         let (Some(bound), Some(variant)) = (self.bounds.last_mut(), self.variants.last()) else { return Ok(()) };
-        let runs = |n: &usize| options.fallback == Fallback::Program || !dispatched.contains(n);
+        let runs = |n: &FunctionId| options.fallback == Fallback::Program || !dispatched.contains(n);
         let reach = variant.reach(self.object.entries().into_iter().filter(runs));
         let missing = Missing::all(self.object, bound, &reach, "")?;
         match missing.split_first() {
@@ -173,12 +172,12 @@ impl<'a> Variants<'a> {
     /// [`Error::Missing`] if none has, so that the program would read nothing.
     fn readable(
         &mut self,
-        function: usize,
+        function: FunctionId,
         cases: &[Case],
         options: &LinkOptions,
         report: &mut Report,
     ) -> Result<Vec<(Case, usize)>, Error> {
-        let Some(program) = self.object.functions().get(function) else { return Ok(Vec::new()) };
+        let program = self.object.functions().at(function);
         let (name, runs) = (&program.name, options.runs(program));
         let (mut out, mut lacking) = (Vec::with_capacity(cases.len()), None);
         for (n, (case, (bound, variant))) in cases.iter().zip(self.bounds.iter_mut().zip(&self.variants)).enumerate() {
@@ -248,7 +247,7 @@ fn pick(object: &Object, asked: Dispatch, programs: &[Dispatched], layouts: usiz
     if asked != Dispatch::Auto {
         return (asked, String::new());
     }
-    let size = |f: &crate::Function| f.end.saturating_sub(f.start) / SIZE;
+    let size = |f: &Function| f.size() / SIZE;
     let code: usize = object.functions().iter().map(size).fold(0, usize::saturating_add);
     let insns = code.saturating_mul(layouts).saturating_mul(programs.len());
     if layouts == 1 {

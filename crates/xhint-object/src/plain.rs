@@ -12,7 +12,6 @@ use xhint_relo::binding::may_be_layout;
 use xhint_relo::{RelocKind, Wanted};
 use xhint_universe::Universe;
 
-use crate::insn::{Insn, SIZE};
 use crate::link::LinkOptions;
 use crate::report::LayoutReport;
 use crate::{Object, Relo, dwarf};
@@ -128,11 +127,7 @@ fn described(object: &Object, fits: impl Fn(&str) -> bool) -> BTreeSet<String> {
 /// Whether a program of the object can have come to the metadata: the verifier lets it load `data_meta` from the context
 /// in no other way.
 fn takes_metadata(object: &Object) -> bool {
-    object.functions().iter().any(|function| {
-        let code = object.code(function);
-        let mut insns = (0..code.len()).step_by(SIZE).filter_map(|at| Insn::at(code, at, object.order()));
-        insns.any(|insn| insn.code == LOAD_WORD && insn.off == DATA_META)
-    })
+    object.functions().iter().any(|f| f.code.iter().any(|i| i.insn.code == LOAD_WORD && i.insn.off == DATA_META))
 }
 
 /// Names of structs that variables and maps hold, which explains that the program has them.

@@ -163,7 +163,7 @@ fn what_is_loaded_on_demand_keeps_nothing_else_from_loading() {
     let bytes = object.link(&universe, &named).unwrap().bytes;
     let loaded = Loaded::load_all(&fixture::keep("optional", "o", &bytes), None).unwrap();
     assert_eq!(loaded.run("optional", &packets(6)[1], &[0; 64]).unwrap().returned, 6);
-    let functions = Object::parse(bytes).unwrap().functions().to_vec();
+    let functions = Object::parse(bytes).unwrap().functions().as_slice().to_vec();
     assert!(functions.iter().any(|f| f.name == "optional__first_of_16" && f.section_name == "?xdp"));
     assert!(!functions.iter().any(|f| f.name.starts_with("always__")), "what does not run has no programs to load");
 }

@@ -36,5 +36,5 @@ pub use binding::{Binding, Wanted};
 pub use error::Error;
 pub use explain::{Explanation, Miss};
 pub use kind::RelocKind;
-pub use patch::{PatchError, patch};
+pub use patch::{PatchError, patch, patch_bytes};
 pub use resolver::{Resolution, Resolver};

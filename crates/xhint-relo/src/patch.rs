@@ -1,17 +1,10 @@
 //! Changing an instruction from the local answer to the target's.
 
+use xhint_bpf::insn::{ALU, ALU64, LD, LDDW, LDX, POISON, SRC_REG, ST, STX};
+use xhint_bpf::{Insn, SIZE};
 use xhint_btf::ByteOrder;
 
 use crate::Resolution;
-
-/// Bytes of an instruction.
-const SIZE: usize = 8;
-/// `BPF_JMP | BPF_CALL`.
-const CALL: u8 = 0x85;
-/// `BPF_LD | BPF_IMM | BPF_DW`, the first of two instructions that load 64 bits.
-const LDIMM64: u8 = 0x18;
-/// The helper that libbpf lets poisoned instructions call: 0xbad2310, "bad relo".
-const POISON: i32 = 195_896_080;
 
 /// Why an instruction can't be changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -46,144 +39,77 @@ pub enum PatchError {
     },
 }
 
-/// Changes the instruction at byte `at`. Yields whether it was poisoned.
+/// The instruction as it is in the target; `None` if it has to be poisoned.
+///
+/// # Errors
+/// See [`PatchError`].
+pub fn patch(insn: Insn, res: &Resolution) -> Result<Option<Insn>, PatchError> {
+    if res.poison {
+        return Ok(None);
+    }
+    match insn.class() {
+        // A source register would make it a map, a function or the like.
+        LD if insn.is_wide() && insn.src == 0 && insn.off == 0 => {
+            check(insn.imm, res)?;
+            Ok(Some(Insn { imm: res.new as i64, ..insn }))
+        }
+        LDX | ST | STX => {
+            check(insn.off.into(), res)?;
+            let off = i16::try_from(res.new).map_err(|_| PatchError::Range(res.new))?;
+            if res.size_conflict {
+                return Ok(None);
+            }
+            Ok(Some(Insn { code: resized(insn.code, res)?, off, ..insn }))
+        }
+        ALU | ALU64 if insn.code & SRC_REG == 0 => {
+            check(insn.imm, res)?;
+            Ok(Some(Insn { imm: (res.new as i32).into(), ..insn }))
+        }
+        _ => Err(PatchError::Opcode(insn.code)),
+    }
+}
+
+/// Changes the instruction at byte `at`. Yields whether it was poisoned, each half of a wide one.
 ///
 /// # Errors
 /// See [`PatchError`]; the instructions are unchanged then.
-pub fn patch(code: &mut [u8], at: usize, order: ByteOrder, res: &Resolution) -> Result<bool, PatchError> {
-    let end = code.len();
-    let (first, rest) =
-        code.get_mut(at..end).and_then(|tail| tail.split_first_chunk_mut::<SIZE>()).ok_or(PatchError::Nowhere(at))?;
-    let mut insn = Insn { bytes: first, order };
-    let wide = insn.code() == LDIMM64;
-    let second = rest.first_chunk_mut::<SIZE>();
-    if wide && second.is_none() {
-        return Err(PatchError::Nowhere(at.saturating_add(SIZE)));
+pub fn patch_bytes(code: &mut [u8], at: usize, order: ByteOrder, res: &Resolution) -> Result<bool, PatchError> {
+    let here = code.get(at..).unwrap_or_default();
+    let wide = here.first() == Some(&LDDW);
+    let insn = match Insn::decode(here, order) {
+        Some(insn) => insn,
+        None if wide && here.len() >= 2 * SIZE => return Err(PatchError::Opcode(LDDW)),
+        None if wide && here.len() >= SIZE => return Err(PatchError::Nowhere(at.saturating_add(SIZE))),
+        None => return Err(PatchError::Nowhere(at)),
+    };
+    let new = patch(insn, res)?;
+    let mut bytes = Vec::with_capacity(2 * SIZE);
+    match new {
+        Some(new) => new.encode(order, &mut bytes),
+        // The second half as well, lest the verifier stumble over half an instruction.
+        None => (0..insn.slots()).for_each(|_| POISON.encode(order, &mut bytes)),
     }
-    let second = second.filter(|_| wide).map(|bytes| Insn { bytes, order });
-    if res.poison {
-        poison(insn, second);
-        return Ok(true);
-    }
-    match insn.code() & 7 {
-        // LD
-        0 => match second {
-            Some(second) => insn.patch_wide(second, res)?,
-            None => return Err(PatchError::Opcode(insn.code())),
-        },
-        // LDX, ST, STX
-        1..=3 => {
-            insn.check(insn.off().into(), res)?;
-            let off = i16::try_from(res.new).map_err(|_| PatchError::Range(res.new))?;
-            if res.size_conflict {
-                poison(insn, second);
-                return Ok(true);
-            }
-            insn.resize(res)?;
-            insn.set_off(off);
-        }
-        // ALU, ALU64 with a constant
-        4 | 7 if insn.code() & 8 == 0 => {
-            insn.check(insn.imm().into(), res)?;
-            insn.set_imm(res.new as i32);
-        }
-        _ => return Err(PatchError::Opcode(insn.code())),
-    }
-    Ok(false)
+    code.iter_mut().skip(at).zip(bytes).for_each(|(to, from)| *to = from);
+    Ok(new.is_none())
 }
 
-fn poison(mut first: Insn<'_>, second: Option<Insn<'_>>) {
-    // The second half as well, lest the verifier stumble over half an instruction.
-    if let Some(mut second) = second {
-        second.poison();
+fn check(found: i64, res: &Resolution) -> Result<(), PatchError> {
+    if res.sure && found as u64 != res.orig {
+        return Err(PatchError::Mismatch { found, expected: res.orig });
     }
-    first.poison();
+    Ok(())
 }
 
-/// An instruction: opcode, two registers, 16-bit offset, 32-bit constant.
-struct Insn<'a> {
-    bytes: &'a mut [u8; SIZE],
-    order: ByteOrder,
-}
-
-impl Insn<'_> {
-    fn code(&self) -> u8 {
-        let [code, ..] = *self.bytes;
-        code
+/// The code of a load or store that follows the field's size, where that is safe.
+fn resized(code: u8, res: &Resolution) -> Result<u8, PatchError> {
+    if res.new_size == res.orig_size {
+        return Ok(code);
     }
-
-    fn off(&self) -> i16 {
-        self.order.u16(self.bytes, 2).unwrap_or(0) as i16
+    let failed = PatchError::Size { from: res.orig_size, to: res.new_size };
+    if size_bits(res.orig_size) != Some(code & 0x18) {
+        return Err(failed);
     }
-
-    fn imm(&self) -> i32 {
-        self.order.u32(self.bytes, 4).unwrap_or(0) as i32
-    }
-
-    fn set_code(&mut self, new: u8) {
-        let [code, ..] = self.bytes;
-        *code = new;
-    }
-
-    fn set_off(&mut self, new: i16) {
-        let [_, _, a, b, ..] = self.bytes;
-        [*a, *b] = match self.order {
-            ByteOrder::Little => new.to_le_bytes(),
-            ByteOrder::Big => new.to_be_bytes(),
-        };
-    }
-
-    fn set_imm(&mut self, new: i32) {
-        let [_, _, _, _, a, b, c, d] = self.bytes;
-        [*a, *b, *c, *d] = self.order.bytes(new as u32);
-    }
-
-    fn poison(&mut self) {
-        *self.bytes = [CALL, 0, 0, 0, 0, 0, 0, 0];
-        self.set_imm(POISON);
-    }
-
-    fn check(&self, found: i64, res: &Resolution) -> Result<(), PatchError> {
-        if res.sure && found as u64 != res.orig {
-            return Err(PatchError::Mismatch { found, expected: res.orig });
-        }
-        Ok(())
-    }
-
-    fn patch_wide(&mut self, mut second: Insn<'_>, res: &Resolution) -> Result<(), PatchError> {
-        let [_, registers, o1, o2, ..] = *self.bytes;
-        // A source register would make it a map, a function or the like.
-        if registers_source(registers, self.order) != 0 || [o1, o2] != [0, 0] || second.bytes[..4] != [0; 4] {
-            return Err(PatchError::Opcode(self.code()));
-        }
-        let found = u64::from(self.imm() as u32) | u64::from(second.imm() as u32) << 32;
-        self.check(found as i64, res)?;
-        self.set_imm(res.new as i32);
-        second.set_imm((res.new >> 32) as i32);
-        Ok(())
-    }
-
-    /// Follows the field's size, where that is safe.
-    fn resize(&mut self, res: &Resolution) -> Result<(), PatchError> {
-        if res.new_size == res.orig_size {
-            return Ok(());
-        }
-        let failed = PatchError::Size { from: res.orig_size, to: res.new_size };
-        if size_bits(res.orig_size) != Some(self.code() & 0x18) {
-            return Err(failed);
-        }
-        let bits = size_bits(res.new_size).ok_or(failed)?;
-        self.set_code(self.code() & !0x18 | bits);
-        Ok(())
-    }
-}
-
-/// The source register: the high half of the byte on little-endian machines, the low half on big-endian ones.
-fn registers_source(registers: u8, order: ByteOrder) -> u8 {
-    match order {
-        ByteOrder::Little => registers >> 4,
-        ByteOrder::Big => registers & 0xf,
-    }
+    Ok(code & !0x18 | size_bits(res.new_size).ok_or(failed)?)
 }
 
 /// `BPF_B`, `BPF_H`, `BPF_W`, `BPF_DW`.

@@ -6,7 +6,7 @@ mod common;
 
 use common::{Build, resolve, universe};
 use xhint_btf::ByteOrder;
-use xhint_relo::{Binding, PatchError, RelocKind, Resolution, patch};
+use xhint_relo::{Binding, PatchError, RelocKind, Resolution, patch_bytes};
 
 /// Opcodes, as in linux/bpf.h.
 const LDX: [u8; 4] = [0x71, 0x69, 0x61, 0x79];
@@ -57,7 +57,7 @@ fn number(target: Option<u64>) -> Resolution {
 
 fn patched(mut code: Vec<u8>, resolution: &Resolution) -> Result<(Vec<u8>, bool), PatchError> {
     let before = code.clone();
-    let result = patch(&mut code, 0, ByteOrder::Little, resolution);
+    let result = patch_bytes(&mut code, 0, ByteOrder::Little, resolution);
     assert!(result.is_ok() || code == before, "what is refused stays as it was");
     result.map(|poisoned| (code, poisoned))
 }
@@ -153,7 +153,7 @@ fn other_instructions_are_refused() {
     }
     let mut code = insn(MOV_IMM, 0, 3);
     for at in [1, 8, 800, usize::MAX] {
-        assert!(matches!(patch(&mut code, at, ByteOrder::Little, &res), Err(PatchError::Nowhere(_))), "{at}");
+        assert!(matches!(patch_bytes(&mut code, at, ByteOrder::Little, &res), Err(PatchError::Nowhere(_))), "{at}");
     }
 }
 
@@ -191,13 +191,13 @@ fn an_offset_has_15_bits() {
 fn big_endian_code_is_patched_in_its_order() {
     let res = offset((4, U), (2, U));
     let mut code = vec![0x61, 0x12, 0, 4, 0, 0, 0, 0];
-    assert_eq!(patch(&mut code, 0, ByteOrder::Big, &res), Ok(false));
+    assert_eq!(patch_bytes(&mut code, 0, ByteOrder::Big, &res), Ok(false));
     assert_eq!(code, [0x69, 0x12, 0, 20, 0, 0, 0, 0]);
     // The registers of a wide load: the source is the lower half.
     let mut code = vec![LDDW, 0x10, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0];
-    assert_eq!(patch(&mut code, 0, ByteOrder::Big, &number(Some(0x5_0000_0007))), Ok(false));
+    assert_eq!(patch_bytes(&mut code, 0, ByteOrder::Big, &number(Some(0x5_0000_0007))), Ok(false));
     assert_eq!(code, [LDDW, 0x10, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 5]);
     let mut code = vec![0xb7, 0x10, 0, 0, 0, 0, 0, 3];
-    assert_eq!(patch(&mut code, 0, ByteOrder::Big, &number(None)), Ok(true));
+    assert_eq!(patch_bytes(&mut code, 0, ByteOrder::Big, &number(None)), Ok(true));
     assert_eq!(code, [0x85, 0, 0, 0, 0x0b, 0xad, 0x23, 0x10]);
 }

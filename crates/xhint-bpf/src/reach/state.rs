@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::effect::{Callee, Effect, Flow, Named, effect, flow};
+use crate::Named;
+use crate::effect::{Callee, Effect, Flow, effect, flow};
 use crate::insn::{ALU, ALU64, Insn, JMP32, MOV_OP, MOV64_REG, SRC_REG, ST};
 
 /// What is known of a value.
@@ -97,19 +98,18 @@ impl State {
         out
     }
 
-    /// Runs an instruction; `second` is the one behind it, for wide ones.
-    pub fn run(&mut self, insn: Insn, second: Option<Insn>, named: Named, callbacks: bool) {
+    /// Runs an instruction.
+    pub fn run(&mut self, insn: Insn, named: Named, callbacks: bool) {
         match effect(insn, named, callbacks) {
             Effect::Compute => self.set(insn.dst, self.compute(insn)),
             Effect::Wide => {
                 // A source other than 0, like a relocation, stands for a map, a variable or a function.
-                let number = second.filter(|_| insn.src == 0 && named == Named::Nothing);
-                let number = number.map(|s| u64::from(s.imm as u32) << 32 | u64::from(insn.imm as u32));
-                self.set(insn.dst, number.map_or(Value::Other, Value::Const));
+                let number = insn.src == 0 && named == Named::Nothing;
+                self.set(insn.dst, if number { Value::Const(insn.imm as u64) } else { Value::Other });
             }
             Effect::Load { bytes, signed } => self.set(insn.dst, self.load(insn.src, insn.off, bytes, signed)),
             Effect::Store { bytes } => {
-                let number = Value::Const(i64::from(insn.imm) as u64);
+                let number = Value::Const(insn.imm as u64);
                 let value = if insn.class() == ST { number } else { self.get(insn.src) };
                 self.store(insn, bytes, value);
             }
@@ -163,7 +163,7 @@ impl State {
     pub fn assume(&self, insn: Insn, taken: bool) -> State {
         let mut out = self.clone();
         let equal = matches!((insn.op(), taken), (0x10, true) | (0x50, false)) && insn.class() != JMP32;
-        let compared = matches!(flow(insn, 0), Flow::If(_));
+        let compared = flow(insn) == Flow::If;
         if equal
             && compared
             && self.get(insn.dst) == Value::Other
@@ -176,7 +176,7 @@ impl State {
 
     /// The second operand of an ALU or jump instruction.
     pub fn operand(&self, insn: Insn) -> Value {
-        if insn.code & SRC_REG != 0 { self.get(insn.src) } else { Value::Const(i64::from(insn.imm) as u64) }
+        if insn.code & SRC_REG != 0 { self.get(insn.src) } else { Value::Const(insn.imm as u64) }
     }
 
     fn compute(&self, insn: Insn) -> Value {

@@ -1,54 +1,46 @@
 #![allow(clippy::arithmetic_side_effects)]
 
-use std::collections::HashSet;
+use xhint_btf::ByteOrder;
 
 use super::*;
+use crate::decode;
 use crate::insn::{ALU64, EXIT, MOV64_IMM, MOV64_REG};
 
 const O: ByteOrder = ByteOrder::Little;
 
-struct Program {
-    functions: Vec<Vec<u8>>,
-    calls: HashMap<(usize, usize), usize>,
-    poison: HashSet<(usize, usize)>,
-}
+struct Program(Vec<Vec<Instruction>>);
 
 impl Code for Program {
-    fn code(&self, function: usize) -> &[u8] {
-        &self.functions[function]
-    }
-    fn named(&self, function: usize, at: usize) -> Named {
-        self.calls.get(&(function, at)).map_or(Named::Nothing, |f| Named::Function(*f))
+    fn code(&self, function: FunctionId) -> &[Instruction] {
+        &self.0[function.0]
     }
     fn calls_back(&self) -> bool {
         false
     }
-    fn is_poisoned(&self, function: usize, at: usize) -> bool {
-        self.poison.contains(&(function, at))
-    }
-    fn is_global(&self, _: usize) -> bool {
+    fn is_global(&self, _: FunctionId) -> bool {
         false
-    }
-    fn order(&self) -> ByteOrder {
-        O
     }
 }
 
-fn i(code: u8, dst: u8, src: u8, off: i16, imm: i32) -> Insn {
+fn i(code: u8, dst: u8, src: u8, off: i16, imm: i64) -> Insn {
     Insn { code, dst, src, off, imm }
 }
 
+/// Functions, which instructions call which of them, and which are poisoned.
 fn program(functions: &[&[Insn]], calls: &[((usize, usize), usize)], poison: &[(usize, usize)]) -> Program {
-    let bytes = |f: &&[Insn]| f.iter().flat_map(|i| i.bytes(O)).collect();
-    Program {
-        functions: functions.iter().map(bytes).collect(),
-        calls: calls.iter().map(|((f, n), to)| ((*f, n * SIZE), *to)).collect(),
-        poison: poison.iter().map(|(f, n)| (*f, n * SIZE)).collect(),
-    }
+    let code = |f: &&[Insn]| {
+        let mut bytes = Vec::new();
+        f.iter().for_each(|i| i.encode(O, &mut bytes));
+        decode(&bytes, O).unwrap()
+    };
+    let mut out = Program(functions.iter().map(code).collect());
+    calls.iter().for_each(|((f, n), to)| out.0[*f][*n].named = Named::Function(FunctionId(*to)));
+    poison.iter().for_each(|(f, n)| out.0[*f][*n].poison());
+    out
 }
 
 fn poisoned(p: &Program) -> Vec<(usize, usize)> {
-    reach(p, [0]).poisoned.iter().map(|(f, at)| (*f, at / SIZE)).collect()
+    reach(p, [FunctionId(0)]).poisoned.iter().map(|(f, n)| (f.0, *n)).collect()
 }
 
 const EXIT_INSN: Insn = Insn { code: EXIT, dst: 0, src: 0, off: 0, imm: 0 };
@@ -108,7 +100,7 @@ fn a_callee_is_reached_by_reached_calls_only_and_knows_its_constant_arguments() 
     let guarded = [i(0x15, 1, 0, 1, 0), i(0x61, 0, 2, 4, 0), EXIT_INSN];
     let p = program(&[&main, &poison, &guarded], &[((0, 2), 1), ((0, 4), 2)], &[(1, 0), (2, 1)]);
     assert_eq!(poisoned(&p), []);
-    assert_eq!(reach(&p, [0]).functions, BTreeSet::from([0, 2]));
+    assert_eq!(reach(&p, [FunctionId(0)]).functions, BTreeSet::from([FunctionId(0), FunctionId(2)]));
 }
 
 #[test]
@@ -121,8 +113,8 @@ fn a_loop_ends() {
 fn an_addend_is_known_if_it_is_the_same_each_time() {
     let add = i(ADD64_REG, 2, 1, 0, 0);
     let code = [i(MOV64_IMM, 1, 0, 0, 16), add, i(0x15, 3, 0, 1, 0), i(MOV64_IMM, 1, 0, 0, 8), add, EXIT_INSN];
-    let addends = reach(&program(&[&code], &[], &[]), [0]).addends;
-    assert_eq!(addends, BTreeMap::from([((0, SIZE), Some(16)), ((0, 4 * SIZE), None)]));
+    let addends = reach(&program(&[&code], &[], &[]), [FunctionId(0)]).addends;
+    assert_eq!(addends, BTreeMap::from([((FunctionId(0), 1), Some(16)), ((FunctionId(0), 4), None)]));
 }
 
 /// Whether the zero in the slot at -8 is still believed after `between`, in a program whose functions and calls are these.
@@ -140,7 +132,7 @@ const LOOK_UP: Insn = Insn { code: CALL, dst: 0, src: 0, off: 0, imm: 1 };
 
 #[test]
 fn a_slot_is_forgotten_by_whatever_may_write_it() {
-    let r2_is = |offset| i(0x07, 2, 0, 0, offset + 8);
+    let r2_is = |offset: i64| i(0x07, 2, 0, 0, offset + 8);
     let local = i(CALL, 0, 1, 0, 0);
     let tries: [(&str, Vec<Insn>, bool); 21] = [
         ("nothing", vec![], true),
@@ -196,33 +188,12 @@ fn registers_are_forgotten_by_what_fetches_into_them() {
 
 #[test]
 fn what_a_relocation_names_is_no_number() {
-    struct Relocated(Program);
-    impl Code for Relocated {
-        fn code(&self, function: usize) -> &[u8] {
-            self.0.code(function)
-        }
-        fn named(&self, _: usize, at: usize) -> Named {
-            if at == 0 { Named::Kernel } else { Named::Nothing }
-        }
-        fn calls_back(&self) -> bool {
-            false
-        }
-        fn is_poisoned(&self, function: usize, at: usize) -> bool {
-            self.0.is_poisoned(function, at)
-        }
-        fn is_global(&self, _: usize) -> bool {
-            false
-        }
-        fn order(&self) -> ByteOrder {
-            O
-        }
-    }
     // if (a weak kernel symbol) ...
-    let code = [i(0x18, 1, 0, 0, 0), i(0, 0, 0, 0, 0), i(0x15, 1, 0, 1, 0), i(0x61, 0, 2, 4, 0), EXIT_INSN];
-    let mut p = Relocated(program(&[&code], &[], &[(0, 3)]));
-    assert_eq!(reach(&p, [0]).poisoned.len(), 1);
-    p.0.poison.clear();
-    assert!(reach(&p, [0]).poisoned.is_empty());
+    let code = [i(0x18, 1, 0, 0, 0), i(0x15, 1, 0, 1, 0), i(0x61, 0, 2, 4, 0), EXIT_INSN];
+    let mut p = program(&[&code], &[], &[(0, 2)]);
+    assert_eq!(poisoned(&p), []);
+    p.0[0][0].named = Named::Kernel;
+    assert_eq!(poisoned(&p), [(0, 2)]);
 }
 
 #[test]

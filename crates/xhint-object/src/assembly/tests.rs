@@ -7,6 +7,7 @@ use xhint_testkit::{fixture, oracle, privileged};
 
 use super::*;
 use crate::dispatch::place_btf;
+use crate::image::Content;
 
 fn objects() -> Vec<(String, Bytes)> {
     let mut out = Vec::new();
@@ -23,17 +24,17 @@ fn objects() -> Vec<(String, Bytes)> {
 
 /// Symbols, sections and relocations in words, so that two images can be compared.
 fn describe(image: &Image) -> Vec<String> {
-    let name = |n: usize| image.sections.get(n).map_or("?", |s| s.name.as_str());
+    let name = |id: SectionId| image.sections.at(id).name.as_str();
     let mut out = Vec::new();
     for section in image.sections.iter().filter(|s| !s.gone) {
         let (link, content) = match &section.content {
             Content::Relocations(r) => {
-                let one = |r: &Relocation| format!("{:x} {} {}", r.offset, r.kind.0, image.symbols[r.symbol].name);
+                let one = |r: &Relocation| format!("{:x} {} {}", r.offset, r.kind.0, image.symbols.at(r.symbol).name);
                 ("", format!("{} {:?}", name(r.target), r.entries.iter().map(one).collect::<Vec<_>>()))
             }
             Content::Strings => ("", String::new()),
             Content::Symbols => ("", String::new()),
-            other => (name(section.link as usize), format!("{other:?}")),
+            other => (name(section.link), format!("{other:?}")),
         };
         out.push(format!("{} {:?} {:?} {} {link} {content}", section.name, section.kind, section.flags, section.align));
     }

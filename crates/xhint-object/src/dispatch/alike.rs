@@ -10,13 +10,14 @@
 
 use std::collections::BTreeMap;
 
+use xhint_bpf::insn::{ALU, ALU64, LDX, MOV_OP, SRC_REG};
+use xhint_bpf::{FunctionId, Insn};
 use xhint_relo::RelocKind;
 
 use super::classes::callees;
 use super::rows::{Field, places};
 use super::{Case, Classes, Dispatched, Plan};
 use crate::Error;
-use crate::insn::{ALU, ALU64, Insn, LDX, MOV_OP, SIZE, SRC_REG};
 
 /// What the common code has in an instruction's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +35,7 @@ pub struct Alike {
     pub variant: usize,
     /// Indices of the cases.
     pub cases: Vec<usize>,
-    /// By byte.
+    /// By number of the instruction.
     pub sites: BTreeMap<usize, Site>,
     /// By case, as in `cases`, the fields of its row.
     pub values: Vec<Vec<(Field, u64)>>,
@@ -49,7 +50,7 @@ enum Form {
     Poisoned,
     Load(Insn, u64),
     Value(Insn, u64),
-    Other([u8; 2 * SIZE]),
+    Other(Insn),
 }
 
 /// Layouts that go together so far.
@@ -103,44 +104,28 @@ impl Alike {
 }
 
 /// Where the relocated instructions of a function stand, and whether a load and a move there may differ.
-fn sites(plan: &Plan<'_>, function: usize) -> BTreeMap<usize, (bool, bool)> {
-    let start = plan.object.functions().get(function).map_or(0, |f| f.start);
+fn sites(plan: &Plan<'_>, function: FunctionId) -> BTreeMap<usize, (bool, bool)> {
     let relos = plan.object.relos().iter().zip(&plan.metadata).filter(|(r, _)| r.function == function);
     let site = |(relo, metadata): (&crate::Relo, &bool)| {
-        let at = (relo.core.insn_off as usize).saturating_sub(start);
         let kind = RelocKind::from_raw(relo.core.kind);
         let offset = kind == Some(RelocKind::FieldByteOffset);
         let constant = offset || kind == Some(RelocKind::TypeSize);
-        (at, (*metadata && offset, !(*metadata && constant)))
+        (relo.instruction, (*metadata && offset, !(*metadata && constant)))
     };
     relos.map(site).collect()
 }
 
-fn forms(plan: &Plan<'_>, function: usize, variant: usize, sites: &BTreeMap<usize, (bool, bool)>) -> Vec<Form> {
+fn forms(plan: &Plan<'_>, function: FunctionId, variant: usize, sites: &BTreeMap<usize, (bool, bool)>) -> Vec<Form> {
     let Some(variant) = plan.variants.get(variant) else { return Vec::new() };
     let form = |at: &usize| {
-        if variant.is_poisoned(function, *at) {
-            return Form::Poisoned;
-        }
-        let bytes = variant.patch_at(function, *at);
-        let order = plan.object.order();
-        let (Some(insn), second) = (Insn::at(bytes, 0, order), Insn::at(bytes, SIZE, order)) else {
-            return Form::Other([0; 2 * SIZE]);
-        };
+        let Some(insn) = variant.patch_at(function, *at).and_then(|patch| patch.insn) else { return Form::Poisoned };
         // What differs is blanked, so that the rest compares.
         match (insn.class(), u8::try_from(insn.off)) {
             (LDX, Ok(off)) => Form::Load(Insn { off: 0, ..insn }, off.into()),
-            _ if insn.is_wide() && insn.src == 0 => {
-                let high = second.map_or(0, |s| u64::from(s.imm as u32));
-                Form::Value(Insn { imm: 0, ..insn }, high << 32 | u64::from(insn.imm as u32))
-            }
-            (ALU64, _) if is_constant(insn) => Form::Value(Insn { imm: 0, ..insn }, i64::from(insn.imm) as u64),
+            _ if insn.is_wide() && insn.src == 0 => Form::Value(Insn { imm: 0, ..insn }, insn.imm as u64),
+            (ALU64, _) if is_constant(insn) => Form::Value(Insn { imm: 0, ..insn }, insn.imm as u64),
             (ALU, _) if is_constant(insn) => Form::Value(Insn { imm: 0, ..insn }, u64::from(insn.imm as u32)),
-            _ => {
-                let mut all = [0; 2 * SIZE];
-                all.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
-                Form::Other(all)
-            }
+            _ => Form::Other(insn),
         }
     };
     sites.keys().map(form).collect()

@@ -5,10 +5,12 @@
 //! all are alike; where they are not, one branch a packet does, between so many copies as there are kinds of them.
 //! Offsets that vary take CAP_PERFMON.
 
+use xhint_bpf::reg::{R0, R1, R2, R3, R4, R5, R6, R7, R9};
+use xhint_bpf::{Emit, FunctionId, If, Instruction, Label, Op, SymbolId};
+
 use super::alike::{Alike, sort};
 use super::copies::Copies;
 use super::count::{Counters, Slot};
-use super::emit::{Code, Emit, If, Label, Op, R0, R1, R2, R3, R4, R5, R6, R7, R9};
 use super::entry::{IdAt, find_id, find_length, load_ends, load_id, retest_length};
 use super::maps::{declare, place_data, place_maps};
 use super::rewrite::Rewrite;
@@ -36,7 +38,7 @@ pub fn link(mut plan: Plan<'_>) -> Result<(Image, Vec<usize>), Error> {
     let counters = plan.count.then(|| Counters::declare(&mut copies.image));
     let (mut data, mut numbers) = (Vec::new(), Vec::new());
     for program in &plan.programs {
-        let name = c_name(ROWS, plan.object.functions().get(program.function).map_or("", |f| f.name.as_str()));
+        let name = c_name(ROWS, &plan.object.functions().at(program.function).name);
         let symbol = declare(&mut copies.image, &name);
         let all = possible(&plan, &copies, program)?;
         numbers.push(all.len());
@@ -74,7 +76,7 @@ fn possible(
             continue;
         }
         let code = copies.plain_code(program.function);
-        match Rewrite::new(code, plan.object.order(), &alike.sites) {
+        match Rewrite::new(code, &alike.sites) {
             Some(rewrite) => out.push((alike, Some(rewrite))),
             None => {
                 let single = |case: &usize| Some(Alike::single(*case, program.cases.get(*case)?.1));
@@ -114,7 +116,7 @@ fn key(size: u32, place: usize) -> u16 {
 /// What an entry uses.
 #[derive(Debug, Clone, Copy)]
 struct Maps {
-    rows: usize,
+    rows: SymbolId,
     shape: Shape,
     /// Whether a row's key tells more than the length that was tested.
     keys: bool,
@@ -140,7 +142,7 @@ fn entry(
     program: &Dispatched,
     all: &[(Alike, Option<Rewrite>)],
     maps: Maps,
-) -> Result<Code, Error> {
+) -> Result<Vec<Instruction>, Error> {
     let mut code = Emit::new(plan.object.order());
     let emit = &mut code;
     let places = Places { look_up: emit.label(), hit: emit.label(), none: emit.label(), bad: emit.label() };
@@ -168,7 +170,7 @@ fn entry(
         emit.mov(R1, R6);
     }
     match plan.or_else {
-        Fallback::Program => emit.body(copies.named_body(program.function, plan.fallback, 0)?),
+        Fallback::Program => emit.body(copies.named_code(program.function, plan.fallback, 0)?),
         Fallback::Action(action) => {
             emit.mov_imm(R0, action as i32);
             emit.exit();
@@ -179,7 +181,7 @@ fn entry(
         emit.mov_imm(R0, XDP_ABORTED);
         emit.exit();
     }
-    code.finish()
+    Ok(code.finish())
 }
 
 const XDP_ABORTED: i32 = 0;
@@ -198,7 +200,7 @@ fn count(emit: &mut Emit, counters: Option<Counters>, places: Places) -> u8 {
 fn place(
     emit: &mut Emit,
     copies: &mut Copies<'_>,
-    function: usize,
+    function: FunctionId,
     alike: &Alike,
     rewrite: Option<&Rewrite>,
     row: u8,
@@ -206,18 +208,18 @@ fn place(
 ) -> Result<(), Error> {
     let more = alike.cases.len().saturating_sub(1);
     let Some(rewrite) = rewrite else {
-        emit.body(copies.named_body(function, alike.variant, more)?);
+        emit.body(copies.named_code(function, alike.variant, more)?);
         return Ok(());
     };
-    let body = copies.whole_body(function, alike.variant);
-    let body = copies.name(body, alike.variant, more)?;
+    let code = copies.whole_code(function, alike.variant);
+    let code = copies.name(code, alike.variant, more)?;
     rewrite.row.set(emit, |_, _| row);
     // struct xdp_md: data.
     rewrite.data.set(emit, |emit, reg| {
         emit.load(4, reg, R1, 0);
         reg
     });
-    rewrite.emit(emit, &body, &alike.sites, places.bad);
+    rewrite.emit(emit, code, &alike.sites, places.bad);
     Ok(())
 }
 
@@ -272,7 +274,7 @@ fn look_up(emit: &mut Emit, maps: Maps, hit: Label, miss: Label) {
         emit.op_reg(Op::Xor, R0, R3);
     }
     emit.op(Op::And, R0, shape.start_mask());
-    emit.address(R2, maps.rows, shape.start() as i32);
+    emit.address(R2, maps.rows, shape.start());
     emit.op_reg(Op::Add, R2, R0);
     emit.load(4, R0, R2, 0);
     emit.jump_if(If::NotEqual, R0, R5, miss);

@@ -5,30 +5,31 @@
 
 use std::collections::HashMap;
 
+use xhint_bpf::{Arena, FunctionId, Named};
+
 use crate::Object;
-use crate::insn::{Insn, SIZE};
 use crate::variant::Variant;
 
 /// For each function, the class of each variant; equal numbers mean equal code. Numbers count from 0 in the order of
 /// variants.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Classes(Vec<Vec<usize>>);
+pub struct Classes(Arena<FunctionId, Vec<usize>>);
 
 impl Classes {
     /// Sorts `variants` of `object`.
     pub fn of(object: &Object, variants: &[Variant<'_>]) -> Classes {
-        let callees: Vec<_> = (0..object.functions().len()).map(|f| callees(object, f)).collect();
+        let callees: Vec<_> = object.functions().ids().map(|f| callees(object, f)).collect();
         let own = |f| number(variants.iter().map(|v| v.patches(f)));
-        let mut classes: Vec<Vec<usize>> = (0..object.functions().len()).map(own).collect();
+        let mut classes: Arena<FunctionId, Vec<usize>> = object.functions().ids().map(own).collect();
         loop {
-            let refine = |(own, callees): (&Vec<usize>, &Vec<usize>)| -> Vec<usize> {
+            let refine = |(own, callees): (&Vec<usize>, &Vec<FunctionId>)| -> Vec<usize> {
                 let key = |variant: usize| {
-                    let of_callee = |c: &usize| classes.get(*c).and_then(|c| c.get(variant)).copied();
+                    let of_callee = |c: &FunctionId| classes.at(*c).get(variant).copied();
                     (own.get(variant).copied(), callees.iter().map(of_callee).collect::<Vec<_>>())
                 };
                 number((0..variants.len()).map(key))
             };
-            let finer: Vec<Vec<usize>> = classes.iter().zip(&callees).map(refine).collect();
+            let finer: Arena<FunctionId, Vec<usize>> = classes.iter().zip(&callees).map(refine).collect();
             if finer == classes {
                 return Classes(classes);
             }
@@ -37,24 +38,20 @@ impl Classes {
     }
 
     /// The class of `function` under `variant`.
-    pub fn class(&self, function: usize, variant: usize) -> usize {
-        self.0.get(function).and_then(|f| f.get(variant)).copied().unwrap_or(0)
+    pub fn class(&self, function: FunctionId, variant: usize) -> usize {
+        self.0.at(function).get(variant).copied().unwrap_or(0)
     }
 
     /// Whether `function` is the same under all variants.
-    pub fn is_shared(&self, function: usize) -> bool {
-        self.0.get(function).is_none_or(|f| f.iter().all(|c| *c == 0))
+    pub fn is_shared(&self, function: FunctionId) -> bool {
+        self.0.at(function).iter().all(|c| *c == 0)
     }
 }
 
 /// The functions that `function` calls or takes the address of.
-pub fn callees(object: &Object, function: usize) -> Vec<usize> {
-    let Some(function) = object.functions().get(function) else { return Vec::new() };
-    let (code, mut at, mut out) = (object.code(function), 0usize, Vec::new());
-    while let Some(insn) = Insn::at(code, at, object.order()) {
-        out.extend(object.callee(function, at));
-        at = at.saturating_add(if insn.is_wide() { 2 * SIZE } else { SIZE });
-    }
+pub fn callees(object: &Object, function: FunctionId) -> Vec<FunctionId> {
+    let named = |i: &xhint_bpf::Instruction| if let Named::Function(callee) = i.named { Some(callee) } else { None };
+    let mut out: Vec<_> = object.functions().at(function).code.iter().filter_map(named).collect();
     out.sort_unstable();
     out.dedup();
     out

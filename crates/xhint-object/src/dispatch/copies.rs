@@ -3,16 +3,16 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
+use object::elf;
+use xhint_bpf::{Arena, FunctionId, Instruction, SymbolId, Ways, prune};
 use xhint_btf::Kind;
 use xhint_btf::ext::{BtfExt, LineInfo};
 use xhint_btf::write::{NewType, Writer};
 
 use super::classes::{Classes, callees};
-use super::emit::Code;
-use crate::assembly::{Assembly, Body, new_symbol, text_section};
-use crate::image::{Content, Image, Place};
+use crate::assembly::{Assembly, Body, text_section};
+use crate::image::{Image, Place, SectionId};
 use crate::name::c_name;
-use crate::prune::{Ways, prune};
 use crate::variant::Variant;
 use crate::{Error, Object};
 
@@ -27,26 +27,25 @@ pub struct Copies<'a> {
     /// The variant that everything not dispatched is linked for.
     fallback: usize,
     /// Functions that an entry will stand in for.
-    entries: HashSet<usize>,
+    entries: HashSet<FunctionId>,
     assembly: Assembly,
-    /// Each function as it was, by its index.
-    originals: Vec<Body>,
-    /// Index of a function by its symbol.
-    by_symbol: HashMap<usize, usize>,
+    /// Each function as it was.
+    originals: Arena<FunctionId, Body>,
+    by_symbol: HashMap<SymbolId, FunctionId>,
     pub classes: Classes,
     /// By function and class, which ways its comparisons can go, for those that are to be pruned.
-    ways: HashMap<(usize, usize), Ways>,
-    made: HashMap<(usize, usize), usize>,
+    ways: HashMap<(FunctionId, usize), Ways>,
+    made: HashMap<(FunctionId, usize), SymbolId>,
     todo: VecDeque<Todo>,
     taken: HashSet<String>,
 }
 
 /// A copy that has a symbol and no body yet.
 struct Todo {
-    function: usize,
+    function: FunctionId,
     variant: usize,
-    symbol: usize,
-    section: usize,
+    symbol: SymbolId,
+    section: SectionId,
     linkage: u32,
 }
 
@@ -64,14 +63,12 @@ impl<'a> Copies<'a> {
         variants: &'a [Variant<'a>],
         names: Vec<String>,
         fallback: usize,
-        entries: HashSet<usize>,
+        entries: HashSet<FunctionId>,
     ) -> Result<Copies<'a>, Error> {
         let assembly = Assembly::take(object)?;
-        let mut all: HashMap<usize, Body> = HashMap::new();
-        for body in assembly.sections.values().flatten() {
-            all.insert(body.symbol, body.clone());
-        }
-        let originals: Vec<_> = object.functions().iter().filter_map(|f| all.remove(&f.symbol)).collect();
+        let all: HashMap<SymbolId, &Body> = assembly.sections.values().flatten().map(|b| (b.symbol, b)).collect();
+        let originals: Arena<FunctionId, Body> =
+            object.functions().iter().filter_map(|f| all.get(&f.symbol).copied().cloned()).collect();
         Ok(Copies {
             object,
             image: object.image.clone(),
@@ -80,7 +77,7 @@ impl<'a> Copies<'a> {
             names,
             fallback,
             entries,
-            by_symbol: originals.iter().enumerate().map(|(n, b)| (b.symbol, n)).collect(),
+            by_symbol: originals.entries().map(|(id, b)| (b.symbol, id)).collect(),
             originals,
             assembly,
             classes: Classes::of(object, variants),
@@ -103,35 +100,37 @@ impl<'a> Copies<'a> {
     }
 
     /// The symbol of `function` as it is under `variant`; a copy is made if there is none yet.
-    pub fn function(&mut self, function: usize, variant: usize) -> usize {
+    pub fn function(&mut self, function: FunctionId, variant: usize) -> SymbolId {
         let class = self.classes.class(function, variant);
         let stays = self.classes.is_shared(function) || class == self.classes.class(function, self.fallback);
         if stays && !self.entries.contains(&function) {
-            return self.originals.get(function).map_or(0, |b| b.symbol);
+            return self.originals.at(function).symbol;
         }
         if let Some(symbol) = self.made.get(&(function, class)) {
             return *symbol;
         }
-        let global = self.object.functions().get(function).is_some_and(|f| f.global && !f.is_program());
+        let own = self.object.functions().at(function);
+        let global = own.global && !own.is_program();
         let section = text_section(&mut self.image, &mut self.assembly);
         self.copy(function, variant, section, global)
     }
 
     /// A copy of a program that is a program of its own, in the same section.
-    pub fn program(&mut self, function: usize, variant: usize) -> usize {
+    pub fn program(&mut self, function: FunctionId, variant: usize) -> SymbolId {
         let class = self.classes.class(function, variant);
         if let Some(symbol) = self.made.get(&(function, class)) {
             return *symbol;
         }
-        let section = self.object.functions().get(function).map_or(0, |f| f.section);
+        let section = self.object.functions().at(function).section;
         self.copy(function, variant, section, true)
     }
 
-    fn copy(&mut self, function: usize, variant: usize, section: usize, global: bool) -> usize {
-        let own = self.object.functions().get(function).map_or("", |f| f.name.as_str());
+    fn copy(&mut self, function: FunctionId, variant: usize, section: SectionId, global: bool) -> SymbolId {
+        let own = &self.object.functions().at(function).name;
         let name = c_name(own, &format!("__{}", self.names.get(variant).map_or("", String::as_str)));
         let name = self.unique(name);
-        let symbol = new_symbol(&mut self.image, name, global);
+        let bind = if global { elf::STB_GLOBAL } else { elf::STB_LOCAL };
+        let symbol = self.image.add_symbol(name, bind, elf::STT_FUNC);
         self.made.insert((function, self.classes.class(function, variant)), symbol);
         let linkage = if global { GLOBAL } else { STATIC };
         self.todo.push_back(Todo { function, variant, symbol, section, linkage });
@@ -139,7 +138,7 @@ impl<'a> Copies<'a> {
     }
 
     /// How many different functions `program` comes to under these variants, itself included.
-    pub fn functions_of(&self, program: usize, variants: impl Iterator<Item = usize>) -> usize {
+    pub fn functions_of(&self, program: FunctionId, variants: impl Iterator<Item = usize>) -> usize {
         let mut seen = HashSet::new();
         for variant in variants {
             let mut todo = vec![program];
@@ -162,84 +161,82 @@ impl<'a> Copies<'a> {
     }
 
     /// The code of `function` under `variant`, calling what it calls under that variant.
-    pub fn body(&mut self, function: usize, variant: usize) -> Body {
-        let body = self.relocated(function, variant);
-        let body = match self.ways.get(&(function, self.classes.class(function, variant))) {
-            Some(ways) => prune(body, ways, self.object.order()),
-            None => body,
+    pub fn code(&mut self, function: FunctionId, variant: usize) -> Vec<Instruction> {
+        let code = self.relocated(function, variant);
+        let code = match self.ways.get(&(function, self.classes.class(function, variant))) {
+            Some(ways) => prune(code, ways),
+            None => code,
         };
-        self.linked(body, variant)
+        self.linked(code, variant)
     }
 
     /// The same with all its instructions where they were, for who changes some.
-    pub fn whole_body(&mut self, function: usize, variant: usize) -> Body {
-        let body = self.relocated(function, variant);
-        self.linked(body, variant)
+    pub fn whole_code(&mut self, function: FunctionId, variant: usize) -> Vec<Instruction> {
+        let code = self.relocated(function, variant);
+        self.linked(code, variant)
     }
 
-    fn relocated(&self, function: usize, variant: usize) -> Body {
-        let Some(mut body) = self.originals.get(function).cloned() else {
-            return Body { symbol: 0, code: vec![], relocations: vec![], func: None, lines: vec![] };
-        };
+    fn relocated(&self, function: FunctionId, variant: usize) -> Vec<Instruction> {
+        let mut code = self.originals.at(function).code.clone();
         if let Some(variant) = self.variants.get(variant) {
-            variant.apply(function, &mut body.code);
+            variant.apply(function, &mut code);
         }
-        body
+        code
     }
 
-    fn linked(&mut self, mut body: Body, variant: usize) -> Body {
-        for relocation in &mut body.relocations {
-            if let Some(callee) = self.by_symbol.get(&relocation.symbol) {
-                relocation.symbol = self.function(*callee, variant);
+    fn linked(&mut self, mut code: Vec<Instruction>, variant: usize) -> Vec<Instruction> {
+        for reference in code.iter_mut().filter_map(|i| i.reference.as_mut()) {
+            if let Some(callee) = self.by_symbol.get(&reference.symbol) {
+                reference.symbol = self.function(*callee, variant);
             }
         }
-        body
+        code
     }
 
     /// The code of `function` as the compiler left it.
-    pub fn plain_code(&self, function: usize) -> &[u8] {
-        self.originals.get(function).map_or(&[], |b| &b.code)
+    pub fn plain_code(&self, function: FunctionId) -> &[Instruction] {
+        &self.originals.at(function).code
     }
 
     /// That, to stand in an entry; its first line says which variant it is for.
     ///
     /// # Errors
     /// As [`Copies::name`].
-    pub fn named_body(&mut self, function: usize, variant: usize, more: usize) -> Result<Body, Error> {
-        let body = self.body(function, variant);
-        self.name(body, variant, more)
+    pub fn named_code(&mut self, function: FunctionId, variant: usize, more: usize) -> Result<Vec<Instruction>, Error> {
+        let code = self.code(function, variant);
+        self.name(code, variant, more)
     }
 
-    /// Lets the first line say which variant `body` is for, and how many more.
+    /// Lets the first line say which variant `code` is for, and how many more.
     ///
     /// # Errors
     /// [`Error::BtfWrite`] if the strings outgrow BTF.
-    pub fn name(&mut self, mut body: Body, variant: usize, more: usize) -> Result<Body, Error> {
-        if let Some(first) = body.lines.first_mut() {
+    pub fn name(&mut self, mut code: Vec<Instruction>, variant: usize, more: usize) -> Result<Vec<Instruction>, Error> {
+        if let Some(first) = code.iter_mut().find_map(|i| i.line.as_mut()) {
             let name = self.names.get(variant).map_or("", String::as_str).escape_debug();
             let more = if more == 0 { String::new() } else { format!(" and {more} more") };
             first.line_off = self.btf.string(&format!("/* generated by xhint: the copy for {name}{more} */"))?;
         }
-        Ok(body)
+        Ok(code)
     }
 
     /// Lets `code` take the place of `function`, which is one of the entries.
     ///
     /// # Errors
     /// [`Error::BtfWrite`] if the strings outgrow BTF.
-    pub fn set_entry(&mut self, function: usize, code: Code) -> Result<(), Error> {
-        let Some(original) = self.originals.get(function) else { return Ok(()) };
+    pub fn set_entry(&mut self, function: FunctionId, mut code: Vec<Instruction>) -> Result<(), Error> {
+        let original = self.originals.at(function);
         let (symbol, func) = (original.symbol, original.func);
         let text = self.btf.string("/* generated by xhint: to the copy for this packet's metadata */")?;
         // A function needs a line where it starts; the program's own first one says whose entry this is.
-        let line = original.lines.first().map(|l| LineInfo { insn_off: 0, line_off: text, ..*l });
-        let rest = code.lines.into_iter().filter(|l| line.is_none() || l.insn_off > 0);
-        let lines = line.into_iter().chain(rest).collect();
-        let body = Body { symbol, code: code.bytes, relocations: code.relocations, func, lines };
-        let section = self.object.functions().get(function).map_or(0, |f| f.section);
+        let line = original.code.iter().find_map(|i| i.line).map(|l| LineInfo { line_off: text, ..l });
+        if let (Some(first), Some(_)) = (code.first_mut(), line) {
+            first.line = line;
+        }
+        let section = self.object.functions().at(function).section;
         let bodies = self.assembly.sections.entry(section).or_default();
         if let Some(place) = bodies.iter_mut().find(|b| b.symbol == symbol) {
-            *place = body;
+            *place = Body { symbol, code, func };
         }
         Ok(())
     }
@@ -249,17 +246,16 @@ impl<'a> Copies<'a> {
     /// # Errors
     /// [`Error::BtfWrite`] if the types outgrow BTF.
     pub fn finish(mut self) -> Result<Image, Error> {
-        for index in 0..self.originals.len() {
-            if !self.entries.contains(&index) {
-                self.relink(index);
+        for id in self.originals.ids() {
+            if !self.entries.contains(&id) {
+                self.relink(id);
             }
         }
-        while let Some(todo) = self.todo.pop_front() {
-            let mut body = self.body(todo.function, todo.variant);
-            body.symbol = todo.symbol;
-            let name = self.image.symbols.get(todo.symbol).map_or(String::new(), |s| s.name.clone());
-            body.func = body.func.map(|func| self.new_func(func, &name, todo.linkage)).transpose()?;
-            self.assembly.sections.entry(todo.section).or_default().push(body);
+        while let Some(Todo { function, variant, symbol, section, linkage }) = self.todo.pop_front() {
+            let code = self.code(function, variant);
+            let name = self.image.symbols.at(symbol).name.clone();
+            let func = self.originals.at(function).func.map(|func| self.new_func(func, &name, linkage)).transpose()?;
+            self.assembly.sections.entry(section).or_default().push(Body { symbol, code, func });
         }
         let mut ext = self.object.ext.clone();
         ext.relos.clear();
@@ -271,13 +267,11 @@ impl<'a> Copies<'a> {
     }
 
     /// Links a function that stays where it is for the fallback.
-    fn relink(&mut self, index: usize) {
-        let Some(symbol) = self.originals.get(index).map(|b| b.symbol) else { return };
-        let body = self.body(index, self.fallback);
+    fn relink(&mut self, function: FunctionId) {
+        let symbol = self.originals.at(function).symbol;
+        let code = self.code(function, self.fallback);
         let home = self.assembly.sections.values_mut().flatten().find(|b| b.symbol == symbol);
-        if let Some(place) = home {
-            *place = body;
-        }
+        home.into_iter().for_each(|place| place.code.clone_from(&code));
     }
 
     /// A FUNC like `func` with another name and linkage, and with the tags of its parameters.
@@ -308,10 +302,7 @@ pub fn place_btf(image: &mut Image, btf: Bytes, ext: &BtfExt) {
 }
 
 fn set_bytes(image: &mut Image, name: &str, bytes: Bytes) {
-    let number = image.section_named(name);
-    if let Some(section) = number.and_then(|n| image.sections.get_mut(n)) {
-        section.content = Content::Bytes(bytes);
-    }
+    image.section_named(name).into_iter().for_each(|section| image.set_bytes(section, bytes.clone()));
 }
 
 /// DWARF describes code where it was, so it goes, and with it the symbols that only it names.
@@ -321,7 +312,7 @@ fn drop_debug(image: &mut Image) {
     names.iter().for_each(|name| image.drop_section(name));
     for symbol in &mut image.symbols {
         if let Place::Section(section) = symbol.place {
-            symbol.gone |= image.sections.get(section).is_none_or(|s| s.gone);
+            symbol.gone |= image.sections.at(section).gone;
         }
     }
 }

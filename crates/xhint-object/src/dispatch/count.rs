@@ -8,7 +8,9 @@
 
 use std::collections::BTreeMap;
 
-use super::emit::{Emit, If, Label, Op, R0, R1, R2, R3, R4, R5, R6, R7, R8, R10};
+use xhint_bpf::reg::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R10};
+use xhint_bpf::{Emit, If, Label, Op, SymbolId};
+
 use super::entry::{IdAt, find_length, load_ends, load_id};
 use super::maps::{Declared, declare};
 use super::usual::{Usual, selectors};
@@ -37,8 +39,8 @@ const LAST: i16 = -24;
 /// Symbols of the two maps.
 #[derive(Debug, Clone, Copy)]
 pub struct Counters {
-    counts: usize,
-    unknown: usize,
+    counts: SymbolId,
+    unknown: SymbolId,
 }
 
 /// Whose packet it is.

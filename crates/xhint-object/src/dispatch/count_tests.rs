@@ -94,17 +94,18 @@ fn check(third: u32, link: impl Fn(Plan<'_>) -> Result<crate::image::Image, Erro
 
 #[test]
 fn the_entry_writes_no_slot_by_halves_and_leaves_none_that_looks_spilled() {
-    use super::emit::{Emit, R10};
-    use crate::insn::{EXIT, ST, STX, instructions};
+    use xhint_bpf::Emit;
+    use xhint_bpf::insn::{EXIT, ST, STX};
+    use xhint_bpf::reg::R10;
     for order in [xhint_btf::ByteOrder::Little, xhint_btf::ByteOrder::Big] {
         let mut image = object().image.clone();
         let counters = super::count::Counters::declare(&mut image);
         let mut emit = Emit::new(order);
         counters.unknown(&mut emit, [case(16, 0x11)].into_iter());
         emit.exit();
-        let code = emit.finish().unwrap().bytes;
+        let code = emit.finish();
         let (mut whole, mut zeroed) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
-        for (_, insn) in instructions(&code, order, 0) {
+        for insn in code.iter().map(|i| i.insn) {
             if !matches!(insn.class(), ST | STX) || insn.dst != R10 {
                 continue;
             }
@@ -119,7 +120,7 @@ fn the_entry_writes_no_slot_by_halves_and_leaves_none_that_looks_spilled() {
                 zeroed.insert(insn.off);
             }
         }
-        assert_eq!(instructions(&code, order, 0).last().map(|(_, i)| i.code), Some(EXIT));
+        assert_eq!(code.last().map(|i| i.insn.code), Some(EXIT));
         // What the clock gave is not known to the verifier, so it is no spill.
         whole.remove(&-24);
         assert_eq!(whole, zeroed);

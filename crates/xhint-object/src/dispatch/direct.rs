@@ -5,16 +5,17 @@
 
 use std::collections::BTreeMap;
 
+use xhint_bpf::reg::{R0, R1, R6};
+use xhint_bpf::{Emit, FunctionId, Instruction, Label, SIZE};
+
 use super::copies::Copies;
 use super::count::{Counters, Slot};
-use super::emit::{Code, Emit, Label, R0, R1, R6};
 use super::entry::decide;
 use super::maps::place_maps;
 use super::{Case, Dispatched, Fallback, Plan};
 use crate::Error;
 use crate::counts::UNKNOWN_ID;
 use crate::image::Image;
-use crate::insn::SIZE;
 
 /// Functions of one program that the kernel takes: `BPF_MAX_SUBPROGS` of include/linux/bpf_verifier.h.
 const MAX_FUNCTIONS: usize = 256;
@@ -83,7 +84,7 @@ pub fn put_entry(
 /// An entry in the making.
 struct Entry<'c, 'a> {
     copies: &'c mut Copies<'a>,
-    program: usize,
+    program: FunctionId,
     counters: Option<Counters>,
     emit: Emit,
     cases: Vec<(Case, Label)>,
@@ -123,7 +124,7 @@ impl<'c, 'a> Entry<'c, 'a> {
         self.cases.push((case, label));
     }
 
-    fn code(mut self, fallback: usize, or_else: Fallback) -> Result<Code, Error> {
+    fn code(mut self, fallback: usize, or_else: Fallback) -> Result<Vec<Instruction>, Error> {
         let jumped = self.fits()?;
         let none = self.emit.label();
         if self.counters.is_some() {
@@ -148,7 +149,7 @@ impl<'c, 'a> Entry<'c, 'a> {
         for copy in std::mem::take(&mut self.all).into_values() {
             self.place(copy, jumped)?;
         }
-        self.emit.finish()
+        Ok(self.emit.finish())
     }
 
     fn place(&mut self, copy: Copy, jumped: bool) -> Result<(), Error> {
@@ -167,8 +168,8 @@ impl<'c, 'a> Entry<'c, 'a> {
             self.emit.mov(R1, R6);
         }
         if jumped {
-            let body = self.copies.named_body(self.program, copy.variant, copy.layouts.saturating_sub(1))?;
-            self.emit.body(body);
+            let code = self.copies.named_code(self.program, copy.variant, copy.layouts.saturating_sub(1))?;
+            self.emit.body(code);
         } else {
             self.emit.call(self.copies.function(self.program, copy.variant));
             self.emit.exit();
@@ -178,7 +179,7 @@ impl<'c, 'a> Entry<'c, 'a> {
 
     /// Whether the copies can be jumped to.
     fn fits(&self) -> Result<bool, Error> {
-        let size = self.copies.object.functions().get(self.program).map_or(0, |f| f.end.saturating_sub(f.start));
+        let size = self.copies.object.functions().at(self.program).size();
         let jumped = (size / SIZE).saturating_mul(self.all.len()) <= MAX_JUMPED;
         let all = self.copies.functions_of(self.program, self.all.values().map(|c| c.variant));
         let functions = if jumped { all.saturating_sub(self.all.len()) } else { all }.saturating_add(1);

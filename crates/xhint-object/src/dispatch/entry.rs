@@ -7,9 +7,10 @@
 
 use std::collections::HashMap;
 
+use xhint_bpf::reg::{R0, R1, R2, R3, R4, R5};
+use xhint_bpf::{Emit, If, Label, Op};
 use xhint_btf::ByteOrder;
 
-use super::emit::{Emit, If, Label, Op, R0, R1, R2, R3, R4, R5};
 use super::usual::selectors;
 
 /// Where a layout has its id.

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use object::elf;
+use xhint_bpf::SymbolId;
 use xhint_btf::write::{NewType, Writer};
 use xhint_btf::{Btf, Kind, SecVar};
 
-use crate::image::{Content, Image, Place, Relocation, Relocations, Section, Symbol};
+use crate::image::{Image, Relocation};
 use crate::{Error, Object};
 
 const MAPS: &str = ".maps";
@@ -23,7 +24,7 @@ pub struct Declared {
     /// Its name.
     pub name: String,
     /// Its symbol, from [`declare`].
-    pub symbol: usize,
+    pub symbol: SymbolId,
     /// Number of its kind in `enum bpf_map_type`.
     pub kind: u32,
     /// Entries.
@@ -33,21 +34,12 @@ pub struct Declared {
     /// Bytes of a value; program arrays say what they hold instead.
     pub value_size: u32,
     /// Of a program array: symbols of the programs that stand in the first slots.
-    pub programs: Vec<Option<usize>>,
+    pub programs: Vec<Option<SymbolId>>,
 }
 
 /// Adds a symbol for a variable that [`place_maps`] or [`place_data`] will place.
-pub fn declare(image: &mut Image, name: &str) -> usize {
-    image.symbols.push(Symbol {
-        name: name.to_owned(),
-        info: elf::SymbolInfo::new(elf::STB_GLOBAL, elf::STT_OBJECT),
-        other: elf::SymbolOther::default(),
-        place: Place::Special(elf::SHN_UNDEF),
-        value: 0,
-        size: 0,
-        gone: false,
-    });
-    image.symbols.len().saturating_sub(1)
+pub fn declare(image: &mut Image, name: &str) -> SymbolId {
+    image.add_symbol(name.to_owned(), elf::STB_GLOBAL, elf::STT_OBJECT)
 }
 
 /// Declares maps in `.maps`, program arrays with their programs in their first slots.
@@ -55,7 +47,8 @@ pub fn declare(image: &mut Image, name: &str) -> usize {
 /// # Errors
 /// [`Error::BtfWrite`] if the types outgrow BTF.
 pub fn place_maps(object: &Object, image: &mut Image, btf: &mut Writer, all: &[Declared]) -> Result<(), Error> {
-    let number = image.section_named(MAPS).unwrap_or_else(|| new_section(image, MAPS));
+    let found = image.section_named(MAPS);
+    let number = found.unwrap_or_else(|| image.add_section(MAPS, elf::SHF_WRITE, Bytes::new()));
     let mut bytes = image.bytes(number).to_vec();
     bytes.resize(bytes.len().next_multiple_of(8), 0);
     let (mut vars, mut relocations) = (Vec::new(), Vec::new());
@@ -64,7 +57,7 @@ pub fn place_maps(object: &Object, image: &mut Image, btf: &mut Writer, all: &[D
         let (type_id, declared) = map_var(btf, map)?;
         let size = (map.programs.len() as u32).saturating_mul(8).saturating_add(declared);
         bytes.resize(bytes.len().saturating_add(size as usize), 0);
-        place(image, map.symbol, number, offset, size);
+        image.place_symbol(map.symbol, number, offset.into(), size.into());
         for (slot, program) in map.programs.iter().enumerate() {
             let at = u64::from(offset.saturating_add(declared)).saturating_add((slot as u64).saturating_mul(8));
             relocations.extend(program.map(|symbol| Relocation { offset: at, kind: ABS64, symbol, addend: 0 }));
@@ -72,10 +65,8 @@ pub fn place_maps(object: &Object, image: &mut Image, btf: &mut Writer, all: &[D
         vars.push(SecVar { type_id, offset, size });
     }
     let size = bytes.len() as u32;
-    if let Some(section) = image.sections.get_mut(number) {
-        section.content = Content::Bytes(bytes.into());
-    }
-    add_relocations(image, number, relocations);
+    image.set_bytes(number, bytes.into());
+    image.change_relocations(number, |all| all.extend(relocations));
     let is_maps = |t: &xhint_btf::Type<'_>| t.kind() == Kind::Datasec && t.name() == MAPS;
     let own: &Btf = object.btf();
     match own.types().find(is_maps) {
@@ -103,27 +94,23 @@ pub fn place_data(
     image: &mut Image,
     btf: &mut Writer,
     section: &str,
-    variables: &[(usize, String, Vec<u8>)],
+    variables: &[(SymbolId, String, Vec<u8>)],
 ) -> Result<(), Error> {
-    let number = new_section(image, section);
+    let flags = if section.starts_with(".rodata") { elf::SectionFlags::default() } else { elf::SHF_WRITE };
+    let number = image.add_section(section, flags, Bytes::new());
     let int = int(btf, "unsigned long long", 8)?;
     let (mut bytes, mut vars) = (Vec::new(), Vec::new());
     for (symbol, name, value) in variables {
         bytes.resize(bytes.len().next_multiple_of(8), 0);
         let (offset, size) = (bytes.len() as u32, value.len() as u32);
         bytes.extend(value);
-        place(image, *symbol, number, offset, size);
+        image.place_symbol(*symbol, number, offset.into(), size.into());
         let array = array(btf, int, size.div_ceil(8))?;
         let type_id = btf.push(NewType { name, third: array, tail: &[GLOBAL], ..NewType::of(Kind::Var) })?;
         vars.push(SecVar { type_id, offset, size });
     }
     let size = bytes.len() as u32;
-    if let Some(section) = image.sections.get_mut(number) {
-        section.content = Content::Bytes(Bytes::from(bytes));
-        if section.name.starts_with(".rodata") {
-            section.flags = elf::SHF_ALLOC;
-        }
-    }
+    image.set_bytes(number, bytes.into());
     datasec(btf, section, size, &vars)
 }
 
@@ -134,53 +121,8 @@ pub fn place_data(
 pub fn initial_programs(file: &Bytes) -> Result<BTreeSet<String>, Error> {
     let image = Image::read(file)?;
     let Some(maps) = image.section_named(MAPS) else { return Ok(BTreeSet::new()) };
-    let symbols = image.relocations(maps).filter_map(|r| image.symbols.get(r.symbol));
+    let symbols = image.relocations(maps).map(|r| image.symbols.at(r.symbol));
     Ok(symbols.filter(|s| s.is_function()).map(|s| s.name.clone()).collect())
-}
-
-fn place(image: &mut Image, symbol: usize, section: usize, offset: u32, size: u32) {
-    if let Some(symbol) = image.symbols.get_mut(symbol) {
-        symbol.place = Place::Section(section);
-        symbol.value = offset.into();
-        symbol.size = size.into();
-    }
-}
-
-fn new_section(image: &mut Image, name: &str) -> usize {
-    image.sections.push(Section {
-        name: name.to_owned(),
-        kind: elf::SHT_PROGBITS,
-        flags: elf::SHF_ALLOC.with(elf::SHF_WRITE),
-        align: 8,
-        entry_size: 0,
-        link: 0,
-        content: Content::Bytes(Bytes::new()),
-        gone: false,
-    });
-    image.sections.len().saturating_sub(1)
-}
-
-fn add_relocations(image: &mut Image, target: usize, new: Vec<Relocation>) {
-    for section in &mut image.sections {
-        if let Content::Relocations(r) = &mut section.content
-            && r.target == target
-            && !section.gone
-        {
-            r.entries.extend(new);
-            return;
-        }
-    }
-    let name = image.sections.get(target).map_or(String::new(), |s| format!(".rel{}", s.name));
-    image.sections.push(Section {
-        name,
-        kind: elf::SHT_REL,
-        flags: elf::SHF_INFO_LINK,
-        align: 8,
-        entry_size: 16,
-        link: 0,
-        content: Content::Relocations(Relocations { target, with_addend: false, entries: new }),
-        gone: false,
-    });
 }
 
 /// The variable that declares a map as libbpf's `bpf_helpers.h` does, and the bytes of its struct:

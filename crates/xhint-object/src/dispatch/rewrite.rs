@@ -16,14 +16,11 @@
 
 use std::collections::BTreeMap;
 
+use xhint_bpf::reg::{R3, R10};
+use xhint_bpf::{Emit, If, Insn, Instruction, Label, Liveness, Op, Regs, jumps_anywhere};
+
 use super::alike::Site;
-use super::emit::{Emit, If, Label, Op, R3, R10};
-use super::liveness::Liveness;
 use super::rows::Field;
-use crate::assembly::Body;
-use crate::effect::{Flow, Regs, flow};
-use crate::insn::{Insn, SIZE, instructions};
-use xhint_btf::ByteOrder;
 
 /// The least offset from r10: `MAX_BPF_STACK` of include/linux/filter.h.
 const STACK_END: i32 = -512;
@@ -64,7 +61,6 @@ impl Home {
 
 /// A function that can be rewritten.
 pub struct Rewrite {
-    order: ByteOrder,
     live: Liveness,
     pub row: Home,
     pub data: Home,
@@ -84,18 +80,18 @@ struct Spare {
 impl Rewrite {
     /// How to rewrite the function with this code at these sites. `None` if it has no stack or registers left for that, or
     /// jumps that are not understood.
-    pub fn new(code: &[u8], order: ByteOrder, sites: &BTreeMap<usize, Site>) -> Option<Rewrite> {
-        if instructions(code, order, 0).any(|(at, insn)| flow(insn, at) == Flow::Anywhere) {
+    pub fn new(code: &[Instruction], sites: &BTreeMap<usize, Site>) -> Option<Rewrite> {
+        if jumps_anywhere(code) {
             return None;
         }
-        let live = Liveness::of(code, order);
+        let live = Liveness::of(code);
         let untouched = sites.keys().fold(Regs::ALL, |all, at| all.both(live.untouched(*at)));
         let mut kept = untouched.iter();
-        let low = lowest(code, order).div_euclid(8).saturating_mul(8);
+        let low = lowest(code).div_euclid(8).saturating_mul(8);
         let slot = |n: i32| i16::try_from(low.saturating_sub(n.saturating_mul(8))).ok();
         let row = kept.next().map_or(Home::Stack(slot(1)?), Home::Reg);
         let data = kept.next().map_or(Home::Stack(slot(2)?), Home::Reg);
-        let out = Rewrite { order, live, row, data, saved: [slot(3)?, slot(4)?] };
+        let out = Rewrite { live, row, data, saved: [slot(3)?, slot(4)?] };
         let loads =
             sites.iter().filter_map(|(at, s)| if let Site::Load(insn, _) = s { Some((*at, *insn)) } else { None });
         let spares: Option<Vec<Spare>> = loads.map(|(at, insn)| out.spare(at, insn)).collect();
@@ -104,50 +100,29 @@ impl Rewrite {
         (!on_stack || i32::from(slot(4)?) >= STACK_END).then_some(out)
     }
 
-    /// Emits `body` with the sites in place.
-    pub fn emit(&self, emit: &mut Emit, body: &Body, sites: &BTreeMap<usize, Site>, bad: Label) {
-        let mut labels: BTreeMap<usize, Label> = BTreeMap::new();
-        for (at, insn) in instructions(&body.code, self.order, 0) {
-            if let Some(to) = jump_target(insn, at) {
-                labels.entry(to).or_insert_with(|| emit.label());
-            }
-        }
-        let lines: BTreeMap<usize, _> = body.lines.iter().map(|l| (l.insn_off as usize, l)).collect();
-        let relocations: BTreeMap<usize, _> = body.relocations.iter().map(|r| (r.offset as usize, r)).collect();
-        let mut behind = 0;
-        for (at, insn) in instructions(&body.code, self.order, 0) {
-            if at < behind {
-                // The second half of what was poisoned.
+    /// Emits `code` with the sites in place.
+    pub fn emit(&self, emit: &mut Emit, code: Vec<Instruction>, sites: &BTreeMap<usize, Site>, bad: Label) {
+        for (at, instruction) in emit.import(code).into_iter().enumerate() {
+            let Some(site) = sites.get(&at) else {
+                emit.push(instruction);
                 continue;
-            }
-            if let Some(label) = labels.get(&at) {
-                emit.put(*label);
-            }
-            lines.get(&at).into_iter().for_each(|l| emit.line_here(**l));
-            relocations.get(&at).into_iter().for_each(|r| emit.relocation_here(**r));
-            match (sites.get(&at), jump_target(insn, at).and_then(|to| labels.get(&to))) {
-                (Some(Site::Value(value, field)), _) => {
+            };
+            // The first of what comes in its place has its label and line.
+            instruction.label.into_iter().for_each(|label| emit.put(label));
+            instruction.line.into_iter().for_each(|line| emit.line_here(line));
+            match site {
+                Site::Value(value, field) => {
                     let row = self.row.get(emit, value.dst);
                     load_field(emit, value.dst, row, *field);
-                    behind = at.saturating_add(value.size());
                 }
-                (Some(Site::Load(load, field)), _) => self.load(emit, at, *load, *field, bad),
-                (None, Some(label)) => emit.jump_as(insn, *label),
-                (None, None) => {
-                    emit.insn(insn);
-                    if let Some(second) =
-                        Insn::at(&body.code, at.saturating_add(SIZE), self.order).filter(|_| insn.is_wide())
-                    {
-                        emit.insn(second);
-                    }
-                }
+                Site::Load(load, field) => self.load(emit, at, *load, *field, bad),
             }
         }
     }
 
     fn load(&self, emit: &mut Emit, at: usize, insn: Insn, field: Field, bad: Label) {
         let Some(spare) = self.spare(at, insn) else { return };
-        let bytes = bytes_of(insn);
+        let bytes = i16::from(insn.bytes_moved());
         let saves = || spare.save.into_iter().zip(self.saved);
         for (reg, slot) in saves() {
             reg.into_iter().for_each(|reg| emit.store(8, R10, slot, reg));
@@ -185,30 +160,13 @@ fn load_field(emit: &mut Emit, dst: u8, row: u8, field: Field) {
     emit.load(field.bytes, dst, row, field.offset);
 }
 
-/// Bytes that a load reads.
-fn bytes_of(insn: Insn) -> i16 {
-    match insn.code & 0x18 {
-        0x00 => 4,
-        0x08 => 2,
-        0x10 => 1,
-        _ => 8,
-    }
-}
-
-fn jump_target(insn: Insn, at: usize) -> Option<usize> {
-    match flow(insn, at) {
-        Flow::To(target) | Flow::If(target) | Flow::Either(target) => Some(target),
-        Flow::Next | Flow::End | Flow::Anywhere => None,
-    }
-}
-
 /// The end of the stack that the function uses, as far as can be seen: an offset that is added to a pointer, and one
 /// that it is read with. If it uses more, the verifier finds a row there that is none.
-fn lowest(code: &[u8], order: ByteOrder) -> i32 {
+fn lowest(code: &[Instruction]) -> i32 {
     const ADD64_IMM: u8 = 0x07;
-    let small = |offset: i32| if (STACK_END..0).contains(&offset) { offset } else { 0 };
+    let small = |offset: i64| i32::try_from(offset).ok().filter(|o| (STACK_END..0).contains(o)).unwrap_or(0);
     let (mut added, mut read) = (0, 0);
-    for (_, insn) in instructions(code, order, 0) {
+    for insn in code.iter().map(|i| i.insn) {
         match insn.class() {
             _ if insn.code == ADD64_IMM => added = added.min(small(insn.imm)),
             1..=3 => read = read.min(small(insn.off.into())),

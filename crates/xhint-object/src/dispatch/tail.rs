@@ -14,17 +14,18 @@
 //! The kernel empties a program array when the last file descriptor and pin of it are gone. So the slots that a loader
 //! fills by itself (libbpf does) last only as long as it keeps or pins the map.
 
+use xhint_bpf::reg::{R0, R1, R2, R3, R4, R5, R6, R7};
+use xhint_bpf::{Emit, If, Instruction, Label, Op, SymbolId};
+
 use super::copies::Copies;
 use super::count::{Counters, Slot};
 use super::direct::{Ways, put_entry};
-use super::emit::{Emit, If, Label, Op, R0, R1, R2, R3, R4, R5, R6, R7};
 use super::entry::{Case, IdAt, decide, find_length, load_ends, load_id, retest_length};
 use super::maps::{Declared, PROG_ARRAY, declare, place_data, place_maps};
 use super::table::{BUCKET_BITS, IDS, IDS_SECTION, MULTIPLIER, SLOT_BITS, SLOT_COUNT, Table, WAYS, slots_name};
 use super::usual::{Usual, selectors};
 use super::{Dispatched, Fallback, MAX_METADATA, Plan};
 use crate::Error;
-use crate::assembly::Body;
 use crate::image::Image;
 
 /// `bpf_tail_call` among the kernel's helpers.
@@ -57,8 +58,7 @@ pub fn link(mut plan: Plan<'_>) -> Result<Image, Error> {
             put_entry(&mut copies, program, counters, Ways::of(&plan))?;
             continue;
         }
-        let own = plan.object.functions().get(program.function).map_or("", |f| f.name.as_str());
-        let name = slots_name(own);
+        let name = slots_name(&plan.object.functions().at(program.function).name);
         let symbol = declare(&mut copies.image, &name);
         let (mut programs, mut slots) = (Vec::new(), Vec::new());
         for (case, variant) in &program.cases {
@@ -75,12 +75,12 @@ pub fn link(mut plan: Plan<'_>) -> Result<Image, Error> {
             slots.push(slot);
         }
         let rest = match plan.or_else {
-            Fallback::Program => Rest::Program(copies.named_body(program.function, plan.fallback, 0)?),
+            Fallback::Program => Rest::Program(copies.named_code(program.function, plan.fallback, 0)?),
             Fallback::Action(action) => Rest::Action(action),
         };
         let mut emit = Emit::new(copies.object.order());
         entry(&mut emit, program, Maps { ids, slots: symbol, counters }, &slots, rest);
-        copies.set_entry(program.function, emit.finish()?)?;
+        copies.set_entry(program.function, emit.finish())?;
         let (kind, entries) = (PROG_ARRAY, SLOT_COUNT);
         all.push(Declared { name, symbol, kind, entries, key_size: 4, value_size: 4, programs });
     }
@@ -93,14 +93,14 @@ pub fn link(mut plan: Plan<'_>) -> Result<Image, Error> {
 /// Symbols of what an entry uses.
 #[derive(Debug, Clone, Copy)]
 struct Maps {
-    ids: usize,
-    slots: usize,
+    ids: SymbolId,
+    slots: SymbolId,
     counters: Option<Counters>,
 }
 
 /// What packets get that no slot is for.
 enum Rest {
-    Program(Body),
+    Program(Vec<Instruction>),
     Action(u32),
 }
 
@@ -148,9 +148,9 @@ fn entry(emit: &mut Emit, program: &Dispatched, maps: Maps, slots: &[u32], rest:
         counters.unknown(emit, program.cases.iter().map(|c| c.0));
     }
     match rest {
-        Rest::Program(body) => {
+        Rest::Program(code) => {
             emit.mov(R1, R6);
-            emit.body(body);
+            emit.body(code);
         }
         Rest::Action(action) => {
             emit.mov_imm(R0, action as i32);
@@ -175,7 +175,7 @@ fn find_other(emit: &mut Emit, program: &Dispatched, maps: Maps, places: Places)
 }
 
 /// Looks the id up in metadata of a known length, in each place where it may stand.
-fn on_length(emit: &mut Emit, length: u32, selectors: &[IdAt], ids: usize, places: Places) {
+fn on_length(emit: &mut Emit, length: u32, selectors: &[IdAt], ids: SymbolId, places: Places) {
     let Some((last, rest)) = selectors.split_last() else { return emit.jump(places.none) };
     for at in rest {
         load_key(emit, *at, length);
@@ -211,7 +211,7 @@ fn go(emit: &mut Emit, maps: Maps, slot: Slot, places: Places) {
 }
 
 /// Looks the id in r5, of the length in r0, up: to `hit` with the slot in r4, or to `miss`. Uses r0, r2, r4 and r5.
-fn look_up(emit: &mut Emit, ids: usize, hit: Label, miss: Label) {
+fn look_up(emit: &mut Emit, ids: SymbolId, hit: Label, miss: Label) {
     emit.mov(R4, R5);
     emit.op(Op::Lsh, R4, 32);
     emit.op_reg(Op::Or, R0, R4);

@@ -9,25 +9,22 @@ use xhint_testkit::run::Loaded;
 use xhint_testkit::{fixture, privileged};
 
 use super::*;
-use crate::insn::Insn;
-use crate::variant::{Fate, Variant};
+use xhint_bpf::Insn;
+
+use crate::variant::Variant;
 use crate::{Error, Object, Relo};
 
 /// Bytes of metadata, and where in it `value` stands; (0, 0) for no layout.
 type Shape = (u32, u32);
 
-fn patch(object: &Object, relo: &Relo, insn: &mut [u8], (size, offset): Shape) -> Fate {
-    let order = object.order();
-    let old = Insn::at(insn, 0, order).unwrap();
-    let new = match relo.core.kind {
-        0 if size == 0 => return Fate::Poisoned,
+fn patch(object: &Object, relo: &Relo, old: Insn, (size, offset): Shape) -> Option<Insn> {
+    Some(match relo.core.kind {
+        0 if size == 0 => return None,
         0 if object.btf.str_at(relo.core.access_str_off) == Some("0:0") => Insn { off: offset as i16, ..old },
-        2 => Insn { imm: i32::from(size != 0), ..old },
-        9 => Insn { imm: size as i32, ..old },
+        2 => Insn { imm: i64::from(size != 0), ..old },
+        9 => Insn { imm: size.into(), ..old },
         kind => panic!("relocation kind {kind}"),
-    };
-    insn[..8].copy_from_slice(&new.bytes(order));
-    Fate::Patched
+    })
 }
 
 pub(super) fn object() -> Object {
@@ -55,11 +52,11 @@ pub(super) fn linked(
         .map(|shape| Variant::new(object, |_, relo, insn| Ok(patch(object, relo, insn, *shape))).unwrap())
         .collect();
     for variant in &mut variants {
-        variant.fold(&variant.reach(0..object.functions().len()));
+        variant.fold(&variant.reach(object.functions().ids()));
     }
     let names = (0..layouts.len()).map(|n| format!("l{n}")).chain(["fallback".to_owned()]).collect();
     let cases = layouts.iter().enumerate().map(|(n, ((size, _), id))| (case(*size, *id), n)).collect();
-    let function = object.functions().iter().position(|f| f.name == "first").unwrap();
+    let function = object.functions().position(|f| f.name == "first").unwrap();
     let plan = Plan {
         object,
         variants: &variants,

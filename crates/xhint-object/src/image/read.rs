@@ -6,9 +6,10 @@ use object::read::elf::{
     FileHeader as _, Rel as _, Rela as _, SectionHeader as _, SectionTable, Sym as _, SymbolTable,
 };
 use object::{Endianness, SectionIndex, SymbolIndex};
+use xhint_bpf::{Arena, SymbolId};
 use xhint_btf::ByteOrder;
 
-use super::{Content, Image, Place, Relocation, Relocations, Section, Symbol, drop_dependents};
+use super::{Content, Image, Place, Relocation, Relocations, Section, SectionId, Symbol, drop_dependents};
 use crate::Error;
 
 type Header = elf::FileHeader64<Endianness>;
@@ -85,9 +86,9 @@ impl Reader<'_> {
         self.table.iter().try_for_each(|s| take(self.table.section_name(self.endian, s)?))
     }
 
-    fn sections(&self) -> Result<Vec<Section>, Error> {
+    fn sections(&self) -> Result<Arena<SectionId, Section>, Error> {
         // The first one is null, whatever its header says.
-        let mut all = vec![made("", elf::SHT_NULL, Content::Bytes(Bytes::new()))];
+        let mut all = Arena::from_iter([made("", elf::SHT_NULL, Content::Bytes(Bytes::new()))]);
         for (index, header) in self.table.enumerate().skip(1) {
             all.push(self.section(index, header)?);
         }
@@ -125,7 +126,7 @@ impl Reader<'_> {
             flags: header.sh_flags(endian),
             align: header.sh_addralign(endian),
             entry_size: header.sh_entsize(endian),
-            link,
+            link: SectionId(link as usize),
             content,
         })
     }
@@ -144,7 +145,7 @@ impl Reader<'_> {
                 let what = format!("the relocation at {offset:#x} names symbol {symbol}, which does not exist");
                 return Err(Error::Section { name: name.to_owned(), what });
             }
-            entries.push(Relocation { offset, kind, symbol, addend });
+            entries.push(Relocation { offset, kind, symbol: SymbolId(symbol), addend });
             Ok(())
         };
         if let Some((list, _)) = header.rel(endian, data)? {
@@ -158,11 +159,11 @@ impl Reader<'_> {
                 push(r.r_offset(endian), r.r_type(endian, false), r.r_sym(endian, false), r.r_addend(endian))?;
             }
         }
-        Ok(Relocations { target, with_addend, entries })
+        Ok(Relocations { target: SectionId(target), with_addend, entries })
     }
 
-    fn symbols(&self) -> Result<Vec<Symbol>, Error> {
-        let mut out = Vec::with_capacity(self.symbols.len());
+    fn symbols(&self) -> Result<Arena<SymbolId, Symbol>, Error> {
+        let mut out = Arena::new();
         for (index, raw) in self.symbols.enumerate() {
             out.push(self.symbol(index, raw)?);
         }
@@ -173,7 +174,7 @@ impl Reader<'_> {
         let endian = self.endian;
         let name = text(self.symbols.symbol_name(endian, raw)?)?;
         let place = match self.symbols.symbol_section(endian, raw, index)? {
-            Some(section) if section.0 < self.table.len() => Place::Section(section.0),
+            Some(section) if section.0 < self.table.len() => Place::Section(SectionId(section.0)),
             Some(section) => {
                 return Err(Error::Symbol {
                     number: index.0,
@@ -198,7 +199,7 @@ impl Reader<'_> {
 /// A section that is not in the file.
 fn made(name: &str, kind: elf::SectionType, content: Content) -> Section {
     let flags = elf::SectionFlags::default();
-    Section { name: name.to_owned(), kind, flags, align: 1, entry_size: 0, link: 0, content, gone: false }
+    Section { name: name.to_owned(), kind, flags, align: 1, entry_size: 0, link: SectionId(0), content, gone: false }
 }
 
 fn text(name: &[u8]) -> Result<String, Error> {

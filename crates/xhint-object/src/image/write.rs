@@ -3,9 +3,10 @@
 use object::write::elf::{Encoder, FileHeaderLayout, Rel, SectionHeader, Sym};
 use object::write::{StringId, StringTable};
 use object::{Endianness, elf};
+use xhint_bpf::{Arena, SymbolId};
 use xhint_btf::ByteOrder;
 
-use super::{Content, Image, Place, Relocations, Section, Symbol};
+use super::{Content, Image, Place, Relocations, Section, SectionId, Symbol};
 use crate::Error;
 
 impl Image {
@@ -15,8 +16,10 @@ impl Image {
     /// [`Error::Write`] if a table outgrows what ELF can count.
     pub fn write(&self) -> Result<Vec<u8>, Error> {
         let mut names = StringTable::new();
-        let section_names: Vec<_> = self.sections.iter().map(|s| name_id(&mut names, &s.name, s.gone)).collect();
-        let symbol_names: Vec<_> = self.symbols.iter().map(|s| name_id(&mut names, &s.name, s.gone)).collect();
+        let section_names: Arena<SectionId, _> =
+            self.sections.iter().map(|s| name_id(&mut names, &s.name, s.gone)).collect();
+        let symbol_names: Arena<SymbolId, _> =
+            self.symbols.iter().map(|s| name_id(&mut names, &s.name, s.gone)).collect();
         let mut strings = vec![0];
         names.write(&mut strings, 1)?;
         let offset = |id: &Option<StringId>| names.maybe_get_offset(*id);
@@ -33,7 +36,7 @@ impl Image {
     }
 
     /// By old number the new one, 0 for what goes.
-    fn new_section_numbers(&self) -> Vec<u32> {
+    fn new_section_numbers(&self) -> Arena<SectionId, u32> {
         let mut next = 0u32;
         let mut number = |section: &Section| {
             let here = if section.gone { 0 } else { next };
@@ -45,14 +48,14 @@ impl Image {
 
     /// Which symbols are written in which order: as they are, local ones first as ELF wants it, without those whose
     /// section goes.
-    fn symbol_order(&self) -> Vec<usize> {
-        let stays = |n: &usize| match self.symbols.get(*n) {
-            Some(symbol) if symbol.gone => false,
-            Some(Symbol { place: Place::Section(section), .. }) => !self.sections.get(*section).is_none_or(|s| s.gone),
+    fn symbol_order(&self) -> Vec<SymbolId> {
+        let stays = |id: &SymbolId| match self.symbols.at(*id) {
+            symbol if symbol.gone => false,
+            Symbol { place: Place::Section(section), .. } => !self.sections.at(*section).gone,
             _ => true,
         };
-        let mut order: Vec<_> = (0..self.symbols.len()).filter(stays).collect();
-        order.sort_by_key(|n| self.symbols.get(*n).is_some_and(|s| !s.is_local()));
+        let mut order: Vec<_> = self.symbols.ids().filter(stays).collect();
+        order.sort_by_key(|id| !self.symbols.at(*id).is_local());
         order
     }
 }
@@ -71,11 +74,12 @@ fn endianness(order: ByteOrder) -> Endianness {
 struct Writer<'a> {
     image: &'a Image,
     encoder: Encoder<Endianness>,
-    section_names: Vec<u32>,
-    symbol_names: Vec<u32>,
+    section_names: Arena<SectionId, u32>,
+    symbol_names: Arena<SymbolId, u32>,
     strings: Vec<u8>,
-    sections: Vec<u32>,
-    symbols: Vec<usize>,
+    /// By old number the new one.
+    sections: Arena<SectionId, u32>,
+    symbols: Vec<SymbolId>,
 }
 
 impl Writer<'_> {
@@ -104,27 +108,21 @@ impl Writer<'_> {
         Ok(out)
     }
 
-    fn stays(&self) -> impl Iterator<Item = usize> {
-        let gone = |n: &usize| self.image.sections.get(*n).is_none_or(|s| s.gone);
-        (0..self.image.sections.len()).filter(move |n| !gone(n))
+    fn stays(&self) -> impl Iterator<Item = SectionId> {
+        self.image.sections.ids().filter(|id| !self.image.sections.at(*id).gone)
     }
 
     /// The new number of the first section with such content, 0 if there is none.
     fn number_of(&self, fits: impl Fn(&Content) -> bool) -> u32 {
-        let found = self.stays().find(|n| self.image.sections.get(*n).is_some_and(|s| fits(&s.content)));
-        self.new_number(found.unwrap_or(0))
+        self.stays().find(|id| fits(&self.image.sections.at(*id).content)).map_or(0, |id| *self.sections.at(id))
     }
 
-    fn new_number(&self, old: usize) -> u32 {
-        self.sections.get(old).copied().unwrap_or(0)
-    }
-
-    /// Appends the content of section `number`, and gives its header.
-    fn section(&self, number: usize, out: &mut Vec<u8>) -> SectionHeader {
-        let Some(section) = self.image.sections.get(number) else { return SectionHeader::default() };
+    /// Appends the content of a section, and gives its header.
+    fn section(&self, id: SectionId, out: &mut Vec<u8>) -> SectionHeader {
+        let section = self.image.sections.at(id);
         align(out, section.align);
         let start = out.len();
-        let (mut link, mut info, mut zeroes) = (self.new_number(section.link as usize), 0, 0);
+        let (mut link, mut info, mut zeroes) = (*self.sections.at(section.link), 0, 0);
         match &section.content {
             Content::Bytes(bytes) => out.extend_from_slice(bytes),
             Content::Zeroes(size) => zeroes = *size,
@@ -135,12 +133,12 @@ impl Writer<'_> {
             }
             Content::Relocations(relocations) => {
                 link = self.number_of(|c| matches!(c, Content::Symbols));
-                info = self.new_number(relocations.target);
+                info = *self.sections.at(relocations.target);
                 self.write_relocations(relocations, out);
             }
         }
         SectionHeader {
-            sh_name: self.section_names.get(number).copied().unwrap_or(0),
+            sh_name: *self.section_names.at(id),
             sh_type: section.kind,
             sh_flags: section.flags,
             sh_addr: 0,
@@ -156,16 +154,16 @@ impl Writer<'_> {
     /// Appends the symbols, and gives the number of local ones.
     fn write_symbols(&self, out: &mut Vec<u8>) -> u32 {
         let mut local = 0u32;
-        for number in &self.symbols {
-            let Some(symbol) = self.image.symbols.get(*number) else { continue };
+        for id in &self.symbols {
+            let symbol = self.image.symbols.at(*id);
             local = local.saturating_add(u32::from(symbol.is_local()));
             let (section, special) = match symbol.place {
-                Place::Section(section) => (Some(self.new_number(section)), elf::SHN_UNDEF),
+                Place::Section(section) => (Some(*self.sections.at(section)), elf::SHN_UNDEF),
                 Place::Special(special) => (None, special),
             };
             let raw = Sym {
                 section,
-                st_name: self.symbol_names.get(*number).copied().unwrap_or(0),
+                st_name: *self.symbol_names.at(*id),
                 st_info: symbol.info,
                 st_other: symbol.other,
                 st_shndx: special,
@@ -178,14 +176,11 @@ impl Writer<'_> {
     }
 
     fn write_relocations(&self, relocations: &Relocations, out: &mut Vec<u8>) {
-        let mut numbers = vec![0u32; self.image.symbols.len()];
-        for (new, old) in self.symbols.iter().enumerate() {
-            if let Some(slot) = numbers.get_mut(*old) {
-                *slot = new as u32;
-            }
-        }
+        // What is relocated by a symbol that goes names none.
+        let mut numbers: Arena<SymbolId, u32> = self.image.symbols.iter().map(|_| 0).collect();
+        (0u32..).zip(&self.symbols).for_each(|(new, old)| *numbers.at_mut(*old) = new);
         for r in &relocations.entries {
-            let symbol = numbers.get(r.symbol).copied().unwrap_or(0);
+            let symbol = *numbers.at(r.symbol);
             let raw = Rel { r_offset: r.offset, r_sym: symbol, r_type: r.kind, r_addend: r.addend };
             self.encoder.relocation(out, relocations.with_addend, &raw);
         }

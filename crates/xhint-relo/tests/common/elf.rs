@@ -5,7 +5,7 @@ use std::path::Path;
 
 use xhint_btf::Btf;
 use xhint_btf::ext::BtfExt;
-use xhint_relo::{Binding, Resolver, patch};
+use xhint_relo::{Binding, Resolver, patch_bytes};
 use xhint_testkit::damage::{Elf, Section};
 use xhint_universe::Universe;
 
@@ -27,7 +27,7 @@ pub fn link(object: &Path, universe: &Universe, binding: Binding) -> Result<Vec<
         for relo in &group.records {
             let resolution = resolver.resolve(relo).map_err(|e| e.to_string())?;
             let code = &mut bytes[code.offset..code.offset + code.size];
-            patch(code, relo.insn_off as usize, ext.order, &resolution)
+            patch_bytes(code, relo.insn_off as usize, ext.order, &resolution)
                 .map_err(|e| format!("{}+{}: {e}", code.len(), relo.insn_off))?;
         }
     }

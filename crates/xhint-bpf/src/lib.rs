@@ -1,0 +1,29 @@
+//! eBPF code, free of its place: instructions that carry what they name, where they jump and what line they come from.
+//!
+//! 1. [`decode`] takes a function's bytes apart; [`encode`] writes instructions as bytes, each jump with its distance.
+//! 2. [`Emit`] writes new code, with labels to jump to.
+//! 3. [`effect`] says what each instruction can do. On it rest [`reach`], which follows constants and tells what can be
+//!    reached, [`prune`], which removes the rest, and [`Liveness`], which finds free registers.
+//!
+//! Nothing here knows ELF or BTF types. What an instruction names is a number of whoever owns the code ([`Reference`]).
+#![forbid(unsafe_code)]
+
+mod arena;
+mod code;
+pub mod effect;
+mod emit;
+mod id;
+pub mod insn;
+mod liveness;
+mod prune;
+mod reach;
+
+pub use arena::Arena;
+pub use code::{Fault, Instruction, Label, Named, Reference, Targets, decode, encode, jumps_anywhere};
+pub use effect::Regs;
+pub use emit::{Emit, If, Op, reg};
+pub use id::{FunctionId, SymbolId};
+pub use insn::{Insn, SIZE};
+pub use liveness::Liveness;
+pub use prune::{Ways, prune};
+pub use reach::{Code, Reach, reach};
