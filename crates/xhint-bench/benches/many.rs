@@ -14,8 +14,7 @@ use std::sync::Arc;
 
 use xhint_bench::clock::{medians, ms};
 use xhint_bench::{KERNEL_BTF, memory, read};
-use xhint_btf::write::{NewType, Writer};
-use xhint_btf::{Btf, ByteOrder, Kind};
+use xhint_btf::{Btf, Builder, ByteOrder, Def, Member};
 use xhint_object::{Dispatch, LinkOptions, Object};
 use xhint_testkit::fixture;
 use xhint_universe::Universe;
@@ -92,9 +91,8 @@ fn link(base: &Universe, object: &Path, nics: &[PathBuf]) -> Vec<u8> {
 
 /// The BTF of layout `n`: no two have all fields in the same places, so each has its own id and its own copy.
 fn nic(n: usize) -> Vec<u8> {
-    let mut btf = Writer::new(ByteOrder::NATIVE);
-    let mut int =
-        |name, bytes| btf.push(NewType { name, third: bytes, tail: &[bytes * 8], ..NewType::of(Kind::Int) }).unwrap();
+    let mut btf = Builder::new(ByteOrder::NATIVE);
+    let mut int = |name, bytes| btf.add(&Def::unsigned(name, bytes)).unwrap();
     let (short, long) = (int("unsigned short", 2), int("unsigned int", 4));
     let mut free: Vec<u32> = (0..WORDS).collect();
     let mut rest = n;
@@ -108,12 +106,11 @@ fn nic(n: usize) -> Vec<u8> {
         .collect();
     members.push((WORDS * 32, "btf_id", long));
     members.sort_unstable();
-    let rows: Vec<u32> = members.iter().flat_map(|(at, name, ty)| [btf.string(name).unwrap(), *ty, *at]).collect();
-    let (vlen, third) = (u32::try_from(members.len()).unwrap(), (WORDS + 1) * 4);
+    let members: Vec<_> = members.iter().map(|(at, name, ty)| Member::new(name, *ty, *at)).collect();
     let name = format!("layout{n}");
-    let id = btf.push(NewType { name: &name, vlen, third, tail: &rows, ..NewType::of(Kind::Struct) }).unwrap();
-    for name in ["xhint:layout", "xhint:as=nic_meta"] {
-        btf.push(NewType { name, third: id, tail: &[u32::MAX], ..NewType::of(Kind::DeclTag) }).unwrap();
+    let id = btf.add(&Def::structure(&name, (WORDS + 1) * 4, members)).unwrap();
+    for text in ["xhint:layout", "xhint:as=nic_meta"] {
+        btf.add(&Def::tag(text, id)).unwrap();
     }
     btf.finish()
 }

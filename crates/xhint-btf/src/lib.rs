@@ -9,13 +9,16 @@
 //! 4. [`Type`]: a view of one type, read from the bytes when asked.
 //! 5. [`ext`]: `.BTF.ext`, which ties instructions to functions, source lines and CO-RE relocations.
 //! 6. [`rebase()`]: a split BTF with a distilled base, put on a real one.
-//! 7. [`mod@write`]: appending types to a BTF, and the flat merge of a base and its splits.
+//! 7. [`Def`]: a type free of its BTF, to be read and written; [`Builder`]: a BTF that grows; [`merge()`]: the flat merge of a
+//!    base and its splits.
 //!
 //! The crate does no I/O and has no `unsafe`: whoever maps the file hands over [`bytes::Bytes`].
 #![forbid(unsafe_code)]
 
 mod btf;
+mod builder;
 pub mod check;
+mod def;
 mod error;
 pub mod ext;
 pub mod header;
@@ -25,9 +28,10 @@ mod rebase;
 mod references;
 mod types;
 mod walk;
-pub mod write;
 
 pub use btf::Btf;
+pub use builder::{Builder, merge};
+pub use def::{Composite, Def, Enumeration};
 pub use error::Error;
 pub use kind::Kind;
 pub use order::ByteOrder;

@@ -18,8 +18,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::write::Writer;
-use crate::{Btf, Error, Kind, Type};
+use crate::{Btf, Builder, Error, Kind, Type};
 
 /// A struct, union or enum of a distilled base that the base has no equal of: nothing is known of it but its size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,16 +84,16 @@ pub fn rebase(split: &Btf, base: Arc<Btf>) -> Result<Btf, Error> {
     let first_string = base.end_string();
     // Nothing is unnamed but by offset 0, and the strings of both follow the base's.
     let string = |off: u32| if off == 0 { 0 } else { first_string.saturating_add(off) };
-    let mut writer = Writer::split(&base);
+    let mut builder = Builder::split(&base);
     for link in distilled.chain() {
-        writer.append_strings(link.string_bytes())?;
+        builder.append_strings(link.string_bytes())?;
     }
-    writer.append_strings(split.string_bytes())?;
+    builder.append_strings(split.string_bytes())?;
     for ty in split.types().chain(copies) {
-        writer.copy(ty, id, string)?;
+        builder.copy(ty, id, string)?;
     }
     let copies_from = moved(end);
-    let mut btf = Btf::parse_split(writer.finish(), base)?;
+    let mut btf = Btf::parse_split(builder.finish(), base)?;
     btf.keep(kept, copies_from);
     Ok(btf)
 }

@@ -29,6 +29,14 @@ pub struct Member<'a> {
     pub bit_size: u32,
 }
 
+impl<'a> Member<'a> {
+    /// One that is no bitfield.
+    #[must_use]
+    pub fn new(name: &'a str, type_id: u32, bit_offset: u32) -> Member<'a> {
+        Member { name, type_id, bit_offset, bit_size: 0 }
+    }
+}
+
 /// A name for a value of an enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Enumerator<'a> {
@@ -50,7 +58,7 @@ pub struct Array {
 }
 
 /// How an int is encoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct IntEncoding {
     /// Two's complement.
     pub signed: bool,
@@ -62,6 +70,26 @@ pub struct IntEncoding {
     pub bit_offset: u8,
     /// Bits of the value.
     pub bits: u8,
+}
+
+impl IntEncoding {
+    /// From the word of a type.
+    fn of(raw: u32) -> IntEncoding {
+        let encoding = raw >> 24 & 0xf;
+        IntEncoding {
+            signed: encoding & 1 != 0,
+            char: encoding & 2 != 0,
+            bool: encoding & 4 != 0,
+            bit_offset: (raw >> 16) as u8,
+            bits: raw as u8,
+        }
+    }
+
+    /// The word of a type.
+    pub(crate) fn word(self) -> u32 {
+        let encoding = u32::from(self.signed) | u32::from(self.char) << 1 | u32::from(self.bool) << 2;
+        encoding << 24 | u32::from(self.bit_offset) << 16 | u32::from(self.bits)
+    }
 }
 
 /// A function's parameter.
@@ -88,11 +116,11 @@ pub struct SecVar {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Linkage {
     /// Seen in its unit only.
-    Static,
+    Static = 0,
     /// Defined here for all.
-    Global,
+    Global = 1,
     /// Defined elsewhere.
-    Extern,
+    Extern = 2,
 }
 
 impl<'a> Type<'a> {
@@ -264,18 +292,7 @@ impl<'a> Type<'a> {
 
     /// An int's encoding.
     pub fn int(self) -> Option<IntEncoding> {
-        if self.kind() != Kind::Int {
-            return None;
-        }
-        let raw = self.word(3);
-        let encoding = raw >> 24 & 0xf;
-        Some(IntEncoding {
-            signed: encoding & 1 != 0,
-            char: encoding & 2 != 0,
-            bool: encoding & 4 != 0,
-            bit_offset: (raw >> 16) as u8,
-            bits: raw as u8,
-        })
+        (self.kind() == Kind::Int).then(|| IntEncoding::of(self.word(3)))
     }
 
     /// Linkage of a function or variable.

@@ -3,8 +3,7 @@
 
 use std::sync::Arc;
 
-use xhint_btf::write::{NewType, Writer};
-use xhint_btf::{Btf, ByteOrder, Differs, Error, Kind, rebase};
+use xhint_btf::{Btf, Builder, ByteOrder, Composite, Def, Differs, Enumeration, Error, Kind, Member, rebase};
 use xhint_testkit::distill::{Distilled, distill};
 use xhint_testkit::fixture::corpus;
 
@@ -26,9 +25,9 @@ fn kernel() -> Arc<Btf> {
 
 /// The kernel's types behind some others, so that none has its old id.
 fn moved() -> Arc<Btf> {
-    let mut w = Writer::new(ByteOrder::Little);
+    let mut w = Builder::new(ByteOrder::Little);
     for name in ["first", "second", "third"] {
-        w.push(NewType { name, third: 4, ..NewType::of(Kind::Struct) }).unwrap();
+        w.add(&Def::structure(name, 4, &[])).unwrap();
     }
     w.append(&kernel()).unwrap();
     Arc::new(Btf::parse(w.finish()).unwrap())
@@ -104,60 +103,67 @@ fn a_type_within_another_that_changed_its_size_is_kept_and_no_more_than_that() {
 }
 
 /// A distilled base and, split on it, `struct own { T within; T *to; }` for each of its types.
-fn pair(fill: impl Fn(&mut Writer)) -> Btf {
-    let mut w = Writer::new(ByteOrder::Little);
+fn pair(fill: impl Fn(&mut Builder)) -> Btf {
+    let mut w = Builder::new(ByteOrder::Little);
     fill(&mut w);
     let base = Arc::new(Btf::parse(w.finish()).unwrap());
-    let mut w = Writer::split(&base);
-    let (within, to) = (w.string("within").unwrap(), w.string("to").unwrap());
+    let mut w = Builder::split(&base);
     for ty in base.types() {
-        let pointer = w.push(NewType { third: ty.id(), ..NewType::of(Kind::Ptr) }).unwrap();
-        let tail = [within, ty.id(), 0, to, pointer, 0];
-        w.push(NewType { name: "own", vlen: 2, third: 64, tail: &tail, ..NewType::of(Kind::Struct) }).unwrap();
+        let pointer = w.add(&Def::Ptr(ty.id())).unwrap();
+        let members = [Member::new("within", ty.id(), 0), Member::new("to", pointer, 0)];
+        w.add(&Def::structure("own", 64, &members)).unwrap();
     }
     Btf::parse_split(w.finish(), base).unwrap()
 }
 
-fn named<'n>(name: &'n str, kind: Kind, size: u32) -> NewType<'n> {
-    NewType { name, third: size, ..NewType::of(kind) }
+fn structure(name: &str, size: u32) -> Def<'_> {
+    Def::structure(name, size, &[])
+}
+
+fn union(name: &str, size: u32) -> Def<'_> {
+    Def::Union(Composite::new(name, size, &[]))
+}
+
+fn enumeration(name: &str, size: u32) -> Enumeration<'_> {
+    Enumeration { name, size, signed: false, values: (&[]).into() }
 }
 
 #[test]
 fn each_kind_finds_its_like_and_nothing_else() {
     let split = pair(|w| {
-        w.push(NewType { tail: &[1 << 24 | 32], ..named("int", Kind::Int, 4) }).unwrap();
-        w.push(named("state", Kind::Enum, 4)).unwrap();
-        w.push(named("wide", Kind::Enum, 8)).unwrap();
-        w.push(named("declared", Kind::Fwd, 0)).unwrap();
-        w.push(named("both", Kind::Struct, 8)).unwrap();
-        w.push(named("both", Kind::Union, 4)).unwrap();
-        w.push(named("twice", Kind::Struct, 8)).unwrap();
-        w.push(named("same", Kind::Struct, 8)).unwrap();
-        w.push(named("gone", Kind::Struct, 8)).unwrap();
-        w.push(NewType { tail: &[16], ..named("odd", Kind::Int, 2) }).unwrap();
-        w.push(named("empty", Kind::Struct, 0)).unwrap();
+        w.add(&Def::signed("int", 4)).unwrap();
+        w.add(&Def::Enum(enumeration("state", 4))).unwrap();
+        w.add(&Def::Enum(enumeration("wide", 8))).unwrap();
+        w.add(&Def::Fwd { name: "declared", union: false }).unwrap();
+        w.add(&structure("both", 8)).unwrap();
+        w.add(&union("both", 4)).unwrap();
+        w.add(&structure("twice", 8)).unwrap();
+        w.add(&structure("same", 8)).unwrap();
+        w.add(&structure("gone", 8)).unwrap();
+        w.add(&Def::unsigned("odd", 2)).unwrap();
+        w.add(&structure("empty", 0)).unwrap();
     });
-    let mut w = Writer::new(ByteOrder::Little);
+    let mut w = Builder::new(ByteOrder::Little);
     let mut ids = Vec::new();
     for new in [
         // In another order, and among others of the same names.
-        named("twice", Kind::Struct, 16),
-        named("twice", Kind::Struct, 8),
-        named("same", Kind::Struct, 8),
-        named("same", Kind::Struct, 8),
-        named("both", Kind::Union, 4),
-        named("both", Kind::Struct, 8),
-        named("declared", Kind::Fwd, 0),
-        named("declared", Kind::Union, 8),
-        NewType { flag: true, ..named("declared", Kind::Struct, 8) },
-        NewType { tail: &[32], ..named("int", Kind::Int, 4) },
-        NewType { tail: &[1 << 24 | 32], ..named("int", Kind::Int, 4) },
-        named("state", Kind::Enum, 4),
-        named("wide", Kind::Enum64, 8),
-        named("gone", Kind::Union, 8),
-        NewType { tail: &[1 << 24 | 16], ..named("odd", Kind::Int, 2) },
+        structure("twice", 16),
+        structure("twice", 8),
+        structure("same", 8),
+        structure("same", 8),
+        union("both", 4),
+        structure("both", 8),
+        Def::Fwd { name: "declared", union: false },
+        union("declared", 8),
+        Def::Struct(Composite { bitfields: true, ..Composite::new("declared", 8, &[]) }),
+        Def::unsigned("int", 4),
+        Def::signed("int", 4),
+        Def::Enum(enumeration("state", 4)),
+        Def::Enum64(enumeration("wide", 8)),
+        union("gone", 8),
+        Def::signed("odd", 2),
     ] {
-        ids.push(w.push(new).unwrap());
+        ids.push(w.add(&new).unwrap());
     }
     let base = Arc::new(Btf::parse(w.finish()).unwrap());
     let btf = rebase(&split, base.clone()).unwrap();
@@ -179,11 +185,9 @@ fn each_kind_finds_its_like_and_nothing_else() {
 fn a_base_that_is_a_whole_one_is_as_good() {
     // Kinds that no distilled base has, and structs with members: what is not found by name is copied with all it has.
     let split = pair(|w| {
-        let int = w.push(NewType { tail: &[1 << 24 | 32], ..named("int", Kind::Int, 4) }).unwrap();
-        let field = w.string("field").unwrap();
-        let tail = [field, int, 0];
-        w.push(NewType { vlen: 1, tail: &tail, ..named("mine", Kind::Struct, 4) }).unwrap();
-        w.push(named("mine_t", Kind::Typedef, 2)).unwrap();
+        let int = w.add(&Def::signed("int", 4)).unwrap();
+        w.add(&Def::structure("mine", 4, &[Member::new("field", int, 0)])).unwrap();
+        w.add(&Def::Typedef { name: "mine_t", target: 2 }).unwrap();
     });
     let btf = rebase(&split, kernel()).unwrap();
     let own = btf.types().filter(|t| t.name() == "own").last().unwrap();
@@ -196,10 +200,10 @@ fn a_base_that_is_a_whole_one_is_as_good() {
 #[test]
 fn other_byte_orders_and_kinds_that_cannot_move_are_refused() {
     let split = read(&distilled("veth.btf"));
-    let big = Arc::new(Btf::parse(Writer::new(ByteOrder::Big).finish()).unwrap());
+    let big = Arc::new(Btf::parse(Builder::new(ByteOrder::Big).finish()).unwrap());
     assert_eq!(rebase(&split, big).unwrap_err(), Error::BaseOrder);
     // On a base that has none of its types all is kept.
-    let empty = Arc::new(Btf::parse(Writer::new(ByteOrder::Little).finish()).unwrap());
+    let empty = Arc::new(Btf::parse(Builder::new(ByteOrder::Little).finish()).unwrap());
     let btf = rebase(&split, empty).unwrap();
     assert!(!btf.kept().is_empty() && btf.kept().iter().all(|k| k.why == Differs::Missing));
 }

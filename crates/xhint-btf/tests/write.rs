@@ -1,36 +1,36 @@
 //! Written BTF reads back as it was, and bpftool, which shares no code with us, reads it too.
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use xhint_btf::write::{NewType, Writer, merge};
-use xhint_btf::{Btf, ByteOrder, Kind};
+use xhint_btf::{Btf, Builder, ByteOrder, Def, Enumeration, Enumerator, Kind, Member, Param, merge};
+use xhint_testkit::fixture;
 
 /// `int`, `struct meta { int rx_hash; int *next; }` and a tag on its first member.
 fn small(order: ByteOrder) -> Vec<u8> {
-    let mut w = Writer::new(order);
-    let int = w.push(NewType { name: "int", third: 4, tail: &[1 << 24 | 32], ..NewType::of(Kind::Int) }).unwrap();
-    let ptr = w.push(NewType { third: int, ..NewType::of(Kind::Ptr) }).unwrap();
-    let (hash, next) = (w.string("rx_hash").unwrap(), w.string("next").unwrap());
-    let tail = [hash, int, 0, next, ptr, 64];
-    let meta = w.push(NewType { name: "meta", vlen: 2, third: 16, tail: &tail, ..NewType::of(Kind::Struct) }).unwrap();
-    w.push(NewType { name: "xhint:layout", third: meta, tail: &[0], ..NewType::of(Kind::DeclTag) }).unwrap();
+    let mut w = Builder::new(order);
+    let int = w.add(&Def::signed("int", 4)).unwrap();
+    let ptr = w.add(&Def::Ptr(int)).unwrap();
+    let members = [Member::new("rx_hash", int, 0), Member::new("next", ptr, 64)];
+    let target = w.add(&Def::structure("meta", 16, &members)).unwrap();
+    w.add(&Def::DeclTag { text: "xhint:layout", target, component: Some(0), attribute: false }).unwrap();
     w.finish()
 }
 
 /// A split BTF: `struct desc { struct meta m; enum { A = -1 } e; void (*f)(struct desc *d); }`.
 fn split(base: &Btf) -> Vec<u8> {
-    let mut w = Writer::split(base);
-    let (a, m, e, f, d) = (w.string("A"), w.string("m"), w.string("e"), w.string("f"), w.string("d"));
-    let (a, m, e, f, d) = (a.unwrap(), m.unwrap(), e.unwrap(), f.unwrap(), d.unwrap());
+    let mut w = Builder::split(base);
     let first = w.next_id();
-    let tail = [m, 3, 0, e, first + 1, 128, f, first + 3, 192];
-    w.push(NewType { name: "desc", vlen: 3, third: 32, tail: &tail, ..NewType::of(Kind::Struct) }).unwrap();
-    w.push(NewType { flag: true, vlen: 1, third: 4, tail: &[a, u32::MAX], ..NewType::of(Kind::Enum) }).unwrap();
-    w.push(NewType { vlen: 1, third: 0, tail: &[d, first + 4], ..NewType::of(Kind::FuncProto) }).unwrap();
-    w.push(NewType { third: first + 2, ..NewType::of(Kind::Ptr) }).unwrap();
-    w.push(NewType { third: first, ..NewType::of(Kind::Ptr) }).unwrap();
+    let members = [Member::new("m", 3, 0), Member::new("e", first + 1, 128), Member::new("f", first + 3, 192)];
+    w.add(&Def::structure("desc", 32, &members)).unwrap();
+    let values = (&[Enumerator { name: "A", value: u64::MAX }]).into();
+    w.add(&Def::Enum(Enumeration { name: "", size: 4, signed: true, values })).unwrap();
+    let params = (&[Param { name: "d", type_id: first + 4 }]).into();
+    w.add(&Def::FuncProto { result: 0, params }).unwrap();
+    w.add(&Def::Ptr(first + 2)).unwrap();
+    w.add(&Def::Ptr(first)).unwrap();
     w.finish()
 }
 
@@ -44,7 +44,7 @@ fn reads_back_in_both_byte_orders() {
         assert_eq!(members, [("rx_hash", 1, 0), ("next", 2, 64)]);
         let tag = btf.ty(4).unwrap();
         assert_eq!((tag.name(), tag.target(), tag.component()), ("xhint:layout", 3, Some(0)));
-        assert_eq!(Writer::extend(&btf).finish(), *btf.raw());
+        assert_eq!(Builder::extend(&btf).finish(), *btf.raw());
     }
 }
 
@@ -89,10 +89,31 @@ fn bpftool_reads_a_merge_as_we_do() {
 }
 
 #[test]
+fn what_is_defined_again_is_the_same_to_bpftool() {
+    let kernel = fixture::corpus_path("vmlinux.btf");
+    let old = Btf::parse(fixture::corpus("vmlinux.btf")).unwrap();
+    let mut w = Builder::new(old.order());
+    for ty in old.types() {
+        let def = ty.def().unwrap();
+        assert_eq!((w.add(&def).unwrap(), def.kind()), (ty.id(), ty.kind()));
+    }
+    let again = fixture::keep("defined", "btf", &w.finish());
+    let new = Btf::parse(std::fs::read(&again).unwrap()).unwrap();
+    assert!(old.types().zip(new.types()).all(|(a, b)| a.def() == b.def()));
+    let dump = |file: &Path| Command::new("bpftool").args(["btf", "dump", "file"]).arg(file).output();
+    let (Ok(theirs), Ok(ours)) = (dump(&kernel), dump(&again)) else {
+        eprintln!("SKIPPED what_is_defined_again_is_the_same_to_bpftool: bpftool is not installed");
+        return;
+    };
+    assert!(theirs.status.success() && !theirs.stdout.is_empty());
+    assert!(theirs.stdout == ours.stdout);
+}
+
+#[test]
 fn kinds_newer_than_this_crate_stay_where_they_are_and_are_not_moved() {
     // A kernel's BTF of 2026: a header of 32 bytes, a type of kind 22, and the sizes that let it be skipped.
-    let mut w = Writer::new(ByteOrder::Little);
-    w.push(NewType { name: "int", third: 4, tail: &[1 << 24 | 32], ..NewType::of(Kind::Int) }).unwrap();
+    let mut w = Builder::new(ByteOrder::Little);
+    w.add(&Def::signed("int", 4)).unwrap();
     let mut bytes = w.finish();
     let (types, layouts) = ([0, 22 << 24 | 1, 0, 1, 2, 3u32], [[0u8; 4]; 22]);
     let strings = bytes.split_off(24 + 16);
@@ -106,7 +127,7 @@ fn kinds_newer_than_this_crate_stay_where_they_are_and_are_not_moved() {
     bytes.splice(24..24, [40u32.to_le_bytes(), 92u32.to_le_bytes()].concat());
     let btf = Btf::parse(bytes.clone()).unwrap();
     assert_eq!(btf.ty(2).unwrap().kind(), Kind::Unknown);
-    assert_eq!(Writer::extend(&btf).finish(), bytes);
+    assert_eq!(Builder::extend(&btf).finish(), bytes);
 
     let other = Btf::parse(small(ByteOrder::Little)).unwrap();
     let grown = Btf::parse(merge(&btf, &[&other]).unwrap()).unwrap();

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use xhint_btf::write::{NewType, Writer};
-use xhint_btf::{Btf, ByteOrder, Kind};
+use xhint_btf::{Btf, Builder, ByteOrder, Def, IntEncoding, Kind, Member};
 use xhint_layout::walk::What;
 use xhint_layout::{Order, Places, Plan, Tags, content};
 use xhint_testkit::fixture::{Compile, section};
@@ -140,18 +139,16 @@ fn all_folds_tell_one_place() {
 #[test]
 fn old_bitfields_and_other_machines() {
     for (order, wanted) in [(ByteOrder::Little, Order::Little), (ByteOrder::Big, Order::Big)] {
-        let mut w = Writer::new(order);
-        let mut push = |new: NewType<'_>| w.push(new).unwrap();
-        let int =
-            |name, size, word: &'static [u32]| NewType { name, third: size, tail: word, ..NewType::of(Kind::Int) };
-        let bits = push(int("unsigned int", 4, &[5 << 16 | 3]));
-        let word = push(int("unsigned int", 4, &[32]));
+        let mut w = Builder::new(order);
+        let mut add = |def: Def<'_>| w.add(&def).unwrap();
+        let encoding = IntEncoding { bit_offset: 5, bits: 3, ..IntEncoding::default() };
+        let bits = add(Def::Int { name: "unsigned int", size: 4, encoding });
+        let word = add(Def::unsigned("unsigned int", 4));
         // What `long` is tells how wide pointers are.
-        push(int("long", 4, &[1 << 24 | 32]));
-        let ptr = push(NewType { third: word, ..NewType::of(Kind::Ptr) });
-        let members = ["a", "p", "rx_hash", "btf_id"].map(|name| w.string(name).unwrap());
-        let tail = [members[0], bits, 0, members[1], ptr, 32, members[2], word, 64, members[3], word, 96];
-        w.push(NewType { name: "old", vlen: 4, third: 16, tail: &tail, ..NewType::of(Kind::Struct) }).unwrap();
+        add(Def::signed("long", 4));
+        let ptr = add(Def::Ptr(word));
+        let members = [("a", bits, 0), ("p", ptr, 32), ("rx_hash", word, 64), ("btf_id", word, 96)];
+        add(Def::structure("old", 16, &members.map(|(name, ty, bit)| Member::new(name, ty, bit))));
         let btf = Btf::parse(w.finish()).unwrap();
         let places = places(&btf, "old");
         let rows: Vec<_> = places.fields.iter().map(|f| (f.bit_offset, f.bits, f.order.unwrap())).collect();

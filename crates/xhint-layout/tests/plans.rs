@@ -62,19 +62,15 @@ fn every_shape() {
 /// Widths and byte order are those of the machine that the BTF is of, not of this one.
 #[test]
 fn a_32_bit_machine_of_either_byte_order() {
-    use xhint_btf::ByteOrder;
-    use xhint_btf::write::{NewType, Writer};
+    use xhint_btf::{Builder, ByteOrder, Def, Member};
     for (order, host) in [(ByteOrder::Little, Order::Little), (ByteOrder::Big, Order::Big)] {
-        let mut w = Writer::new(order);
-        let long =
-            w.push(NewType { name: "long unsigned int", third: 4, tail: &[32], ..NewType::of(Kind::Int) }).unwrap();
-        let pointer = w.push(NewType::of(Kind::Ptr)).unwrap();
-        let be32 = w.push(NewType { name: "__be32", third: long, ..NewType::of(Kind::Typedef) }).unwrap();
-        let names = ["rx_hash", "rx_desc", "ipv4_src", "btf_id"].map(|name| w.string(name).unwrap());
-        let types = [long, pointer, be32, long];
-        let tail: Vec<u32> = (0..4).flat_map(|n| [names[n as usize], types[n as usize], 32 * n]).collect();
-        let layout =
-            w.push(NewType { name: "meta", vlen: 4, third: 16, tail: &tail, ..NewType::of(Kind::Struct) }).unwrap();
+        let mut w = Builder::new(order);
+        let long = w.add(&Def::unsigned("long unsigned int", 4)).unwrap();
+        let pointer = w.add(&Def::Ptr(0)).unwrap();
+        let be32 = w.add(&Def::Typedef { name: "__be32", target: long }).unwrap();
+        let members = [("rx_hash", long, 0), ("rx_desc", pointer, 32), ("ipv4_src", be32, 64), ("btf_id", long, 96)];
+        let members = members.map(|(name, ty, bit)| Member::new(name, ty, bit));
+        let layout = w.add(&Def::structure("meta", 16, &members)).unwrap();
         let btf = Btf::parse(w.finish()).unwrap();
         let plan = Plan::of(&btf, layout, "meta", 7).unwrap();
         let got: Vec<_> = plan.fields.iter().map(|f| (f.path.as_str(), f.bit_offset, f.bits, f.order)).collect();

@@ -12,8 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use own::{compiled, nics, universe};
-use xhint_btf::write::{NewType, Writer};
-use xhint_btf::{Btf, Kind};
+use xhint_btf::{Btf, Builder, Def, Kind, Member};
 use xhint_object::{Dispatch, LinkOptions, Object};
 use xhint_testkit::fixture::{self, Compile};
 use xhint_testkit::run::Loaded;
@@ -90,15 +89,12 @@ fn code_that_is_no_functions_any_more_is_passed_over() {
 
 /// A NIC BTF of one layout, whatever its name: a word, `value`, a word, `btf_id`.
 fn named(name: &str) -> Bytes {
-    let mut btf = Writer::new(xhint_btf::ByteOrder::Little);
-    let word = btf.push(NewType { name: "u32", third: 4, tail: &[32], ..NewType::of(Kind::Int) }).unwrap();
-    let mut tail = Vec::new();
-    for (n, field) in ["pad", "value", "pad2", "btf_id"].into_iter().enumerate() {
-        tail.extend([btf.string(field).unwrap(), word, n as u32 * 32]);
-    }
-    let ty = btf.push(NewType { name, vlen: 4, third: 16, tail: &tail, ..NewType::of(Kind::Struct) }).unwrap();
+    let mut btf = Builder::new(xhint_btf::ByteOrder::Little);
+    let word = btf.add(&Def::unsigned("u32", 4)).unwrap();
+    let members = [("pad", 0), ("value", 32), ("pad2", 64), ("btf_id", 96)];
+    let ty = btf.add(&Def::structure(name, 16, &members.map(|(name, bit)| Member::new(name, word, bit)))).unwrap();
     for tag in ["xhint:layout", "xhint:as=nic_meta", "xhint:id=0x77"] {
-        btf.push(NewType { name: tag, third: ty, tail: &[u32::MAX], ..NewType::of(Kind::DeclTag) }).unwrap();
+        btf.add(&Def::tag(tag, ty)).unwrap();
     }
     btf.finish().into()
 }

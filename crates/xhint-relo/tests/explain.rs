@@ -111,7 +111,7 @@ fn a_flavour_of_the_right_byte_order_is_pointed_out() {
 fn missing_types_are_told_with_similar_names() {
     let mut base = Build::new();
     base.strukt("net_device", 8, &[]);
-    base.refer(Kind::Typedef, "net_devices", 0);
+    base.add(&Def::Typedef { name: "net_devices", target: 0 });
     let universe = universe(base, vec![vendor()]);
     let why = |kind: Kind, name: &str| {
         let mut local = Build::new();

@@ -59,8 +59,8 @@ fn which_fields_stand_for_which() {
     let flavour: Make = |b| b.enumeration64("colour___v2", &[("BLUE", 1 << 40)]);
     let shape: Make = |b| b.enumeration("shape", 4, false, &[]);
     let anonymous: Make = |b| b.enumeration("", 4, true, &[("X", -1)]);
-    let float: Make = |b| b.refer(Kind::Float, "float", 4);
-    let double: Make = |b| b.refer(Kind::Float, "double", 8);
+    let float: Make = |b| b.add(&Def::Float { name: "float", size: 4 });
+    let double: Make = |b| b.add(&Def::Float { name: "double", size: 8 });
     let ints: Make = |b| {
         let int = b.u32();
         b.array(int, 3)
@@ -77,10 +77,10 @@ fn which_fields_stand_for_which() {
     };
     let qualified: Make = |b| {
         let int = b.u32();
-        let constant = b.refer(Kind::Const, "", int);
+        let constant = b.add(&Def::Const(int));
         let typedef = b.typedef("t", constant);
-        let tagged = b.refer(Kind::TypeTag, "user", typedef);
-        b.refer(Kind::Volatile, "", tagged)
+        let tagged = b.add(&Def::TypeTag { text: "user", target: typedef, attribute: false });
+        b.add(&Def::Volatile(tagged))
     };
     for (local, target, want) in [
         (int, long, true),
@@ -332,7 +332,7 @@ fn a_forward_declaration_matches_no_struct() {
         let int = b.u32();
         b.strukt("s", 4, &[("x", int, 0)])
     };
-    let forward = |b: &mut Build| b.refer(Kind::Fwd, "s", 0);
+    let forward = |b: &mut Build| b.add(&Def::Fwd { name: "s", union: false });
     assert_eq!(ask(RelocKind::TypeExists, "0", strukt, forward), Some(0));
     assert_eq!(ask(RelocKind::TypeExists, "0", forward, strukt), Some(0));
     assert_eq!(ask(RelocKind::TypeExists, "0", forward, forward), Some(1));

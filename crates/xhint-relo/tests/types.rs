@@ -131,7 +131,7 @@ fn behind_pointers_only_names_and_kinds_count() {
         b.strukt("s", 8, &[("p", ptr, 0)])
     };
     let forward: Make = |b| {
-        let to = b.refer(Kind::Fwd, "to", 0);
+        let to = b.add(&Def::Fwd { name: "to", union: false });
         let ptr = b.ptr(to);
         b.strukt("s", 8, &[("p", ptr, 0)])
     };

@@ -164,20 +164,17 @@ mod tests {
     use std::sync::Arc;
     use std::thread::sleep;
 
-    use xhint_btf::write::{NewType, Writer};
-    use xhint_btf::{Btf, ByteOrder, Kind};
+    use xhint_btf::{Btf, Builder, ByteOrder, Def, Member};
 
     use super::*;
 
     /// `struct NAME { u32 btf_id; }`, a layout if it is tagged.
     fn nic(name: &str, tagged: bool) -> Vec<u8> {
-        let mut w = Writer::new(ByteOrder::NATIVE);
-        let u32 = w.push(NewType { name: "u32", third: 4, tail: &[32], ..NewType::of(Kind::Int) }).unwrap();
-        let tail = [w.string("btf_id").unwrap(), u32, 0];
-        let ty = w.push(NewType { name, vlen: 1, third: 4, tail: &tail, ..NewType::of(Kind::Struct) }).unwrap();
+        let mut w = Builder::new(ByteOrder::NATIVE);
+        let u32 = w.add(&Def::unsigned("u32", 4)).unwrap();
+        let ty = w.add(&Def::structure(name, 4, &[Member::new("btf_id", u32, 0)])).unwrap();
         if tagged {
-            let tail = [u32::MAX];
-            w.push(NewType { name: "xhint:layout", third: ty, tail: &tail, ..NewType::of(Kind::DeclTag) }).unwrap();
+            w.add(&Def::tag("xhint:layout", ty)).unwrap();
         }
         w.finish()
     }

@@ -8,8 +8,7 @@ use std::path::Path;
 
 use common::World;
 use common::nic::linker;
-use xhint_btf::write::{NewType, Writer};
-use xhint_btf::{ByteOrder, Kind};
+use xhint_btf::{Builder, ByteOrder, Def, Member};
 use xhint_runtime::attach::{attach, running};
 use xhint_runtime::layouts::Layouts;
 use xhint_runtime::{Device, Home, LinkedAs, Mode, Source};
@@ -35,13 +34,13 @@ char LICENSE[] SEC("license") = "GPL";
 /// `struct layout { u32 fN; u32 hash; u32 btf_id; }`: another layout, with another id, for each N; all files are of one
 /// length.
 fn nic(n: u32) -> Source {
-    let mut w = Writer::new(ByteOrder::NATIVE);
-    let u32 = w.push(NewType { name: "u32", third: 4, tail: &[32], ..NewType::of(Kind::Int) }).unwrap();
-    let names = [&format!("f{n:04}"), "hash", "btf_id"].map(|name| w.string(name).unwrap());
-    let tail: Vec<u32> = names.iter().zip([0, 32, 64]).flat_map(|(name, at)| [*name, u32, at]).collect();
-    let ty = w.push(NewType { name: "layout", vlen: 3, third: 12, tail: &tail, ..NewType::of(Kind::Struct) }).unwrap();
-    for name in ["xhint:layout", "xhint:as=nic_meta"] {
-        w.push(NewType { name, third: ty, tail: &[u32::MAX], ..NewType::of(Kind::DeclTag) }).unwrap();
+    let mut w = Builder::new(ByteOrder::NATIVE);
+    let u32 = w.add(&Def::unsigned("u32", 4)).unwrap();
+    let own = format!("f{n:04}");
+    let members = [Member::new(&own, u32, 0), Member::new("hash", u32, 32), Member::new("btf_id", u32, 64)];
+    let ty = w.add(&Def::structure("layout", 12, &members)).unwrap();
+    for text in ["xhint:layout", "xhint:as=nic_meta"] {
+        w.add(&Def::tag(text, ty)).unwrap();
     }
     Source::new(format!("nic{n:04}.btf"), w.finish())
 }

@@ -163,18 +163,17 @@ fn padded(text: &[u8]) -> [u8; 4] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use xhint_btf::ByteOrder;
-    use xhint_btf::write::{NewType, Writer};
+    use xhint_btf::{Builder, ByteOrder, Def};
 
     #[test]
     fn a_name_is_found_with_any_flavour_and_nothing_else() {
         let names = ["a", "ab", "abc", "abcd", "abcde", "a___x", "ab___x", "abc___x", "abcd___x", "abcde___x", "a__b"];
-        let mut writer = Writer::new(ByteOrder::NATIVE);
+        let mut writer = Builder::new(ByteOrder::NATIVE);
         for name in names.iter().chain(&["xyz", "", "ab__", "a___", "abcd_"]) {
-            writer.push(NewType { name, ..NewType::of(Kind::Struct) }).unwrap();
+            writer.add(&Def::structure(name, 0, &[])).unwrap();
         }
         // Of a kind that nobody asks for.
-        writer.push(NewType { name: "abc", ..NewType::of(Kind::Ptr) }).unwrap();
+        writer.add(&Def::TypeTag { text: "abc", target: 0, attribute: false }).unwrap();
         let btf = Btf::parse(writer.finish()).unwrap();
         for wanted in ["a", "ab", "abc", "abcd", "abcde", "a__b", "nothing", "ab__", "a___"] {
             let want: Vec<u32> = btf
@@ -189,8 +188,8 @@ mod tests {
 
     #[test]
     fn what_was_found_is_kept() {
-        let mut writer = Writer::new(ByteOrder::NATIVE);
-        writer.push(NewType { name: "one", ..NewType::of(Kind::Struct) }).unwrap();
+        let mut writer = Builder::new(ByteOrder::NATIVE);
+        writer.add(&Def::structure("one", 0, &[])).unwrap();
         let btf = Btf::parse(writer.finish()).unwrap();
         let index = Index::default();
         let all = index.find(&[&btf], &Wanted::new(["two", "one", "two"]));

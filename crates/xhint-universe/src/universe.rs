@@ -104,7 +104,7 @@ impl Universe {
     /// # Errors
     /// None in practice: an empty BTF is read in its place.
     pub fn without_base(why: &str) -> Result<Universe, xhint_btf::Error> {
-        let empty = Btf::parse(xhint_btf::write::Writer::new(xhint_btf::ByteOrder::NATIVE).finish())?;
+        let empty = Btf::parse(xhint_btf::Builder::new(xhint_btf::ByteOrder::NATIVE).finish())?;
         Ok(Universe { absent: Some(why.into()), ..Universe::new(Arc::new(empty)) })
     }
 

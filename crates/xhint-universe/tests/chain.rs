@@ -4,18 +4,15 @@
 
 use std::sync::Arc;
 
-use xhint_btf::write::{NewType, Writer};
-use xhint_btf::{Btf, ByteOrder, Kind};
+use xhint_btf::{Btf, Builder, ByteOrder, Def, Member};
 use xhint_testkit::fixture::corpus;
 use xhint_universe::{Error, SourceId, TypeRef, Universe};
 
 /// `struct NAME { POINTED *to; }` on `base`.
 fn on(base: &Arc<Btf>, name: &str, pointed: u32) -> Arc<Btf> {
-    let mut w = Writer::split(base);
-    let to = w.string("to_what").unwrap();
-    let pointer = w.push(NewType { third: pointed, ..NewType::of(Kind::Ptr) }).unwrap();
-    let tail = [to, pointer, 0];
-    w.push(NewType { name, vlen: 1, third: 8, tail: &tail, ..NewType::of(Kind::Struct) }).unwrap();
+    let mut w = Builder::split(base);
+    let pointer = w.add(&Def::Ptr(pointed)).unwrap();
+    w.add(&Def::structure(name, 8, &[Member::new("to_what", pointer, 0)])).unwrap();
     Arc::new(Btf::parse_split(w.finish(), Arc::clone(base)).unwrap())
 }
 
@@ -56,13 +53,13 @@ fn names_are_found_in_each_link_and_nic_btfs_are_split_on_any() {
 fn chains_of_modifiers_go_through_all_links() {
     let mut base: Option<Arc<Btf>> = None;
     for link in 0..12 {
-        let mut w = base.as_deref().map_or_else(|| Writer::new(ByteOrder::NATIVE), Writer::split);
+        let mut w = base.as_deref().map_or_else(|| Builder::new(ByteOrder::NATIVE), Builder::split);
         let mut target = base.as_ref().map_or(0, |b| b.end_id() - 1);
         if link == 0 {
-            target = w.push(NewType { name: "leaf", third: 4, tail: &[32], ..NewType::of(Kind::Int) }).unwrap();
+            target = w.add(&Def::unsigned("leaf", 4)).unwrap();
         }
         for _ in 0..30 {
-            target = w.push(NewType { third: target, ..NewType::of(Kind::Const) }).unwrap();
+            target = w.add(&Def::Const(target)).unwrap();
         }
         let bytes = w.finish();
         let btf = match base {

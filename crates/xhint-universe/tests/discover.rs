@@ -4,8 +4,7 @@
 
 use std::sync::Arc;
 
-use xhint_btf::write::{NewType, Writer};
-use xhint_btf::{Btf, ByteOrder, Kind};
+use xhint_btf::{Btf, Builder, ByteOrder, Def, Kind, Member};
 use xhint_testkit::fixture::{Compile, keep, section};
 use xhint_universe::{Error, FieldOrder, Layout, SourceId, Universe};
 
@@ -23,8 +22,8 @@ fn btf(c: &str) -> Arc<Btf> {
 }
 
 fn base() -> Arc<Btf> {
-    let mut writer = Writer::new(ByteOrder::NATIVE);
-    writer.push(NewType { name: "kernel_type", ..NewType::of(Kind::Struct) }).unwrap();
+    let mut writer = Builder::new(ByteOrder::NATIVE);
+    writer.add(&Def::structure("kernel_type", 0, &[])).unwrap();
     Arc::new(Btf::parse(writer.finish()).unwrap())
 }
 
@@ -265,21 +264,16 @@ fn what_the_base_has_is_still_found_in_nic_btfs_when_asked_for() {
 #[test]
 fn hostile_nesting_ends() {
     // Structs of nothing that fan out at every level, by value, and one within itself.
-    let mut writer = Writer::new(ByteOrder::NATIVE);
-    let mut inner = writer.push(NewType { name: "leaf", ..NewType::of(Kind::Struct) }).unwrap();
-    let m = writer.string("m").unwrap();
+    let mut writer = Builder::new(ByteOrder::NATIVE);
+    let mut inner = writer.add(&Def::structure("leaf", 0, &[])).unwrap();
     for _ in 0..12 {
-        let tail: Vec<u32> = (0..50).flat_map(|_| [m, inner, 0]).collect();
-        inner = writer
-            .push(NewType { vlen: 50, third: 4, tail: &tail, name: "level", ..NewType::of(Kind::Struct) })
-            .unwrap();
+        inner = writer.add(&Def::structure("level", 4, vec![Member::new("m", inner, 0); 50])).unwrap();
     }
     let own = writer.next_id();
-    writer.push(NewType { vlen: 1, third: 4, tail: &[m, own, 0], name: "own", ..NewType::of(Kind::Struct) }).unwrap();
-    let tag = |id: u32| NewType { name: "xhint:layout", third: id, tail: &[u32::MAX], ..NewType::of(Kind::DeclTag) };
+    writer.add(&Def::structure("own", 4, &[Member::new("m", own, 0)])).unwrap();
     for id in [inner, own] {
-        let mut writer = Writer::extend(&Btf::parse(writer.clone().finish()).unwrap());
-        writer.push(tag(id)).unwrap();
+        let mut writer = Builder::extend(&Btf::parse(writer.clone().finish()).unwrap());
+        writer.add(&Def::tag("xhint:layout", id)).unwrap();
         let mut universe = Universe::new(base());
         let error = universe.add("hostile", Arc::new(Btf::parse(writer.finish()).unwrap())).unwrap_err();
         assert!(matches!(error, Error::NotALayout { .. }), "{error}");

@@ -6,8 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
-use xhint_btf::write::{NewType, Writer};
-use xhint_btf::{Btf, Kind};
+use xhint_btf::{Btf, Builder, Def, Kind, Member};
 use xhint_testkit::fixture;
 
 fn xhint(args: &[&str]) -> Output {
@@ -78,12 +77,9 @@ fn third_link(kernel: &[u8], module: &[u8]) -> Vec<u8> {
         let all = module.chain().into_iter().flat_map(Btf::types);
         all.into_iter().find(|t| t.kind() == Kind::Struct && t.name() == name).unwrap().id()
     };
-    let mut w = Writer::split(&module);
-    let names = ["buff", "skb"].map(|name| w.string(name).unwrap());
-    let pointers = ["ice_xdp_buff", "sk_buff"].map(named);
-    let pointers = pointers.map(|third| w.push(NewType { third, ..NewType::of(Kind::Ptr) }).unwrap());
-    let tail = [names[0], pointers[0], 0, names[1], pointers[1], 64];
-    w.push(NewType { name: "third", vlen: 2, third: 16, tail: &tail, ..NewType::of(Kind::Struct) }).unwrap();
+    let mut w = Builder::split(&module);
+    let [buff, skb] = ["ice_xdp_buff", "sk_buff"].map(|name| w.add(&Def::Ptr(named(name))).unwrap());
+    w.add(&Def::structure("third", 16, &[Member::new("buff", buff, 0), Member::new("skb", skb, 64)])).unwrap();
     w.finish()
 }
 

@@ -8,8 +8,7 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 
 use serde_json::Value;
-use xhint_btf::write::{NewType, Writer};
-use xhint_btf::{Btf, Kind};
+use xhint_btf::{Btf, Builder, Def, Kind, Member};
 use xhint_testkit::distill::{Distilled, distill};
 use xhint_testkit::fixture::{Compile, cache, clangs, corpus, keep};
 
@@ -52,20 +51,19 @@ fn nic(declared: bool) -> Distilled {
     let buff = kernel.types().find(|t| t.kind() == Kind::Struct && t.name() == "xdp_buff").unwrap();
     let u32 = kernel.types().find(|t| t.kind() == Kind::Int && t.name() == "unsigned int").unwrap().id();
     let (id, bits) = (buff.id(), buff.size() * 8);
-    let mut w = Writer::split(&kernel);
-    let [in_it, queue, hash, own] = ["buff", "queue", "rx_hash", "btf_id"].map(|name| w.string(name).unwrap());
-    let mut composite = |name: &str, size: u32, tail: &[u32]| {
-        let (kind, vlen) = (Kind::Struct, tail.len() as u32 / 3);
-        w.push(NewType { name, vlen, third: size, tail, ..NewType::of(kind) }).unwrap()
+    let mut w = Builder::split(&kernel);
+    let ring = [Member::new("buff", id, 0), Member::new("queue", u32, bits)];
+    w.add(&Def::structure("vendor_ring", buff.size() + 8, &ring)).unwrap();
+    let hash = Member::new("rx_hash", u32, 0);
+    let (size, fields) = if declared {
+        (8, vec![hash, Member::new("btf_id", u32, 32)])
+    } else {
+        (buff.size() + 12, vec![hash, Member::new("buff", id, 64), Member::new("btf_id", u32, 64 + bits)])
     };
-    composite("vendor_ring", buff.size() + 8, &[in_it, id, 0, queue, u32, bits]);
-    let fields = [hash, u32, 0, in_it, id, 64, own, u32, 64 + bits];
-    let (size, tail) =
-        if declared { (8, [&fields[..3], &[own, u32, 32]].concat()) } else { (buff.size() + 12, fields.to_vec()) };
-    let layout = composite("vendor_rx", size, &tail);
+    let layout = w.add(&Def::structure("vendor_rx", size, fields)).unwrap();
     let tags: &[&str] = if declared { &["xhint:id=0x77", "xhint:as=nic_meta"] } else { &["xhint:as=nic_meta"] };
-    for name in tags {
-        w.push(NewType { name, third: layout, tail: &[u32::MAX], ..NewType::of(Kind::DeclTag) }).unwrap();
+    for text in tags {
+        w.add(&Def::tag(text, layout)).unwrap();
     }
     distill(&w.finish(), &corpus("vmlinux.btf"))
 }

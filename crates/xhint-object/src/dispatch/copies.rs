@@ -5,9 +5,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use bytes::Bytes;
 use object::elf;
 use xhint_bpf::{Arena, FunctionId, Instruction, SymbolId, Ways, prune};
-use xhint_btf::Kind;
 use xhint_btf::ext::{BtfExt, LineInfo};
-use xhint_btf::write::{NewType, Writer};
+use xhint_btf::{Builder, Def, Kind, Linkage};
 
 use super::classes::{Classes, callees};
 use crate::assembly::{Assembly, Body, text_section};
@@ -20,7 +19,7 @@ use crate::{Error, Object};
 pub struct Copies<'a> {
     pub object: &'a Object,
     pub image: Image,
-    pub btf: Writer,
+    pub btf: Builder,
     pub variants: &'a [Variant<'a>],
     /// What a variant's copies are named by.
     names: Vec<String>,
@@ -46,11 +45,8 @@ struct Todo {
     variant: usize,
     symbol: SymbolId,
     section: SectionId,
-    linkage: u32,
+    linkage: Linkage,
 }
-
-const STATIC: u32 = 0;
-const GLOBAL: u32 = 1;
 
 impl<'a> Copies<'a> {
     /// Begins with `object` as it is. `names` are those of `variants`; what is not in `entries` (functions by index) is
@@ -72,7 +68,7 @@ impl<'a> Copies<'a> {
         Ok(Copies {
             object,
             image: object.image.clone(),
-            btf: Writer::extend(object.btf()),
+            btf: Builder::extend(object.btf()),
             variants,
             names,
             fallback,
@@ -132,7 +128,7 @@ impl<'a> Copies<'a> {
         let bind = if global { elf::STB_GLOBAL } else { elf::STB_LOCAL };
         let symbol = self.image.add_symbol(name, bind, elf::STT_FUNC);
         self.made.insert((function, self.classes.class(function, variant)), symbol);
-        let linkage = if global { GLOBAL } else { STATIC };
+        let linkage = if global { Linkage::Global } else { Linkage::Static };
         self.todo.push_back(Todo { function, variant, symbol, section, linkage });
         symbol
     }
@@ -275,13 +271,14 @@ impl<'a> Copies<'a> {
     }
 
     /// A FUNC like `func` with another name and linkage, and with the tags of its parameters.
-    fn new_func(&mut self, func: u32, name: &str, linkage: u32) -> Result<u32, Error> {
+    fn new_func(&mut self, func: u32, name: &str, linkage: Linkage) -> Result<u32, Error> {
         let btf = self.object.btf();
         let proto = btf.ty(func).map_or(0, |ty| ty.target());
-        let new = self.btf.push(NewType { name, vlen: linkage, third: proto, ..NewType::of(Kind::Func) })?;
+        let new = self.btf.add(&Def::Func { name, proto, linkage })?;
         for tag in btf.types().filter(|t| t.kind() == Kind::DeclTag && t.target() == func) {
-            let tail = [tag.component().unwrap_or(-1) as u32];
-            self.btf.push(NewType { name: tag.name(), third: new, tail: &tail, ..NewType::of(Kind::DeclTag) })?;
+            if let Some(Def::DeclTag { text, component, attribute, .. }) = tag.def() {
+                self.btf.add(&Def::DeclTag { text, target: new, component, attribute })?;
+            }
         }
         Ok(new)
     }

@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use object::elf;
 use xhint_bpf::SymbolId;
-use xhint_btf::write::{NewType, Writer};
-use xhint_btf::{Btf, Kind, SecVar};
+use xhint_btf::{Array, Btf, Builder, Def, Kind, Linkage, Member, Param, SecVar};
 
 use crate::image::{Image, Relocation};
 use crate::{Error, Object};
@@ -16,8 +15,6 @@ const MAPS: &str = ".maps";
 pub const PROG_ARRAY: u32 = 3;
 /// `R_BPF_64_ABS64` of LLVM's ELFRelocs/BPF.def: the address of a program, as initial value.
 const ABS64: elf::RelocationType = elf::RelocationType(2);
-/// Linkage of a variable: global.
-const GLOBAL: u32 = 1;
 
 /// A map to be declared.
 pub struct Declared {
@@ -46,7 +43,7 @@ pub fn declare(image: &mut Image, name: &str) -> SymbolId {
 ///
 /// # Errors
 /// [`Error::BtfWrite`] if the types outgrow BTF.
-pub fn place_maps(object: &Object, image: &mut Image, btf: &mut Writer, all: &[Declared]) -> Result<(), Error> {
+pub fn place_maps(object: &Object, image: &mut Image, btf: &mut Builder, all: &[Declared]) -> Result<(), Error> {
     let found = image.section_named(MAPS);
     let number = found.unwrap_or_else(|| image.add_section(MAPS, elf::SHF_WRITE, Bytes::new()));
     let mut bytes = image.bytes(number).to_vec();
@@ -92,13 +89,13 @@ pub fn place_maps(object: &Object, image: &mut Image, btf: &mut Writer, all: &[D
 /// [`Error::BtfWrite`] if the types outgrow BTF.
 pub fn place_data(
     image: &mut Image,
-    btf: &mut Writer,
+    btf: &mut Builder,
     section: &str,
     variables: &[(SymbolId, String, Vec<u8>)],
 ) -> Result<(), Error> {
     let flags = if section.starts_with(".rodata") { elf::SectionFlags::default() } else { elf::SHF_WRITE };
     let number = image.add_section(section, flags, Bytes::new());
-    let int = int(btf, "unsigned long long", 8)?;
+    let int = btf.add(&Def::unsigned("unsigned long long", 8))?;
     let (mut bytes, mut vars) = (Vec::new(), Vec::new());
     for (symbol, name, value) in variables {
         bytes.resize(bytes.len().next_multiple_of(8), 0);
@@ -106,7 +103,7 @@ pub fn place_data(
         bytes.extend(value);
         image.place_symbol(*symbol, number, offset.into(), size.into());
         let array = array(btf, int, size.div_ceil(8))?;
-        let type_id = btf.push(NewType { name, third: array, tail: &[GLOBAL], ..NewType::of(Kind::Var) })?;
+        let type_id = btf.add(&Def::Var { name, target: array, linkage: Linkage::Global })?;
         vars.push(SecVar { type_id, offset, size });
     }
     let size = bytes.len() as u32;
@@ -128,8 +125,8 @@ pub fn initial_programs(file: &Bytes) -> Result<BTreeSet<String>, Error> {
 /// The variable that declares a map as libbpf's `bpf_helpers.h` does, and the bytes of its struct:
 /// `struct { __uint(type, …); __uint(max_entries, …); __uint(key_size, …); __uint(value_size, …); } NAME SEC(".maps");`,
 /// for a program array with `__array(values, int (void *)); } NAME SEC(".maps") = { .values = { … } };`
-fn map_var(btf: &mut Writer, map: &Declared) -> Result<(u32, u32), Error> {
-    let int = int(btf, "int", 4)?;
+fn map_var(btf: &mut Builder, map: &Declared) -> Result<(u32, u32), Error> {
+    let int = btf.add(&Def::unsigned("int", 4))?;
     let mut members = Vec::new();
     for (name, value) in [("type", map.kind), ("max_entries", map.entries), ("key_size", map.key_size)] {
         members.push((name, number(btf, int, value)?));
@@ -142,43 +139,34 @@ fn map_var(btf: &mut Writer, map: &Declared) -> Result<(u32, u32), Error> {
         members.push(("value_size", number(btf, int, map.value_size)?));
         bytes = bytes.saturating_add(8);
     }
-    let mut tail = Vec::new();
-    for (n, (member, ty)) in members.iter().enumerate() {
-        tail.extend([btf.string(member)?, *ty, (n as u32).saturating_mul(64)]);
-    }
-    let vlen = members.len() as u32;
-    let declared = btf.push(NewType { vlen, third: bytes, tail: &tail, ..NewType::of(Kind::Struct) })?;
-    let var = NewType { name: &map.name, third: declared, tail: &[GLOBAL], ..NewType::of(Kind::Var) };
-    Ok((btf.push(var)?, bytes))
+    let member = |(n, (name, ty)): (u32, (&'static str, u32))| Member::new(name, ty, n.saturating_mul(64));
+    let members: Vec<_> = (0..).zip(members).map(member).collect();
+    let declared = btf.add(&Def::structure("", bytes, members))?;
+    let var = Def::Var { name: &map.name, target: declared, linkage: Linkage::Global };
+    Ok((btf.add(&var)?, bytes))
 }
 
 /// What `__uint` makes of a number: a pointer to an array of so many.
-fn number(btf: &mut Writer, int: u32, value: u32) -> Result<u32, Error> {
+fn number(btf: &mut Builder, int: u32, value: u32) -> Result<u32, Error> {
     let array = array(btf, int, value)?;
-    Ok(btf.push(NewType { third: array, ..NewType::of(Kind::Ptr) })?)
+    Ok(btf.add(&Def::Ptr(array))?)
 }
 
 /// An array of pointers to programs.
-fn programs(btf: &mut Writer, int: u32) -> Result<u32, Error> {
-    let void_ptr = btf.push(NewType::of(Kind::Ptr))?;
-    let proto = btf.push(NewType { vlen: 1, third: int, tail: &[0, void_ptr], ..NewType::of(Kind::FuncProto) })?;
-    let program = btf.push(NewType { third: proto, ..NewType::of(Kind::Ptr) })?;
+fn programs(btf: &mut Builder, int: u32) -> Result<u32, Error> {
+    let void_ptr = btf.add(&Def::Ptr(0))?;
+    let params = [Param { name: "", type_id: void_ptr }];
+    let proto = btf.add(&Def::FuncProto { result: int, params: (&params).into() })?;
+    let program = btf.add(&Def::Ptr(proto))?;
     array(btf, program, 0)
 }
 
-fn int(btf: &mut Writer, name: &str, bytes: u32) -> Result<u32, Error> {
-    let bits = bytes.saturating_mul(8);
-    Ok(btf.push(NewType { name, third: bytes, tail: &[bits], ..NewType::of(Kind::Int) })?)
+fn array(btf: &mut Builder, elem: u32, len: u32) -> Result<u32, Error> {
+    let index = btf.add(&Def::unsigned("__ARRAY_SIZE_TYPE__", 4))?;
+    Ok(btf.add(&Def::Array(Array { elem, index, len }))?)
 }
 
-fn array(btf: &mut Writer, elem: u32, len: u32) -> Result<u32, Error> {
-    let index = int(btf, "__ARRAY_SIZE_TYPE__", 4)?;
-    Ok(btf.push(NewType { tail: &[elem, index, len], ..NewType::of(Kind::Array) })?)
-}
-
-fn datasec(btf: &mut Writer, name: &str, size: u32, vars: &[SecVar]) -> Result<(), Error> {
-    let tail: Vec<u32> = vars.iter().flat_map(|v| [v.type_id, v.offset, v.size]).collect();
-    let vlen = vars.len() as u32;
-    btf.push(NewType { name, vlen, third: size, tail: &tail, ..NewType::of(Kind::Datasec) })?;
+fn datasec(btf: &mut Builder, name: &str, size: u32, vars: &[SecVar]) -> Result<(), Error> {
+    btf.add(&Def::Datasec { name, size, vars: vars.into() })?;
     Ok(())
 }

@@ -5,14 +5,13 @@
 use std::sync::Arc;
 
 use xhint_btf::ext::CoreRelo;
-use xhint_btf::write::{NewType, Writer};
-use xhint_btf::{Btf, ByteOrder, Kind};
+use xhint_btf::{Array, Btf, Builder, ByteOrder, Composite, Def, Enumeration, Enumerator, IntEncoding, Kind, Member, Param};
 use xhint_relo::{Binding, Error, Explanation, RelocKind, Resolution, Resolver};
 use xhint_universe::Universe;
 
 /// A BTF that grows.
 #[derive(Clone)]
-pub struct Build(Writer);
+pub struct Build(Builder);
 
 /// A member: name, type, first bit, width if a bitfield.
 pub type M<'a> = (&'a str, u32, u32, u32);
@@ -23,11 +22,11 @@ impl Build {
     }
 
     pub fn in_order(order: ByteOrder) -> Build {
-        Build(Writer::new(order))
+        Build(Builder::new(order))
     }
 
     pub fn split(base: &Btf) -> Build {
-        Build(Writer::split(base))
+        Build(Builder::split(base))
     }
 
     pub fn next(&self) -> u32 {
@@ -40,7 +39,14 @@ impl Build {
 
     /// An int whose fourth word is said outright.
     pub fn odd_int(&mut self, name: &str, size: u32, word: u32) -> u32 {
-        self.push(NewType { name, third: size, tail: &[word], ..NewType::of(Kind::Int) })
+        let encoding = IntEncoding {
+            signed: word >> 24 & 1 != 0,
+            char: word >> 24 & 2 != 0,
+            bool: word >> 24 & 4 != 0,
+            bit_offset: (word >> 16) as u8,
+            bits: word as u8,
+        };
+        self.add(&Def::Int { name, size, encoding })
     }
 
     pub fn u8(&mut self) -> u32 {
@@ -60,29 +66,21 @@ impl Build {
     }
 
     pub fn typedef(&mut self, name: &str, target: u32) -> u32 {
-        self.refer(Kind::Typedef, name, target)
+        self.add(&Def::Typedef { name, target })
     }
 
     pub fn ptr(&mut self, target: u32) -> u32 {
-        self.refer(Kind::Ptr, "", target)
-    }
-
-    pub fn refer(&mut self, kind: Kind, name: &str, target: u32) -> u32 {
-        self.push(NewType { name, third: target, ..NewType::of(kind) })
+        self.add(&Def::Ptr(target))
     }
 
     pub fn array(&mut self, elem: u32, len: u32) -> u32 {
-        self.push(NewType { tail: &[elem, 1, len], ..NewType::of(Kind::Array) })
+        self.add(&Def::Array(Array { elem, index: 1, len }))
     }
 
     pub fn composite(&mut self, kind: Kind, name: &str, size: u32, members: &[M<'_>]) -> u32 {
-        let flag = members.iter().any(|m| m.3 != 0);
-        let mut tail = Vec::new();
-        for (name, id, bit, width) in members {
-            tail.extend([self.0.string(name).unwrap(), *id, if flag { (width << 24) | bit } else { *bit }]);
-        }
-        let vlen = members.len() as u32;
-        self.push(NewType { name, vlen, flag, third: size, tail: &tail, ..NewType::of(kind) })
+        let member = |m: &M<'_>| Member { name: m.0, type_id: m.1, bit_offset: m.2, bit_size: m.3 };
+        let body = Composite::new(name, size, members.iter().map(member).collect::<Vec<_>>());
+        self.add(&if kind == Kind::Union { Def::Union(body) } else { Def::Struct(body) })
     }
 
     pub fn strukt(&mut self, name: &str, size: u32, members: &[(&str, u32, u32)]) -> u32 {
@@ -95,36 +93,30 @@ impl Build {
         self.composite(Kind::Union, name, size, &members)
     }
 
-    pub fn enumeration(&mut self, name: &str, size: u32, signed: bool, values: &[(&str, i64)]) -> u32 {
-        let mut tail = Vec::new();
-        for (name, value) in values {
-            tail.extend([self.0.string(name).unwrap(), *value as u32]);
-        }
-        let new = NewType { name, vlen: values.len() as u32, flag: signed, third: size, ..NewType::of(Kind::Enum) };
-        self.push(NewType { tail: &tail, ..new })
+    pub fn enumeration(&mut self, name: &str, size: u32, signed: bool, values: &[(&'static str, i64)]) -> u32 {
+        let value = |(name, value): &(&'static str, i64)| Enumerator { name, value: *value as u64 };
+        let values = values.iter().map(value).collect::<Vec<_>>().into();
+        self.add(&Def::Enum(Enumeration { name, size, signed, values }))
     }
 
-    pub fn enumeration64(&mut self, name: &str, values: &[(&str, u64)]) -> u32 {
-        let mut tail = Vec::new();
-        for (name, value) in values {
-            tail.extend([self.0.string(name).unwrap(), *value as u32, (value >> 32) as u32]);
-        }
-        self.push(NewType { name, vlen: values.len() as u32, third: 8, tail: &tail, ..NewType::of(Kind::Enum64) })
+    pub fn enumeration64(&mut self, name: &str, values: &[(&'static str, u64)]) -> u32 {
+        let value = |(name, value): &(&'static str, u64)| Enumerator { name, value: *value };
+        let values = values.iter().map(value).collect::<Vec<_>>().into();
+        self.add(&Def::Enum64(Enumeration { name, size: 8, signed: false, values }))
     }
 
     pub fn proto(&mut self, result: u32, params: &[u32]) -> u32 {
-        let tail: Vec<u32> = params.iter().flat_map(|id| [0, *id]).collect();
-        let vlen = params.len() as u32;
-        self.push(NewType { vlen, third: result, tail: &tail, ..NewType::of(Kind::FuncProto) })
+        let params = params.iter().map(|id| Param { name: "", type_id: *id }).collect::<Vec<_>>().into();
+        self.add(&Def::FuncProto { result, params })
     }
 
     /// A declaration tag on a type.
     pub fn tag(&mut self, text: &str, target: u32) -> u32 {
-        self.push(NewType { name: text, third: target, tail: &[u32::MAX], ..NewType::of(Kind::DeclTag) })
+        self.add(&Def::tag(text, target))
     }
 
-    pub fn push(&mut self, new: NewType<'_>) -> u32 {
-        self.0.push(new).unwrap()
+    pub fn add(&mut self, def: &Def<'_>) -> u32 {
+        self.0.add(def).unwrap()
     }
 
     pub fn relo(&mut self, kind: RelocKind, type_id: u32, access: &str) -> CoreRelo {

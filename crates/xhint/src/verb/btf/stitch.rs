@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use xhint_btf::{Btf, write};
+use xhint_btf::{Btf, merge};
 
 use crate::sources::Base;
 use crate::{files, print};
@@ -32,7 +32,7 @@ impl Args {
         files::check_distinct(&self.output, inputs)?;
         let base = files::base(&self.base.files)?;
         let nics = self.nics.iter().map(|path| files::nic(path, &base)).collect::<anyhow::Result<Vec<_>>>()?;
-        let flat = write::merge(&base, &nics.iter().collect::<Vec<_>>()).context("cannot put them into one BTF")?;
+        let flat = merge(&base, &nics.iter().collect::<Vec<_>>()).context("cannot put them into one BTF")?;
         files::write(&self.output, &flat)?;
         for (path, nic) in self.nics.iter().zip(&nics) {
             same_names(path, nic, &base);

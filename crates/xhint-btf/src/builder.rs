@@ -1,27 +1,27 @@
 //! Appending types to a BTF, and the flat merge of a base and its splits.
 //!
-//! A [`Writer`] goes on where a BTF ends: what was there keeps its ids and string offsets, byte for byte.
+//! A [`Builder`] goes on where a BTF ends: what was there keeps its ids and string offsets, byte for byte.
 
 use std::collections::HashMap;
 
 use crate::header::{HEADER_LEN, HEADER_LEN_LAYOUT};
 use crate::kind::{KindInfo, Role};
-use crate::{Btf, ByteOrder, Error, Kind, SecVar, Type};
+use crate::{Btf, ByteOrder, Def, Error, SecVar, Type};
 
 /// A BTF that grows.
 ///
 /// ```
-/// use xhint_btf::{Btf, ByteOrder, Kind, write::{NewType, Writer}};
-/// let mut writer = Writer::new(ByteOrder::Little);
-/// let int = writer.push(NewType { name: "int", third: 4, tail: &[1 << 24 | 32], ..NewType::of(Kind::Int) })?;
-/// let name = writer.string("rx_hash")?;
-/// writer.push(NewType { name: "meta", vlen: 1, third: 4, tail: &[name, int, 0], ..NewType::of(Kind::Struct) })?;
-/// let btf = Btf::parse(writer.finish())?;
-/// assert_eq!(btf.ty(2).unwrap().members().next().unwrap().name, "rx_hash");
+/// use xhint_btf::{Btf, Builder, ByteOrder, Def, Member};
+/// let mut builder = Builder::new(ByteOrder::Little);
+/// let int = builder.add(&Def::unsigned("unsigned int", 4))?;
+/// let field = Member::new("rx_hash", int, 0);
+/// builder.add(&Def::structure("meta", 4, &[field]))?;
+/// let btf = Btf::parse(builder.finish())?;
+/// assert_eq!(btf.ty(2).unwrap().members().next(), Some(field));
 /// # Ok::<(), xhint_btf::Error>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct Writer {
+pub struct Builder {
     order: ByteOrder,
     types: Vec<u8>,
     strings: Vec<u8>,
@@ -34,45 +34,21 @@ pub struct Writer {
     first_string: u32,
 }
 
-/// A type to be added.
-#[derive(Debug, Clone, Copy)]
-pub struct NewType<'a> {
-    /// Its name, empty for an anonymous one.
-    pub name: &'a str,
-    /// Its kind.
-    pub kind: Kind,
-    /// Top bit of `info`.
-    pub flag: bool,
-    /// Number of elements; a function's linkage.
-    pub vlen: u32,
-    /// Size or type id.
-    pub third: u32,
-    /// The words behind `struct btf_type`.
-    pub tail: &'a [u32],
-}
-
-impl NewType<'_> {
-    /// An anonymous type of this kind, without elements.
-    pub fn of(kind: Kind) -> Self {
-        NewType { name: "", kind, flag: false, vlen: 0, third: 0, tail: &[] }
-    }
-}
-
-impl Writer {
+impl Builder {
     /// An empty BTF.
-    pub fn new(order: ByteOrder) -> Writer {
+    pub fn new(order: ByteOrder) -> Builder {
         let (strings, added) = (vec![0], HashMap::new());
-        Writer { order, types: vec![], strings, layouts: vec![], added, next_id: 1, first_string: 0 }
+        Builder { order, types: vec![], strings, layouts: vec![], added, next_id: 1, first_string: 0 }
     }
 
     /// An empty BTF that is split on `base`.
-    pub fn split(base: &Btf) -> Writer {
-        Writer { next_id: base.end_id(), first_string: base.end_string(), strings: vec![], ..Writer::new(base.order()) }
+    pub fn split(base: &Btf) -> Builder {
+        Builder { next_id: base.end_id(), first_string: base.end_string(), strings: vec![], ..Builder::new(base.order()) }
     }
 
     /// Goes on where `btf` ends; if that is split, on the same base.
-    pub fn extend(btf: &Btf) -> Writer {
-        Writer {
+    pub fn extend(btf: &Btf) -> Builder {
+        Builder {
             order: btf.order(),
             types: btf.type_bytes().to_vec(),
             strings: btf.string_bytes().to_vec(),
@@ -108,18 +84,17 @@ impl Writer {
         Ok(offset)
     }
 
-    /// Adds a type and yields its id. Ids and string offsets in `tail` are taken as they are.
+    /// Adds a type and yields its id. Ids in it are taken as they are.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] if ids or strings no longer fit in 32 bits.
-    pub fn push(&mut self, new: NewType<'_>) -> Result<u32, Error> {
-        let name = self.string(new.name)?;
-        let info = u32::from(new.flag) << 31 | u32::from(new.kind as u8 & 0x7f) << 24 | new.vlen & 0x00ff_ffff;
-        self.words([name, info, new.third].iter().chain(new.tail).copied());
+    /// [`Error::TooLarge`] if ids or strings no longer fit in 32 bits, or for more elements than a type can count.
+    pub fn add(&mut self, def: &Def<'_>) -> Result<u32, Error> {
+        let words = def.words(|text| self.string(text))?;
+        self.words(words.into_iter());
         self.take_id()
     }
 
-    /// Gives a data section of the BTF that this writer goes on from more variables and a new size. Ids stay; types
+    /// Gives a data section of the BTF that this builder goes on from more variables and a new size. Ids stay; types
     /// behind the section move in the file, so this can be done for one section only.
     ///
     /// # Errors
@@ -140,7 +115,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Adds all types of `btf`, which stands alone or is split on what this writer began with, and yields by how much
+    /// Adds all types of `btf`, which stands alone or is split on what this builder began with, and yields by how much
     /// the ids of its own types moved.
     ///
     /// # Errors
@@ -253,10 +228,10 @@ impl Writer {
 /// ids, the others follow in the order given. Nothing is folded together, so a type that two of them describe stands there twice.
 ///
 /// # Errors
-/// As [`Writer::append`].
+/// As [`Builder::append`].
 pub fn merge(base: &Btf, others: &[&Btf]) -> Result<Vec<u8>, Error> {
     let mut chain = base.chain().into_iter();
-    let mut writer = chain.next().map_or_else(|| Writer::new(base.order()), Writer::extend);
+    let mut writer = chain.next().map_or_else(|| Builder::new(base.order()), Builder::extend);
     for other in chain.chain(others.iter().copied()) {
         writer.append(other)?;
     }
