@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use xhint_btf::Btf;
 use xhint_btf::ext::BtfExt;
-use xhint_object::{Dispatch, LinkOptions, Object};
+use xhint_link::{Dispatch, Link, LinkOptions, Object};
 use xhint_relo::{Binding, Resolver, patch_bytes};
 use xhint_testkit::fixture;
 use xhint_universe::Universe;

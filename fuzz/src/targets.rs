@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use xhint_btf::Btf;
 use xhint_btf::ext::BtfExt;
-use xhint_object::{Object, nic_btf};
+use xhint_link::Object;
+use xhint_object::nic_btf;
 
 use crate::{Target, linking, seeds};
 

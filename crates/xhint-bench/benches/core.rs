@@ -17,7 +17,7 @@ use xhint_bench::clock::{medians, ms};
 use xhint_bench::workload::{self, SIZES, Size};
 use xhint_bench::{KERNEL_BTF, memory, read, splits};
 use xhint_btf::Btf;
-use xhint_object::{Dispatch, LinkOptions, Object};
+use xhint_link::{Dispatch, Link, LinkOptions, Object};
 use xhint_testkit::flat::{Nic, merge};
 use xhint_testkit::oracle::{self, quiet};
 use xhint_testkit::{fixture, privileged};

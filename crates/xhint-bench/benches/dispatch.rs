@@ -22,7 +22,8 @@ use std::time::{Duration, Instant};
 use libbpf_rs::{MapCore, MapFlags, MapHandle, Object, ObjectBuilder, ProgramInput};
 use xhint_bench::{KERNEL_BTF, layouts, read};
 use xhint_btf::Btf;
-use xhint_object::{Dispatch, LinkOptions, nic_btf};
+use xhint_link::{Dispatch, Link, LinkOptions};
+use xhint_object::nic_btf;
 use xhint_testkit::fixture::Compile;
 use xhint_testkit::privileged;
 use xhint_universe::Universe;
@@ -68,8 +69,7 @@ fn plain(kind: &str, include: Option<&Path>) -> Object {
 }
 
 fn link(base: &Arc<Btf>, count: usize, dispatch: Dispatch, counting: bool) -> Object {
-    let object =
-        xhint_object::Object::parse(std::fs::read(source("reader.bpf.c").argument("-DCORE").object()).unwrap());
+    let object = xhint_link::Object::parse(std::fs::read(source("reader.bpf.c").argument("-DCORE").object()).unwrap());
     let universe = universe(base, &[layouts::nic(count)]);
     let options = LinkOptions { dispatch, count: counting, ..LinkOptions::default() };
     load(&object.unwrap().link(&universe, &options).unwrap().bytes)
@@ -226,7 +226,7 @@ impl Driver {
 /// Linking with a warm base.
 fn links(base: &Arc<Btf>) {
     let object: PathBuf = source("reader.bpf.c").argument("-DCORE").object();
-    let object = xhint_object::Object::parse(std::fs::read(object).unwrap()).unwrap();
+    let object = xhint_link::Object::parse(std::fs::read(object).unwrap()).unwrap();
     println!("\n{:<48} {:>12}", "linking with a warm base", "milliseconds");
     let one = layouts::nic_of(1000..1001);
     let warm = Universe::new(Arc::clone(base));

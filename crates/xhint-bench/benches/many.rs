@@ -15,7 +15,7 @@ use std::sync::Arc;
 use xhint_bench::clock::{medians, ms};
 use xhint_bench::{KERNEL_BTF, memory, read};
 use xhint_btf::{Btf, Builder, ByteOrder, Def, Member};
-use xhint_object::{Dispatch, LinkOptions, Object};
+use xhint_link::{Dispatch, Link, LinkOptions, Object};
 use xhint_testkit::fixture;
 use xhint_universe::Universe;
 

@@ -43,7 +43,12 @@ impl Builder {
 
     /// An empty BTF that is split on `base`.
     pub fn split(base: &Btf) -> Builder {
-        Builder { next_id: base.end_id(), first_string: base.end_string(), strings: vec![], ..Builder::new(base.order()) }
+        Builder {
+            next_id: base.end_id(),
+            first_string: base.end_string(),
+            strings: vec![],
+            ..Builder::new(base.order())
+        }
     }
 
     /// Goes on where `btf` ends; if that is split, on the same base.

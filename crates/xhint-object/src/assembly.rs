@@ -45,13 +45,21 @@ impl Assembly {
     /// # Errors
     /// [`Error::Section`] where a call leads to no function.
     pub fn take(object: &Object) -> Result<Assembly, Error> {
-        let sections = object.image.sections.entries();
+        let sections = object.image().sections.entries();
         let code = sections.filter(|(_, section)| section.is_code() && !section.gone);
         let mut sections: BTreeMap<SectionId, Vec<Body>> = code.map(|(id, _)| (id, Vec::new())).collect();
         for function in object.functions() {
             sections.entry(function.section).or_default().push(body(object, function)?);
         }
         Ok(Assembly { sections })
+    }
+
+    /// The section `.text`, which is made if there is none.
+    pub fn text(&mut self, image: &mut Image) -> SectionId {
+        let found = image.section_named(TEXT);
+        let section = found.unwrap_or_else(|| image.add_section(TEXT, elf::SHF_EXECINSTR, Bytes::new()));
+        self.sections.entry(section).or_default();
+        section
     }
 
     /// Puts the code into `image`, and its func and line info into `ext`. `names` gives the offset of a section's name
@@ -89,21 +97,13 @@ impl Assembly {
     }
 }
 
-/// The section `.text`, which is made if there is none.
-pub fn text_section(image: &mut Image, assembly: &mut Assembly) -> SectionId {
-    let found = image.section_named(TEXT);
-    let section = found.unwrap_or_else(|| image.add_section(TEXT, elf::SHF_EXECINSTR, Bytes::new()));
-    assembly.sections.entry(section).or_default();
-    section
-}
-
 /// A function, free of its place.
 fn body(object: &Object, function: &Function) -> Result<Body, Error> {
     let mut code = function.code.clone();
     for (number, instruction) in code.iter_mut().enumerate() {
         match instruction.named {
             Named::Function(callee) => name_callee(instruction, object.functions().at(callee).symbol),
-            _ if leads_into_code(&object.image, instruction) => {
+            _ if leads_into_code(object.image(), instruction) => {
                 let what = format!(
                     "the instruction at {:#x}, in {}, leads into code, and to no function's start there",
                     function.start.saturating_add(function.start_of(number)),

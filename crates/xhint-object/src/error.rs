@@ -1,4 +1,4 @@
-//! What can be wrong with an object, or with what it is linked for.
+//! What can be wrong with an object file.
 
 /// A fault in an object file. Offsets count from the start of the file.
 #[derive(Debug, thiserror::Error)]
@@ -28,9 +28,6 @@ pub enum Error {
     /// Sections that disagree on byte order.
     #[error("the ELF file, .BTF and .BTF.ext do not have the same byte order")]
     ByteOrder,
-    /// An object for another machine than the base BTF.
-    #[error("the object and the base BTF have different byte order; give the BTF of the target's kernel with --base")]
-    OtherOrder,
     /// A record of `.BTF.ext` that fits nothing in the object.
     #[error(".BTF.ext, section {name}: {what}")]
     ExtSection {
@@ -69,149 +66,6 @@ pub enum Error {
         /// How far.
         distance: i64,
     },
-    /// A relocation that makes no sense, or has several answers.
-    #[error("{place}: CO-RE relocation {number}")]
-    Relo {
-        /// Where it stands in the source.
-        place: String,
-        /// Its number in the object.
-        number: usize,
-        /// What is wrong.
-        source: xhint_relo::Error,
-    },
-    /// An instruction that does not fit its relocation.
-    #[error("{place}: CO-RE relocation {number}")]
-    Patch {
-        /// Where it stands in the source.
-        place: String,
-        /// The relocation's number in the object.
-        number: usize,
-        /// What is wrong.
-        source: xhint_relo::PatchError,
-    },
-    /// A relocation that the object does not have.
-    #[error("there is no CO-RE relocation {number}")]
-    NoRelo {
-        /// The number asked for.
-        number: usize,
-    },
-    /// A layout that no NIC BTF has.
-    #[error("no layout is called '{name}'; there is {have}")]
-    NoLayout {
-        /// The name asked for.
-        name: String,
-        /// The layouts there are.
-        have: String,
-    },
-    /// Several layouts answer to one name.
-    #[error(
-        "several layouts answer to '{name}': {layouts}; choose one with --layout, or link for all of them with \
-         --dispatch auto"
-    )]
-    SeveralLayouts {
-        /// The program's name.
-        name: String,
-        /// The layouts.
-        layouts: String,
-    },
-    /// The program would read what the layout lacks.
-    #[error("{first}{}{}", and_more(.more), guard(.first))]
-    Missing {
-        /// The first such read.
-        first: Box<crate::Missing>,
-        /// How many more there are.
-        more: usize,
-    },
-    /// What runs for packets of no layout would read metadata.
-    #[error(
-        "{first}{}: packets of no known layout would come to this{}; or give such packets a fixed action",
-        and_more(.more), guard(.first)
-    )]
-    FallbackMissing {
-        /// The first such read.
-        first: Box<crate::Missing>,
-        /// How many more there are.
-        more: usize,
-    },
-    /// A name that what we generate would bear, too.
-    #[error(
-        "the object has a '{name}' of its own, and what dispatch generates is called so: rename it; or, if the object was \
-         linked by xhint before, give the one that the compiler made"
-    )]
-    Reserved {
-        /// The map, variable or section.
-        name: String,
-    },
-    /// No XDP program, but one in a section of old, which says of no type what it is.
-    #[error(
-        "program {program} stands in section {section}, which loaders do not know as one of XDP programs any more; \
-         write SEC(\"xdp\")"
-    )]
-    OldSection {
-        /// The program.
-        program: String,
-        /// The section.
-        section: String,
-    },
-    /// No program to dispatch.
-    #[error(
-        "no XDP program of the object depends on the layout, so there is nothing to dispatch; link with --dispatch none"
-    )]
-    NothingToDispatch,
-    /// Packets that do not say what layout they carry.
-    #[error(
-        "layout {layout} has no id that one load could read, so its packets cannot be told from others; link for it \
-         alone with --layout"
-    )]
-    NoSelector {
-        /// The layout.
-        layout: String,
-    },
-    /// Two layouts of one length that a packet can pass for both of.
-    #[error("{0}; put the id of both in one place, or say which of them is to be tried first")]
-    Selectors(crate::selectors::Clash),
-    /// A struct that a layout answers to is read without CO-RE.
-    #[error("{0}")]
-    Plain(crate::Plain),
-    /// A slot that there is none of.
-    #[error("slot {slot} is beyond the last, {}", crate::table::SLOT_COUNT - 1)]
-    NoSlot {
-        /// The slot.
-        slot: u32,
-    },
-    /// More functions in one program than the kernel takes.
-    #[error(
-        "the layouts make {functions} functions of one program, and the kernel takes 256 functions; use --dispatch tail or table"
-    )]
-    TooManyFunctions {
-        /// How many.
-        functions: usize,
-    },
-    /// A table without the right to compute pointers into metadata.
-    #[error("--dispatch table computes where fields lie, which takes CAP_PERFMON; use --dispatch static without it")]
-    TableNeedsWalk,
-    /// More numbers differ between layouts than a row holds.
-    #[error(
-        "so much differs between the layouts that their offsets do not fit in a row of {most} bytes; use --dispatch static"
-    )]
-    RowTooLong {
-        /// Bytes of the largest row.
-        most: usize,
-    },
-    /// More kinds of layouts than an entry can number.
-    #[error("the layouts are of {copies} kinds, and a table can have {most} copies; use --dispatch tail")]
-    TooManyCopies {
-        /// How many.
-        copies: usize,
-        /// How many there can be.
-        most: usize,
-    },
-    /// Too many ids that hash together.
-    #[error("the table of ids has no room for id {id:#x}: too many others fall together with it; declare another id")]
-    TableFull {
-        /// The id.
-        id: u32,
-    },
     /// BTF that cannot take what was to be added.
     #[error("cannot write .BTF")]
     BtfWrite(#[from] xhint_btf::Error),
@@ -237,13 +91,4 @@ pub enum Error {
         /// What is wrong with it.
         source: xhint_btf::Error,
     },
-}
-
-/// What to do about a read of what is not there.
-fn guard(first: &crate::Missing) -> &'static str {
-    if first.exists { "" } else { "; guard it with bpf_core_field_exists()" }
-}
-
-fn and_more(count: &usize) -> String {
-    if *count == 0 { String::new() } else { format!(" (and {count} more)") }
 }

@@ -12,6 +12,7 @@ use object::elf;
 use object::write::elf::FileHeader;
 use xhint_bpf::{Arena, SymbolId};
 use xhint_btf::ByteOrder;
+use xhint_btf::ext::BtfExt;
 
 /// Number of a section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,7 +33,9 @@ impl From<SectionId> for usize {
 /// A whole object file.
 #[derive(Debug, Clone)]
 pub struct Image {
+    /// Byte order of the file.
     pub order: ByteOrder,
+    /// What the ELF header says.
     pub header: FileHeader,
     /// Number 0 is a placeholder.
     pub sections: Arena<SectionId, Section>,
@@ -43,13 +46,19 @@ pub struct Image {
 /// One section.
 #[derive(Debug, Clone)]
 pub struct Section {
+    /// Its name.
     pub name: String,
+    /// What ELF takes it for.
     pub kind: elf::SectionType,
+    /// How a loader treats it.
     pub flags: elf::SectionFlags,
+    /// The number that its place is a multiple of.
     pub align: u64,
+    /// Bytes of an entry, if it has such.
     pub entry_size: u64,
     /// `sh_link` of a section other than the symbol table and relocations, whose links are known.
     pub link: SectionId,
+    /// What it holds.
     pub content: Content,
     /// Not to be written.
     pub gone: bool,
@@ -58,9 +67,11 @@ pub struct Section {
 /// What a section holds.
 #[derive(Debug, Clone)]
 pub enum Content {
+    /// What stands in the file.
     Bytes(Bytes),
     /// Zeroes, so many, that are not in the file.
     Zeroes(u64),
+    /// Relocations of another section.
     Relocations(Relocations),
     /// [`Image::symbols`].
     Symbols,
@@ -75,6 +86,7 @@ pub struct Relocations {
     pub target: SectionId,
     /// `SHT_RELA` rather than `SHT_REL`.
     pub with_addend: bool,
+    /// Them.
     pub entries: Vec<Relocation>,
 }
 
@@ -83,20 +95,28 @@ pub struct Relocations {
 pub struct Relocation {
     /// Bytes from the start of the target section.
     pub offset: u64,
+    /// Which computation.
     pub kind: elf::RelocationType,
     /// The symbol.
     pub symbol: SymbolId,
+    /// What is added to the symbol's value, where the table says it.
     pub addend: i64,
 }
 
 /// One symbol.
 #[derive(Debug, Clone)]
 pub struct Symbol {
+    /// Its name.
     pub name: String,
+    /// What it names, and who sees it.
     pub info: elf::SymbolInfo,
+    /// Its visibility.
     pub other: elf::SymbolOther,
+    /// Where it stands.
     pub place: Place,
+    /// Bytes from the start of its section.
     pub value: u64,
+    /// Bytes of what it names.
     pub size: u64,
     /// Not to be written.
     pub gone: bool,
@@ -154,8 +174,13 @@ impl Image {
         })
     }
 
+    /// Adds the symbol of a function that stands nowhere yet.
+    pub fn add_function(&mut self, name: String, global: bool) -> SymbolId {
+        self.add_symbol(name, if global { elf::STB_GLOBAL } else { elf::STB_LOCAL }, elf::STT_FUNC)
+    }
+
     /// Adds a symbol that stands nowhere yet.
-    pub fn add_symbol(&mut self, name: String, bind: elf::SymbolBind, kind: elf::SymbolType) -> SymbolId {
+    fn add_symbol(&mut self, name: String, bind: elf::SymbolBind, kind: elf::SymbolType) -> SymbolId {
         self.symbols.push(Symbol {
             name,
             info: elf::SymbolInfo::new(bind, kind),
@@ -165,6 +190,11 @@ impl Image {
             size: 0,
             gone: false,
         })
+    }
+
+    /// Adds the symbol of a variable that stands nowhere yet.
+    pub fn add_variable(&mut self, name: &str) -> SymbolId {
+        self.add_symbol(name.to_owned(), elf::STB_GLOBAL, elf::STT_OBJECT)
     }
 
     /// Lets a symbol stand in a section.
@@ -213,6 +243,32 @@ impl Image {
             content: Content::Relocations(Relocations { target, with_addend: false, entries }),
             gone: false,
         });
+    }
+
+    /// Writes `.BTF` and `.BTF.ext` anew. The relocations of `.BTF.ext` go: its records have moved, and what it says is
+    /// right without.
+    pub fn set_btf(&mut self, btf: Bytes, ext: &BtfExt) {
+        self.section_named(".BTF").into_iter().for_each(|section| self.set_bytes(section, btf.clone()));
+        if ext.is_empty() {
+            // A loader takes a header with nothing behind it for a fault.
+            return self.drop_section(".BTF.ext");
+        }
+        if let Some(section) = self.section_named(".BTF.ext") {
+            self.set_bytes(section, ext.write().into());
+            self.drop_relocations(section);
+        }
+    }
+
+    /// Drops DWARF, which describes code where it was, and the symbols that only it names.
+    pub fn drop_debug(&mut self) {
+        let is_debug = |name: &str| name.starts_with(".debug") || name == ".eh_frame";
+        let names: Vec<_> = self.sections.iter().filter(|s| is_debug(&s.name)).map(|s| s.name.clone()).collect();
+        names.iter().for_each(|name| self.drop_section(name));
+        for symbol in &mut self.symbols {
+            if let Place::Section(section) = symbol.place {
+                symbol.gone |= self.sections.at(section).gone;
+            }
+        }
     }
 
     /// Marks every section of data with this name, and the relocations for it, as not to be written.

@@ -1,42 +1,24 @@
-//! eBPF ELF objects: read, link for metadata layouts, write.
+//! eBPF ELF objects: read, taken apart, put together and written.
 //!
-//! 1. [`Object`] reads an object: its functions, what is relocated in them, where that stands in the source.
-//! 2. [`Object::link`] resolves the relocations against a universe and writes an object that needs no CO-RE any more,
-//!    for one layout or, with dispatch, for many.
-//! 3. [`Object::explain`] says what linking would do, relocation by relocation.
+//! 1. [`Object`] reads an object: its functions and their instructions, what is relocated in them, where that stands in
+//!    the source.
+//! 2. [`Image`] is the ELF file, ready to be changed: the one place where sections, symbols and relocations are made.
+//! 3. [`Assembly`] takes the code into functions that can be copied and moved, and puts it together again.
+//! 4. [`maps`] declares maps and data as a compiler would.
 //!
-//! Inside, `image` is ELF in and out, `assembly` takes code apart and puts it together, `reach` finds what a poisoned
-//! relocation can do harm to by what `effect` says that instructions do, `prune` removes what it cannot reach, `bind`
-//! and `variant` hold the code under one choice of layouts, and `dispatch` puts copies for many layouts behind one entry.
+//! Nothing here knows of linking. BTF in files of any kind is found by [`btf_of`] and [`nic_btf`].
 #![forbid(unsafe_code)]
 
-mod assembly;
-mod bind;
+pub mod assembly;
 mod carrier;
-mod choice;
-pub mod counts;
-mod dispatch;
-mod dwarf;
+pub mod dwarf;
 mod error;
-mod explain;
-mod image;
-mod link;
-mod missing;
+pub mod image;
+pub mod maps;
 mod model;
-mod multi;
-mod name;
-mod plain;
-mod report;
-pub mod selectors;
-mod variant;
 
+pub use assembly::{Assembly, Body};
 pub use carrier::{btf_of, is_raw, nic_btf, with_base};
-pub use choice::Unbound;
-pub use dispatch::{Fallback, initial_programs, table};
 pub use error::Error;
-pub use link::{Dispatch, LinkOptions, Linked, TakenSlot};
-pub use missing::Missing;
+pub use image::{Image, SectionId};
 pub use model::{Function, Object, Place, Relo};
-pub use name::c_name;
-pub use plain::Plain;
-pub use report::{DispatchReport, LayoutReport, PlaceReport, RelocationReport, Report, ResultReport};

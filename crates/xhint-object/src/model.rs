@@ -8,7 +8,7 @@ use object::elf;
 use xhint_bpf::insn::{CALL, PSEUDO_FUNC};
 use xhint_bpf::{Arena, FunctionId, Instruction, Named, Reference, SIZE, SymbolId, decode};
 use xhint_btf::ext::{BtfExt, CoreRelo, LineInfo};
-use xhint_btf::{Btf, ByteOrder};
+use xhint_btf::{Btf, ByteOrder, Kind};
 
 use crate::Error;
 use crate::image::{Image, Place as SymbolPlace, SectionId};
@@ -16,11 +16,11 @@ use crate::image::{Image, Place as SymbolPlace, SectionId};
 /// An eBPF object, read and checked.
 #[derive(Debug, Clone)]
 pub struct Object {
-    pub(crate) image: Image,
-    pub(crate) btf: Arc<Btf>,
-    pub(crate) ext: BtfExt,
-    pub(crate) functions: Arena<FunctionId, Function>,
-    pub(crate) relos: Vec<Relo>,
+    image: Image,
+    btf: Arc<Btf>,
+    ext: BtfExt,
+    functions: Arena<FunctionId, Function>,
+    relos: Vec<Relo>,
     /// Line records of each section, sorted by instruction.
     lines: HashMap<SectionId, Vec<LineInfo>>,
 }
@@ -33,19 +33,19 @@ pub struct Function {
     /// Name of the ELF section it stands in: what libbpf calls SEC.
     pub section_name: String,
     /// That section.
-    pub(crate) section: SectionId,
+    pub section: SectionId,
     /// First byte in the section.
-    pub(crate) start: usize,
+    pub start: usize,
     /// One past its last byte in the section.
-    pub(crate) end: usize,
+    pub end: usize,
     /// Its symbol.
-    pub(crate) symbol: SymbolId,
+    pub symbol: SymbolId,
     /// Seen by other objects, and verified alone.
-    pub(crate) global: bool,
+    pub global: bool,
     /// Its FUNC in the object's BTF, if it has func info.
-    pub(crate) func: Option<u32>,
+    pub func: Option<u32>,
     /// Its instructions.
-    pub(crate) code: Vec<Instruction>,
+    pub code: Vec<Instruction>,
     /// Where each of them begins, in bytes from `start`.
     starts: Vec<usize>,
 }
@@ -56,9 +56,9 @@ pub struct Relo {
     /// The record, whose `insn_off` counts from the start of the section.
     pub core: CoreRelo,
     /// The function it stands in.
-    pub(crate) function: FunctionId,
+    pub function: FunctionId,
     /// Number of the instruction in that function.
-    pub(crate) instruction: usize,
+    pub instruction: usize,
 }
 
 /// A place in the source, as the compiler noted it.
@@ -130,6 +130,16 @@ impl Object {
         Ok(Object { image, btf: Arc::new(btf), ext, functions, relos, lines })
     }
 
+    /// The ELF file.
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// What `.BTF.ext` says.
+    pub fn ext(&self) -> &BtfExt {
+        &self.ext
+    }
+
     /// The object's own types: what the program was compiled against.
     pub fn btf(&self) -> &Arc<Btf> {
         &self.btf
@@ -180,8 +190,33 @@ impl Object {
         })
     }
 
+    /// `file:line:column` of a relocation, or its section and instruction if the object has no line there.
+    pub fn place_words(&self, relo: &Relo) -> String {
+        match self.place_of(relo) {
+            Some(place) if place.column != 0 => format!("{}:{}:{}", place.file, place.line, place.column),
+            Some(place) => format!("{}:{}", place.file, place.line),
+            None => {
+                format!("{}, instruction {}", self.function_of(relo).name, self.insn_number(relo))
+            }
+        }
+    }
+
+    /// The number of the instruction in its function.
+    pub fn insn_number(&self, relo: &Relo) -> usize {
+        self.function_of(relo).start_of(relo.instruction) / SIZE
+    }
+
+    /// What is run by itself: the programs, and what is called when they throw; all functions of an object that has none.
+    pub fn entries(&self) -> Vec<FunctionId> {
+        let tags = self.btf.types().filter(|t| t.kind() == Kind::DeclTag);
+        let catching: Vec<_> = tags.filter_map(|t| t.name().strip_prefix("exception_callback:")).collect();
+        let runs = |f: &Function| f.is_program() || catching.contains(&f.name.as_str());
+        let programs: Vec<_> = self.functions.entries().filter(|(_, f)| runs(f)).map(|(id, _)| id).collect();
+        if programs.is_empty() { self.functions.ids().collect() } else { programs }
+    }
+
     /// Whether any instruction takes the address of a function.
-    pub(crate) fn calls_back(&self) -> bool {
+    pub fn calls_back(&self) -> bool {
         let takes =
             |i: &Instruction| i.insn.is_wide() && (i.insn.src == PSEUDO_FUNC || matches!(i.named, Named::Function(_)));
         self.functions.iter().any(|f| f.code.iter().any(takes))
@@ -195,12 +230,12 @@ impl Function {
     }
 
     /// Bytes of its instructions.
-    pub(crate) fn size(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.end.saturating_sub(self.start)
     }
 
     /// Where an instruction begins, in bytes from the start of the function.
-    pub(crate) fn start_of(&self, instruction: usize) -> usize {
+    pub fn start_of(&self, instruction: usize) -> usize {
         self.starts.get(instruction).copied().unwrap_or(self.size())
     }
 }

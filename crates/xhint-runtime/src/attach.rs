@@ -6,8 +6,8 @@ use std::time::SystemTime;
 
 use libbpf_rs::Program;
 
-use xhint_object::Unbound;
-use xhint_object::counts::{COUNTS, UNKNOWN};
+use xhint_link::Unbound;
+use xhint_link::counts::{COUNTS, UNKNOWN};
 
 use crate::carry::Anew;
 use crate::device::Device;

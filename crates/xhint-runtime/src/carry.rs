@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use libbpf_rs::{AsRawLibbpf, MapCore, MapHandle, MapType, OpenMap, OpenMapMut, OpenObject, num_possible_cpus};
 use libbpf_sys::bpf_map_info;
 use serde::Serialize;
-use xhint_object::table::IDS_SECTION;
+use xhint_link::table::IDS_SECTION;
 
 use crate::error::{Error, Result};
 
@@ -85,7 +85,7 @@ const OURS: &str = "xhint fills it";
 
 /// Why a map cannot go on; `None` if it can.
 fn end(name: &str, kind: MapType, same: bool) -> Option<&'static str> {
-    if name == IDS_SECTION || name.starts_with(xhint_object::table::SLOTS) {
+    if name == IDS_SECTION || name.starts_with(xhint_link::table::SLOTS) {
         return Some(OURS);
     }
     // Only the maps that loaders make of data sections have a dot.

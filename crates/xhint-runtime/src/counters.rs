@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
-use xhint_object::counts::{COUNT_SIZE, COUNTS, NO_METADATA, UNKNOWN, UNKNOWN_ID};
+use xhint_link::counts::{COUNT_SIZE, COUNTS, NO_METADATA, UNKNOWN, UNKNOWN_ID};
 
 use crate::error::{Error, Result};
 use crate::site::Generation;

@@ -246,7 +246,7 @@ pub enum Error {
         /// The object.
         path: PathBuf,
         /// What is wrong with it, or with what it is linked for.
-        cause: Box<xhint_object::Error>,
+        cause: Box<xhint_link::Error>,
     },
     /// A map that the program does not have.
     #[error("no map {map}; the program has: {have}")]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use xhint_object::{c_name, selectors};
+use xhint_link::{c_name, selectors};
 use xhint_universe::{Layout, SourceId, Universe};
 
 use crate::attach::{Done, Running, attach_held};

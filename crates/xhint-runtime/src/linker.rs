@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use xhint_btf::{Btf, Kind};
-use xhint_object::table::SLOT_COUNT;
-use xhint_object::{Dispatch, Fallback, LayoutReport, LinkOptions, Linked, Object, Report, TakenSlot, nic_btf};
+use xhint_link::table::SLOT_COUNT;
+use xhint_link::{Dispatch, Fallback, LayoutReport, Link, LinkOptions, Linked, Object, Report, TakenSlot};
+use xhint_object::nic_btf;
 use xhint_universe::{Layout, SourceId, Universe, name::essential};
 
 use crate::attach::Job;
@@ -128,7 +129,7 @@ impl Linker {
         let options = LinkedAs { named, walk, ..options };
         let mut linked = self.link_in(&universe, &object, &options, &slots)?;
         if for_device && let Some(plain) = linked.report.plain.iter().find(|p| p.certain) {
-            let cause = Box::new(xhint_object::Error::Plain(plain.clone()));
+            let cause = Box::new(xhint_link::Error::Plain(plain.clone()));
             return Err(Error::Link { path: object.path, cause });
         }
         if for_device && let Some(table) = self.table_instead(&linked, &universe, &object, &options, &slots) {
@@ -189,7 +190,7 @@ impl Linker {
     /// Ids of the layouts of `universe` that the program of `state` asks for.
     pub(crate) fn asked(&self, state: &State, universe: &Universe) -> Result<Vec<u32>> {
         let err = |cause| Error::Link { path: state.object.path.clone(), cause: Box::new(cause) };
-        let object = Object::parse(Bytes::from(state.object.bytes.clone())).map_err(err)?;
+        let object = Object::parse(Bytes::from(state.object.bytes.clone())).map_err(|e| err(e.into()))?;
         let options = LinkOptions { rename: state.options.bind.clone(), ..LinkOptions::default() };
         Ok(object.asked(universe, &options).map_err(err)?.into_iter().map(|l| l.id).collect())
     }
@@ -241,7 +242,7 @@ impl Linker {
             slots: slots.iter().map(|t| TakenSlot { id: t.id, size: t.size, slot: t.slot }).collect(),
             ..LinkOptions::default()
         };
-        let parsed = Object::parse(Bytes::from(object.bytes.clone())).map_err(err)?;
+        let parsed = Object::parse(Bytes::from(object.bytes.clone())).map_err(|e| err(e.into()))?;
         parsed.link(universe, &options).map_err(err)
     }
 }

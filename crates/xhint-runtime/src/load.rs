@@ -6,8 +6,8 @@ use bytes::Bytes;
 use libbpf_rs::{MapHandle, MapType, Object, ObjectBuilder, OpenObject, OpenProgram, ProgramType};
 
 use xhint_host::said;
-use xhint_object::initial_programs;
-use xhint_object::table::SLOTS;
+use xhint_link::initial_programs;
+use xhint_link::table::SLOTS;
 
 use crate::carry::{Anew, Carried, Pinned, carry};
 use crate::error::{Error, Result};

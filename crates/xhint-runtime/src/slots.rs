@@ -1,4 +1,4 @@
-//! The maps of a program linked with `--dispatch tail`, as [`xhint_object::table`] specifies them: which id leads to
+//! The maps of a program linked with `--dispatch tail`, as [`xhint_link::table`] specifies them: which id leads to
 //! which slot, and which program stands there.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use memmap2::{MmapOptions, MmapRaw};
-use xhint_object::table::{IDS_SECTION, SLOT_BITS, TABLE_SIZE, Table, slots_name};
+use xhint_link::table::{IDS_SECTION, SLOT_BITS, TABLE_SIZE, Table, slots_name};
 
 use crate::error::{Error, Result};
 use crate::site::Generation;

@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use xhint_object::Dispatch;
-use xhint_object::table::SLOT_COUNT;
+use xhint_link::Dispatch;
+use xhint_link::table::SLOT_COUNT;
 
 use crate::error::{Error, Result};
 use crate::files::{read, read_btf};

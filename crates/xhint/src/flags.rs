@@ -1,7 +1,7 @@
 //! The command line's own words on what libraries say of options.
 
 use anyhow::anyhow;
-use xhint_object::{Error, Unbound};
+use xhint_link::{Error, Unbound};
 
 use crate::print;
 

@@ -28,12 +28,13 @@ mod attached;
 mod linker;
 
 pub use xhint_btf as btf;
+pub use xhint_link as link;
 pub use xhint_object as object;
 pub use xhint_runtime as runtime;
 
 pub use attached::{Attached, Layouts};
 pub use linker::{Link, Linked, Linker};
-pub use xhint_object::Dispatch;
+pub use xhint_link::Dispatch;
 pub use xhint_runtime::layouts::{Changed, LiveLayout};
 pub use xhint_runtime::status::Status;
 pub use xhint_runtime::{Error, LayoutState, Result};

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use xhint_object::Dispatch;
+use xhint_link::Dispatch;
 use xhint_runtime::attach::{Job, attach, running};
 use xhint_runtime::{Home, LayoutState, LinkedAs, Mode, Result, Source};
 

@@ -1,7 +1,7 @@
 //! How packets of several layouts come to their copy, as said on the command line.
 
 use clap::ValueEnum;
-use xhint_object::Dispatch;
+use xhint_link::Dispatch;
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Way {

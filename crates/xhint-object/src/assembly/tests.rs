@@ -6,7 +6,6 @@ use std::path::Path;
 use xhint_testkit::{fixture, oracle, privileged};
 
 use super::*;
-use crate::dispatch::place_btf;
 use crate::image::Content;
 
 fn objects() -> Vec<(String, Bytes)> {
@@ -62,13 +61,13 @@ fn what_is_written_reads_back_equal() {
 /// Takes an object apart and puts it together, its CO-RE relocations kept.
 fn reassemble(bytes: &Bytes) -> Vec<u8> {
     let object = Object::parse(bytes.clone()).unwrap();
-    let mut image = object.image.clone();
-    let mut ext = object.ext.clone();
+    let mut image = object.image().clone();
+    let mut ext = object.ext().clone();
     let name = |name: &str| {
-        Ok(object.ext.lines.iter().map(|s| s.name_off).find(|o| object.btf.str_at(*o) == Some(name)).unwrap_or(0))
+        Ok(object.ext().lines.iter().map(|s| s.name_off).find(|o| object.btf().str_at(*o) == Some(name)).unwrap_or(0))
     };
     Assembly::take(&object).unwrap().put(&mut image, &mut ext, name).unwrap();
-    place_btf(&mut image, object.btf.raw().clone(), &ext);
+    image.set_btf(object.btf().raw().clone(), &ext);
     image.write().unwrap()
 }
 

@@ -5,7 +5,9 @@
 use std::sync::Arc;
 
 use xhint_btf::ext::CoreRelo;
-use xhint_btf::{Array, Btf, Builder, ByteOrder, Composite, Def, Enumeration, Enumerator, IntEncoding, Kind, Member, Param};
+use xhint_btf::{
+    Array, Btf, Builder, ByteOrder, Composite, Def, Enumeration, Enumerator, IntEncoding, Kind, Member, Param,
+};
 use xhint_relo::{Binding, Error, Explanation, RelocKind, Resolution, Resolver};
 use xhint_universe::Universe;
 

@@ -7,7 +7,7 @@ use anyhow::bail;
 use clap::ValueEnum;
 use serde_json::json;
 use std::path::PathBuf;
-use xhint_object::Dispatch;
+use xhint_link::Dispatch;
 use xhint_runtime::attach::{Done, Job, attach, running};
 use xhint_runtime::follow::{self, Event, EventKind, Follow};
 use xhint_runtime::load::{Plan, load};

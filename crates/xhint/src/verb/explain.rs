@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
-use xhint_object::{Object, RelocationReport, Report, ResultReport};
+use xhint_link::{Link, Object, RelocationReport, Report, ResultReport};
 
 use super::link::Choice;
 use crate::print::{Stdout, line};

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
 use clap::ValueEnum;
-use xhint_object::{Error, Fallback, LinkOptions, Object};
+use xhint_link::{Error, Fallback, Link, LinkOptions, Object};
 
 use crate::sources::Sources;
 use crate::way::Way;

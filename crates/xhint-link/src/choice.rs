@@ -1,0 +1,131 @@
+//! Which layouts an object is linked for.
+
+use std::collections::BTreeSet;
+
+use xhint_relo::Wanted;
+use xhint_universe::{SourceId, Universe, name::essential};
+
+use crate::bind::asked;
+use crate::plain::plain;
+use crate::report::{LayoutReport, Plain, Unbound};
+use crate::{Error, LinkOptions, Object};
+
+/// What is wrong where no layout is chosen.
+const NONE: &str = "no layout answers to what the program asks for";
+/// Layouts named where a name could be bound to one of them.
+const MAX_OFFERED: usize = 3;
+
+/// The layouts to link for.
+#[derive(Debug, Clone, Default)]
+pub struct Choice {
+    /// Indices among the universe's.
+    pub layouts: Vec<usize>,
+    /// A name that several of them answer to, and their names.
+    pub several: Option<(String, Vec<String>)>,
+    pub unbound: Option<Unbound>,
+    pub plain: Vec<Plain>,
+    pub warnings: Vec<String>,
+}
+
+impl Choice {
+    /// The layouts that `options` name, else all that the object asks for.
+    ///
+    /// # Errors
+    /// [`Error::NoLayout`] for a name that no layout has, [`Error::OtherOrder`].
+    pub fn of(object: &Object, universe: &Universe, options: &LinkOptions) -> Result<Choice, Error> {
+        if universe.base().order() != object.order() {
+            return Err(Error::OtherOrder);
+        }
+        let wanted: BTreeSet<Wanted<'_>> = object.relos().iter().filter_map(|r| asked(object, r, options)).collect();
+        let is_asked = |n: &usize| universe.layouts().get(*n).is_some_and(|l| wanted.iter().any(|w| w.means(l)));
+        let mut out = Choice { plain: plain(object, universe, options), ..Choice::default() };
+        if options.layouts.is_empty() {
+            out.layouts = (0..universe.layouts().len()).filter(is_asked).collect();
+        } else {
+            for name in &options.layouts {
+                let found = named(universe, name)?;
+                if !found.iter().any(is_asked) {
+                    out.warnings.push(format!("the program asks for no struct that layout '{name}' answers to"));
+                    out.offer(universe, &wanted, found.iter().copied());
+                }
+                out.layouts.extend(found);
+            }
+            out.layouts.sort_unstable();
+            out.layouts.dedup();
+        }
+        if out.layouts.is_empty() {
+            out.linked_for_none(universe, &wanted);
+        }
+        out.warnings.extend(out.plain.iter().map(Plain::to_string));
+        out.useless_binds(object, options);
+        out.warnings.extend(universe.sources().iter().filter_map(xhint_universe::Source::differs));
+        for wanted in &wanted {
+            let all: Vec<_> =
+                out.layouts.iter().filter(|n| universe.layouts().get(**n).is_some_and(|l| wanted.means(l))).collect();
+            if all.len() > 1 {
+                let words = |n: &&usize| LayoutReport::of(universe, **n).map(|l| l.words());
+                let name = wanted.bound.unwrap_or(wanted.name).to_owned();
+                out.several.get_or_insert((name, all.iter().filter_map(words).collect()));
+            }
+        }
+        Ok(out)
+    }
+
+    /// Says what a program gets that is linked for no layout.
+    fn linked_for_none(&mut self, universe: &Universe, wanted: &BTreeSet<Wanted<'_>>) {
+        let kernels = |w: &&Wanted<'_>| !universe.candidates(SourceId::BASE, w.name).is_empty();
+        for w in wanted.iter().filter(|w| !kernels(w)) {
+            if let Some((source, _)) = universe.nic_candidates(w.name).first() {
+                let file = universe.source(*source).map_or("", |s| s.name());
+                self.warnings.push(format!(
+                    "{NONE}; it is linked for none, and reads '{name}' as {file} has it, whatever a packet carries; to make \
+                     that a layout, tag it with xhint:layout, or name it",
+                    name = w.name
+                ));
+            }
+        }
+        self.offer(universe, wanted, 0..universe.layouts().len());
+        let nowhere = self.unbound.as_ref().map(|u| u.names.join("', '"));
+        if let Some(names) = nowhere {
+            self.warnings.push(format!("{NONE}; it is linked for none, and finds nothing of '{names}'"));
+        } else if self.warnings.is_empty() && self.plain.is_empty() {
+            self.warnings.push(format!("{NONE}, which is nothing of metadata; it is linked for none"));
+        }
+    }
+
+    /// Notes names that lead nowhere, and layouts that they could be bound to.
+    fn offer(&mut self, universe: &Universe, wanted: &BTreeSet<Wanted<'_>>, layouts: impl Iterator<Item = usize>) {
+        let lost = |w: &&Wanted<'_>| {
+            !w.is_metadata(universe)
+                && universe.candidates(SourceId::BASE, w.name).is_empty()
+                && universe.nic_candidates(w.name).is_empty()
+        };
+        let mut names: Vec<String> = wanted.iter().filter(lost).map(|w| w.name.to_owned()).collect();
+        names.dedup();
+        let layouts = layouts.filter_map(|n| universe.layouts().get(n)).map(|l| l.name.clone()).take(MAX_OFFERED);
+        if !names.is_empty() {
+            self.unbound = Some(Unbound { names, layouts: layouts.collect() });
+        }
+    }
+
+    fn useless_binds(&mut self, object: &Object, options: &LinkOptions) {
+        let roots: Vec<_> = object.relos().iter().filter_map(|r| object.btf().ty(r.core.type_id)).collect();
+        let known = |from: &str| roots.iter().any(|root| root.name() == from || essential(root.name()) == from);
+        for (from, to) in options.rename.iter().filter(|(from, _)| !known(from)) {
+            self.warnings.push(format!("the program asks nothing of a '{from}', so binding it to '{to}' does nothing"));
+        }
+    }
+}
+
+/// The layouts that a name or an id means.
+pub fn named(universe: &Universe, wanted: &str) -> Result<Vec<usize>, Error> {
+    let id = wanted.strip_prefix("0x").and_then(|hex| u32::from_str_radix(hex, 16).ok());
+    let all = universe.layouts().iter().enumerate();
+    let found: Vec<_> = all.filter(|(_, l)| l.name == wanted || Some(l.id) == id).map(|(n, _)| n).collect();
+    if found.is_empty() {
+        let have: Vec<_> = universe.layouts().iter().map(|l| l.name.as_str()).collect();
+        let have = if have.is_empty() { "none".to_owned() } else { have.join(", ") };
+        return Err(Error::NoLayout { name: wanted.to_owned(), have });
+    }
+    Ok(found)
+}

@@ -1,0 +1,89 @@
+//! One object for many layouts: copies of each program, and an entry that goes to the right one.
+//!
+//! - [`direct`]: the entry tests length and id and jumps to the copy. Nothing is needed at run time, any loader will do.
+//! - [`tail`]: the entry tail-calls the layout's slot. Layouts can be added while it runs; [`table`] is the agreement with
+//!   whoever does.
+//! - [`by_row`]: the entry looks the id up and finds a row of numbers, by which one copy reads all layouts that are alike.
+
+mod alike;
+mod by_row;
+mod classes;
+mod copies;
+mod count;
+mod direct;
+mod entry;
+mod rewrite;
+mod rows;
+pub mod table;
+mod tail;
+mod usual;
+
+pub use entry::{Case, IdAt};
+
+use xhint_bpf::FunctionId;
+
+use crate::counts::{COUNTS, UNKNOWN};
+use table::{IDS, IDS_SECTION, SLOTS};
+
+/// Bytes that metadata can have: `xdp_metalen_invalid` of include/net/xdp.h.
+const MAX_METADATA: u32 = 252;
+
+/// A program that is dispatched, and the layouts it can read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dispatched {
+    /// The function.
+    pub function: FunctionId,
+    /// A layout's case, and the index of its variant.
+    pub cases: Vec<(Case, usize)>,
+    /// Whether it is loaded by itself, or only if somebody asks for it (`SEC("?xdp")`).
+    pub optional: bool,
+}
+
+/// The variants of an object: one for each layout, and one for none.
+pub struct Plan<'a> {
+    pub object: &'a crate::Object,
+    pub variants: &'a [crate::variant::Variant<'a>],
+    /// What each variant's copies are named by.
+    pub names: Vec<String>,
+    /// Index of the variant for no layout.
+    pub fallback: usize,
+    /// What packets of no layout get.
+    pub or_else: crate::Fallback,
+    pub programs: Vec<Dispatched>,
+    /// The slot of each layout's variant: where tail calls find it, and what it is counted under.
+    pub slots: Vec<u32>,
+    /// By relocation, whether it is about metadata.
+    pub metadata: Vec<bool>,
+    /// Count packets in the entry, as [`crate::counts`] says.
+    pub count: bool,
+    /// Remove from copies what cannot be reached.
+    pub prune: bool,
+}
+
+pub use by_row::link as link_by_row;
+pub use classes::Classes;
+pub use copies::Copies;
+pub use direct::link as link_direct;
+pub use tail::link as link_tail;
+pub use usual::looks_for;
+
+/// A map, variable or section of the object that is called as one that dispatch generates.
+pub fn reserved(object: &crate::Object) -> Option<&str> {
+    let variables = object.image().symbols.iter().filter(|s| !s.is_function()).map(|s| s.name.as_str());
+    let sections = object.image().sections.iter().map(|s| s.name.as_str());
+    let own = |name: &str| {
+        [COUNTS, UNKNOWN, IDS, IDS_SECTION, rows::SECTION].contains(&name)
+            || [SLOTS, rows::ROWS].iter().any(|prefix| name.starts_with(prefix))
+    };
+    variables.chain(sections).find(|name| own(name))
+}
+
+/// Which variants share which functions.
+pub fn classes_of(object: &crate::Object, variants: &[crate::variant::Variant<'_>]) -> Classes {
+    Classes::of(object, variants)
+}
+
+#[cfg(test)]
+mod count_tests;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,287 @@
+//! `--dispatch table`: the entry finds the layout's row of numbers, and one copy reads packets of all layouts that are
+//! alike, each field where the row says it is.
+//!
+//! However many layouts there are and in whatever order their packets come, no branch depends on which it is, as long as
+//! all are alike; where they are not, one branch a packet does, between so many copies as there are kinds of them.
+//! Offsets that vary take CAP_PERFMON.
+
+use xhint_bpf::reg::{R0, R1, R2, R3, R4, R5, R6, R7, R9};
+use xhint_bpf::{Emit, FunctionId, If, Instruction, Label, Op, SymbolId};
+
+use super::alike::{Alike, sort};
+use super::copies::Copies;
+use super::count::{Counters, Slot};
+use super::entry::{IdAt, find_id, find_length, load_ends, load_id, retest_length};
+use super::rewrite::Rewrite;
+use super::rows::{self, ROWS, Row, SECTION, Shape};
+use super::table::SLOT_COUNT;
+use super::usual::selectors;
+use super::{Dispatched, Plan};
+use crate::Error;
+use crate::Fallback;
+use crate::name::c_name;
+use xhint_object::Image;
+use xhint_object::maps::{place_data, place_maps};
+
+/// Links the plan's programs so that each has an entry of its own name, in its own place, with a copy behind it for each
+/// kind of layouts. Tells for each program how many.
+///
+/// # Errors
+/// [`Error::RowTooLong`], [`Error::TableFull`], [`Error::TooFar`] for copies that jumps cannot span, and faults of the
+/// object.
+pub fn link(mut plan: Plan<'_>) -> Result<(Image, Vec<usize>), Error> {
+    let entries = plan.programs.iter().map(|p| p.function).collect();
+    let names = std::mem::take(&mut plan.names);
+    let mut copies = Copies::new(plan.object, plan.variants, names, plan.fallback, entries)?;
+    if plan.prune {
+        copies.prune();
+    }
+    let counters = plan.count.then(|| Counters::declare(&mut copies.image));
+    let (mut data, mut numbers) = (Vec::new(), Vec::new());
+    for program in &plan.programs {
+        let name = c_name(ROWS, &plan.object.functions().at(program.function).name);
+        let symbol = copies.image.add_variable(&name);
+        let all = possible(&plan, &copies, program)?;
+        numbers.push(all.len());
+        let rows = all_rows(&plan, program, all.iter().map(|(alike, _)| alike))?;
+        let row = all.iter().map(|(a, _)| a.row).max().unwrap_or(0).max(MIN_ROW);
+        let (bytes, shape) = rows::build(&rows, row, plan.object.order())?;
+        let keys = rows.iter().any(|r| Some(r.key) != rows.first().map(|first| first.key));
+        let maps = Maps { rows: symbol, shape, keys, counters };
+        let code = entry(&mut copies, &plan, program, &all, maps)?;
+        copies.set_entry(program.function, code)?;
+        data.push((symbol, name, bytes));
+    }
+    place_data(&mut copies.image, &mut copies.btf, SECTION, &data)?;
+    if let Some(counters) = counters {
+        place_maps(copies.object, &mut copies.image, &mut copies.btf, &counters.maps())?;
+    }
+    Ok((copies.finish()?, numbers))
+}
+
+/// Bytes of a row without fields.
+const MIN_ROW: u32 = 16;
+/// A copy's number is 8 bits.
+const MAX_COPIES: usize = 256;
+
+/// Kinds of layouts, and how the code for each that has several is rewritten.
+fn possible(
+    plan: &Plan<'_>,
+    copies: &Copies<'_>,
+    program: &Dispatched,
+) -> Result<Vec<(Alike, Option<Rewrite>)>, Error> {
+    let mut out = Vec::new();
+    for alike in sort(plan, &copies.classes, program)? {
+        if alike.sites.is_empty() {
+            out.push((alike, None));
+            continue;
+        }
+        let code = copies.plain_code(program.function);
+        match Rewrite::new(code, &alike.sites) {
+            Some(rewrite) => out.push((alike, Some(rewrite))),
+            None => {
+                let single = |case: &usize| Some(Alike::single(*case, program.cases.get(*case)?.1));
+                out.extend(alike.cases.iter().filter_map(single).map(|alone| (alone, None)));
+            }
+        }
+    }
+    if out.len() > MAX_COPIES { Err(Error::TooManyCopies { copies: out.len(), most: MAX_COPIES }) } else { Ok(out) }
+}
+
+fn all_rows<'a>(
+    plan: &Plan<'_>,
+    program: &Dispatched,
+    all: impl Iterator<Item = &'a Alike>,
+) -> Result<Vec<Row>, Error> {
+    let known = selectors(program.cases.iter().map(|c| c.0));
+    let mut rows = Vec::new();
+    for (copy, alike) in all.enumerate() {
+        for (number, fields) in alike.cases.iter().zip(&alike.values) {
+            let Some((case, variant)) = program.cases.get(*number) else { continue };
+            let places = known.get(&case.size).map_or(&[][..], Vec::as_slice);
+            let place = places.iter().position(|at| *at == case.at).unwrap_or(0);
+            let slot = plan.slots.get(*variant).copied().filter(|_| plan.count).unwrap_or(0);
+            let slot = u16::try_from(slot).ok().filter(|s| u32::from(*s) < SLOT_COUNT).ok_or(Error::NoSlot { slot })?;
+            let key = key(case.size, place);
+            rows.push(Row { id: case.id, key, slot, copy: copy as u8, fields: fields.clone() });
+        }
+    }
+    Ok(rows)
+}
+
+/// What tells a layout of this length, its id at the place of this number, from others with its id.
+fn key(size: u32, place: usize) -> u16 {
+    ((size / 4) & 0xff) as u16 | ((place & 0xff) as u16) << 8
+}
+
+/// What an entry uses.
+#[derive(Debug, Clone, Copy)]
+struct Maps {
+    rows: SymbolId,
+    shape: Shape,
+    /// Whether a row's key tells more than the length that was tested.
+    keys: bool,
+    counters: Option<Counters>,
+}
+
+/// Places in an entry.
+#[derive(Debug, Clone, Copy)]
+struct Places {
+    /// The lookup that all lengths share: the id in r5, the key in r4.
+    look_up: Label,
+    /// The row was found: in r2.
+    hit: Label,
+    /// The packet is of no layout.
+    none: Label,
+    /// What cannot be.
+    bad: Label,
+}
+
+fn entry(
+    copies: &mut Copies<'_>,
+    plan: &Plan<'_>,
+    program: &Dispatched,
+    all: &[(Alike, Option<Rewrite>)],
+    maps: Maps,
+) -> Result<Vec<Instruction>, Error> {
+    let mut code = Emit::new(plan.object.order());
+    let emit = &mut code;
+    let places = Places { look_up: emit.label(), hit: emit.label(), none: emit.label(), bad: emit.label() };
+    if maps.counters.is_some() {
+        emit.mov(R6, R1);
+    }
+    // The verifier refuses code that nothing leads to.
+    if !program.cases.is_empty() {
+        find_row(emit, program, maps, places);
+        emit.put(places.hit);
+        let row = count(emit, maps.counters, places);
+        let labels: Vec<(u32, Label)> = (0..).zip(all.iter().map(|_| emit.label())).collect();
+        if labels.len() > 1 {
+            emit.load(1, R5, row, rows::COPY);
+            find_id(emit, &labels, places.bad);
+        }
+        for ((alike, rewrite), (_, label)) in all.iter().zip(labels) {
+            emit.put(label);
+            place(emit, copies, program.function, alike, rewrite.as_ref(), row, places)?;
+        }
+    }
+    emit.put(places.none);
+    if let Some(counters) = maps.counters {
+        counters.unknown(emit, program.cases.iter().map(|c| c.0));
+        emit.mov(R1, R6);
+    }
+    match plan.or_else {
+        Fallback::Program => emit.body(copies.named_code(program.function, plan.fallback, 0)?),
+        Fallback::Action(action) => {
+            emit.mov_imm(R0, action as i32);
+            emit.exit();
+        }
+    }
+    if emit.is_wanted(places.bad) {
+        emit.put(places.bad);
+        emit.mov_imm(R0, XDP_ABORTED);
+        emit.exit();
+    }
+    Ok(code.finish())
+}
+
+const XDP_ABORTED: i32 = 0;
+
+/// Counts the packet, if that is wanted. The row's register, the context in r1.
+fn count(emit: &mut Emit, counters: Option<Counters>, places: Places) -> u8 {
+    let Some(counters) = counters else { return R2 };
+    emit.mov(R9, R2);
+    emit.load(2, R7, R9, rows::SLOT);
+    counters.known(emit, Slot::InR7, places.bad);
+    emit.mov(R1, R6);
+    R9
+}
+
+/// A copy; the row stands in this register, the context in r1.
+fn place(
+    emit: &mut Emit,
+    copies: &mut Copies<'_>,
+    function: FunctionId,
+    alike: &Alike,
+    rewrite: Option<&Rewrite>,
+    row: u8,
+    places: Places,
+) -> Result<(), Error> {
+    let more = alike.cases.len().saturating_sub(1);
+    let Some(rewrite) = rewrite else {
+        emit.body(copies.named_code(function, alike.variant, more)?);
+        return Ok(());
+    };
+    let code = copies.whole_code(function, alike.variant);
+    let code = copies.name(code, alike.variant, more)?;
+    rewrite.row.set(emit, |_, _| row);
+    // struct xdp_md: data.
+    rewrite.data.set(emit, |emit, reg| {
+        emit.load(4, reg, R1, 0);
+        reg
+    });
+    rewrite.emit(emit, code, &alike.sites, places.bad);
+    Ok(())
+}
+
+/// From the packet to `hit` or `none`. The context is in r1.
+fn find_row(emit: &mut Emit, program: &Dispatched, maps: Maps, places: Places) {
+    let known = selectors(program.cases.iter().map(|c| c.0));
+    let lengths: Vec<_> = known.keys().copied().collect();
+    load_ends(emit);
+    find_length(emit, &lengths, places.none, &mut |emit, length| {
+        let own = known.get(&length).map_or(&[][..], Vec::as_slice);
+        let Some((last, rest)) = own.split_last() else { return emit.jump(places.none) };
+        for (number, at) in rest.iter().enumerate() {
+            load_key(emit, *at, length, number, maps.keys);
+            let miss = emit.label();
+            look_up(emit, maps, places.hit, miss);
+            emit.put(miss);
+            retest_length(emit, length, places.none);
+        }
+        load_key(emit, *last, length, rest.len(), maps.keys);
+        emit.jump(places.look_up);
+    });
+    emit.put(places.look_up);
+    look_up(emit, maps, places.hit, places.none);
+}
+
+fn load_key(emit: &mut Emit, at: IdAt, length: u32, place: usize, wanted: bool) {
+    load_id(emit, at);
+    if wanted {
+        emit.mov_imm(R4, key(length, place).into());
+    }
+}
+
+/// Looks the id in r5 with the key in r4 up: to `hit` with the row in r2, or to `miss`. Uses r0, r2 and r3.
+fn look_up(emit: &mut Emit, maps: Maps, hit: Label, miss: Label) {
+    let shape = &maps.shape;
+    emit.mov(R0, R5);
+    emit.mul32(R0, shape.multiplier);
+    if shape.directory > 0 {
+        emit.mov(R2, R0);
+        emit.op(Op::Rsh, R2, shape.directory_shift() as i32);
+        emit.op(Op::Lsh, R2, 2);
+        emit.address(R3, maps.rows, 0);
+        emit.op_reg(Op::Add, R3, R2);
+        emit.load(4, R3, R3, 0);
+    }
+    match shape.start_shift() {
+        0 => {}
+        up @ ..0 => emit.op(Op::Lsh, R0, up.saturating_neg()),
+        down => emit.op(Op::Rsh, R0, down),
+    }
+    if shape.directory > 0 {
+        emit.op_reg(Op::Xor, R0, R3);
+    }
+    emit.op(Op::And, R0, shape.start_mask());
+    emit.address(R2, maps.rows, shape.start());
+    emit.op_reg(Op::Add, R2, R0);
+    emit.load(4, R0, R2, 0);
+    emit.jump_if(If::NotEqual, R0, R5, miss);
+    if maps.keys {
+        emit.load(2, R0, R2, rows::KEY);
+        emit.jump_if(If::NotEqual, R0, R4, miss);
+    }
+    emit.jump(hit);
+}

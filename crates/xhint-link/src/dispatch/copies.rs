@@ -1,0 +1,281 @@
+//! Copies of functions, one a class of variants, calling one another rightly.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use xhint_bpf::{Arena, FunctionId, Instruction, SymbolId, Ways, prune};
+use xhint_btf::ext::LineInfo;
+use xhint_btf::{Builder, Def, Kind, Linkage};
+use xhint_object::{Assembly, Body, Image, SectionId};
+
+use super::classes::{Classes, callees};
+use crate::name::c_name;
+use crate::variant::Variant;
+use crate::{Error, Object};
+
+/// An object in the making: what it was, and the copies made so far.
+pub struct Copies<'a> {
+    pub object: &'a Object,
+    pub image: Image,
+    pub btf: Builder,
+    pub variants: &'a [Variant<'a>],
+    /// What a variant's copies are named by.
+    names: Vec<String>,
+    /// The variant that everything not dispatched is linked for.
+    fallback: usize,
+    /// Functions that an entry will stand in for.
+    entries: HashSet<FunctionId>,
+    assembly: Assembly,
+    /// Each function as it was.
+    originals: Arena<FunctionId, Body>,
+    by_symbol: HashMap<SymbolId, FunctionId>,
+    pub classes: Classes,
+    /// By function and class, which ways its comparisons can go, for those that are to be pruned.
+    ways: HashMap<(FunctionId, usize), Ways>,
+    made: HashMap<(FunctionId, usize), SymbolId>,
+    todo: VecDeque<Todo>,
+    taken: HashSet<String>,
+}
+
+/// A copy that has a symbol and no body yet.
+struct Todo {
+    function: FunctionId,
+    variant: usize,
+    symbol: SymbolId,
+    section: SectionId,
+    linkage: Linkage,
+}
+
+impl<'a> Copies<'a> {
+    /// Begins with `object` as it is. `names` are those of `variants`; what is not in `entries` (functions by index) is
+    /// linked for the variant `fallback`.
+    ///
+    /// # Errors
+    /// As [`Assembly::take`].
+    pub fn new(
+        object: &'a Object,
+        variants: &'a [Variant<'a>],
+        names: Vec<String>,
+        fallback: usize,
+        entries: HashSet<FunctionId>,
+    ) -> Result<Copies<'a>, Error> {
+        let assembly = Assembly::take(object)?;
+        let all: HashMap<SymbolId, &Body> = assembly.sections.values().flatten().map(|b| (b.symbol, b)).collect();
+        let originals: Arena<FunctionId, Body> =
+            object.functions().iter().filter_map(|f| all.get(&f.symbol).copied().cloned()).collect();
+        Ok(Copies {
+            object,
+            image: object.image().clone(),
+            btf: Builder::extend(object.btf()),
+            variants,
+            names,
+            fallback,
+            entries,
+            by_symbol: originals.entries().map(|(id, b)| (b.symbol, id)).collect(),
+            originals,
+            assembly,
+            classes: Classes::of(object, variants),
+            ways: HashMap::new(),
+            made: HashMap::new(),
+            todo: VecDeque::new(),
+            taken: object.image().symbols.iter().map(|s| s.name.clone()).collect(),
+        })
+    }
+
+    /// From now on, copies lack what cannot be reached under any variant that they are for, whichever program runs.
+    pub fn prune(&mut self) {
+        for (number, variant) in self.variants.iter().enumerate() {
+            let reach = variant.reach(self.object.entries());
+            for function in reach.functions {
+                let ways = self.ways.entry((function, self.classes.class(function, number))).or_default();
+                reach.ways.get(&function).into_iter().for_each(|own| ways.join(own));
+            }
+        }
+    }
+
+    /// The symbol of `function` as it is under `variant`; a copy is made if there is none yet.
+    pub fn function(&mut self, function: FunctionId, variant: usize) -> SymbolId {
+        let class = self.classes.class(function, variant);
+        let stays = self.classes.is_shared(function) || class == self.classes.class(function, self.fallback);
+        if stays && !self.entries.contains(&function) {
+            return self.originals.at(function).symbol;
+        }
+        if let Some(symbol) = self.made.get(&(function, class)) {
+            return *symbol;
+        }
+        let own = self.object.functions().at(function);
+        let global = own.global && !own.is_program();
+        let section = self.assembly.text(&mut self.image);
+        self.copy(function, variant, section, global)
+    }
+
+    /// A copy of a program that is a program of its own, in the same section.
+    pub fn program(&mut self, function: FunctionId, variant: usize) -> SymbolId {
+        let class = self.classes.class(function, variant);
+        if let Some(symbol) = self.made.get(&(function, class)) {
+            return *symbol;
+        }
+        let section = self.object.functions().at(function).section;
+        self.copy(function, variant, section, true)
+    }
+
+    fn copy(&mut self, function: FunctionId, variant: usize, section: SectionId, global: bool) -> SymbolId {
+        let own = &self.object.functions().at(function).name;
+        let name = c_name(own, &format!("__{}", self.names.get(variant).map_or("", String::as_str)));
+        let name = self.unique(name);
+        let symbol = self.image.add_function(name, global);
+        self.made.insert((function, self.classes.class(function, variant)), symbol);
+        let linkage = if global { Linkage::Global } else { Linkage::Static };
+        self.todo.push_back(Todo { function, variant, symbol, section, linkage });
+        symbol
+    }
+
+    /// How many different functions `program` comes to under these variants, itself included.
+    pub fn functions_of(&self, program: FunctionId, variants: impl Iterator<Item = usize>) -> usize {
+        let mut seen = HashSet::new();
+        for variant in variants {
+            let mut todo = vec![program];
+            while let Some(function) = todo.pop() {
+                // What is of one class calls what is of one class.
+                if seen.insert((function, self.classes.class(function, variant))) {
+                    todo.extend(callees(self.object, function));
+                }
+            }
+        }
+        seen.len()
+    }
+
+    /// A name that no symbol has.
+    pub fn unique(&mut self, mut name: String) -> String {
+        while !self.taken.insert(name.clone()) {
+            name.push('_');
+        }
+        name
+    }
+
+    /// The code of `function` under `variant`, calling what it calls under that variant.
+    pub fn code(&mut self, function: FunctionId, variant: usize) -> Vec<Instruction> {
+        let code = self.relocated(function, variant);
+        let code = match self.ways.get(&(function, self.classes.class(function, variant))) {
+            Some(ways) => prune(code, ways),
+            None => code,
+        };
+        self.linked(code, variant)
+    }
+
+    /// The same with all its instructions where they were, for who changes some.
+    pub fn whole_code(&mut self, function: FunctionId, variant: usize) -> Vec<Instruction> {
+        let code = self.relocated(function, variant);
+        self.linked(code, variant)
+    }
+
+    fn relocated(&self, function: FunctionId, variant: usize) -> Vec<Instruction> {
+        let mut code = self.originals.at(function).code.clone();
+        if let Some(variant) = self.variants.get(variant) {
+            variant.apply(function, &mut code);
+        }
+        code
+    }
+
+    fn linked(&mut self, mut code: Vec<Instruction>, variant: usize) -> Vec<Instruction> {
+        for reference in code.iter_mut().filter_map(|i| i.reference.as_mut()) {
+            if let Some(callee) = self.by_symbol.get(&reference.symbol) {
+                reference.symbol = self.function(*callee, variant);
+            }
+        }
+        code
+    }
+
+    /// The code of `function` as the compiler left it.
+    pub fn plain_code(&self, function: FunctionId) -> &[Instruction] {
+        &self.originals.at(function).code
+    }
+
+    /// That, to stand in an entry; its first line says which variant it is for.
+    ///
+    /// # Errors
+    /// As [`Copies::name`].
+    pub fn named_code(&mut self, function: FunctionId, variant: usize, more: usize) -> Result<Vec<Instruction>, Error> {
+        let code = self.code(function, variant);
+        self.name(code, variant, more)
+    }
+
+    /// Lets the first line say which variant `code` is for, and how many more.
+    ///
+    /// # Errors
+    /// [`Error::BtfWrite`] if the strings outgrow BTF.
+    pub fn name(&mut self, mut code: Vec<Instruction>, variant: usize, more: usize) -> Result<Vec<Instruction>, Error> {
+        if let Some(first) = code.iter_mut().find_map(|i| i.line.as_mut()) {
+            let name = self.names.get(variant).map_or("", String::as_str).escape_debug();
+            let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+            first.line_off = self.btf.string(&format!("/* generated by xhint: the copy for {name}{more} */"))?;
+        }
+        Ok(code)
+    }
+
+    /// Lets `code` take the place of `function`, which is one of the entries.
+    ///
+    /// # Errors
+    /// [`Error::BtfWrite`] if the strings outgrow BTF.
+    pub fn set_entry(&mut self, function: FunctionId, mut code: Vec<Instruction>) -> Result<(), Error> {
+        let original = self.originals.at(function);
+        let (symbol, func) = (original.symbol, original.func);
+        let text = self.btf.string("/* generated by xhint: to the copy for this packet's metadata */")?;
+        // A function needs a line where it starts; the program's own first one says whose entry this is.
+        let line = original.code.iter().find_map(|i| i.line).map(|l| LineInfo { line_off: text, ..l });
+        if let (Some(first), Some(_)) = (code.first_mut(), line) {
+            first.line = line;
+        }
+        let section = self.object.functions().at(function).section;
+        let bodies = self.assembly.sections.entry(section).or_default();
+        if let Some(place) = bodies.iter_mut().find(|b| b.symbol == symbol) {
+            *place = Body { symbol, code, func };
+        }
+        Ok(())
+    }
+
+    /// Makes all copies that are asked for, and puts the object together.
+    ///
+    /// # Errors
+    /// [`Error::BtfWrite`] if the types outgrow BTF.
+    pub fn finish(mut self) -> Result<Image, Error> {
+        for id in self.originals.ids() {
+            if !self.entries.contains(&id) {
+                self.relink(id);
+            }
+        }
+        while let Some(Todo { function, variant, symbol, section, linkage }) = self.todo.pop_front() {
+            let code = self.code(function, variant);
+            let name = self.image.symbols.at(symbol).name.clone();
+            let func = self.originals.at(function).func.map(|func| self.new_func(func, &name, linkage)).transpose()?;
+            self.assembly.sections.entry(section).or_default().push(Body { symbol, code, func });
+        }
+        let mut ext = self.object.ext().clone();
+        ext.relos.clear();
+        let btf = &mut self.btf;
+        self.assembly.put(&mut self.image, &mut ext, |name| Ok(btf.string(name)?))?;
+        self.image.drop_debug();
+        self.image.set_btf(self.btf.finish().into(), &ext);
+        Ok(self.image)
+    }
+
+    /// Links a function that stays where it is for the fallback.
+    fn relink(&mut self, function: FunctionId) {
+        let symbol = self.originals.at(function).symbol;
+        let code = self.code(function, self.fallback);
+        let home = self.assembly.sections.values_mut().flatten().find(|b| b.symbol == symbol);
+        home.into_iter().for_each(|place| place.code.clone_from(&code));
+    }
+
+    /// A FUNC like `func` with another name and linkage, and with the tags of its parameters.
+    fn new_func(&mut self, func: u32, name: &str, linkage: Linkage) -> Result<u32, Error> {
+        let btf = self.object.btf();
+        let proto = btf.ty(func).map_or(0, |ty| ty.target());
+        let new = self.btf.add(&Def::Func { name, proto, linkage })?;
+        for tag in btf.types().filter(|t| t.kind() == Kind::DeclTag && t.target() == func) {
+            if let Some(Def::DeclTag { text, component, attribute, .. }) = tag.def() {
+                self.btf.add(&Def::DeclTag { text, target: new, component, attribute })?;
+            }
+        }
+        Ok(new)
+    }
+}

@@ -1,0 +1,189 @@
+//! `--dispatch static`: the entry tests length and id, and goes to the copy for that layout.
+//!
+//! The copies stand behind the entry, in the same function, and it jumps to them: a call and a frame would cost a packet
+//! more than the decision does. Where they are too long for that, they are functions in `.text` that it calls.
+
+use std::collections::BTreeMap;
+
+use xhint_bpf::reg::{R0, R1, R6};
+use xhint_bpf::{Emit, FunctionId, Instruction, Label, SIZE};
+
+use super::copies::Copies;
+use super::count::{Counters, Slot};
+use super::entry::decide;
+use super::{Case, Dispatched, Plan};
+use crate::Error;
+use crate::Fallback;
+use crate::counts::UNKNOWN_ID;
+use xhint_object::Image;
+use xhint_object::maps::place_maps;
+
+/// Functions of one program that the kernel takes: `BPF_MAX_SUBPROGS` of include/linux/bpf_verifier.h.
+const MAX_FUNCTIONS: usize = 256;
+/// Instructions of copies that the entry jumps to. A jump spans 32,767, but the verifier puts up to a dozen instructions in
+/// place of one.
+const MAX_JUMPED: usize = 8_000;
+
+/// Links the plan's programs so that each has an entry of its own name, in its own place, with a copy behind it for each
+/// layout, or a static copy `PROGRAM__LAYOUT` in `.text`. Copies that are equal are one.
+///
+/// # Errors
+/// [`Error::TooManyFunctions`] for more than the kernel takes, [`Error::TooFar`] for more layouts than jumps can span,
+/// and faults of the object.
+pub fn link(mut plan: Plan<'_>) -> Result<Image, Error> {
+    let entries = plan.programs.iter().map(|p| p.function).collect();
+    let names = std::mem::take(&mut plan.names);
+    let mut copies = Copies::new(plan.object, plan.variants, names, plan.fallback, entries)?;
+    if plan.prune {
+        copies.prune();
+    }
+    let counters = plan.count.then(|| Counters::declare(&mut copies.image));
+    for program in &plan.programs {
+        put_entry(&mut copies, program, counters, Ways::of(&plan))?;
+    }
+    if let Some(counters) = counters {
+        place_maps(copies.object, &mut copies.image, &mut copies.btf, &counters.maps())?;
+    }
+    copies.finish()
+}
+
+/// Of a plan, what an entry needs beyond its program.
+#[derive(Debug, Clone, Copy)]
+pub struct Ways<'a> {
+    slots: &'a [u32],
+    fallback: usize,
+    or_else: Fallback,
+}
+
+impl<'a> Ways<'a> {
+    pub fn of(plan: &'a Plan<'_>) -> Ways<'a> {
+        Ways { slots: &plan.slots, fallback: plan.fallback, or_else: plan.or_else }
+    }
+}
+
+/// Puts an entry in the place of one program.
+///
+/// # Errors
+/// As [`link`].
+pub fn put_entry(
+    copies: &mut Copies<'_>,
+    program: &Dispatched,
+    counters: Option<Counters>,
+    ways: Ways<'_>,
+) -> Result<(), Error> {
+    let mut entry = Entry::new(copies, program, counters);
+    if ways.or_else == Fallback::Program {
+        entry.copy_for(ways.fallback);
+    }
+    for (case, variant) in &program.cases {
+        entry.way(*case, *variant, ways.slots.get(*variant).copied().unwrap_or(UNKNOWN_ID));
+    }
+    let code = entry.code(ways.fallback, ways.or_else)?;
+    copies.set_entry(program.function, code)
+}
+
+/// An entry in the making.
+struct Entry<'c, 'a> {
+    copies: &'c mut Copies<'a>,
+    program: FunctionId,
+    counters: Option<Counters>,
+    emit: Emit,
+    cases: Vec<(Case, Label)>,
+    /// By class.
+    all: BTreeMap<usize, Copy>,
+}
+
+/// A copy, and the ways to it.
+struct Copy {
+    variant: usize,
+    label: Label,
+    /// How many layouts it is for.
+    layouts: usize,
+    /// Where packets of each slot are counted on their way.
+    counted: Vec<(u32, Label)>,
+}
+
+impl<'c, 'a> Entry<'c, 'a> {
+    fn new(copies: &'c mut Copies<'a>, program: &Dispatched, counters: Option<Counters>) -> Entry<'c, 'a> {
+        let emit = Emit::new(copies.object.order());
+        Entry { copies, program: program.function, counters, emit, cases: Vec::new(), all: BTreeMap::new() }
+    }
+
+    fn copy_for(&mut self, variant: usize) -> &mut Copy {
+        let class = self.copies.classes.class(self.program, variant);
+        let emit = &mut self.emit;
+        let new = || Copy { variant, label: emit.label(), layouts: 0, counted: Vec::new() };
+        self.all.entry(class).or_insert_with(new)
+    }
+
+    fn way(&mut self, case: Case, variant: usize, slot: u32) {
+        let counted = self.counters.is_some().then(|| self.emit.label());
+        let copy = self.copy_for(variant);
+        copy.layouts = copy.layouts.saturating_add(1);
+        copy.counted.extend(counted.map(|label| (slot, label)));
+        let label = counted.unwrap_or(copy.label);
+        self.cases.push((case, label));
+    }
+
+    fn code(mut self, fallback: usize, or_else: Fallback) -> Result<Vec<Instruction>, Error> {
+        let jumped = self.fits()?;
+        let none = self.emit.label();
+        if self.counters.is_some() {
+            // Helpers leave r6 alone.
+            self.emit.mov(R6, R1);
+        }
+        decide(&mut self.emit, &self.cases, none);
+        self.emit.put(none);
+        if let Some(counters) = self.counters {
+            counters.unknown(&mut self.emit, self.cases.iter().map(|c| c.0));
+        }
+        match or_else {
+            Fallback::Program => {
+                let label = self.copy_for(fallback).label;
+                self.emit.jump(label);
+            }
+            Fallback::Action(action) => {
+                self.emit.mov_imm(R0, action as i32);
+                self.emit.exit();
+            }
+        }
+        for copy in std::mem::take(&mut self.all).into_values() {
+            self.place(copy, jumped)?;
+        }
+        Ok(self.emit.finish())
+    }
+
+    fn place(&mut self, copy: Copy, jumped: bool) -> Result<(), Error> {
+        let counted = copy.counted.len();
+        for (n, (slot, label)) in copy.counted.into_iter().enumerate() {
+            self.emit.put(label);
+            if let Some(counters) = self.counters {
+                counters.known(&mut self.emit, Slot::Known(slot), copy.label);
+            }
+            if n.saturating_add(1) < counted {
+                self.emit.jump(copy.label);
+            }
+        }
+        self.emit.put(copy.label);
+        if self.counters.is_some() {
+            self.emit.mov(R1, R6);
+        }
+        if jumped {
+            let code = self.copies.named_code(self.program, copy.variant, copy.layouts.saturating_sub(1))?;
+            self.emit.body(code);
+        } else {
+            self.emit.call(self.copies.function(self.program, copy.variant));
+            self.emit.exit();
+        }
+        Ok(())
+    }
+
+    /// Whether the copies can be jumped to.
+    fn fits(&self) -> Result<bool, Error> {
+        let size = self.copies.object.functions().at(self.program).size();
+        let jumped = (size / SIZE).saturating_mul(self.all.len()) <= MAX_JUMPED;
+        let all = self.copies.functions_of(self.program, self.all.values().map(|c| c.variant));
+        let functions = if jumped { all.saturating_sub(self.all.len()) } else { all }.saturating_add(1);
+        if functions > MAX_FUNCTIONS { Err(Error::TooManyFunctions { functions }) } else { Ok(jumped) }
+    }
+}

@@ -1,0 +1,231 @@
+//! `--dispatch tail`: the entry tail-calls the slot of the packet's layout.
+//!
+//! It knows the slots of the layouts it was linked with, and decides among them as [`super::direct`] does. A tail call of
+//! a constant slot is a direct jump on x86-64: the JIT writes the program's address into the code, and writes it anew when
+//! the slot gets another program (`map_poke_run` of kernel/bpf/arraymap.c). That is far from the price of an indirect one.
+//!
+//! Layouts that come later are found in a table of ids: a program into a slot, a word into the table ([`super::table`]),
+//! and no packet notices. Where the id leads to no slot, or the slot is empty, the entry goes on with the fallback, which
+//! stands right behind it.
+//!
+//! A program that is loaded only if somebody asks for it (`SEC("?xdp")`) has no slots: libbpf could not fill them from
+//! programs that it has not loaded, and would give the whole object up. Its copies stand behind its entry.
+//!
+//! The kernel empties a program array when the last file descriptor and pin of it are gone. So the slots that a loader
+//! fills by itself (libbpf does) last only as long as it keeps or pins the map.
+
+use xhint_bpf::reg::{R0, R1, R2, R3, R4, R5, R6, R7};
+use xhint_bpf::{Emit, If, Instruction, Label, Op, SymbolId};
+
+use super::copies::Copies;
+use super::count::{Counters, Slot};
+use super::direct::{Ways, put_entry};
+use super::entry::{Case, IdAt, decide, find_length, load_ends, load_id, retest_length};
+use super::table::{BUCKET_BITS, IDS, IDS_SECTION, MULTIPLIER, SLOT_BITS, SLOT_COUNT, Table, WAYS, slots_name};
+use super::usual::{Usual, selectors};
+use super::{Dispatched, MAX_METADATA, Plan};
+use crate::Error;
+use crate::Fallback;
+use xhint_object::Image;
+use xhint_object::maps::{Declared, PROG_ARRAY, place_data, place_maps};
+
+/// `bpf_tail_call` among the kernel's helpers.
+const TAIL_CALL: i32 = 12;
+/// Layouts that the entry decides among by itself: about as many as jumps can span once the kernel has put lookups in
+/// place of calls. Others are found in the table.
+const MAX_DIRECT: usize = 1000;
+/// The same where it counts.
+const MAX_COUNTED: usize = 500;
+
+/// Links the plan's programs so that each has an entry of its own name, in its own place, and a program
+/// `PROGRAM__LAYOUT` beside it for each layout, in the slot that the plan says. Copies that are equal are one
+/// program in several slots.
+///
+/// # Errors
+/// [`Error::NoSlot`] for a slot beyond the last, [`Error::TableFull`] for ids that hash together too often, and faults of the object.
+pub fn link(mut plan: Plan<'_>) -> Result<Image, Error> {
+    let entries = plan.programs.iter().map(|p| p.function).collect();
+    let names = std::mem::take(&mut plan.names);
+    let mut copies = Copies::new(plan.object, plan.variants, names, plan.fallback, entries)?;
+    if plan.prune {
+        copies.prune();
+    }
+    let ids = copies.image.add_variable(IDS);
+    let counters = plan.count.then(|| Counters::declare(&mut copies.image));
+    let mut table = Table::default();
+    let mut all: Vec<_> = counters.iter().flat_map(|c| c.maps()).collect();
+    for program in &plan.programs {
+        if program.optional {
+            put_entry(&mut copies, program, counters, Ways::of(&plan))?;
+            continue;
+        }
+        let name = slots_name(&plan.object.functions().at(program.function).name);
+        let symbol = copies.image.add_variable(&name);
+        let (mut programs, mut slots) = (Vec::new(), Vec::new());
+        for (case, variant) in &program.cases {
+            let slot = plan.slots.get(*variant).copied().unwrap_or(SLOT_COUNT);
+            if slot >= SLOT_COUNT {
+                return Err(Error::NoSlot { slot });
+            }
+            programs.resize(programs.len().max((slot as usize).saturating_add(1)), None);
+            if let Some(place) = programs.get_mut(slot as usize) {
+                *place = Some(copies.program(program.function, *variant));
+            }
+            let full = Error::TableFull { id: case.id };
+            table.put(case.id, case.size, slot).ok_or(full)?;
+            slots.push(slot);
+        }
+        let rest = match plan.or_else {
+            Fallback::Program => Rest::Program(copies.named_code(program.function, plan.fallback, 0)?),
+            Fallback::Action(action) => Rest::Action(action),
+        };
+        let mut emit = Emit::new(copies.object.order());
+        entry(&mut emit, program, Maps { ids, slots: symbol, counters }, &slots, rest);
+        copies.set_entry(program.function, emit.finish())?;
+        let (kind, entries) = (PROG_ARRAY, SLOT_COUNT);
+        all.push(Declared { name, symbol, kind, entries, key_size: 4, value_size: 4, programs });
+    }
+    place_maps(copies.object, &mut copies.image, &mut copies.btf, &all)?;
+    let words = table.bytes(copies.object.order());
+    place_data(&mut copies.image, &mut copies.btf, IDS_SECTION, &[(ids, IDS.to_owned(), words)])?;
+    copies.finish()
+}
+
+/// Symbols of what an entry uses.
+#[derive(Debug, Clone, Copy)]
+struct Maps {
+    ids: SymbolId,
+    slots: SymbolId,
+    counters: Option<Counters>,
+}
+
+/// What packets get that no slot is for.
+enum Rest {
+    Program(Vec<Instruction>),
+    Action(u32),
+}
+
+/// Places in an entry.
+#[derive(Debug, Clone, Copy)]
+struct Places {
+    /// The lookup that all lengths share: the id in r5, the length's part of the key in r0.
+    look_up: Label,
+    /// A slot was found: in r4.
+    hit: Label,
+    /// The slot has no program: the packet was counted as the slot's and is not.
+    empty: Label,
+    /// The packet is of no layout.
+    none: Label,
+}
+
+fn entry(emit: &mut Emit, program: &Dispatched, maps: Maps, slots: &[u32], rest: Rest) {
+    let places = Places { look_up: emit.label(), hit: emit.label(), empty: emit.label(), none: emit.label() };
+    let other = emit.label();
+    // Helpers leave r6 alone.
+    emit.mov(R6, R1);
+    let most = if maps.counters.is_some() { MAX_COUNTED } else { MAX_DIRECT };
+    // Where ids stand in several places these are tried in one order, here or in the table.
+    let known = selectors(program.cases.iter().map(|c| c.0));
+    let one_place = |case: &Case| known.get(&case.size).is_none_or(|places| places.len() == 1);
+    let all_fit = program.cases.len() <= most;
+    let direct = program.cases.iter().zip(slots).filter(|((case, _), _)| all_fit || one_place(case)).take(most);
+    let (direct, slots): (Vec<_>, Vec<_>) = direct.map(|((case, _), slot)| ((*case, emit.label()), *slot)).unzip();
+    decide(emit, &direct, other);
+    for ((_, label), slot) in direct.iter().zip(&slots) {
+        emit.put(*label);
+        go(emit, maps, Slot::Known(*slot), places);
+    }
+    emit.put(other);
+    find_other(emit, program, maps, places);
+    emit.put(places.hit);
+    emit.mov(R7, R4);
+    go(emit, maps, Slot::InR7, places);
+    emit.put(places.empty);
+    if let Some(counters) = maps.counters {
+        counters.take_back(emit);
+    }
+    emit.put(places.none);
+    if let Some(counters) = maps.counters {
+        counters.unknown(emit, program.cases.iter().map(|c| c.0));
+    }
+    match rest {
+        Rest::Program(code) => {
+            emit.mov(R1, R6);
+            emit.body(code);
+        }
+        Rest::Action(action) => {
+            emit.mov_imm(R0, action as i32);
+            emit.exit();
+        }
+    }
+}
+
+/// Looks the id up in metadata of any length. The context is in r1 and r6.
+fn find_other(emit: &mut Emit, program: &Dispatched, maps: Maps, places: Places) {
+    let known = selectors(program.cases.iter().map(|c| c.0));
+    let usual = Usual::of(&known);
+    load_ends(emit);
+    let lengths: Vec<_> = (4..=MAX_METADATA).step_by(4).collect();
+    find_length(emit, &lengths, places.none, &mut |emit, length| {
+        let usual = usual.at(length);
+        let own = known.get(&length).map_or(usual.as_slice(), Vec::as_slice);
+        on_length(emit, length, own, maps.ids, places);
+    });
+    emit.put(places.look_up);
+    look_up(emit, maps.ids, places.hit, places.none);
+}
+
+/// Looks the id up in metadata of a known length, in each place where it may stand.
+fn on_length(emit: &mut Emit, length: u32, selectors: &[IdAt], ids: SymbolId, places: Places) {
+    let Some((last, rest)) = selectors.split_last() else { return emit.jump(places.none) };
+    for at in rest {
+        load_key(emit, *at, length);
+        let miss = emit.label();
+        look_up(emit, ids, places.hit, miss);
+        emit.put(miss);
+        // The lookup used r2, which the next selector needs.
+        retest_length(emit, length, places.none);
+    }
+    load_key(emit, *last, length);
+    emit.jump(places.look_up);
+}
+
+/// r5 = the id, r0 = the length's part of the key.
+fn load_key(emit: &mut Emit, at: IdAt, length: u32) {
+    load_id(emit, at);
+    emit.mov_imm(R0, super::table::key(0, length) as i32);
+}
+
+/// Counts the packet and goes to the program in the slot.
+fn go(emit: &mut Emit, maps: Maps, slot: Slot, places: Places) {
+    if let Some(counters) = maps.counters {
+        counters.known(emit, slot, places.none);
+    }
+    emit.mov(R1, R6);
+    emit.address(R2, maps.slots, 0);
+    match slot {
+        Slot::Known(slot) => emit.mov_imm(R3, slot as i32),
+        Slot::InR7 => emit.mov(R3, R7),
+    }
+    emit.helper(TAIL_CALL);
+    emit.jump(places.empty);
+}
+
+/// Looks the id in r5, of the length in r0, up: to `hit` with the slot in r4, or to `miss`. Uses r0, r2, r4 and r5.
+fn look_up(emit: &mut Emit, ids: SymbolId, hit: Label, miss: Label) {
+    emit.mov(R4, R5);
+    emit.op(Op::Lsh, R4, 32);
+    emit.op_reg(Op::Or, R0, R4);
+    emit.mul32(R5, MULTIPLIER);
+    emit.op(Op::Rsh, R5, 32_i32.saturating_sub(BUCKET_BITS as i32));
+    // Bytes of a bucket.
+    emit.op(Op::Lsh, R5, (WAYS * 8).trailing_zeros() as i32);
+    emit.address(R2, ids, 0);
+    emit.op_reg(Op::Add, R2, R5);
+    for way in 0..WAYS {
+        emit.load(8, R4, R2, (way as i16).saturating_mul(8));
+        emit.op_reg(Op::Xor, R4, R0);
+        emit.jump_if_imm(If::Below, R4, 1 << SLOT_BITS, hit);
+    }
+    emit.jump(miss);
+}

@@ -1,0 +1,270 @@
+//! Linking for several layouts at once: a variant for each, one for none, and dispatch between them.
+
+use xhint_bpf::{FunctionId, SIZE};
+use xhint_universe::{Layout, Universe};
+
+use crate::bind::{Bound, asks_for};
+use crate::choice::Choice;
+use crate::dispatch::{Case, Dispatched, Plan, classes_of, link_by_row, link_direct, link_tail};
+use crate::explain::explain_all;
+use crate::report::{DispatchReport, LayoutReport, Linked, Report};
+use crate::selectors::{self, Clash};
+use crate::variant::Variant;
+use crate::{Dispatch, Error, Fallback, Function, LinkOptions, Missing, Object, TakenSlot};
+
+/// More layouts than this make `auto` choose a table and tail calls.
+const MANY_LAYOUTS: usize = 64;
+/// More instructions than this, over all copies, make `auto` choose tail calls: the verifier looks at each program by
+/// itself then, and gives up beyond a million steps.
+const MANY_INSNS: usize = 100_000;
+
+/// What an object with program arrays asks of a loader.
+const TAIL_NEEDS: &str = "a loader that loads all programs of the object and keeps its program arrays, as libbpf does; \
+                          those that load only the program they attach (iproute2, libxdp) cannot load it, and can load \
+                          what `static` and `table` make";
+
+/// Links `object` for the chosen layouts, with dispatch.
+///
+/// # Errors
+/// As [`Object::link`]; [`Error::NothingToDispatch`] if no XDP program's code depends on the layout;
+/// [`Error::NoSelector`] for a layout whose packets carry no id.
+pub fn link(object: &Object, universe: &Universe, options: &LinkOptions, choice: Choice) -> Result<Linked, Error> {
+    let mut all = Variants::new(object, universe, options, &choice.layouts)?;
+    let mut report = Report {
+        layouts: choice.layouts.iter().filter_map(|n| LayoutReport::of(universe, *n)).collect(),
+        unbound: choice.unbound,
+        plain: choice.plain,
+        warnings: choice.warnings,
+        ..Report::default()
+    };
+    let programs = all.programs()?;
+    all.check_fallback(&programs, options, &mut report)?;
+    let case = |n: &usize| case(object, universe, *n, options);
+    let cases = choice.layouts.iter().map(case).collect::<Result<Vec<_>, _>>()?;
+    let clashes = selectors::check(universe, &choice.layouts, &options.first)?;
+    report.warnings.extend(clashes.iter().map(Clash::to_string));
+    let mut dispatched = Vec::new();
+    for function in programs {
+        let cases = all.readable(function, &cases, options, &mut report)?;
+        let optional = options.program.is_none() && object.functions().at(function).is_optional();
+        dispatched.push(Dispatched { function, cases, optional });
+    }
+    if !options.walk {
+        if options.dispatch == Dispatch::Table {
+            return Err(Error::TableNeedsWalk);
+        }
+        all.fold();
+    }
+    let (mut kind, mut why) = pick(object, options.dispatch, &dispatched, cases.len());
+    let runs = |p: &Dispatched| options.runs(object.functions().at(p.function));
+    if kind == Dispatch::Tail && !dispatched.iter().any(|p| runs(p) && !p.optional) {
+        // Slots would be of no program that is loaded.
+        (kind, why) = (Dispatch::Static, "programs that are loaded on demand have no slots to be called by".to_owned());
+    }
+    if options.explain {
+        report.relocations = all.explain(&report.layouts)?;
+    }
+    let slots = slots(&report.layouts, &options.slots);
+    for (layout, slot) in report.layouts.iter_mut().zip(&slots) {
+        layout.slot = Some(*slot);
+    }
+    let layouts = || choice.layouts.iter().filter_map(|n| universe.layouts().get(*n));
+    let metadata = |relo: &crate::Relo| layouts().any(|l| asks_for(object, relo, l, options));
+    let plan = Plan {
+        object,
+        variants: &all.variants,
+        names: names(universe, &choice.layouts),
+        fallback: choice.layouts.len(),
+        or_else: options.fallback,
+        programs: dispatched,
+        slots,
+        metadata: object.relos().iter().map(metadata).collect(),
+        count: options.count,
+        // Copies are new code anyway, and without the capability a verifier may walk all of it.
+        prune: options.prune || !options.walk,
+    };
+    let mut copies = None;
+    let image = match kind {
+        Dispatch::Tail => {
+            // A program array has the loader load all that is to stand in it: nothing of what does not run.
+            link_tail(Plan { programs: plan.programs.iter().filter(|p| runs(p)).cloned().collect(), ..plan })?
+        }
+        Dispatch::Table => {
+            let (image, numbers) = link_by_row(plan)?;
+            copies = numbers.into_iter().max();
+            why = match copies {
+                Some(1) => format!("{} layouts are of one kind, and one copy reads them all", cases.len()),
+                kinds => format!("{} layouts are of {} kinds, and each has a copy", cases.len(), kinds.unwrap_or(0)),
+            };
+            image
+        }
+        _ => link_direct(plan)?,
+    };
+    let needs = if kind == Dispatch::Tail { TAIL_NEEDS } else { "" };
+    report.dispatch = DispatchReport { kind: kind.name(), why, copies, needs };
+    Ok(Linked { bytes: image.write()?, report })
+}
+
+/// A variant for each layout, and last the one for none.
+struct Variants<'a> {
+    object: &'a Object,
+    bounds: Vec<Bound<'a>>,
+    variants: Vec<Variant<'a>>,
+}
+
+impl<'a> Variants<'a> {
+    fn new(
+        object: &'a Object,
+        universe: &'a Universe,
+        options: &LinkOptions,
+        layouts: &[usize],
+    ) -> Result<Variants<'a>, Error> {
+        let mut out = Variants { object, bounds: Vec::new(), variants: Vec::new() };
+        let sets = layouts.iter().map(std::slice::from_ref).chain([&[][..]]);
+        for set in sets {
+            let (bound, variant) = Bound::new(object, universe, set, options)?;
+            out.bounds.push(bound);
+            out.variants.push(variant);
+        }
+        Ok(out)
+    }
+
+    /// The XDP programs that are not the same for all layouts.
+    fn programs(&self) -> Result<Vec<FunctionId>, Error> {
+        let classes = classes_of(self.object, &self.variants);
+        let functions = self.object.functions().entries();
+        let own = functions.filter(|(n, f)| f.is_xdp() && !classes.is_shared(*n)).map(|(n, _)| n);
+        let programs: Vec<_> = own.collect();
+        if !programs.is_empty() {
+            return Ok(programs);
+        }
+        let old = self.object.functions().iter().find(|f| f.is_xdp_of_old());
+        Err(match old.filter(|_| !self.object.functions().iter().any(Function::is_xdp)) {
+            Some(f) => Error::OldSection { program: f.name.clone(), section: f.section_name.clone() },
+            None => Error::NothingToDispatch,
+        })
+    }
+
+    /// What is linked for no layout must not run into what is missing: the fallback, and every program that is not
+    /// dispatched.
+    fn check_fallback(
+        &mut self,
+        dispatched: &[FunctionId],
+        options: &LinkOptions,
+        report: &mut Report,
+    ) -> Result<(), Error> {
+        let (Some(bound), Some(variant)) = (self.bounds.last_mut(), self.variants.last()) else { return Ok(()) };
+        let runs = |n: &FunctionId| options.fallback == Fallback::Program || !dispatched.contains(n);
+        let reach = variant.reach(self.object.entries().into_iter().filter(runs));
+        let missing = Missing::all(self.object, bound, &reach, "")?;
+        match missing.split_first() {
+            Some((first, rest)) if !options.allow_missing => {
+                return Err(Error::FallbackMissing { first: Box::new(first.clone()), more: rest.len() });
+            }
+            _ => report.warnings.extend(missing.iter().map(Missing::to_string)),
+        }
+        Ok(())
+    }
+
+    /// The cases of the layouts that have all that program `function` reads without a guard.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if none has, so that the program would read nothing.
+    fn readable(
+        &mut self,
+        function: FunctionId,
+        cases: &[Case],
+        options: &LinkOptions,
+        report: &mut Report,
+    ) -> Result<Vec<(Case, usize)>, Error> {
+        let program = self.object.functions().at(function);
+        let (name, runs) = (&program.name, options.runs(program));
+        let (mut out, mut lacking) = (Vec::with_capacity(cases.len()), None);
+        for (n, (case, (bound, variant))) in cases.iter().zip(self.bounds.iter_mut().zip(&self.variants)).enumerate() {
+            let words = report.layouts.get(n).map_or_else(String::new, LayoutReport::words);
+            let missing = Missing::all(self.object, bound, &variant.reach([function]), &words)?;
+            match missing.split_first() {
+                Some(_) if !options.allow_missing && !runs => {}
+                Some((first, rest)) if !options.allow_missing => {
+                    let more = if rest.is_empty() { String::new() } else { format!(", and {} more", rest.len()) };
+                    let lacks = format!("{name}: packets of this layout go to the fallback: {first}{more}");
+                    if let Some(layout) = report.layouts.get_mut(n) {
+                        layout.fallback = true;
+                        layout.lacks.clone_from(&lacks);
+                    }
+                    report.warnings.push(lacks);
+                    let _first = lacking.get_or_insert((first.clone(), rest.len()));
+                }
+                _ => out.push((*case, n)),
+            }
+        }
+        match lacking {
+            Some((first, more)) if out.is_empty() => Err(Error::Missing { first: Box::new(first), more }),
+            _ => Ok(out),
+        }
+    }
+
+    fn fold(&mut self) {
+        for variant in &mut self.variants {
+            let reach = variant.reach(self.object.entries());
+            variant.fold(&reach);
+        }
+    }
+
+    fn explain(&mut self, layouts: &[LayoutReport]) -> Result<Vec<crate::RelocationReport>, Error> {
+        let reaches: Vec<_> = self.variants.iter().map(|v| v.reach(self.object.entries())).collect();
+        explain_all(self.object, &mut self.bounds, &reaches, layouts)
+    }
+}
+
+/// How packets of a layout are told from others.
+fn case(object: &Object, universe: &Universe, layout: usize, options: &LinkOptions) -> Result<Case, Error> {
+    let words = LayoutReport::of(universe, layout).map_or_else(String::new, |l| l.words());
+    let Some(layout) = universe.layouts().get(layout) else { return Err(Error::NoSelector { layout: words }) };
+    let at = selectors::id_at(object.order(), layout).ok_or(Error::NoSelector { layout: words })?;
+    Ok(Case { size: layout.size, at, id: layout.id, rank: selectors::rank(layout, &options.first) })
+}
+
+/// What the copies are named by: the layouts' names, with the id where two have the same.
+fn names(universe: &Universe, layouts: &[usize]) -> Vec<String> {
+    let all: Vec<&Layout> = layouts.iter().filter_map(|n| universe.layouts().get(*n)).collect();
+    let name = |layout: &&Layout| {
+        let same = all.iter().filter(|l| l.name == layout.name).count();
+        if same > 1 { format!("{}_{:08x}", layout.name, layout.id) } else { layout.name.clone() }
+    };
+    all.iter().map(name).chain(["fallback".to_owned()]).collect()
+}
+
+/// The slot of each layout: the one it has, else the lowest that nobody has or had.
+fn slots(layouts: &[LayoutReport], given: &[TakenSlot]) -> Vec<u32> {
+    let mut free = (0..).filter(|slot| given.iter().all(|g| g.slot != *slot));
+    let own = |l: &LayoutReport| given.iter().find(|g| (g.id, g.size) == (l.id, l.size)).map(|g| g.slot);
+    layouts.iter().map(|l| own(l).or_else(|| free.next()).unwrap_or(u32::MAX)).collect()
+}
+
+/// The kind of dispatch, and why if it was left to us.
+fn pick(object: &Object, asked: Dispatch, programs: &[Dispatched], layouts: usize) -> (Dispatch, String) {
+    if asked != Dispatch::Auto {
+        return (asked, String::new());
+    }
+    let size = |f: &Function| f.size() / SIZE;
+    let code: usize = object.functions().iter().map(size).fold(0, usize::saturating_add);
+    let insns = code.saturating_mul(layouts).saturating_mul(programs.len());
+    if layouts == 1 {
+        return (Dispatch::Static, "one layout; the entry tells its packets from others, and counts".to_owned());
+    }
+    if layouts > MANY_LAYOUTS {
+        return (
+            Dispatch::Tail,
+            format!("{layouts} layouts are more than {MANY_LAYOUTS}, so a table finds them sooner"),
+        );
+    }
+    if insns > MANY_INSNS {
+        let why = format!("{layouts} copies of {code} instructions might be too much for the verifier in one program");
+        return (Dispatch::Tail, why);
+    }
+    (
+        Dispatch::Static,
+        format!("{layouts} layouts are few enough to be told apart by comparisons, which need nothing at run time"),
+    )
+}

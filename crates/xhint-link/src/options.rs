@@ -1,0 +1,126 @@
+//! How to link.
+
+use xhint_object::Function;
+
+/// How to link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkOptions {
+    /// Names (or ids, as `0x…`) of the layouts to link for; none of them means all that the program asks for.
+    pub layouts: Vec<String>,
+    /// Local essential name and target name, as in `--bind nic_meta=mlx_rx_v3`.
+    pub rename: Vec<(String, String)>,
+    /// Whether pointers in metadata may be followed and pointers into it computed, which takes CAP_PERFMON. If not,
+    /// such pointers count as absent, and additions of constants are written as such.
+    pub walk: bool,
+    /// The program that is to run, if it is known: what others of the object read of layouts is nobody's trouble then.
+    pub program: Option<String>,
+    /// What to do about several layouts.
+    pub dispatch: Dispatch,
+    /// Names or ids of layouts in the order in which they are to be tried, where packets can pass for several. Layouts
+    /// of one length that have their ids in different places are refused unless one of them is among these.
+    pub first: Vec<String>,
+    /// Let reads of what a layout lacks stay poisoned rather than be an error, as libbpf does: for programs whose
+    /// guard hangs on what only the loader sets.
+    pub allow_missing: bool,
+    /// What packets get that no layout is for, when dispatched.
+    pub fallback: Fallback,
+    /// Fill [`Report::relocations`].
+    pub explain: bool,
+    /// Remove what cannot be reached under the chosen layouts, poison included, so that verifiers which walk arms that are
+    /// never taken do not see it. Copies that dispatch makes without `walk` are always so; without dispatch, programs
+    /// lose instructions and their DWARF by it.
+    pub prune: bool,
+    /// Count packets by layout in the entry, as [`crate::counts`] says. With [`Dispatch::Auto`] this makes an entry even
+    /// for one layout, where that can be.
+    pub count: bool,
+    /// Slots that layouts have already: a layout keeps it. Others get the lowest free ones.
+    pub slots: Vec<TakenSlot>,
+}
+
+/// A slot that a layout has or had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TakenSlot {
+    /// The layout's id.
+    pub id: u32,
+    /// Its length in bytes.
+    pub size: u32,
+    /// The slot.
+    pub slot: u32,
+}
+
+impl Default for LinkOptions {
+    fn default() -> LinkOptions {
+        LinkOptions {
+            layouts: Vec::new(),
+            rename: Vec::new(),
+            walk: true,
+            program: None,
+            dispatch: Dispatch::Auto,
+            first: Vec::new(),
+            allow_missing: false,
+            fallback: Fallback::Program,
+            explain: false,
+            prune: false,
+            count: false,
+            slots: Vec::new(),
+        }
+    }
+}
+
+impl LinkOptions {
+    /// Whether a program is one that is to run.
+    pub(crate) fn runs(&self, program: &Function) -> bool {
+        self.program.as_ref().is_none_or(|name| *name == program.name)
+    }
+}
+
+/// How packets of several layouts come to the right copy of a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dispatch {
+    /// `None` while one layout answers to each name, else static or tail by what fits.
+    #[default]
+    Auto,
+    /// Not at all: one layout a name. Programs keep their instructions' number and place.
+    None,
+    /// By an entry that tests length and id and jumps to the copy. Needs nothing at run time.
+    Static,
+    /// By an entry that tail-calls the copy, so that layouts can be added in place. The loader must keep the program
+    /// arrays.
+    Tail,
+    /// By an entry that looks the id up in a table, and one copy for all layouts that are alike, which finds there where
+    /// fields lie. Takes CAP_PERFMON.
+    Table,
+}
+
+impl Dispatch {
+    /// All of them.
+    pub const ALL: [Dispatch; 5] = [Dispatch::Auto, Dispatch::None, Dispatch::Static, Dispatch::Tail, Dispatch::Table];
+
+    /// As it is written on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Dispatch::Auto => "auto",
+            Dispatch::None => "none",
+            Dispatch::Static => "static",
+            Dispatch::Tail => "tail",
+            Dispatch::Table => "table",
+        }
+    }
+
+    /// The one of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Dispatch> {
+        Dispatch::ALL.into_iter().find(|d| d.name() == name)
+    }
+}
+
+/// What packets get that no copy is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fallback {
+    /// The program itself, linked for no layout: every `bpf_core_field_exists` on metadata is 0 in it.
+    #[default]
+    Program,
+    /// A fixed XDP action, such as `XDP_PASS`, without running the program.
+    Action(u32),
+}

@@ -1,0 +1,222 @@
+//! What linking did, or would do: every relocation, and what it becomes for each layout.
+//!
+//! The shapes here are also the JSON that `xhint explain --json` prints; docs/explain-json.md describes them. Fields
+//! are added, never renamed or removed.
+
+use serde::Serialize;
+use xhint_universe::Universe;
+
+/// All that linking found out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The layouts the object was linked for, in the order of `results` below.
+    pub layouts: Vec<LayoutReport>,
+    /// Every CO-RE relocation, in the order of `.BTF.ext`.
+    pub relocations: Vec<RelocationReport>,
+    /// How packets of several layouts come to the right copy.
+    pub dispatch: DispatchReport,
+    /// Names that lead nowhere and could be bound to a layout.
+    #[serde(skip)]
+    pub unbound: Option<Unbound>,
+    /// Structs that a layout answers to and that are read without CO-RE; among the warnings, too.
+    #[serde(skip)]
+    pub plain: Vec<Plain>,
+    /// What is worth knowing and stops nothing.
+    pub warnings: Vec<String>,
+}
+
+/// A layout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LayoutReport {
+    /// Its struct's name, flavour included.
+    pub name: String,
+    /// The id packets carry.
+    pub id: u32,
+    /// Bytes of metadata.
+    pub size: u32,
+    /// The file it comes from.
+    pub source: String,
+    /// Its slot, when dispatched: see [`crate::table`] and [`crate::counts`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u32>,
+    /// Whether a program that is dispatched reads what this layout lacks, so that its packets go to the fallback.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub fallback: bool,
+    /// What it lacks then, in the words of the warning.
+    #[serde(skip)]
+    pub lacks: String,
+}
+
+/// How dispatch is done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct DispatchReport {
+    /// `none`, `static`, `tail` or `table`.
+    pub kind: &'static str,
+    /// Why it was chosen, if it was not asked for.
+    pub why: String,
+    /// With `table`, how many copies of a program there are; the most, if there are several programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copies: Option<usize>,
+    /// What it asks of a loader, if that is more than to load the program that it attaches.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub needs: &'static str,
+}
+
+/// One relocation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RelocationReport {
+    /// Its number in the object, from 0.
+    pub number: usize,
+    /// The ELF section.
+    pub section: String,
+    /// The program or function.
+    pub function: String,
+    /// The instruction in that function, from 0.
+    pub instruction: usize,
+    /// `byte_off`, `byte_sz`, `field_exists`, `signed`, `lshift_u64`, `rshift_u64`, `local_type_id`, `target_type_id`,
+    /// `type_exists`, `type_size`, `enumval_exists`, `enumval_value` or `type_matches`.
+    pub kind: &'static str,
+    /// The access in C words, such as `nic_meta.l3.v6.flow`.
+    pub access: String,
+    /// Where it stands in the source; absent if the object has no line info there.
+    pub place: Option<PlaceReport>,
+    /// What it becomes: for each of [`Report::layouts`], then for no layout if there is a fallback.
+    pub results: Vec<ResultReport>,
+}
+
+/// A place in the source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlaceReport {
+    /// The file as the compiler wrote it down: mostly its whole path.
+    pub file: String,
+    /// Line from 1.
+    pub line: u32,
+    /// Column from 1; 0 if not known.
+    pub column: u32,
+    /// The text of the line.
+    pub text: String,
+}
+
+/// What a relocation becomes for one layout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ResultReport {
+    /// The layout's name; absent for the fallback.
+    pub layout: Option<String>,
+    /// What it is in the target, such as `mlx_rx_v3.hash (u32)`; absent if there is nothing.
+    pub target: Option<String>,
+    /// The value that the compiler wrote.
+    pub was: u64,
+    /// The value that is there after linking; absent if the instruction is poisoned.
+    pub value: Option<u64>,
+    /// Why there is no value, and what could be meant instead.
+    pub why: Option<String>,
+    /// Whether the program can come to this instruction, as linked for this layout.
+    pub reached: bool,
+}
+
+/// Names of the program that lead nowhere, and layouts that one of them could be bound to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unbound {
+    /// The program's, without flavours.
+    pub names: Vec<String>,
+    /// The layouts'.
+    pub layouts: Vec<String>,
+}
+
+/// A struct that no relocation reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plain {
+    /// Its name in the program.
+    pub name: String,
+    /// The layout that answers to it, with its id and file.
+    pub layout: String,
+    /// Whether nothing else explains that the program has it: the metadata is read through it, or not at all.
+    pub certain: bool,
+    /// Whether the object has no CO-RE relocations at all.
+    pub bare: bool,
+}
+
+impl std::fmt::Display for Plain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Plain { name, layout, .. } = self;
+        write!(
+            f,
+            "no CO-RE relocation reads struct {name}, which layout {layout} answers to: what is read of it is read at the \
+             offsets that the program was compiled with; declare it with __attribute__((preserve_access_index)), or, if \
+             it is no metadata, by another name"
+        )?;
+        if self.bare {
+            f.write_str(
+                "; the object has no CO-RE relocations at all: if it was stripped of .BTF.ext, or linked before, take the \
+                 one that the compiler wrote",
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl LayoutReport {
+    /// The layout with this index among the universe's.
+    pub fn of(universe: &Universe, index: usize) -> Option<LayoutReport> {
+        let layout = universe.layouts().get(index)?;
+        let source = universe.source(layout.source).map_or("", |s| s.name()).to_owned();
+        Some(LayoutReport {
+            name: layout.name.clone(),
+            id: layout.id,
+            size: layout.size,
+            source,
+            slot: None,
+            fallback: false,
+            lacks: String::new(),
+        })
+    }
+
+    /// The layout, its id, since firmwares of one file may call theirs the same, and the file.
+    pub fn words(&self) -> String {
+        format!("{} {:#010x} of {}", self.name, self.id, self.source)
+    }
+}
+
+impl Report {
+    /// The layouts and their files, with commas between.
+    pub fn layout_words(&self) -> String {
+        self.layouts.iter().map(LayoutReport::words).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl RelocationReport {
+    /// Whether this relocation fails for the layout with this index: the program would run into it, and it has no
+    /// value.
+    pub fn fails(&self, layout: usize) -> bool {
+        self.results.get(layout).is_some_and(|r| r.value.is_none() && r.reached)
+    }
+}
+
+/// The name of a relocation kind, as the kernel's `enum bpf_core_relo_kind` and libbpf's log have it.
+pub fn kind_name(kind: u32) -> &'static str {
+    const NAMES: [&str; 13] = [
+        "byte_off",
+        "byte_sz",
+        "field_exists",
+        "signed",
+        "lshift_u64",
+        "rshift_u64",
+        "local_type_id",
+        "target_type_id",
+        "type_exists",
+        "type_size",
+        "enumval_exists",
+        "enumval_value",
+        "type_matches",
+    ];
+    NAMES.get(kind as usize).copied().unwrap_or("unknown")
+}
+
+/// A linked object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Linked {
+    /// The ELF file.
+    pub bytes: Vec<u8>,
+    /// What was done.
+    pub report: Report,
+}
