@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use own::{compiled, nics, universe};
-use xhint_btf::{Btf, Builder, Def, Kind, Member};
+use xhint_btf::{Btf, Builder, Def, Member};
 use xhint_link::{Dispatch, Link, LinkOptions, Object};
 use xhint_testkit::fixture::{self, Compile};
 use xhint_testkit::run::Loaded;
