@@ -25,9 +25,9 @@ fn split(base: &Btf) -> Vec<u8> {
     let first = w.next_id();
     let members = [Member::new("m", 3, 0), Member::new("e", first + 1, 128), Member::new("f", first + 3, 192)];
     w.add(&Def::structure("desc", 32, &members)).unwrap();
-    let values = (&[Enumerator { name: "A", value: u64::MAX }]).into();
+    let values = vec![Enumerator { name: "A", value: u64::MAX }].into();
     w.add(&Def::Enum(Enumeration { name: "", size: 4, signed: true, values })).unwrap();
-    let params = (&[Param { name: "d", type_id: first + 4 }]).into();
+    let params = vec![Param { name: "d", type_id: first + 4 }].into();
     w.add(&Def::FuncProto { result: 0, params }).unwrap();
     w.add(&Def::Ptr(first + 2)).unwrap();
     w.add(&Def::Ptr(first)).unwrap();

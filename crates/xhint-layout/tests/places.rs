@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use xhint_btf::{Btf, Builder, ByteOrder, Def, IntEncoding, Kind, Member};
+use xhint_btf::{Btf, Builder, ByteOrder, Def, IntEncoding, Member};
 use xhint_layout::walk::What;
 use xhint_layout::{Order, Places, Plan, Tags, content};
 use xhint_testkit::fixture::{Compile, section};

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Build, bound, explain, universe};
-use xhint_btf::Kind;
+use xhint_btf::{Def, Kind};
 use xhint_relo::{Binding, RelocKind};
 
 use RelocKind::{EnumeratorValue, FieldByteOffset, TypeExists, TypeSize};

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Build, M, resolve, universe, value};
-use xhint_btf::{ByteOrder, Kind};
+use xhint_btf::{ByteOrder, Def, Kind};
 use xhint_relo::{Binding, Error, RelocKind, Resolver};
 
 use RelocKind::{FieldByteOffset, FieldByteSize, FieldExists, FieldLeftShift, FieldRightShift, FieldSigned, TypeSize};

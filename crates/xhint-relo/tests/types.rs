@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Build, resolve, universe, value};
-use xhint_btf::Kind;
+use xhint_btf::Def;
 use xhint_relo::{Binding, Error, RelocKind};
 
 use RelocKind::{EnumeratorExists, EnumeratorValue, TypeExists, TypeIdLocal, TypeIdTarget, TypeMatches, TypeSize};

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use xhint_btf::{Btf, Builder, ByteOrder, Def, Kind, Member};
+use xhint_btf::{Btf, Builder, ByteOrder, Def, Member};
 use xhint_testkit::fixture::{Compile, keep, section};
 use xhint_universe::{Error, FieldOrder, Layout, SourceId, Universe};
 

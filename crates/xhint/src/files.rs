@@ -73,7 +73,8 @@ fn parse(path: &Path, bytes: Bytes, base: Option<Arc<Btf>>) -> anyhow::Result<Bt
     let alone = base.is_none();
     let btf = xhint_object::btf_of(bytes, base).map_err(|error| match &error {
         xhint_object::Error::Btf {
-            source: Strings { what: "begin", .. } | StringOffset { .. } | TypeId { .. }, ..
+            source: Strings { what: "begin", .. } | StringOffset { .. } | TypeId { .. },
+            ..
         } if alone => anyhow::Error::from(error).context("not standalone; if it is split, --base gives what on"),
         _ => error.into(),
     });

@@ -80,8 +80,8 @@ impl Build {
     }
 
     pub fn composite(&mut self, kind: Kind, name: &str, size: u32, members: &[M<'_>]) -> u32 {
-        let member = |m: &M<'_>| Member { name: m.0, type_id: m.1, bit_offset: m.2, bit_size: m.3 };
-        let body = Composite::new(name, size, members.iter().map(member).collect::<Vec<_>>());
+        let member = |(name, type_id, bit_offset, bit_size)| Member { name, type_id, bit_offset, bit_size };
+        let body = Composite::new(name, size, members.iter().copied().map(member).collect::<Vec<_>>());
         self.add(&if kind == Kind::Union { Def::Union(body) } else { Def::Struct(body) })
     }
 
