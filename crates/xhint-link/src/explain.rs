@@ -1,12 +1,13 @@
 //! Every relocation in words, for each choice of layouts.
 
 use xhint_bpf::Reach;
+use xhint_relo::RelocKind;
 use xhint_universe::Universe;
 
 use crate::bind::Bound;
 use crate::choice::Choice;
 use crate::missing::is_reached;
-use crate::report::{LayoutReport, PlaceReport, RelocationReport, Report, ResultReport, kind_name};
+use crate::report::{LayoutReport, PlaceReport, RelocationReport, Report, ResultReport};
 use crate::{Error, LinkOptions, Object};
 
 /// What linking for each layout alone would do, without linking. That a layout lacks something is no error here.
@@ -79,7 +80,7 @@ fn explain_one(
         section: function.section_name.clone(),
         function: function.name.clone(),
         instruction: object.insn_number(relo),
-        kind: kind_name(relo.core.kind),
+        kind: RelocKind::from_raw(relo.core.kind).ok_or(Error::NoRelo { number })?,
         access,
         place: object.place_of(relo).map(|p| PlaceReport {
             file: p.file,

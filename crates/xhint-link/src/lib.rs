@@ -36,3 +36,4 @@ pub use report::{
 };
 pub use xhint_object::maps::initial_programs;
 pub use xhint_object::{Function, Object, Place, Relo};
+pub use xhint_relo::RelocKind;

@@ -3,7 +3,8 @@
 //! The shapes here are also the JSON that `xhint explain --json` prints; docs/explain-json.md describes them. Fields
 //! are added, never renamed or removed.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use xhint_relo::RelocKind;
 use xhint_universe::Universe;
 
 /// All that linking found out.
@@ -73,9 +74,9 @@ pub struct RelocationReport {
     pub function: String,
     /// The instruction in that function, from 0.
     pub instruction: usize,
-    /// `byte_off`, `byte_sz`, `field_exists`, `signed`, `lshift_u64`, `rshift_u64`, `local_type_id`, `target_type_id`,
-    /// `type_exists`, `type_size`, `enumval_exists`, `enumval_value` or `type_matches`.
-    pub kind: &'static str,
+    /// What it asks.
+    #[serde(serialize_with = "by_name")]
+    pub kind: RelocKind,
     /// The access in C words, such as `nic_meta.l3.v6.flow`.
     pub access: String,
     /// Where it stands in the source; absent if the object has no line info there.
@@ -192,24 +193,9 @@ impl RelocationReport {
     }
 }
 
-/// The name of a relocation kind, as the kernel's `enum bpf_core_relo_kind` and libbpf's log have it.
-pub fn kind_name(kind: u32) -> &'static str {
-    const NAMES: [&str; 13] = [
-        "byte_off",
-        "byte_sz",
-        "field_exists",
-        "signed",
-        "lshift_u64",
-        "rshift_u64",
-        "local_type_id",
-        "target_type_id",
-        "type_exists",
-        "type_size",
-        "enumval_exists",
-        "enumval_value",
-        "type_matches",
-    ];
-    NAMES.get(kind as usize).copied().unwrap_or("unknown")
+/// As libbpf's log has it.
+fn by_name<S: Serializer>(kind: &RelocKind, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(kind.name())
 }
 
 /// A linked object.

@@ -88,13 +88,13 @@ fn explain_tells_dead_from_reached() {
     let universe = universe(&[("small.btf", nic())]);
     let report = object(Some("UNGUARDED")).explain(&universe, &LinkOptions::default()).unwrap();
     let gone: Vec<_> =
-        report.relocations.iter().filter(|r| r.access == "nic_meta.gone" && r.kind == "byte_off").collect();
+        report.relocations.iter().filter(|r| r.access == "nic_meta.gone" && r.kind.name() == "byte_off").collect();
     let reached: Vec<_> = gone.iter().map(|r| (r.function.as_str(), r.results[0].reached)).collect();
     assert_eq!(reached, [("gone_of", false), ("gone_if", false), ("unguarded", true)]);
     let place = gone[2].place.as_ref().unwrap();
     assert_eq!((place.line, place.text.as_str()), (51, "out[0] = m->gone;"));
     assert!(gone.iter().all(|r| r.results[0].value.is_none() && r.results[0].why.is_some()));
-    let value = report.relocations.iter().find(|r| r.kind == "type_size").unwrap();
+    let value = report.relocations.iter().find(|r| r.kind.name() == "type_size").unwrap();
     assert_eq!((value.results[0].was, value.results[0].value), (8, Some(12)));
 }
 

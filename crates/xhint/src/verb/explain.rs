@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
+use xhint_link::RelocKind;
 use xhint_link::{Link, Object, RelocationReport, Report, ResultReport};
 
 use super::link::Choice;
@@ -142,30 +143,30 @@ fn result(out: &mut Stdout, name: &str, relocation: &RelocationReport, n: usize)
 }
 
 /// What is asked, in words.
-fn question(kind: &str) -> &'static str {
+fn question(kind: RelocKind) -> &'static str {
     match kind {
-        "byte_off" => "offset of",
-        "byte_sz" => "size of",
-        "field_exists" => "is there",
-        "signed" => "is signed",
-        "lshift_u64" => "left shift for",
-        "rshift_u64" => "right shift for",
-        "local_type_id" => "local id of",
-        "target_type_id" => "id of",
-        "type_exists" => "is there a",
-        "type_size" => "size of",
-        "enumval_exists" => "is there",
-        "enumval_value" => "value of",
-        _ => "does it match",
+        RelocKind::FieldByteOffset => "offset of",
+        RelocKind::FieldByteSize | RelocKind::TypeSize => "size of",
+        RelocKind::FieldExists | RelocKind::EnumeratorExists => "is there",
+        RelocKind::FieldSigned => "is signed",
+        RelocKind::FieldLeftShift => "left shift for",
+        RelocKind::FieldRightShift => "right shift for",
+        RelocKind::TypeIdLocal => "local id of",
+        RelocKind::TypeIdTarget => "id of",
+        RelocKind::TypeExists => "is there a",
+        RelocKind::EnumeratorValue => "value of",
+        RelocKind::TypeMatches => "does it match",
     }
 }
 
-fn answer(kind: &str, was: u64, value: u64) -> String {
+fn answer(kind: RelocKind, was: u64, value: u64) -> String {
     match kind {
-        "field_exists" | "type_exists" | "enumval_exists" | "type_matches" | "signed" => {
-            if value == 0 { "no" } else { "yes" }.to_owned()
-        }
-        "target_type_id" | "local_type_id" => format!("{value:#x}"),
+        RelocKind::FieldExists
+        | RelocKind::TypeExists
+        | RelocKind::EnumeratorExists
+        | RelocKind::TypeMatches
+        | RelocKind::FieldSigned => if value == 0 { "no" } else { "yes" }.to_owned(),
+        RelocKind::TypeIdTarget | RelocKind::TypeIdLocal => format!("{value:#x}"),
         _ if was == value => value.to_string(),
         _ => format!("{was} becomes {value}"),
     }
