@@ -4,7 +4,7 @@ use xhint_universe::{Layout, Universe};
 
 use crate::bind::{Bound, asks_for};
 use crate::choice::Choice;
-use crate::dispatch::{Case, Dispatched, Fallback, Plan, classes_of, link_by_row, link_direct, link_tail};
+use crate::dispatch::{Case, Dispatched, Fallback, Plan, Route, classes_of, link_by_row, link_direct, link_tail};
 use crate::insn::SIZE;
 use crate::link::{Dispatch, LinkOptions, Linked, TakenSlot};
 use crate::report::{DispatchReport, LayoutReport, Report};
@@ -45,10 +45,10 @@ pub fn link(object: &Object, universe: &Universe, options: &LinkOptions, choice:
     report.warnings.extend(clashes.iter().map(Clash::to_string));
     let mut dispatched = Vec::new();
     for function in programs {
-        let cases = all.readable(function, &cases, options, &mut report)?;
+        let routes = all.routes(function, &cases, options, &mut report)?;
         let program = object.functions().get(function);
         let optional = options.program.is_none() && program.is_some_and(Function::is_optional);
-        dispatched.push(Dispatched { function, cases, optional });
+        dispatched.push(Dispatched { function, routes, optional });
     }
     if !options.walk {
         if options.dispatch == Dispatch::Table {
@@ -84,6 +84,7 @@ pub fn link(object: &Object, universe: &Universe, options: &LinkOptions, choice:
         // Copies are new code anyway, and without the capability a verifier may walk all of it.
         prune: options.prune || !options.walk,
     };
+    let read = plan.programs.iter().map(|p| p.routes.iter().filter(|r| !plan.falls_back(r)).count()).max().unwrap_or(0);
     let mut copies = None;
     let image = match kind {
         Dispatch::Tail => {
@@ -93,10 +94,7 @@ pub fn link(object: &Object, universe: &Universe, options: &LinkOptions, choice:
         Dispatch::Table => {
             let (image, numbers) = link_by_row(plan)?;
             copies = numbers.into_iter().max();
-            why = match copies {
-                Some(1) => format!("{} layouts are of one kind, and one copy reads them all", cases.len()),
-                kinds => format!("{} layouts are of {} kinds, and each has a copy", cases.len(), kinds.unwrap_or(0)),
-            };
+            why = kinds(read, copies.unwrap_or(0));
             image
         }
         _ => link_direct(plan)?,
@@ -167,25 +165,27 @@ impl<'a> Variants<'a> {
         Ok(())
     }
 
-    /// The cases of the layouts that have all that program `function` reads without a guard.
+    /// Where packets of each layout go: those of one that lacks what program `function` reads without a guard to the
+    /// fallback.
     ///
     /// # Errors
-    /// [`Error::Missing`] if none has, so that the program would read nothing.
-    fn readable(
+    /// [`Error::Missing`] if all lack something, so that the program would read nothing.
+    fn routes(
         &mut self,
         function: usize,
         cases: &[Case],
         options: &LinkOptions,
         report: &mut Report,
-    ) -> Result<Vec<(Case, usize)>, Error> {
+    ) -> Result<Vec<Route>, Error> {
         let Some(program) = self.object.functions().get(function) else { return Ok(Vec::new()) };
         let (name, runs) = (&program.name, options.runs(program));
+        let fallback = cases.len();
         let (mut out, mut lacking) = (Vec::with_capacity(cases.len()), None);
         for (n, (case, (bound, variant))) in cases.iter().zip(self.bounds.iter_mut().zip(&self.variants)).enumerate() {
             let words = report.layouts.get(n).map_or_else(String::new, LayoutReport::words);
             let missing = Missing::all(self.object, bound, &variant.reach([function]), &words)?;
-            match missing.split_first() {
-                Some(_) if !options.allow_missing && !runs => {}
+            let variant = match missing.split_first() {
+                Some(_) if !options.allow_missing && !runs => fallback,
                 Some((first, rest)) if !options.allow_missing => {
                     let more = if rest.is_empty() { String::new() } else { format!(", and {} more", rest.len()) };
                     let lacks = format!("{name}: packets of this layout go to the fallback: {first}{more}");
@@ -195,12 +195,16 @@ impl<'a> Variants<'a> {
                     }
                     report.warnings.push(lacks);
                     let _first = lacking.get_or_insert((first.clone(), rest.len()));
+                    fallback
                 }
-                _ => out.push((*case, n)),
-            }
+                _ => n,
+            };
+            out.push(Route { case: *case, layout: n, variant });
         }
         match lacking {
-            Some((first, more)) if out.is_empty() => Err(Error::Missing { first: Box::new(first), more }),
+            Some((first, more)) if out.iter().all(|r| r.variant == fallback) => {
+                Err(Error::Missing { first: Box::new(first), more })
+            }
             _ => Ok(out),
         }
     }
@@ -215,6 +219,15 @@ impl<'a> Variants<'a> {
     fn explain(&mut self, layouts: &[LayoutReport]) -> Result<Vec<crate::RelocationReport>, Error> {
         let reaches: Vec<_> = self.variants.iter().map(|v| v.reach(self.object.entries())).collect();
         self.object.explain_all(&mut self.bounds, &reaches, layouts)
+    }
+}
+
+/// What a table reads, in words.
+fn kinds(layouts: usize, copies: usize) -> String {
+    match (layouts, copies) {
+        (1, _) => "one layout is read, by one copy".to_owned(),
+        (_, 1) => format!("{layouts} layouts are of one kind, and one copy reads them all"),
+        _ => format!("{layouts} layouts are of {copies} kinds, and each has a copy"),
     }
 }
 

@@ -166,7 +166,9 @@ impl<'a> Layouts<'a> {
             return Err(Error::NoSuchLayout { device: self.device.name().to_owned(), which: which.to_owned(), have });
         }
         let next = state.with_layouts(kept);
-        if running.is_tail() {
+        // Where packets can pass for several layouts, the entry must not go on looking for one that is gone.
+        let in_place = state.options.first.is_empty() || next.layouts.is_empty();
+        if running.is_tail() && in_place {
             running.commit(&next)?;
             return Ok(Changed { layouts: gone, swap: None, too_long: Vec::new() });
         }
@@ -226,8 +228,8 @@ impl Running {
         let live = |l: &Layout| state.layouts.iter().find(|s| s.id == l.id);
         let all = [positions(universe, |l| live(l).is_some()), new.to_vec()].concat();
         let err = |cause| Error::Link { path: state.object.path.clone(), cause: Box::new(cause) };
-        let clashes = selectors::check(universe, &all, &state.options.first).map_err(err)?;
-        let linked = positions(universe, |l| live(l).is_some_and(|s| s.added.is_none() && !s.fallback));
+        let clashes = selectors::check(universe, &all, &state.options.first_in(universe, Some(state))).map_err(err)?;
+        let linked = positions(universe, |l| live(l).is_some_and(|s| s.added.is_none()));
         // What the entry knew of layouts that are gone cannot be told any more.
         let gone = state.slots.iter().any(|t| t.linked && state.layouts.iter().all(|l| l.slot != Some(t.slot)));
         let size = |n: &usize| universe.layouts().get(*n).map(|l| l.size);

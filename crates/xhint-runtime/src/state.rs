@@ -9,8 +9,9 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use xhint_object::Dispatch;
 use xhint_object::table::SLOT_COUNT;
+use xhint_object::{Dispatch, selectors};
+use xhint_universe::Universe;
 
 use crate::error::{Error, Result};
 use crate::files::{read, read_btf};
@@ -203,9 +204,19 @@ pub struct LinkedAs {
     /// Whether packets are counted by layout.
     #[serde(default)]
     pub count: bool,
-    /// Names or ids of layouts that are tried first, where packets can pass for several.
+    /// Names or ids of layouts that are tried first, where packets can pass for several. One that is gone is waited for: it
+    /// is tried first again when it comes back.
     #[serde(default)]
     pub first: Vec<String>,
+}
+
+impl LinkedAs {
+    /// What is to be tried first, but for names that were right with `before` and are of no layout now.
+    pub(crate) fn first_in(&self, universe: &Universe, before: Option<&State>) -> Vec<String> {
+        let was = |name: &&String| before.is_some_and(|b| b.options.first.contains(name));
+        let stays = |name: &&String| !was(name) || selectors::is_layout(universe, name);
+        self.first.iter().filter(stays).cloned().collect()
+    }
 }
 
 impl Default for LinkedAs {
