@@ -7,6 +7,7 @@ use crate::choice::Choice;
 use crate::dispatch::{Case, Dispatched, Fallback, Plan, Route, classes_of, link_by_row, link_direct, link_tail};
 use crate::insn::SIZE;
 use crate::link::{Dispatch, LinkOptions, Linked, TakenSlot};
+use crate::missing::Reached;
 use crate::report::{DispatchReport, LayoutReport, Report};
 use crate::selectors::{self, Clash};
 use crate::variant::Variant;
@@ -60,7 +61,16 @@ pub fn link(object: &Object, universe: &Universe, options: &LinkOptions, choice:
     let runs = |p: &Dispatched| object.functions().get(p.function).is_some_and(|f| options.runs(f));
     if kind == Dispatch::Tail && !dispatched.iter().any(|p| runs(p) && !p.optional) {
         // Slots would be of no program that is loaded.
-        (kind, why) = (Dispatch::Static, "programs that are loaded on demand have no slots to be called by".to_owned());
+        let why_not = match dispatched.iter().any(runs) {
+            true => "programs that are loaded on demand have no slots to be called by".to_owned(),
+            false => {
+                let name = options.program.as_deref().unwrap_or_default();
+                format!(
+                    "{name} does not depend on the layout, so it is called as it is, and `tail` means nothing for it"
+                )
+            }
+        };
+        (kind, why) = (Dispatch::Static, why_not);
     }
     if options.explain {
         report.relocations = all.explain(&report.layouts)?;
@@ -154,8 +164,9 @@ impl<'a> Variants<'a> {
     ) -> Result<(), Error> {
         let (Some(bound), Some(variant)) = (self.bounds.last_mut(), self.variants.last()) else { return Ok(()) };
         let runs = |n: &usize| options.fallback == Fallback::Program || !dispatched.contains(n);
-        let reach = variant.reach(self.object.entries().into_iter().filter(runs));
-        let missing = Missing::all(self.object, bound, &reach, "")?;
+        let entries: Vec<usize> = self.object.entries().into_iter().filter(runs).collect();
+        let reach = variant.reach(entries.iter().copied());
+        let missing = Missing::all(self.object, bound, Reached { variant, entries: &entries, reach: &reach }, "")?;
         match missing.split_first() {
             Some((first, rest)) if !options.allow_missing => {
                 return Err(Error::FallbackMissing { first: Box::new(first.clone()), more: rest.len() });
@@ -183,7 +194,8 @@ impl<'a> Variants<'a> {
         let (mut out, mut lacking) = (Vec::with_capacity(cases.len()), None);
         for (n, (case, (bound, variant))) in cases.iter().zip(self.bounds.iter_mut().zip(&self.variants)).enumerate() {
             let words = report.layouts.get(n).map_or_else(String::new, LayoutReport::words);
-            let missing = Missing::all(self.object, bound, &variant.reach([function]), &words)?;
+            let reached = Reached { variant, entries: &[function], reach: &variant.reach([function]) };
+            let missing = Missing::all(self.object, bound, reached, &words)?;
             let variant = match missing.split_first() {
                 Some(_) if !options.allow_missing && !runs => fallback,
                 Some((first, rest)) if !options.allow_missing => {

@@ -243,6 +243,7 @@ impl Linker {
             prune: !options.walk,
             dispatch: Dispatch::named(&options.asked).unwrap_or_default(),
             count: options.count,
+            allow_missing: options.allow_missing,
             slots: slots.iter().map(|t| TakenSlot { id: t.id, size: t.size, slot: t.slot }).collect(),
             ..LinkOptions::default()
         };

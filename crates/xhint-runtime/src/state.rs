@@ -204,6 +204,9 @@ pub struct LinkedAs {
     /// Whether packets are counted by layout.
     #[serde(default)]
     pub count: bool,
+    /// Whether reads of what a layout lacks stay unresolved rather than be an error.
+    #[serde(default)]
+    pub allow_missing: bool,
     /// Names or ids of layouts that are tried first, where packets can pass for several. One that is gone is waited for: it
     /// is tried first again when it comes back.
     #[serde(default)]
@@ -231,6 +234,7 @@ impl Default for LinkedAs {
             fallback: None,
             walk: true,
             count: false,
+            allow_missing: false,
             first: Vec::new(),
         }
     }

@@ -8,7 +8,7 @@ use crate::print;
 /// A refusal of the linker's, with the flags that would help.
 pub fn of_link(error: Error) -> anyhow::Error {
     match flag(&error) {
-        Some(flag) => anyhow!("{error}: {flag}"),
+        Some(flag) => anyhow!("{error}{flag}"),
         None => error.into(),
     }
 }
@@ -20,15 +20,19 @@ pub fn of_runtime(error: xhint_runtime::Error) -> anyhow::Error {
         _ => None,
     };
     match found {
-        Some(flag) => anyhow!("{error}: {flag}"),
+        Some(flag) => anyhow!("{error}{flag}"),
         None => error.into(),
     }
 }
 
 fn flag(error: &Error) -> Option<&'static str> {
     match error {
-        Error::FallbackMissing { .. } => Some("--fallback pass, drop or aborted"),
-        Error::Selectors(_) => Some("--first NAME"),
+        Error::Missing { .. } => Some(", or keep it unresolved with --allow-missing"),
+        Error::FallbackMissing { first, .. } if first.lost.is_some() => {
+            Some(": --fallback pass, drop or aborted, or --allow-missing")
+        }
+        Error::FallbackMissing { .. } => Some(": --fallback pass, drop or aborted"),
+        Error::Selectors(_) => Some(": --first NAME"),
         _ => None,
     }
 }

@@ -11,7 +11,7 @@ use xhint_runtime::{LayoutState, Linker, Source};
 use super::device::Within;
 use crate::print::{column, columns, line};
 use crate::sources::Base;
-use crate::{files, flags, print};
+use crate::{files, print};
 
 /// What can be done with the layouts of an attached program.
 #[derive(Debug, Subcommand)]
@@ -75,7 +75,7 @@ impl Verb {
             Verb::Add(Add { ifname, nic, rest }) => {
                 let (home, device) = rest.within.device(&ifname)?;
                 let nic = Source::read_btf(&nic)?;
-                let changed = Layouts::of(&home, &device).add(&rest.linker()?, nic).map_err(flags::of_runtime)?;
+                let changed = Layouts::of(&home, &device).add(&rest.linker()?, nic)?;
                 rest.tell(&ifname, "added", &changed)?;
             }
             Verb::Remove(Remove { ifname, which, rest }) => {

@@ -99,10 +99,7 @@ impl Args {
             explain: self.json,
             ..self.choice.options()
         };
-        let linked = object.link(&universe, &options).map_err(|error| match error {
-            Error::Missing { .. } => anyhow!("{error}, or keep it unresolved with --allow-missing"),
-            other => flags::of_link(other),
-        });
+        let linked = object.link(&universe, &options).map_err(flags::of_link);
         let linked = linked.with_context(name)?;
         files::write(&self.output, &linked.bytes)?;
         linked.report.warnings.iter().for_each(|w| print::warning(w));
