@@ -215,6 +215,7 @@ fn judged(word: usize, info: &KindInfo) -> bool {
 
 /// By the number of a kind: those that such a type may refer to ([`wrong`]), as far as they are known, a bit each; none
 /// for what refers to nothing.
+#[allow(clippy::indexing_slicing)] // evaluated when compiled
 static ALLOWED: [u32; 20] = {
     const fn bit(kind: Kind) -> u32 {
         1 << kind as u32
