@@ -205,7 +205,8 @@ fn works_on_a_device() {
                 assert_eq!(words.contains("xdp_buff"), differs, "{args:?}: {words}");
                 text(&done.stdout)
             };
-            let attached = run(&["attach", &program, "--dev", "near", "--nic", file, "--dispatch", "tail"]);
+            let attached =
+                run(&["attach", &program, "--dev", "near", "--nic", file, "--fallback", "pass", "--dispatch", "tail"]);
             assert!(attached.contains("vendor_rx "), "{attached}");
             let added = run(&["layouts", "add", "near", other]);
             assert!(added.contains("vendor_rx2") && added.contains("in place"), "{added}");
