@@ -15,6 +15,15 @@ pub fn of_link(error: Error) -> anyhow::Error {
 
 /// The same where it comes by way of the runtime.
 pub fn of_runtime(error: xhint_runtime::Error) -> anyhow::Error {
+    with(error, flag)
+}
+
+/// The same where layouts are added, which has fewer flags.
+pub fn of_added(error: xhint_runtime::Error) -> anyhow::Error {
+    with(error, |cause| flag(cause).filter(|_| matches!(cause, Error::Selectors(_))))
+}
+
+fn with(error: xhint_runtime::Error, flag: impl Fn(&Error) -> Option<&'static str>) -> anyhow::Error {
     let found = match &error {
         xhint_runtime::Error::Link { cause, .. } => flag(cause),
         _ => None,

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use clap::ValueEnum;
-use xhint_object::{Error, Fallback, LinkOptions, Object};
+use xhint_object::{Fallback, LinkOptions, Object};
 
 use crate::sources::Sources;
 use crate::way::Way;
