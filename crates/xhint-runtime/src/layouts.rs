@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use xhint_object::{c_name, selectors};
-use xhint_universe::{Layout, SourceId, Universe};
+use xhint_universe::{Layout, LayoutId, SourceId, Universe};
 
 use crate::attach::{Done, Running, attach_held};
 use crate::counters::reset;
@@ -161,7 +161,7 @@ impl<'a> Layouts<'a> {
         let state = &running.state;
         let (gone, kept) = state.without(which);
         if gone.is_empty() && kept == state.layouts {
-            let have: Vec<_> = state.layouts.iter().map(|l| format!("{} ({:#010x})", l.name, l.id)).collect();
+            let have: Vec<_> = state.layouts.iter().map(|l| format!("{} ({})", l.name, LayoutId(l.id))).collect();
             let have = if have.is_empty() { "none".to_owned() } else { have.join(", ") };
             return Err(Error::NoSuchLayout { device: self.device.name().to_owned(), which: which.to_owned(), have });
         }
@@ -184,7 +184,7 @@ impl<'a> Layouts<'a> {
         if state.options.asked == "none" && ids.len() > 1 {
             return Err(Error::OneLayout { device: self.device.name().to_owned() });
         }
-        let layouts = ids.iter().map(|id| format!("{id:#x}")).collect();
+        let layouts = ids.iter().map(|id| LayoutId(*id).to_string()).collect();
         let options = LinkedAs { layouts, ..state.options.clone() };
         let job = linker.link_after(Some(state), state.object.clone(), nics, options, state.mode)?;
         let known = |l: &LayoutState| state.layouts.iter().any(|k| k.id == l.id);
@@ -249,7 +249,7 @@ impl Running {
     /// Links and loads the program for one more layout, and pins it; nothing leads to it yet.
     fn prepare(&self, linker: &Linker, universe: &Universe, device: &Device, layout: &LayoutState) -> Result<()> {
         let options = LinkedAs {
-            layouts: vec![format!("{:#x}", layout.id)],
+            layouts: vec![LayoutId(layout.id).to_string()],
             asked: "none".to_owned(),
             count: false,
             walk: self.state.options.walk && Rights::current().walk(),

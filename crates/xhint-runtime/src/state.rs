@@ -352,11 +352,7 @@ impl State {
 
     /// Whether a layout is called so: by name or by id.
     pub fn is_called(&self, layout: &LayoutState, name: &str) -> bool {
-        let id = match name.strip_prefix("0x") {
-            Some(hex) => u32::from_str_radix(hex, 16).ok(),
-            None => name.parse().ok(),
-        };
-        layout.name == name || id == Some(layout.id)
+        layout.name == name || xhint_universe::LayoutId(layout.id).is(name)
     }
 
     /// The layouts that go when what is called so does, by name, by id or by file, and those that stay: also of a file

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use serde_json::json;
+use xhint_layout::LayoutId;
 use xhint_runtime::layouts::{Changed, Layouts};
 use xhint_runtime::{LayoutState, Linker, Source};
 
@@ -75,7 +76,8 @@ impl Verb {
             Verb::Add(Add { ifname, nic, rest }) => {
                 let (home, device) = rest.within.device(&ifname)?;
                 let nic = Source::read_btf(&nic)?;
-                let changed = Layouts::of(&home, &device).add(&rest.linker()?, nic).map_err(flags::of_runtime)?;
+                let changed =
+                    Layouts::of(&home, &device).add(&rest.linker()?, nic).map_err(|e| flags::Of::Add.runtime(e))?;
                 rest.tell(&ifname, "added", &changed)?;
             }
             Verb::Remove(Remove { ifname, which, rest }) => {
@@ -145,5 +147,5 @@ fn words(layout: &LayoutState) -> String {
 
 fn numbers(layout: &LayoutState) -> String {
     let slot = layout.slot.map(|s| format!(", slot {s}")).unwrap_or_default();
-    format!("(id {:#010x}, {} bytes{slot})", layout.id, layout.size)
+    format!("(id {}, {} bytes{slot})", LayoutId(layout.id), layout.size)
 }
