@@ -172,7 +172,10 @@ impl std::fmt::Display for Miss {
             }
             Miss::Index { array, index, len } => write!(f, "'{array}' has {len} elements, none with index {index}"),
             Miss::Pointer { member } => {
-                write!(f, "'{member}' is a pointer, and pointers count as absent where they may not be followed")
+                write!(
+                    f,
+                    "'{member}' is a pointer, and without CAP_PERFMON, or where that is not counted on, pointers count as absent"
+                )
             }
             Miss::Mismatch => f.write_str("the type does not match"),
         }
