@@ -190,7 +190,7 @@ impl Object {
             _ => multi::link(self, universe, options, choice, report),
         }?;
         report.useless(options);
-        Ok(image.write()?)
+        image.write()
     }
 
     /// The layouts of `universe` that the object asks for, or those of them that `options` names.

@@ -10,9 +10,6 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use xhint_btf::Btf;
 
-/// The code of "no such file", which also comes of a file system that makes none.
-const ENOENT: i32 = 2;
-
 /// The running kernel's BTF, which `--base` defaults to.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
@@ -122,11 +119,10 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .permissions(Permissions::from_mode(0o666))
         .tempfile_in(dir)
         // Its own words would name a file nobody has asked for.
-        .map_err(|e| match e.raw_os_error() {
-            // The folder is there: its file system makes no files, as those under /proc and /sys.
-            Some(ENOENT) => io::Error::other(format!("no file can be made in {}", dir.display())),
-            Some(code) => io::Error::from_raw_os_error(code),
-            None => io::Error::from(e.kind()),
+        .map_err(|e| match e.kind() {
+            // The folder is there: its file system makes no files, as those of /proc do not.
+            io::ErrorKind::NotFound => io::Error::other(format!("no file can be made in {}", dir.display())),
+            kind => e.raw_os_error().map_or_else(|| io::Error::from(kind), io::Error::from_raw_os_error),
         })?;
     // Not through `file`, whose errors name it.
     let mut out = file.as_file();

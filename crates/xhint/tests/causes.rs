@@ -97,7 +97,7 @@ fn faults() -> Vec<Fault> {
             &[&one],
             &["asks", "pkt_kind::PKT_TCP is ambiguous", &one, "gives 5", &other, "gives 6"],
         ),
-        fault("truncated", &plain, Some(&right), &cut, &[], &[&cut, "reach beyond the end"]),
+        fault("truncated", &plain, Some(&right), &cut, &[], &[&cut, "truncated: the type section needs"]),
         fault("wrong base", &plain, Some(&right), &veth, &[], &[&veth, "base"]),
         fault("no CO-RE", &no_core, None, &right, &[], &["struct nic_meta", "preserve_access_index"]),
     ]

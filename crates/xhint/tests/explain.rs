@@ -45,7 +45,7 @@ fn every_object_is_explained_as_it_is_linked() {
     let mut worlds: Vec<Vec<&str>> = nics.iter().map(|nic| vec![nic.as_str()]).collect();
     worlds.extend(nics.windows(2).map(|pair| vec![pair[0].as_str(), pair[1].as_str()]));
     let worlds: Vec<_> = worlds.iter().map(|nics| (nics, universe(nics))).collect();
-    let (mut linked, mut refused, mut partly) = (0, 0, 0);
+    let (mut linked, mut refused) = (0, 0);
     for source in fixture::names("programs", ".bpf.c") {
         let object = Object::parse(std::fs::read(fixture::program(&source).object()).unwrap()).unwrap();
         for (nics, universe) in &worlds {
@@ -53,7 +53,7 @@ fn every_object_is_explained_as_it_is_linked() {
                 let what = format!("{source} {nics:?} {options:?}");
                 let explained = object.explain(universe, &options);
                 let report = &explained.report;
-                let says = explained.refused.as_ref().map(|e| format!("{:#}", anyhow::anyhow!(e.to_string())));
+                let says = explained.refused.as_ref().map(ToString::to_string);
                 let at_fault = report.layouts.iter().filter(|l| l.refused.is_some()).count();
                 match object.link(universe, &options) {
                     Ok(done) => {
@@ -61,7 +61,6 @@ fn every_object_is_explained_as_it_is_linked() {
                         assert_eq!((says, at_fault, &report.fallback_refused), (None, 0, &None), "{what}");
                         assert_eq!(report.dispatch, done.report.dispatch, "{what}");
                         assert_eq!(report.warnings, done.report.warnings, "{what}");
-                        partly += usize::from(report.layouts.iter().any(|l| l.fallback));
                         // What fails is what goes to the fallback, and nothing else.
                         for (n, layout) in report.layouts.iter().enumerate() {
                             let fails = report.relocations.iter().any(|r| r.results.len() > 1 && r.fails(n));
@@ -77,7 +76,7 @@ fn every_object_is_explained_as_it_is_linked() {
             }
         }
     }
-    assert!(linked > 500 && refused > 50 && partly > 5, "{linked} linked, {refused} refused, {partly} in part");
+    assert!(linked > 200 && refused > 200, "{linked} linked, {refused} refused");
 }
 
 /// A NIC BTF with this layout, and a program that reads `field` of it without asking.
@@ -139,7 +138,7 @@ fn both_verbs_refuse_the_same_with_the_same_words() {
     let full = nic("full", "unsigned rx_hash, btf_id;", 1);
     let other = nic("other", "unsigned pad, rx_hash, btf_id;", 2);
     let poor = nic("poor", "unsigned mark, more[3], btf_id;", 3);
-    let front = nic("front", "unsigned btf_id, rx_hash __attribute__((btf_decl_tag(\"xhint:selector\")));", 4);
+    let front = nic("front", "unsigned kind tag(\"xhint:selector\"), rx_hash;", 4);
     let careful = program("careful", "xhint_fits(ctx, m) && bpf_core_field_exists(m->rx_hash)", "m->rx_hash");
     let careless = program("careless", "xhint_fits(ctx, m)", "m->rx_hash");
     let blind = program("blind", "(void *)m + 16 <= (void *)(long)ctx->data", "m->rx_hash");
