@@ -169,8 +169,8 @@ pub enum Error {
     NothingToDispatch,
     /// Packets that do not say what layout they carry.
     #[error(
-        "layout {layout} has no id that one load could read, so its packets cannot be told from others; link for it \
-         alone"
+        "layout {layout} has no selector that one load could read: no field says that a packet carries it, so its packets \
+         cannot be told from others; end it with a u32 btf_id, tag a field xhint:selector, or use it alone"
     )]
     NoSelector {
         /// The layout.

@@ -18,6 +18,7 @@ pub mod counts;
 mod dispatch;
 mod dwarf;
 mod effect;
+mod elsewhere;
 mod error;
 mod explain;
 mod image;

@@ -161,13 +161,25 @@ pub enum Error {
         /// Names and ids of those that are.
         have: String,
     },
-    /// A layout that is there already.
-    #[error("{device}: layout {layout} is there already; `xhint layouts list {device}` shows all")]
-    LayoutThere {
+    /// Several layouts are called so.
+    #[error("{device}: several layouts are called '{which}': {have}; take one away by its id")]
+    ManyLayouts {
         /// The device.
         device: String,
-        /// The layout.
-        layout: String,
+        /// What they are called.
+        which: String,
+        /// Their names and ids.
+        have: String,
+    },
+    /// A NIC BTF has no layout that is called so.
+    #[error("{}: no layout of it is called '{which}'{}", .path.display(), those(.have))]
+    NoLayoutCalled {
+        /// The file.
+        path: PathBuf,
+        /// The name or id asked for.
+        which: String,
+        /// Names and ids of those that it has.
+        have: String,
     },
     /// The last layout was to go.
     #[error("{device}: that is its last layout; `xhint detach {device}` takes the program off")]
@@ -189,8 +201,8 @@ pub enum Error {
     },
     /// A layout whose packets do not say that they carry it.
     #[error(
-        "{device}: packets of layout {layout} carry no id, so they cannot be told from others; a NIC of that kind is \
-         served one layout at a time: `xhint attach` with this one alone"
+        "{device}: layout {layout} has no selector: no field says that a packet carries it, so its packets cannot be told \
+         from others; a NIC of that kind is served one layout at a time: `xhint attach` with this one alone"
     )]
     NoSelector {
         /// The device.
@@ -404,6 +416,10 @@ fn off(device: &str, linked: bool) -> String {
 /// The kind of map that a section names.
 fn entry_of(section: &str) -> &'static str {
     if section.ends_with("cpumap") { "cpumap" } else { "devmap" }
+}
+
+fn those(have: &str) -> String {
+    if have.is_empty() { String::new() } else { format!("; it has {have}") }
 }
 
 fn why(said: &str) -> String {

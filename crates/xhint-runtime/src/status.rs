@@ -136,7 +136,7 @@ fn places(lives: &[&Live]) -> Vec<Option<Place>> {
 
 fn describe(site: &Site, live: &Live, place: Option<Place>) -> Result<Status> {
     let generation = site.current(live)?;
-    let read = generation.as_ref().map(|g| g.state());
+    let read = generation.as_ref().map(|g| g.state().and_then(State::loaded));
     let trouble = match &read {
         Some(Ok(_)) => None,
         Some(Err(e)) => Some(format!("what it was made from is lost ({e}); attach again")),

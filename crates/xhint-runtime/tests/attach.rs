@@ -380,12 +380,12 @@ fn modes_hang_on_no_umask_and_all_that_status_prints_is_there() {
 
     // What others could have changed is not linked again, nor is what is not what it was.
     let dir = world.state().join(world.site(&device).file_name().unwrap()).join("g1");
-    let object = seen.state.unwrap().object;
+    let object = seen.state.unwrap().object.bytes().unwrap();
     let kept = fs::read_dir(&dir).unwrap().map(|e| e.unwrap().path()).find(|p| !p.ends_with("state.json")).unwrap();
     let lost = || status(&world.home, &device).unwrap().trouble.unwrap();
-    fs::write(&kept, [&object.bytes[..], b"x"].concat()).unwrap();
+    fs::write(&kept, [&object[..], b"x"].concat()).unwrap();
     assert!(lost().contains("is not what was written there"), "{}", lost());
-    fs::write(&kept, &object.bytes).unwrap();
+    fs::write(&kept, &object).unwrap();
     fs::set_permissions(&kept, fs::Permissions::from_mode(0o606)).unwrap();
     assert!(lost().contains("may be written by others (mode 0606)"), "{}", lost());
     fs::set_permissions(&kept, fs::Permissions::from_mode(0o600)).unwrap();

@@ -56,7 +56,7 @@ pub(crate) fn named(file: &str, source: SourceId, btf: &Btf, name: &str) -> Resu
     let Some(ty) = btf.types().find(fits) else { return Ok(None) };
     let maker = Maker::of(file, source, btf);
     let tags = maker.tags.on_type(ty.id()).to_vec();
-    maker.layout(ty.id(), &tags).map(Some)
+    maker.layout(ty.id(), &tags).map(|layout| Some(Layout { by_name: true, ..layout }))
 }
 
 struct Maker<'a> {
@@ -245,7 +245,8 @@ impl<'a> Maker<'a> {
         }
         let (name, declared) = (name.to_owned(), declared.is_some());
         let (source, type_id, also) = (self.source, ty.id(), Vec::new());
-        Ok(Layout { name, id, declared, source, also, type_id, size, answers_to, selector })
+        let (by_name, content) = (false, None);
+        Ok(Layout { name, id, declared, source, also, type_id, size, answers_to, selector, by_name, content })
     }
 
     /// The type whose name the layout bears: the type itself, or the first typedef of a struct without a name.

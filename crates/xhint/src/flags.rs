@@ -41,7 +41,7 @@ impl Of {
             Fault::Foreign { .. } | Fault::OtherObject { .. } => Some("--replace".to_owned()),
             Fault::NoNative { .. } => Some("--mode generic".to_owned()),
             Fault::ManyPrograms(_) => Some("--program NAME".to_owned()),
-            Fault::NoLayout { .. } if self == Of::Attach => Some("--layout NAME".to_owned()),
+            Fault::NoLayout { .. } => Some("--layout NAME".to_owned()),
             Fault::NotAsked { .. } => Some("xhint attach --bind LOCAL=TARGET".to_owned()),
             Fault::OneLayout { .. } => Some("xhint attach --dispatch auto".to_owned()),
             _ => None,
@@ -59,7 +59,8 @@ impl Of {
                 None => "--fallback pass, drop or aborted".to_owned(),
             },
             Error::Missing { first, .. } => return self.missing(first).map(|flags| one(&flags)),
-            Error::Selectors(_) => "--first NAME".to_owned(),
+            // Which `layouts add` has, too.
+            Error::Selectors(_) => return Some("--first NAME".to_owned()),
             Error::OtherOrder => "--base FILE".to_owned(),
             Error::TooFar { .. } | Error::TooManyCopies { .. } => "--dispatch tail".to_owned(),
             Error::TooManyFunctions { .. } => "--dispatch tail or table".to_owned(),

@@ -106,7 +106,11 @@ impl Args {
                     if self.goes_uncounted(&home, &device) { "; without counting it is taken: --no-count" } else { "" };
                 bail!("{}{how}", self.all_of(refused)?)
             }
-            done => self.tell(&job, &done.map_err(|e| flags::Of::Attach.runtime(e))?)?,
+            done => {
+                let done = done.map_err(|e| flags::Of::Attach.runtime(e))?;
+                let what = format!("{}: {} (id {}) is attached", self.on.dev, done.entry, done.program);
+                print::report(&what, self.tell(&job, &done))?
+            }
         };
         if self.follow
             && let Err(end) = self.follow(&home, &device)
@@ -264,9 +268,9 @@ impl Args {
     }
 }
 
-/// Which maps begin anew, and why.
+/// Which maps do not go on, and why.
 pub fn tell_anew(out: &mut Stdout, anew: &[Anew]) -> std::io::Result<()> {
-    anew.iter().try_for_each(|map| line!(out, "  map {} begins anew: {}", map.map, map.why))
+    anew.iter().try_for_each(|map| line!(out, "  map {} does not go on: {}", map.map, map.why))
 }
 
 /// What became of the maps.

@@ -196,8 +196,16 @@ impl Send {
         let count = Some(self.count.unwrap_or(default)).filter(|n| *n != 0);
         let options = SendOptions { rate: self.rate, count, stop: Some(stop), ..SendOptions::default() };
         let sent = nic.send(&traffic, &options)?;
+        print::report(&format!("{}: {} packets sent", self.name, sent.packets), self.tell(&sent))?;
+        match sent.missing() {
+            0 => Ok(ExitCode::SUCCESS),
+            missing => bail!("{}: {missing} of {} packets did not arrive: {}", self.name, sent.packets, why(&sent)),
+        }
+    }
+
+    fn tell(&self, sent: &Sent) -> anyhow::Result<()> {
         if self.json {
-            print::json(&json!({
+            return print::json(&json!({
                 "packets": sent.packets,
                 "bytes": sent.bytes,
                 "arrived": sent.arrived,
@@ -207,20 +215,11 @@ impl Send {
                 "malformed": sent.refused.malformed,
                 "lost": sent.lost,
                 "seconds": sent.elapsed.as_secs_f64(),
-            }))?;
-        } else {
-            let rate = sent.packets as f64 / sent.elapsed.as_secs_f64().max(1e-9);
-            print::text(&format!(
-                "{} packets sent, {} arrived, {} dropped, {rate:.0} a second",
-                sent.packets,
-                sent.arrived,
-                sent.missing()
-            ))?;
+            }));
         }
-        match sent.missing() {
-            0 => Ok(ExitCode::SUCCESS),
-            missing => bail!("{}: {missing} of {} packets did not arrive: {}", self.name, sent.packets, why(&sent)),
-        }
+        let rate = sent.packets as f64 / sent.elapsed.as_secs_f64().max(1e-9);
+        let (packets, arrived, missing) = (sent.packets, sent.arrived, sent.missing());
+        print::text(&format!("{packets} packets sent, {arrived} arrived, {missing} dropped, {rate:.0} a second"))
     }
 }
 
