@@ -1,5 +1,7 @@
 //! What a program reads and a layout does not have, in the terms of the source.
 
+use xhint_relo::Miss;
+
 use crate::bind::Bound;
 use crate::reach::Reach;
 use crate::variant::Variant;
@@ -18,10 +20,12 @@ pub struct Missing {
     pub access: String,
     /// Why it leads nowhere, and what there is instead.
     pub why: String,
+    /// The same as data, if the access leads nowhere.
+    pub miss: Option<Miss>,
     /// Whether it is there, in a form that this access cannot read, so that no guard keeps the program from it.
     pub exists: bool,
-    /// The layout and its file; empty for no layout.
-    pub layout: String,
+    /// The layouts that it was linked for, with their files.
+    pub layouts: Vec<String>,
     /// If it is reached only as far as is known: the call that may write what it is guarded by.
     pub lost: Option<String>,
 }
@@ -36,10 +40,10 @@ pub struct Reached<'a> {
 
 impl std::fmt::Display for Missing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Missing { place, access, why, layout, lost, .. } = self;
+        let Missing { place, access, why, layouts, lost, .. } = self;
         write!(f, "{place}: {access}: {why}")?;
-        if !layout.is_empty() {
-            write!(f, " (layout {layout})")?;
+        if !layouts.is_empty() {
+            write!(f, " (layout {})", layouts.join(", "))?;
         }
         if let Some(call) = lost {
             write!(f, "; whether this is ever reached is not known, since {call}, may write what it is guarded by")?;
@@ -57,12 +61,12 @@ impl Missing {
         object: &Object,
         bound: &mut Bound<'_>,
         reached: Reached<'_>,
-        layout: &str,
+        layouts: &[String],
     ) -> Result<Vec<Missing>, Error> {
         let mut out = Vec::new();
         for number in 0..object.relos.len() {
             if bound.value(number).is_none() && is_reached(object, reached.reach, number) {
-                out.push(Missing::of(object, bound, reached, number, layout)?);
+                out.push(Missing::of(object, bound, reached, number, layouts)?);
             }
         }
         Ok(out)
@@ -73,7 +77,7 @@ impl Missing {
         bound: &mut Bound<'_>,
         reached: Reached<'_>,
         number: usize,
-        layout: &str,
+        layouts: &[String],
     ) -> Result<Missing, Error> {
         let relo = object.relos.get(number).ok_or(Error::NoRelo { number })?;
         let words = bound.explain(number)?;
@@ -84,7 +88,8 @@ impl Missing {
             why: bound.why(number, &words),
             exists: words.found.is_some(),
             access: words.access,
-            layout: layout.to_owned(),
+            miss: words.miss,
+            layouts: layouts.to_vec(),
             lost: lost(object, reached, poison(object, relo)),
         })
     }

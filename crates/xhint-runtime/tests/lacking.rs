@@ -146,7 +146,7 @@ fn following_goes_on_when_it_is_gone_and_when_it_comes_back() {
     for asked in ["static", "tail"] {
         let (world, dir) = (World::new(), tempfile::tempdir().unwrap());
         let (home, device) = (&world.home, &Device::find("near", world.netns()).unwrap());
-        let put = |source: &Source| fs::write(dir.path().join(&source.path), source.bytes()).unwrap();
+        let put = |source: &Source| fs::write(dir.path().join(&source.path), source.bytes().unwrap()).unwrap();
         put(&pa());
         put(&pb());
         let paths = vec![dir.path().to_owned()];
