@@ -12,6 +12,7 @@
 pub mod attach;
 mod carry;
 pub mod counters;
+mod described;
 pub mod detach;
 mod device;
 mod error;
@@ -31,6 +32,7 @@ mod rights;
 mod rtnl;
 mod site;
 mod slots;
+mod source;
 mod sources;
 mod state;
 pub mod status;

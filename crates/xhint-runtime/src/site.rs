@@ -38,6 +38,8 @@ use crate::sys;
 
 /// How long to wait for another xhint to finish with a device: a swap takes some 25 ms, a link well below a second.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// After so long that is told.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// Where one link's pins and state are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +81,7 @@ impl Held {
     pub fn of(home: &Home, device: &Device) -> Result<Held> {
         home.make()?;
         let since = Instant::now();
+        let mut told = false;
         loop {
             let site = Site::of(home, device)?;
             if let Some(held) = Held::try_take(&site)? {
@@ -89,6 +92,10 @@ impl Held {
             } else if since.elapsed() > PATIENCE {
                 return Err(Error::Busy { device: device.name().to_owned(), pid: holder(&site.pins) });
             } else {
+                if !told && since.elapsed() > SILENCE {
+                    told = true;
+                    home.tell_of_wait(device.name(), holder(&site.pins));
+                }
                 std::thread::sleep(Duration::from_millis(5));
             }
         }

@@ -188,6 +188,19 @@ pub fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
+/// What came of telling that something was done: whoever does not come to read it must know at least that.
+///
+/// # Errors
+/// Those of `told`, with what was `done`.
+pub fn report<T>(done: &str, told: anyhow::Result<T>) -> anyhow::Result<T> {
+    told.map_err(|error| match error.downcast_ref::<io::Error>() {
+        Some(cause) if cause.kind() != io::ErrorKind::BrokenPipe => {
+            error.context(format!("{done}, but the report could not be written"))
+        }
+        _ => error,
+    })
+}
+
 /// One line on standard error: what, where, what to do.
 pub fn error(error: &anyhow::Error) {
     say(RED, "error", &format!("{error:#}"));
@@ -248,7 +261,14 @@ pub fn usage(mut error: clap::Error) -> ! {
         };
         error.insert(kind, value);
     }
-    error.exit()
+    // By itself it would end well where nothing could be written.
+    match error.print() {
+        Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => {
+            self::error(&anyhow::Error::from(cause).context("cannot write to standard output"));
+            std::process::exit(1)
+        }
+        _ => std::process::exit(error.exit_code()),
+    }
 }
 
 #[cfg(test)]

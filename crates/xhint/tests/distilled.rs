@@ -2,9 +2,12 @@
 
 #![allow(missing_docs, clippy::arithmetic_side_effects, clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod common;
+
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -12,6 +15,7 @@ use xhint_btf::write::{NewType, Writer};
 use xhint_btf::{Btf, Kind};
 use xhint_testkit::distill::{Distilled, distill};
 use xhint_testkit::fixture::{Compile, cache, clangs, corpus, keep};
+use xhint_testkit::privileged;
 
 const PROGRAM: &str = r#"
 #include "meta.h"
@@ -48,6 +52,10 @@ fn size_of(name: &str) -> u32 {
 /// `struct vendor_ring { struct xdp_buff buff; __u32 queue; }` and the layout `vendor_rx`, which has an id or an
 /// `xdp_buff` of its own.
 fn nic(declared: bool) -> Distilled {
+    nic_as("vendor_rx", declared.then_some(0x77))
+}
+
+fn nic_as(name: &str, declared: Option<u32>) -> Distilled {
     let kernel = Btf::parse(corpus("vmlinux.btf")).unwrap();
     let buff = kernel.types().find(|t| t.kind() == Kind::Struct && t.name() == "xdp_buff").unwrap();
     let u32 = kernel.types().find(|t| t.kind() == Kind::Int && t.name() == "unsigned int").unwrap().id();
@@ -60,11 +68,14 @@ fn nic(declared: bool) -> Distilled {
     };
     composite("vendor_ring", buff.size() + 8, &[in_it, id, 0, queue, u32, bits]);
     let fields = [hash, u32, 0, in_it, id, 64, own, u32, 64 + bits];
-    let (size, tail) =
-        if declared { (8, [&fields[..3], &[own, u32, 32]].concat()) } else { (buff.size() + 12, fields.to_vec()) };
-    let layout = composite("vendor_rx", size, &tail);
-    let tags: &[&str] = if declared { &["xhint:id=0x77", "xhint:as=nic_meta"] } else { &["xhint:as=nic_meta"] };
-    for name in tags {
+    let (size, tail) = if declared.is_some() {
+        (8, [&fields[..3], &[own, u32, 32]].concat())
+    } else {
+        (buff.size() + 12, fields.to_vec())
+    };
+    let layout = composite(name, size, &tail);
+    let id = declared.map(|id| format!("xhint:id={id}"));
+    for name in id.iter().map(String::as_str).chain(["xhint:as=nic_meta"]) {
         w.push(NewType { name, third: layout, tail: &[u32::MAX], ..NewType::of(Kind::DeclTag) }).unwrap();
     }
     distill(&w.finish(), &corpus("vmlinux.btf"))
@@ -169,6 +180,50 @@ fn a_base_beside_that_is_none_is_named() {
         let words = text(&done.stderr);
         assert_eq!((done.status.code(), words.lines().count()), (Some(1), 1), "{what}: {words}");
         assert!(words.contains("nic.btf") && words.contains("base"), "{what}: {words}");
+    }
+}
+
+/// Attached, added to what runs, and followed; on a base from which it differs, too.
+#[test]
+fn works_on_a_device() {
+    if !privileged() {
+        return;
+    }
+    let (program, bases) = (program(false), bases().map(|b| b.display().to_string()));
+    let [first, second] =
+        [("vendor_rx", 0x77), ("vendor_rx2", 0x78)].map(|(name, id)| files(name, &nic_as(name, Some(id))));
+    for (n, (file, other)) in first.iter().zip(&second).enumerate() {
+        let world = common::World::new(&[&format!("distil{n}")]);
+        let ns = &world.netns[0];
+        let link = format!("-n {ns} link add near type veth peer name far");
+        assert!(Command::new("ip").args(link.split(' ')).status().unwrap().success());
+        for (base, differs) in bases.iter().zip([false, true]) {
+            let run = |args: &[&str]| {
+                let done = xhint(&[args, &["--netns", ns, "--base", base]].concat());
+                let words = text(&done.stderr);
+                assert!(done.status.success(), "{args:?}: {words}");
+                assert_eq!(words.contains("xdp_buff"), differs, "{args:?}: {words}");
+                text(&done.stdout)
+            };
+            let attached =
+                run(&["attach", &program, "--dev", "near", "--nic", file, "--fallback", "pass", "--dispatch", "tail"]);
+            assert!(attached.contains("vendor_rx "), "{attached}");
+            let added = run(&["layouts", "add", "near", other]);
+            assert!(added.contains("vendor_rx2") && added.contains("in place"), "{added}");
+            assert!(xhint(&["detach", "near", "--netns", ns]).status.success());
+        }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xhint"));
+        command
+            .args(["attach", &program, "--dev", "near", "--netns", ns, "--base", &bases[0], "--nic", file, "--follow"]);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        assert!(out.any(|line| line.contains("linked for vendor_rx ")));
+        // Only now is it followed.
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        fs::rename(other, file).unwrap();
+        assert!(out.any(|line| line.contains("vendor_rx2 (0x78)") && line.contains("swapped in")));
+        assert!(xhint(&["detach", "near", "--netns", ns]).status.success());
+        assert!(child.wait().unwrap().success());
     }
 }
 
