@@ -253,7 +253,7 @@ impl State {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let described = self.nics.iter().filter_map(|nic| Some((nic.digest(), nic.described.as_deref()?))).collect();
         let written = Written { state: self, described, written: format!("{now:?}") };
-        put(&path, &serde_json::to_vec_pretty(&written).map_err(Error::state(&path))?)
+        put(&path, &serde_json::to_vec(&written).map_err(Error::state(&path))?)
     }
 
     /// That the last NIC BTF came, and all layouts from the `first` on, and what was `named` with them.
