@@ -1,5 +1,7 @@
 //! What a program reads and a layout does not have, in the terms of the source.
 
+use xhint_relo::Miss;
+
 use crate::bind::Bound;
 use crate::reach::Reach;
 use crate::{Error, Object};
@@ -17,18 +19,20 @@ pub struct Missing {
     pub access: String,
     /// Why it leads nowhere, and what there is instead.
     pub why: String,
+    /// The same as data, if the access leads nowhere.
+    pub miss: Option<Miss>,
     /// Whether it is there, in a form that this access cannot read, so that no guard keeps the program from it.
     pub exists: bool,
-    /// The layout and its file; empty for no layout.
-    pub layout: String,
+    /// The layouts that it was linked for, with their files.
+    pub layouts: Vec<String>,
 }
 
 impl std::fmt::Display for Missing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Missing { place, access, why, layout, .. } = self;
+        let Missing { place, access, why, layouts, .. } = self;
         write!(f, "{place}: {access}: {why}")?;
-        if !layout.is_empty() {
-            write!(f, " (layout {layout})")?;
+        if !layouts.is_empty() {
+            write!(f, " (layout {})", layouts.join(", "))?;
         }
         Ok(())
     }
@@ -39,17 +43,22 @@ impl Missing {
     ///
     /// # Errors
     /// As `Bound::explain`.
-    pub fn all(object: &Object, bound: &mut Bound<'_>, reach: &Reach, layout: &str) -> Result<Vec<Missing>, Error> {
+    pub fn all(
+        object: &Object,
+        bound: &mut Bound<'_>,
+        reach: &Reach,
+        layouts: &[String],
+    ) -> Result<Vec<Missing>, Error> {
         let mut out = Vec::new();
         for number in 0..object.relos.len() {
             if bound.value(number).is_none() && is_reached(object, reach, number) {
-                out.push(Missing::of(object, bound, number, layout)?);
+                out.push(Missing::of(object, bound, number, layouts)?);
             }
         }
         Ok(out)
     }
 
-    fn of(object: &Object, bound: &mut Bound<'_>, number: usize, layout: &str) -> Result<Missing, Error> {
+    fn of(object: &Object, bound: &mut Bound<'_>, number: usize, layouts: &[String]) -> Result<Missing, Error> {
         let relo = object.relos.get(number).ok_or(Error::NoRelo { number })?;
         let words = bound.explain(number)?;
         Ok(Missing {
@@ -59,7 +68,8 @@ impl Missing {
             why: bound.why(number, &words),
             exists: words.found.is_some(),
             access: words.access,
-            layout: layout.to_owned(),
+            miss: words.miss,
+            layouts: layouts.to_vec(),
         })
     }
 }

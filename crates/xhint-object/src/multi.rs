@@ -5,8 +5,10 @@ use xhint_universe::{Layout, Universe};
 use crate::bind::{Bound, asks_for};
 use crate::choice::Choice;
 use crate::dispatch::{Case, Dispatched, Fallback, Plan, classes_of, link_by_row, link_direct, link_tail};
+use crate::image::Image;
 use crate::insn::SIZE;
-use crate::link::{Dispatch, LinkOptions, Linked, TakenSlot};
+use crate::link::{Dispatch, LinkOptions, TakenSlot};
+use crate::reach::Reach;
 use crate::report::{DispatchReport, LayoutReport, Report};
 use crate::selectors::{self, Clash};
 use crate::variant::Variant;
@@ -28,24 +30,28 @@ const TAIL_NEEDS: &str = "a loader that loads all programs of the object and kee
 /// # Errors
 /// As [`Object::link`]; [`Error::NothingToDispatch`] if no XDP program's code depends on the layout;
 /// [`Error::NoSelector`] for a layout whose packets carry no id.
-pub fn link(object: &Object, universe: &Universe, options: &LinkOptions, choice: Choice) -> Result<Linked, Error> {
+pub fn link(
+    object: &Object,
+    universe: &Universe,
+    options: &LinkOptions,
+    choice: &Choice,
+    report: &mut Report,
+) -> Result<Image, Error> {
     let mut all = Variants::new(object, universe, options, &choice.layouts)?;
-    let mut report = Report {
-        layouts: choice.layouts.iter().filter_map(|n| LayoutReport::of(universe, *n)).collect(),
-        unbound: choice.unbound,
-        plain: choice.plain,
-        warnings: choice.warnings,
-        ..Report::default()
-    };
-    let programs = all.programs()?;
-    all.check_fallback(&programs, options, &mut report)?;
+    let programs = all.programs();
+    if options.explain {
+        all.explain(programs.as_deref().unwrap_or_default(), options, report)?;
+    }
+    let programs = programs?;
+    all.check_fallback(&programs, options, report)?;
     let case = |n: &usize| case(object, universe, *n, options);
     let cases = choice.layouts.iter().map(case).collect::<Result<Vec<_>, _>>()?;
     let clashes = selectors::check(universe, &choice.layouts, &options.first)?;
     report.warnings.extend(clashes.iter().map(Clash::to_string));
+    report.ranked = !clashes.is_empty();
     let mut dispatched = Vec::new();
     for function in programs {
-        let cases = all.readable(function, &cases, options, &mut report)?;
+        let cases = all.readable(function, &cases, options, report)?;
         let program = object.functions().get(function);
         let optional = options.program.is_none() && program.is_some_and(Function::is_optional);
         dispatched.push(Dispatched { function, cases, optional });
@@ -61,9 +67,6 @@ pub fn link(object: &Object, universe: &Universe, options: &LinkOptions, choice:
     if kind == Dispatch::Tail && !dispatched.iter().any(|p| runs(p) && !p.optional) {
         // Slots would be of no program that is loaded.
         (kind, why) = (Dispatch::Static, "programs that are loaded on demand have no slots to be called by".to_owned());
-    }
-    if options.explain {
-        report.relocations = all.explain(&report.layouts)?;
     }
     let slots = slots(&report.layouts, &options.slots);
     for (layout, slot) in report.layouts.iter_mut().zip(&slots) {
@@ -103,7 +106,7 @@ pub fn link(object: &Object, universe: &Universe, options: &LinkOptions, choice:
     };
     let needs = if kind == Dispatch::Tail { TAIL_NEEDS } else { "" };
     report.dispatch = DispatchReport { kind: kind.name(), why, copies, needs };
-    Ok(Linked { bytes: image.write()?, report })
+    Ok(image)
 }
 
 /// A variant for each layout, and last the one for none.
@@ -154,10 +157,9 @@ impl<'a> Variants<'a> {
         options: &LinkOptions,
         report: &mut Report,
     ) -> Result<(), Error> {
-        let (Some(bound), Some(variant)) = (self.bounds.last_mut(), self.variants.last()) else { return Ok(()) };
-        let runs = |n: &usize| options.fallback == Fallback::Program || !dispatched.contains(n);
-        let reach = variant.reach(self.object.entries().into_iter().filter(runs));
-        let missing = Missing::all(self.object, bound, &reach, "")?;
+        let reach = self.reach_of_fallback(dispatched, options);
+        let Some(bound) = self.bounds.last_mut() else { return Ok(()) };
+        let missing = Missing::all(self.object, bound, &reach, &[])?;
         match missing.split_first() {
             Some((first, rest)) if !options.allow_missing => {
                 return Err(Error::FallbackMissing { first: Box::new(first.clone()), more: rest.len() });
@@ -182,7 +184,7 @@ impl<'a> Variants<'a> {
         let (name, runs) = (&program.name, options.runs(program));
         let (mut out, mut lacking) = (Vec::with_capacity(cases.len()), None);
         for (n, (case, (bound, variant))) in cases.iter().zip(self.bounds.iter_mut().zip(&self.variants)).enumerate() {
-            let words = report.layouts.get(n).map_or_else(String::new, LayoutReport::words);
+            let words: Vec<_> = report.layouts.get(n).map(LayoutReport::words).into_iter().collect();
             let missing = Missing::all(self.object, bound, &variant.reach([function]), &words)?;
             match missing.split_first() {
                 Some(_) if !options.allow_missing && !runs => {}
@@ -212,9 +214,20 @@ impl<'a> Variants<'a> {
         }
     }
 
-    fn explain(&mut self, layouts: &[LayoutReport]) -> Result<Vec<crate::RelocationReport>, Error> {
-        let reaches: Vec<_> = self.variants.iter().map(|v| v.reach(self.object.entries())).collect();
-        self.object.explain_all(&mut self.bounds, &reaches, layouts)
+    fn reach_of_fallback(&self, dispatched: &[usize], options: &LinkOptions) -> Reach {
+        let runs = |n: &usize| options.fallback == Fallback::Program || !dispatched.contains(n);
+        let entries = self.object.entries().into_iter().filter(runs);
+        self.variants.last().map_or_else(Reach::default, |variant| variant.reach(entries))
+    }
+
+    /// What each relocation becomes: for each layout, and for none.
+    fn explain(&mut self, dispatched: &[usize], options: &LinkOptions, report: &mut Report) -> Result<(), Error> {
+        let running = self.object.running(options);
+        let mut reaches: Vec<_> = self.variants.iter().map(|v| v.reach(running.iter().copied())).collect();
+        reaches.pop();
+        reaches.push(self.reach_of_fallback(dispatched, options));
+        report.relocations = self.object.explain_all(&mut self.bounds, &reaches)?;
+        Ok(())
     }
 }
 

@@ -86,7 +86,7 @@ fn a_fallback_that_would_read_metadata_is_refused_with_the_way_out() {
 #[test]
 fn explain_tells_dead_from_reached() {
     let universe = universe(&[("small.btf", nic())]);
-    let report = object(Some("UNGUARDED")).explain(&universe, &LinkOptions::default()).unwrap();
+    let report = object(Some("UNGUARDED")).explain(&universe, &LinkOptions::default()).report;
     let gone: Vec<_> =
         report.relocations.iter().filter(|r| r.access == "nic_meta.gone" && r.kind == "byte_off").collect();
     let reached: Vec<_> = gone.iter().map(|r| (r.function.as_str(), r.results[0].reached)).collect();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use xhint_object::{c_name, selectors};
-use xhint_universe::{Layout, SourceId, Universe};
+use xhint_universe::{Layout, LayoutId, SourceId, Universe};
 
 use crate::attach::{Done, Running, attach_held};
 use crate::counters::reset;
@@ -171,7 +171,7 @@ impl<'a> Layouts<'a> {
         let removal = state.removal(which);
         let gone: Vec<_> = removal.layouts.iter().filter_map(|n| state.layouts.get(*n).cloned()).collect();
         let words = |all: &[LayoutState]| {
-            let all: Vec<_> = all.iter().map(|l| format!("{} ({:#010x})", l.name, l.id)).collect();
+            let all: Vec<_> = all.iter().map(|l| format!("{} ({})", l.name, LayoutId(l.id))).collect();
             if all.is_empty() { "none".to_owned() } else { all.join(", ") }
         };
         if gone.is_empty() && removal.nics.is_empty() {
@@ -212,7 +212,7 @@ impl<'a> Layouts<'a> {
         if state.options.asked == "none" && ids.len() > 1 {
             return Err(Error::OneLayout { device: self.device.name().to_owned() });
         }
-        let options = LinkedAs { layouts: ids.iter().map(|id| format!("{id:#x}")).collect(), ..options };
+        let options = LinkedAs { layouts: ids.iter().map(|id| LayoutId(*id).to_string()).collect(), ..options };
         let job = linker.link_after(Some(state), state.object.clone(), nics, options, state.mode)?;
         let known = |l: &LayoutState| state.layouts.iter().any(|k| k.id == l.id);
         let layouts: Vec<LayoutState> = job.state.layouts.iter().filter(|l| !known(l)).cloned().collect();
@@ -349,7 +349,7 @@ impl Running {
         layout: &LayoutState,
     ) -> Result<Vec<String>> {
         let options = LinkedAs {
-            layouts: vec![format!("{:#x}", layout.id)],
+            layouts: vec![LayoutId(layout.id).to_string()],
             asked: "none".to_owned(),
             count: false,
             walk: self.state.options.walk && Rights::current().walk(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use xhint_btf::{Btf, Kind};
 use xhint_object::table::SLOT_COUNT;
 use xhint_object::{Dispatch, Fallback, LayoutReport, LinkOptions, Linked, Object, Report, TakenSlot, nic_btf};
-use xhint_universe::{Layout, SourceId, Universe, name::essential};
+use xhint_universe::{Layout, LayoutId, SourceId, Universe, name::essential};
 
 use crate::attach::Job;
 use crate::described::Described;
@@ -312,7 +312,7 @@ pub fn declare(
     layouts: &[String],
     bind: &[(String, String)],
 ) -> std::result::Result<(), xhint_universe::Error> {
-    for name in layouts.iter().filter(|l| !l.starts_with("0x")) {
+    for name in layouts.iter().filter(|l| LayoutId::read(l).is_none()) {
         universe.add_layout(name)?;
     }
     for (_, target) in bind {

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use xhint_object::Dispatch;
 use xhint_object::table::SLOT_COUNT;
+use xhint_universe::LayoutId;
 
 use crate::described::Described;
 use crate::error::{Error, Result};
@@ -350,14 +351,10 @@ impl State {
 
     /// The places of the layouts that are called so: by name or by id, else by a name that they are declared `as`.
     fn called(&self, which: &str) -> BTreeSet<usize> {
-        let id = match which.strip_prefix("0x") {
-            Some(hex) => u32::from_str_radix(hex, 16).ok(),
-            None => which.parse().ok(),
-        };
         let places = |is_it: &dyn Fn(&LayoutState) -> bool| {
             self.layouts.iter().enumerate().filter(|(_, l)| is_it(l)).map(|(n, _)| n).collect::<BTreeSet<_>>()
         };
-        let own = places(&|l| l.name == which || id == Some(l.id));
+        let own = places(&|l| l.name == which || LayoutId(l.id).is(which));
         if !own.is_empty() {
             return own;
         }

@@ -13,7 +13,7 @@ pub enum Error {
         missing: String,
     },
     /// No name for a device.
-    #[error("{name:?} cannot name a device: {why}")]
+    #[error("'{name}' cannot name a device: {why}")]
     BadName {
         /// The name given.
         name: String,

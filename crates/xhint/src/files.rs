@@ -119,7 +119,11 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .permissions(Permissions::from_mode(0o666))
         .tempfile_in(dir)
         // Its own words would name a file nobody has asked for.
-        .map_err(|e| e.raw_os_error().map_or_else(|| io::Error::from(e.kind()), io::Error::from_raw_os_error))?;
+        .map_err(|e| match e.kind() {
+            // The folder is there: its file system makes no files, as those of /proc do not.
+            io::ErrorKind::NotFound => io::Error::other(format!("no file can be made in {}", dir.display())),
+            kind => e.raw_os_error().map_or_else(|| io::Error::from(kind), io::Error::from_raw_os_error),
+        })?;
     // Not through `file`, whose errors name it.
     let mut out = file.as_file();
     out.write_all(bytes)?;

@@ -187,6 +187,38 @@ fn layouts_are_shown_with_their_fields() {
 }
 
 #[test]
+fn a_file_system_that_makes_no_files_is_named() {
+    let files = files();
+    let mut all = args("link", &files, 0);
+    all.extend(["-o", "/proc/out.o"]);
+    let done = xhint(&all);
+    assert_eq!(done.status.code(), Some(1));
+    assert_eq!(text(&done.stderr), "error: cannot write /proc/out.o: no file can be made in /proc\n");
+}
+
+#[test]
+fn an_option_that_does_nothing_is_told() {
+    let (files, out) = (files(), output_file("nothing"));
+    let link = |more: &[&str]| {
+        let mut all = args("link", &files, 0);
+        all.extend(["-o", &out]);
+        let done = xhint(&[&all[..], more].concat());
+        (done.status.code(), text(&done.stderr))
+    };
+    for (more, code, words) in [
+        (&["--fallback", "drop"][..], 0, "nothing is dispatched"),
+        (&["--first", "nic_meta"], 0, "that 'nic_meta' is to be tried first does nothing"),
+        (&["--first", "nosuch"], 1, "no layout is called 'nosuch'"),
+        (&["--bind", "nic_meta=nic_meta", "--bind", "nic_meta=other"], 1, "other"),
+        (&["--bind", "nosuch=nic_meta"], 0, "binding it to 'nic_meta' does nothing"),
+    ] {
+        let (done, said) = link(more);
+        assert_eq!((done, said.lines().count()), (Some(code), 1), "{more:?}: {said}");
+        assert!(said.contains(words), "{more:?}: {said}");
+    }
+}
+
+#[test]
 fn wrong_usage_is_2() {
     for wrong in [&["link"][..], &["link", "a.o", "--nic", "b", "-o", "c", "--bind", "x"], &["explain", "a.o"]] {
         assert_eq!(xhint(wrong).status.code(), Some(2), "{wrong:?}");

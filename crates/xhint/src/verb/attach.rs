@@ -1,12 +1,13 @@
 //! `xhint attach`
 
 use std::io::{BufRead, IsTerminal};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::ValueEnum;
 use serde_json::json;
-use std::path::PathBuf;
+use xhint_layout::LayoutId;
 use xhint_object::Dispatch;
 use xhint_runtime::attach::{Done, Job, attach, running};
 use xhint_runtime::follow::{self, Event, EventKind, Follow};
@@ -106,7 +107,7 @@ impl Args {
                 bail!("{}{how}", self.all_of(refused)?)
             }
             done => {
-                let done = done?;
+                let done = done.map_err(|e| flags::Of::Attach.runtime(e))?;
                 let what = format!("{}: {} (id {}) is attached", self.on.dev, done.entry, done.program);
                 print::report(&what, self.tell(&job, &done))?
             }
@@ -194,7 +195,9 @@ impl Args {
         };
         let before = running(home, device)?;
         let object = Source::read(&self.program_file)?;
-        linker.link_after(before.as_ref(), object, nics, options, self.mode.into()).map_err(flags::of_runtime)
+        linker
+            .link_after(before.as_ref(), object, nics, options, self.mode.into())
+            .map_err(|e| flags::Of::Attach.runtime(e))
     }
 
     fn may_replace(&self, foreign: &Error) -> anyhow::Result<()> {
@@ -250,14 +253,13 @@ impl Args {
         tell_anew(&mut out, &done.anew)?;
         for layout in &job.state.layouts {
             let to = if layout.fallback { ": its packets go to the fallback, see above" } else { "" };
-            line!(out, "  linked for {} (id {:#010x}, {} bytes){to}", layout.name, layout.id, layout.size)?;
+            line!(out, "  linked for {} (id {}, {} bytes){to}", layout.name, LayoutId(layout.id), layout.size)?;
             if !layout.selector {
                 NO_SELECTOR.iter().try_for_each(|words| line!(out, "    {words}"))?;
             }
         }
-        if !job.why.is_empty() {
-            line!(out, "  dispatch {}: {}", job.state.options.dispatch, job.why)?;
-        }
+        let why = if job.why.is_empty() { String::new() } else { format!(": {}", job.why) };
+        line!(out, "  dispatch {}{why}", job.state.options.dispatch)?;
         if !job.state.options.walk {
             line!(out, "  without CAP_PERFMON pointers in metadata count as absent")?;
         }
