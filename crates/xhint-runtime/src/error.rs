@@ -344,6 +344,15 @@ impl std::fmt::Display for Chain<'_> {
     }
 }
 
+impl From<xhint_host::Error> for Error {
+    fn from(error: xhint_host::Error) -> Error {
+        match error {
+            xhint_host::Error::File { path, cause } => Error::File { path, cause },
+            xhint_host::Error::NotOurs { path, why } => Error::NotOurs { path, why },
+        }
+    }
+}
+
 /// Of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 

@@ -1,6 +1,6 @@
 //! Layouts that come and go while a program runs.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -122,14 +122,14 @@ impl<'a> Layouts<'a> {
                 &ids,
             );
         }
-        self.add_in_place(linker, &running, &coming)
+        self.add_in_place(linker, &running, coming)
     }
 
     /// Adds layouts each by a program in a slot of its own.
-    fn add_in_place(&self, linker: &Linker, running: &Running, coming: &Coming) -> Result<Changed> {
-        let (mut state, first) = (coming.state.clone(), coming.state.layouts.len());
-        let mut warnings = Vec::new();
-        for layout in coming.layouts() {
+    fn add_in_place(&self, linker: &Linker, running: &Running, coming: Coming) -> Result<Changed> {
+        let Coming { universe, mut state, new, named, .. } = coming;
+        let (first, mut warnings) = (state.layouts.len(), Vec::new());
+        for layout in new.iter().filter_map(|n| universe.layouts().get(*n)) {
             if layout.selector.is_none() {
                 let layout = format!("{} ({:#010x})", layout.name, layout.id);
                 return Err(Error::NoSelector { device: self.device.name().to_owned(), layout });
@@ -146,12 +146,12 @@ impl<'a> Layouts<'a> {
                 lacks: String::new(),
                 selector: true,
             };
-            let said = running.prepare(linker, &coming.universe, self.device, &wanted);
+            let said = running.prepare(linker, &universe, self.device, &wanted);
             warnings.extend(said.inspect_err(|_| running.drop_unused())?);
             state.take_slot(&wanted);
             state.layouts.push(wanted);
         }
-        let written = running.write(&state, state.addition(first, &coming.named));
+        let written = running.write(&state, state.addition(first, &named));
         written.and_then(|()| running.bring(&state)).inspect_err(|_| running.drop_unused())?;
         let layouts = state.layouts.split_off(first);
         let too_long = too_long(self.device, &layouts);
@@ -317,13 +317,15 @@ impl Running {
     /// [`Error::Link`] if a packet could pass for two of all the layouts.
     fn takes(&self, universe: &Universe, new: &[usize]) -> Result<bool> {
         let state = &self.state;
-        let live = |l: &Layout| state.layouts.iter().find(|s| s.id == l.id);
+        let by_id: HashMap<u32, &LayoutState> = state.layouts.iter().map(|s| (s.id, s)).collect();
+        let live = |l: &Layout| by_id.get(&l.id);
         let all = [positions(universe, |l| live(l).is_some()), new.to_vec()].concat();
         let err = |cause| Error::Link { path: state.object.path.clone(), cause: Box::new(cause) };
         let clashes = selectors::check(universe, &all, &state.options.first_in(universe, Some(state))).map_err(err)?;
         let linked = positions(universe, |l| live(l).is_some_and(|s| s.added.is_none()));
         // What the entry knew of layouts that are gone cannot be told any more.
-        let gone = state.slots.iter().any(|t| t.linked && state.layouts.iter().all(|l| l.slot != Some(t.slot)));
+        let slots: HashSet<u32> = state.layouts.iter().filter_map(|l| l.slot).collect();
+        let gone = state.slots.iter().any(|t| t.linked && !slots.contains(&t.slot));
         let size = |n: &usize| universe.layouts().get(*n).map(|l| l.size);
         let finds = |n: &usize| {
             let like: Vec<_> = linked.iter().copied().filter(|l| !gone || size(l) == size(n)).collect();

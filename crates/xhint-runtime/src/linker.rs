@@ -1,5 +1,6 @@
 //! From the files that the user has to an object for the kernel.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -86,10 +87,11 @@ impl Linker {
         let universe = self.universe_of(nics, |nic| nic.described.as_deref())?;
         let universe = with_named(universe, &state.options);
         // What goes with a layout is looked for in all BTFs that have it.
-        let own = |n: SourceId| universe.layouts().iter().any(|l| l.is_of(new) && l.is_of(n));
+        let shared: HashSet<SourceId> =
+            universe.layouts().iter().filter(|l| l.is_of(new)).flat_map(Layout::sources).collect();
         let [all, others] = [None, Some(new)].map(|source| object.names_lacking(&universe, source, &options));
         let asked = |(n, nic): (u32, &Source)| {
-            let lacking = if own(SourceId(n)) { &all } else { &others };
+            let lacking = if shared.contains(&SourceId(n)) { &all } else { &others };
             nic.described.as_ref().is_some_and(|d| !d.names.is_disjoint(lacking)).then(|| nic.digest().to_owned())
         };
         let asked: Vec<String> = (1u32..).zip(nics).filter_map(asked).collect();

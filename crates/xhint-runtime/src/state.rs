@@ -13,10 +13,10 @@ use xhint_universe::{LayoutId, Universe};
 
 use crate::described::Described;
 use crate::error::{Error, Result};
-use crate::private::{append, get, is_there, make_dir, put, remove_empty};
 pub use crate::source::Source;
 pub(crate) use crate::source::absolute;
 use crate::source::digest;
+use xhint_host::private::{append, get, is_there, make_dir, put, remove_empty};
 
 /// In which way a program is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -268,7 +268,7 @@ impl State {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let described = self.nics.iter().filter_map(|nic| Some((nic.digest(), nic.described.as_deref()?))).collect();
         let written = Written { state: self, described, written: format!("{now:?}") };
-        put(&path, &serde_json::to_vec_pretty(&written).map_err(Error::state(&path))?)
+        Ok(put(&path, &serde_json::to_vec(&written).map_err(Error::state(&path))?)?)
     }
 
     /// That the last NIC BTF came, and all layouts from the `first` on, and what was `named` with them.
@@ -298,8 +298,8 @@ impl State {
         let nics = if let Change::Added(_) = change { self.nics.last() } else { None };
         let kept = nics.into_iter().try_for_each(|nic| nic.keep(dir, &mut fresh));
         let written = kept.and_then(|()| match whole {
-            Some(whole) => append(&path, head.len().saturating_add(whole.len()) as u64, &line),
-            None => put(&path, &[head.as_bytes(), &line].concat()),
+            Some(whole) => Ok(append(&path, head.len().saturating_add(whole.len()) as u64, &line)?),
+            None => Ok(put(&path, &[head.as_bytes(), &line].concat())?),
         });
         written.inspect_err(|_| {
             for path in fresh {

@@ -5,6 +5,7 @@
 mod files;
 mod flags;
 mod layouts;
+mod notify;
 mod print;
 mod sources;
 mod verb;
@@ -18,7 +19,8 @@ use clap::{Parser, Subcommand};
 /// One XDP program, any NIC metadata: describe, link, attach, read.
 #[derive(Debug, Parser)]
 #[command(name = "xhint", version, propagate_version = true, max_term_width = 100)]
-#[command(after_help = "Example: xhint link prog.o --nic mynic.btf -o out.o")]
+#[command(after_help = "Example: xhint demo\n         xhint attach prog.o --dev eth0 --nic fw1.btf\n         \
+                        xhint attach --help")]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -30,16 +32,16 @@ enum Verb {
     Link(verb::link::Args),
     Explain(verb::explain::Args),
     /// Look into and write BTF.
-    #[command(subcommand, after_help = "Example: xhint btf dump /sys/kernel/btf/veth")]
+    #[command(subcommand, after_help = "Example: xhint btf dump /sys/kernel/btf/vmlinux")]
     Btf(verb::btf::Verb),
     /// Look at the metadata layouts a NIC describes.
-    #[command(subcommand, after_help = "Example: xhint layout show mynic.btf")]
+    #[command(subcommand, after_help = "Example: xhint layout show mynic.o")]
     Layout(verb::layout::Verb),
     Attach(verb::attach::Args),
     Status(verb::status::Args),
     Detach(verb::detach::Args),
     /// Add and remove layouts while a program runs.
-    #[command(subcommand, after_help = "Example: xhint layouts add eth0 fw2.btf")]
+    #[command(subcommand, after_help = "Example: xhint layouts add eth0 fw2.btf\n         xhint layouts list eth0")]
     Layouts(verb::layouts::Verb),
     Demo(verb::demo::Args),
     /// A NIC in software, to try things on.
@@ -48,6 +50,8 @@ enum Verb {
         after_help = "Example: xhint nic up mynic0 --layout fw1.o\n         xhint nic send mynic0\n         xhint nic down mynic0"
     )]
     Nic(verb::nic::Verb),
+    #[command(hide = true)]
+    Generate(verb::generate::Args),
 }
 
 impl Verb {
@@ -63,6 +67,7 @@ impl Verb {
             Verb::Layouts(verb) => verb.run(),
             Verb::Demo(args) => args.run(),
             Verb::Nic(verb) => verb.run(),
+            Verb::Generate(args) => args.run(),
         }
     }
 }

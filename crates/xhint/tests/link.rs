@@ -57,6 +57,23 @@ fn a_linked_object_is_written_and_loads() {
     }
 }
 
+#[test]
+fn the_linked_object_goes_to_standard_output() {
+    let (files, out) = (files(), output_file("stdout"));
+    let mut all = args("link", &files, 0);
+    all.extend(["-o", &out]);
+    assert_eq!(xhint(&all).status.code(), Some(0));
+    all.pop();
+    all.push("-");
+    let done = xhint(&all);
+    assert_eq!((done.status.code(), text(&done.stderr).as_str()), (Some(0), ""));
+    assert_eq!(done.stdout, fs::read(&out).unwrap());
+    all.push("--json");
+    let both = xhint(&all);
+    assert_eq!((both.status.code(), both.stdout.len()), (Some(1), 0));
+    assert!(text(&both.stderr).contains("--json"), "{}", text(&both.stderr));
+}
+
 /// What a program reads of a module's types is the same whether the module is a link of the base or beside it.
 #[test]
 fn a_module_may_be_a_link_of_the_base() {

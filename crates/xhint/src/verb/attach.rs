@@ -19,7 +19,7 @@ use super::link::Action;
 use crate::print::{Stdout, line};
 use crate::sources::Sources;
 use crate::way::Way;
-use crate::{files, flags, print};
+use crate::{files, flags, notify, print};
 
 /// Link a program for a NIC's layouts and put it on a device; what is there already keeps running until the new one
 /// takes its place in one step, with its maps.
@@ -155,6 +155,7 @@ impl Args {
     fn follow(&self, home: &Home, device: &Device) -> anyhow::Result<()> {
         let linker = self.linker()?;
         let mut follow = Follow::start(home, device, &linker, self.sources.nics.clone())?;
+        notify::ready();
         loop {
             follow.next()?.iter().try_for_each(|event| self.tell_of(event))?;
         }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::ValueEnum;
 use xhint_object::{DispatchReport, Fallback, LinkOptions, Object};
 
@@ -13,7 +13,8 @@ use crate::{files, flags, print};
 
 /// Link a compiled program for NICs' metadata layouts, into an object that any loader loads.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: xhint link prog.o --nic mynic.btf -o out.o")]
+#[command(after_help = "Example: xhint link prog.o --nic mynic.btf -o out.o\n         \
+                        xhint link prog.o --nic mynic.btf -o - | ssh host 'cat >out.o'")]
 pub struct Args {
     /// The program, compiled with `clang -target bpf -O2 -g -c`
     program: PathBuf,
@@ -21,7 +22,7 @@ pub struct Args {
     sources: Sources,
     #[command(flatten)]
     choice: Choice,
-    /// Where to write the linked object
+    /// Where to write the linked object; - is standard output
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// Print what was done as JSON
@@ -86,6 +87,9 @@ impl Action {
 
 impl Args {
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        if self.json && files::is_stdout(&self.output) {
+            bail!("the object and --json cannot both go to standard output; name a file with -o");
+        }
         let inputs = self.sources.files().chain([self.program.as_path()]);
         files::check_distinct(&self.output, inputs)?;
         let name = || format!("{}", self.program.display());
