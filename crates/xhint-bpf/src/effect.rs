@@ -1,6 +1,6 @@
 //! What each instruction can do: which registers it reads and writes, which memory, and where it can go on.
 //!
-//! This is the one place that says so; [`crate::reach`] and [`crate::Liveness`] believe it. What is not listed here may do
+//! This is the one place that says so; [`crate::reach_if`] and [`crate::Liveness`] believe it. What is not listed here may do
 //! anything: a new instruction makes us ignorant, never wrong.
 //!
 //! Of a function's own stack it is known who can write it, since the verifier keeps pointers apart from numbers:
@@ -12,7 +12,7 @@
 //!   lets helpers give back pointers to maps, packets and kernel objects only;
 //! - a kernel function likewise, but what it gives back may point into a buffer it was given (`bpf_dynptr_slice_rdwr`);
 //! - a function of the object, or a callback, anywhere, once it has any address in the frame: it may add and subtract, and
-//!   follow what is spilled there. It cannot leave a pointer into a stack there (`cannot spill pointers to stack into
+//!   follow what is spilled there. Where its code shows that it does not, less is forgotten (`reach/writes.rs`). It cannot leave a pointer into a stack there (`cannot spill pointers to stack into
 //!   stack frame of the caller`).
 
 use crate::Named;
@@ -171,6 +171,17 @@ fn callee(insn: Insn, named: Named, callbacks: bool) -> Callee {
         (0, _) => Callee::Helper,
         (PSEUDO_KFUNC_CALL, _) | (_, Named::Kernel) if !callbacks => Callee::Kernel,
         _ => Callee::Function,
+    }
+}
+
+/// Which argument of the function in r2 is the address in r3, for helpers that call one and hand that on (`bpf_loop`,
+/// `bpf_for_each_map_elem`): `set_loop_callback_state` and `set_map_elem_callback_state` of kernel/bpf/verifier.c.
+#[must_use]
+pub fn called_back(insn: Insn) -> Option<u8> {
+    match (insn.code, insn.src, insn.imm) {
+        (CALL, 0, 181) => Some(2),
+        (CALL, 0, 164) => Some(4),
+        _ => None,
     }
 }
 

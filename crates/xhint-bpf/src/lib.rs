@@ -2,7 +2,7 @@
 //!
 //! 1. [`decode`] takes a function's bytes apart; [`encode`] writes instructions as bytes, each jump with its distance.
 //! 2. [`Emit`] writes new code, with labels to jump to.
-//! 3. [`effect`] says what each instruction can do. On it rest [`reach`], which follows constants and tells what can be
+//! 3. [`effect`] says what each instruction can do. On it rest [`reach_if`], which follows constants and tells what can be
 //!    reached, [`prune`], which removes the rest, and [`Liveness`], which finds free registers.
 //!
 //! Nothing here knows ELF or BTF types. What an instruction names is a number of whoever owns the code ([`Reference`]).
@@ -26,4 +26,4 @@ pub use id::{FunctionId, SymbolId};
 pub use insn::{Insn, SIZE};
 pub use liveness::Liveness;
 pub use prune::{Ways, prune};
-pub use reach::{Code, Reach, reach};
+pub use reach::{Code, Reach, reach_if};

@@ -14,14 +14,16 @@
 //!    is taken is reached with nothing known. So is every instruction of a function with a jump that is not understood.
 
 mod state;
+mod writes;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::code::jumps_anywhere;
-use crate::effect::{Flow, flow};
+use crate::effect::{Callee, Effect, Flow, effect, flow};
 use crate::insn::{ADD64_REG, CALL, Insn, SUB64_REG};
 use crate::{FunctionId, Instruction, Named, Targets, Ways};
 use state::{State, Value};
+use writes::{Known, Writes};
 
 /// What is asked of an object's code.
 pub trait Code {
@@ -32,6 +34,8 @@ pub trait Code {
     fn calls_back(&self) -> bool;
     /// Whether the kernel verifies this function by itself, whatever its callers pass.
     fn is_global(&self, function: FunctionId) -> bool;
+    /// Whether the kernel runs this function by itself as an XDP program.
+    fn is_xdp(&self, function: FunctionId) -> bool;
 }
 
 /// What can be reached from some entries. Instructions are told by function and number in it.
@@ -45,13 +49,21 @@ pub struct Reach {
     pub addends: BTreeMap<(FunctionId, usize), Option<u64>>,
     /// By function, which ways comparisons can go.
     pub ways: BTreeMap<FunctionId, Ways>,
+    /// Calls behind which a number in the frame was not known any more.
+    pub lost: BTreeSet<(FunctionId, usize)>,
 }
 
-/// What can be reached when any of `entries` is run.
-pub fn reach(code: &impl Code, entries: impl IntoIterator<Item = FunctionId>) -> Reach {
-    let mut walk = Walk { code, at_entry: HashMap::new(), out: Reach::default(), todo: Vec::new() };
+/// What can be reached when any of `entries` is run, as if the calls that `keeps` accepts wrote nothing in the frame: what
+/// is not reached then is reached only because it is not known what they write.
+pub fn reach_if(
+    code: &impl Code,
+    entries: impl IntoIterator<Item = FunctionId>,
+    keeps: impl Fn((FunctionId, usize)) -> bool,
+) -> Reach {
+    let (at_entry, known) = (HashMap::new(), Known::default());
+    let mut walk = Walk { code, keeps, at_entry, known, out: Reach::default(), todo: Vec::new() };
     for entry in entries {
-        walk.enter(entry, State::default());
+        walk.enter(entry, if code.is_xdp(entry) { State::of_xdp() } else { State::default() });
     }
     while let Some(function) = walk.todo.pop() {
         walk.function(function);
@@ -59,8 +71,11 @@ pub fn reach(code: &impl Code, entries: impl IntoIterator<Item = FunctionId>) ->
     walk.out
 }
 
-struct Walk<'a, C> {
+struct Walk<'a, C, K> {
     code: &'a C,
+    keeps: K,
+    /// What functions may write of their callers' frames.
+    known: Known,
     /// What is known at the start of each function that was reached.
     at_entry: HashMap<FunctionId, State>,
     out: Reach,
@@ -68,7 +83,7 @@ struct Walk<'a, C> {
     todo: Vec<FunctionId>,
 }
 
-impl<C: Code> Walk<'_, C> {
+impl<C: Code, K: Fn((FunctionId, usize)) -> bool> Walk<'_, C, K> {
     fn enter(&mut self, function: FunctionId, state: State) {
         let changed = match self.at_entry.get_mut(&function) {
             Some(known) => known.join(&state),
@@ -130,7 +145,7 @@ impl<C: Code> Walk<'_, C> {
             }
             let target = || jumps.targets.target(instruction);
             match flow(insn) {
-                Flow::Next => state.run(insn, instruction.named, self.code.calls_back()),
+                Flow::Next => self.step((function, n), instruction, &mut state),
                 Flow::End => return Vec::new(),
                 Flow::To => return target().map(|to| (to, state)).into_iter().collect(),
                 Flow::Either => {
@@ -146,6 +161,26 @@ impl<C: Code> Walk<'_, C> {
         }
         // Beyond the last instruction: a function that does not end, which the verifier will refuse.
         Vec::new()
+    }
+
+    /// Runs an instruction that the next one follows.
+    fn step(&mut self, at: (FunctionId, usize), instruction: &Instruction, state: &mut State) {
+        let Instruction { insn, named, .. } = *instruction;
+        let effect = effect(insn, named, self.code.calls_back());
+        let writes = match (effect, named, state.function(2)) {
+            (Effect::Call(Callee::Function), ..) if !state.lends() => Writes::All,
+            (Effect::Call(Callee::Function), Named::Function(callee), _) => self.known.of(self.code, callee),
+            (Effect::Call(Callee::Function), Named::Nothing, Some(callee)) => self.known.back(self.code, insn, callee),
+            _ => Writes::All,
+        };
+        let before = matches!(effect, Effect::Call(_)).then(|| state.clone());
+        state.run(insn, named, self.code.calls_back(), &writes);
+        if let Some(before) = before.filter(|before| state.numbers() < before.numbers()) {
+            self.out.lost.insert(at);
+            if (self.keeps)(at) {
+                state.keep(&before);
+            }
+        }
     }
 }
 

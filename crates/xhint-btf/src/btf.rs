@@ -213,6 +213,12 @@ impl Btf {
         matches!(self.string_tail(offset).strip_prefix(text.as_bytes()), Some([0, ..]))
     }
 
+    /// What is noted of the kind of one of its own types; 0 for void and those of its base.
+    pub(crate) fn marks(&self, id: u32) -> u32 {
+        let offset = self.offsets.get(id.wrapping_sub(self.first_id) as usize);
+        offset.map_or(0, |offset| offset & KindInfo::MARKS)
+    }
+
     /// The bytes of its own types, as they stand in the file.
     pub(crate) fn type_bytes(&self) -> &Bytes {
         &self.types

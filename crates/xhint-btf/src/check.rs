@@ -8,15 +8,15 @@
 //! 3. While walking, only the largest type id and string offset are kept, and whether a member starts beyond its
 //!    struct. They are judged once at the end, when the number of types is known: forward references are legal.
 //! 4. Chains of typedefs, modifiers and arrays end, and soon. They are followed when all types are known.
-//! 5. The references of a split BTF, which may have been made for another base, are looked at one by one
-//!    (`references.rs`). Those of a BTF that stands alone only when step 3 finds a fault, to say which is to blame.
+//! 5. A split BTF may have been made for another base, so of its names and references more is asked (`references.rs`): of
+//!    names while walking, of references when all types are known.
+//! 6. Only when step 3 or 5 finds a fault are references looked at one by one, to say which is to blame.
 //!
 //! Steps 2 to 4 are the file `walk.rs`, monomorphic in the byte order.
 
 use crate::header::Header;
 use crate::kind::{KindInfo, Role};
-use crate::references::Limits;
-use crate::walk::Largest;
+use crate::references::{Begins, Limits};
 use crate::{Btf, ByteOrder, Error};
 
 /// The longest chain of modifiers, typedefs and arrays; the kernel's `MAX_RESOLVE_DEPTH` (kernel/bpf/btf.c).
@@ -48,42 +48,16 @@ pub(crate) fn check(raw: &[u8], header: &Header, base: Option<&Btf>) -> Result<C
             _ => base.map_or(&[], Btf::layouts),
         },
         section: header.types.start,
+        over: rest.len(),
         first_id: base.map_or(1, Btf::end_id),
         order: header.order,
     };
-    let mut seen = match header.order {
-        ByteOrder::Little => pass.walk(u32::from_le_bytes)?,
-        ByteOrder::Big => pass.walk(u32::from_be_bytes)?,
+    let strings = Strings { own: strings, first: base.map_or(0, Btf::end_string), ascii };
+    let offsets = match header.order {
+        ByteOrder::Little => pass.check(u32::from_le_bytes, &strings, base)?,
+        ByteOrder::Big => pass.check(u32::from_be_bytes, &strings, base)?,
     };
-    let count = |len: usize, first: u32, what| {
-        u32::try_from(len).ok().and_then(|len| first.checked_add(len)).ok_or(Error::TooLarge { what })
-    };
-    let end_id = count(seen.offsets.len(), pass.first_id, "the number of types")?;
-    if !rest.is_empty() {
-        return Err(pass.no_record(types.len(), end_id));
-    }
-    let first_string = base.map_or(0, Btf::end_string);
-    // Offset 0 means no name, also where there are no strings.
-    let end_string = count(strings.len(), first_string, "the string section")?.max(1);
-    let Largest { id, string, outside, .. } = seen.largest;
-    let limits = Limits { end_id, end_string, first_string, strings, offsets: &seen.offsets, base };
-    let exist = id < end_id.into() && string < end_string.into() && !outside;
-    let sound = || match (base, header.order) {
-        (None, _) => ascii,
-        (Some(_), ByteOrder::Little) => pass.sound(u32::from_le_bytes, &limits),
-        (Some(_), ByteOrder::Big) => pass.sound(u32::from_be_bytes, &limits),
-    };
-    if !exist || !sound() {
-        pass.check_references(&limits)?;
-    }
-    match header.order {
-        ByteOrder::Little => pass.follow(u32::from_le_bytes, &mut seen),
-        ByteOrder::Big => pass.follow(u32::from_be_bytes, &mut seen),
-    }
-    if let Some(link) = seen.links.first() {
-        return Err(pass.endless(&seen.offsets, link.number));
-    }
-    Ok(Checked { offsets: seen.offsets, ascii })
+    Ok(Checked { offsets, ascii })
 }
 
 /// Says whether the strings are ASCII.
@@ -108,6 +82,14 @@ fn check_strings(strings: &[u8], header: &Header, base: Option<&Btf>) -> Result<
     }
 }
 
+/// The strings of a BTF.
+struct Strings<'a> {
+    own: &'a [u8],
+    /// The offset of its own first.
+    first: u32,
+    ascii: bool,
+}
+
 /// What the pass needs to know.
 pub(crate) struct Pass<'a> {
     /// The type section, in words.
@@ -115,6 +97,8 @@ pub(crate) struct Pass<'a> {
     layouts: &'a [u8],
     /// Where the type section starts, for messages.
     section: usize,
+    /// Bytes behind the last whole word.
+    over: usize,
     pub(crate) first_id: u32,
     order: ByteOrder,
 }
@@ -131,6 +115,51 @@ pub(crate) struct Record<'a> {
 }
 
 impl<'a> Pass<'a> {
+    /// Where each type starts.
+    fn check(
+        &self,
+        read: impl Fn(Word) -> u32 + Copy,
+        strings: &Strings,
+        base: Option<&Btf>,
+    ) -> Result<Vec<u32>, Error> {
+        let mut seen = match base {
+            None => self.walk(read, ())?,
+            Some(base) => self.walk(read, Begins::new(strings.own, base))?,
+        };
+        let count = |len: usize, first: u32, what| {
+            u32::try_from(len).ok().and_then(|len| first.checked_add(len)).ok_or(Error::TooLarge { what })
+        };
+        let end_id = count(seen.offsets.len(), self.first_id, "the number of types")?;
+        if self.over != 0 {
+            return Err(self.no_record(self.types.len(), end_id));
+        }
+        // Offset 0 means no name, also where there are no strings.
+        let end_string = count(strings.own.len(), strings.first, "the string section")?.max(1);
+        let limits = Limits {
+            end_id,
+            end_string,
+            first_string: strings.first,
+            strings: strings.own,
+            offsets: &seen.offsets,
+            base,
+        };
+        let exist = seen.id < end_id.into() && seen.string < end_string.into() && !seen.outside;
+        let sound = || match base {
+            None => strings.ascii,
+            Some(_) => seen.named && self.right_kinds(read, &limits) && self.names_own(&limits),
+        };
+        if !exist || !sound() {
+            self.check_references(&limits)?;
+        } else {
+            debug_assert_eq!(self.check_references(&limits), Ok(()), "what is quick finds as much as what is careful");
+        }
+        self.follow(read, &mut seen);
+        match seen.links.first() {
+            Some(link) => Err(self.endless(&seen.offsets, link.number)),
+            None => Ok(seen.offsets),
+        }
+    }
+
     /// The type at word `at`; `None` if its kind is not known or not all of it is there.
     pub(crate) fn record_at(&self, at: usize) -> Option<Record<'a>> {
         let [name, word, third, rest @ ..] = self.types.get(at..)? else { return None };

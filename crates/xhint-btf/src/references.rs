@@ -10,7 +10,8 @@
 //!    and `btf_resolve` all. Members and parameters, which are many, are left to the first question.
 //! 3. If it has strings, it names one. Where the base is larger than the right one, its own are out of sight.
 //!
-//! A split BTF is asked in one quick pass ([`Pass::sound`]). Where that finds a fault, the other says which.
+//! The first is asked in the walk ([`Begins`]), the second in one quick pass over all types ([`Pass::right_kinds`]), the
+//! third of as many types as it takes to find one that names one. Where that finds a fault, another pass says which.
 
 use crate::check::{Pass, Record, Word};
 use crate::kind::{KindInfo, Role, Shape};
@@ -28,69 +29,119 @@ pub(crate) struct Limits<'a> {
     pub(crate) base: Option<&'a Btf>,
 }
 
-/// The strings that names may begin in.
-struct Names<'a> {
-    /// The base's own, from `below` on, and those of the split BTF from `first` on.
-    base: &'a [u8],
-    below: u32,
-    own: &'a [u8],
-    first: u32,
-    limits: &'a Limits<'a>,
-    /// Each name so far begins a string.
-    begin: bool,
-    /// Some is the split BTF's own.
-    own_one: bool,
+/// What is asked of each name besides that it is there.
+pub(crate) trait Names: Copy {
+    /// Whether anything is; then it need not be asked whether the name is there.
+    const ASKED: bool;
+
+    /// Whether it is so of the names in `words`, which stand `STRIDE` apart from the first on.
+    fn all<const STRIDE: usize>(&self, read: impl Fn(Word) -> u32, words: &[Word]) -> bool;
 }
 
-impl Names<'_> {
+/// Of those of a BTF that stands alone, nothing.
+impl Names for () {
+    const ASKED: bool = false;
+
     #[inline(always)]
-    fn see(&mut self, offset: u32) {
-        let before = offset.wrapping_sub(1);
-        let begins = if before >= self.first {
-            self.own.get(before.wrapping_sub(self.first) as usize) == Some(&0)
-        } else if before >= self.below {
-            self.base.get(before.wrapping_sub(self.below) as usize) == Some(&0)
-        } else {
-            // Further down a chain of bases.
-            self.limits.begins(offset)
-        };
-        self.begin &= begins || offset == 0;
-        self.own_one |= offset >= self.first && offset != 0;
+    fn all<const STRIDE: usize>(&self, _: impl Fn(Word) -> u32, _: &[Word]) -> bool {
+        true
+    }
+}
+
+/// Of those of a split BTF, that each begins a string.
+#[derive(Clone, Copy)]
+pub(crate) struct Begins<'a> {
+    base: &'a Btf,
+    /// The split BTF's own strings, without the last zero byte, and the offset of the first.
+    own: &'a [u8],
+    first: u32,
+}
+
+impl<'a> Begins<'a> {
+    pub(crate) fn new(own: &'a [u8], base: &'a Btf) -> Begins<'a> {
+        let own = own.split_last().map_or(own, |(_, own)| own);
+        Begins { base, own, first: base.end_string() }
+    }
+
+    /// Where the base is itself a split one, whose strings are not all in a row.
+    #[cold]
+    fn in_chain(&self, name: u32) -> bool {
+        let Some(before) = name.checked_sub(1) else { return true };
+        let own = before.checked_sub(self.first).map(|own| self.own.get(own as usize));
+        own.unwrap_or_else(|| self.base.string_tail(before).first()) == Some(&0)
+    }
+}
+
+impl Names for Begins<'_> {
+    const ASKED: bool = true;
+
+    #[inline(never)]
+    fn all<const STRIDE: usize>(&self, read: impl Fn(Word) -> u32, words: &[Word]) -> bool {
+        let mut names = words.as_chunks::<STRIDE>().0.iter().filter_map(|element| element.first());
+        if self.base.base().is_some() {
+            return names.all(|name| self.in_chain(read(*name)));
+        }
+        let Begins { own, first, .. } = *self;
+        let below = &self.base.string_bytes()[..];
+        // All bytes that stand before names, and 1 for a name that is nowhere.
+        let mut before_all = 0;
+        for name in names {
+            // The first string begins at 0 and is empty, so no name stands for itself.
+            let before = read(*name).saturating_sub(1);
+            // Where to look is chosen without a branch, which the processor would guess badly.
+            let byte = below.get(before as usize).unwrap_or(&1);
+            before_all |= *own.get(before.wrapping_sub(first) as usize).unwrap_or(byte);
+        }
+        before_all == 0
     }
 }
 
 impl<'a> Pass<'a> {
-    /// Whether a split BTF, whose references all exist, keeps to what is asked above.
-    pub(crate) fn sound(&self, read: impl Fn(Word) -> u32 + Copy, limits: &Limits<'_>) -> bool {
-        let Some(base) = limits.base else { return true };
-        let (below, first) = (base.first_string(), limits.first_string);
-        let (base, own) = (&base.string_bytes()[..], limits.strings);
-        let mut names = Names { base, below, own, first, limits, begin: true, own_one: false };
-        let mut kinds = true;
+    /// Whether what the types of a split BTF refer to, which all exist, is of the right kinds.
+    #[inline(never)]
+    pub(crate) fn right_kinds(&self, read: impl Fn(Word) -> u32 + Copy, limits: &Limits<'_>) -> bool {
+        let mut right = true;
         for offset in limits.offsets {
-            let Some([name, word, third, rest @ ..]) = self.types.get(*offset as usize / 4..) else { continue };
-            let word = read(*word);
-            let info = KindInfo::of(word);
-            names.see(read(*name));
-            if info.refers != 0 {
-                kinds &= wrong(info.kind, self.kind_of(read(*third), limits)).is_none();
-            }
-            if info.each == 0 {
-                continue;
-            }
-            let tail = rest.get(..info.tail(word & 0x00ff_ffff)).unwrap_or_default();
-            match info.shape {
-                Shape::Members | Shape::WideNames => tail.as_chunks::<3>().0.iter().for_each(|e| names.see(read(e[0]))),
-                Shape::Params | Shape::Names => tail.as_chunks::<2>().0.iter().for_each(|e| names.see(read(e[0]))),
-                Shape::Vars => {
-                    let vars = tail.as_chunks::<3>().0.iter();
-                    kinds &=
-                        vars.map(|e| self.kind_of(read(e[0]), limits)).all(|kind| wrong(info.kind, kind).is_none());
-                }
-                Shape::Plain | Shape::Link | Shape::Array => {}
-            }
+            let at = *offset as usize / 4;
+            let Some([_, word, third, ..]) = self.types.get(at..) else { continue };
+            let kind = read(*word) >> 24 & 0x7f;
+            let Some(allowed) = ALLOWED.get(kind as usize).filter(|allowed| **allowed != 0) else { continue };
+            right &= match kind == Kind::Datasec as u32 {
+                true => self.right_vars(at, limits),
+                false => allowed & self.bit_of_kind(read, read(*third), limits) != 0,
+            };
         }
-        kinds && names.begin && (names.own_one || own.iter().all(|byte| *byte == 0))
+        right
+    }
+
+    #[cold]
+    fn right_vars(&self, at: usize, limits: &Limits<'_>) -> bool {
+        let vars = self.record_at(at).map_or(&[][..], |record| record.tail).as_chunks::<3>().0;
+        vars.iter().all(|[var, ..]| wrong(Kind::Datasec, self.kind_of(self.read(*var), limits)).is_none())
+    }
+
+    /// The bit of the kind of the type `id`, or for one in the base that of a kind to which all may refer who may to it.
+    #[inline(always)]
+    fn bit_of_kind(&self, read: impl Fn(Word) -> u32, id: u32, limits: &Limits<'_>) -> u32 {
+        let own = limits.offsets.get(id.wrapping_sub(self.first_id) as usize);
+        let kind = match own.and_then(|offset| self.types.get((*offset as usize / 4).wrapping_add(1))) {
+            Some(word) => read(*word) >> 24 & 0x7f,
+            None => match limits.base.map_or(0, |base| base.marks(id)) {
+                0 if id == 0 => Kind::Void as u32,
+                0 => self.kind_of(id, limits) as u32,
+                // Which of the marked kinds it is makes no difference, and need not be looked up.
+                _ => Kind::Int as u32,
+            },
+        };
+        1u32.checked_shl(kind).unwrap_or(0)
+    }
+
+    /// Whether some name is among a split BTF's own strings, or there are none.
+    pub(crate) fn names_own(&self, limits: &Limits<'_>) -> bool {
+        let first = limits.first_string.max(1);
+        let own = |record: Record<'a>| self.words(&record).any(|(value, role)| role == Role::Str && value >= first);
+        let mut records = limits.offsets.iter().filter_map(|offset| self.record_at(*offset as usize / 4));
+        records.any(own) || limits.strings.iter().all(|byte| *byte == 0)
     }
 
     /// Checks all references, and that no member starts beyond its struct.
@@ -161,6 +212,30 @@ impl<'a> Pass<'a> {
 fn judged(word: usize, info: &KindInfo) -> bool {
     info.refers != 0 && word == 1 || info.shape == Shape::Vars && word > 1
 }
+
+/// By the number of a kind: those that such a type may refer to ([`wrong`]), as far as they are known, a bit each; none
+/// for what refers to nothing.
+#[allow(clippy::indexing_slicing)] // evaluated when compiled
+static ALLOWED: [u32; 20] = {
+    const fn bit(kind: Kind) -> u32 {
+        1 << kind as u32
+    }
+    const NO_TYPE: u32 = bit(Kind::Func) | bit(Kind::Var) | bit(Kind::Datasec) | bit(Kind::DeclTag);
+    const ALL: u32 = (1 << 20) - 1;
+    let mut allowed = [0; 20];
+    allowed[Kind::Ptr as usize] = ALL & !NO_TYPE;
+    allowed[Kind::Typedef as usize] = ALL & !NO_TYPE;
+    allowed[Kind::Volatile as usize] = ALL & !NO_TYPE;
+    allowed[Kind::Const as usize] = ALL & !NO_TYPE;
+    allowed[Kind::Restrict as usize] = ALL & !NO_TYPE;
+    allowed[Kind::TypeTag as usize] = ALL & !NO_TYPE;
+    allowed[Kind::FuncProto as usize] = ALL & !NO_TYPE;
+    allowed[Kind::Var as usize] = ALL & !NO_TYPE;
+    allowed[Kind::Func as usize] = bit(Kind::FuncProto);
+    allowed[Kind::Datasec as usize] = bit(Kind::Var) | bit(Kind::Func);
+    allowed[Kind::DeclTag as usize] = ALL & !(bit(Kind::Void) | bit(Kind::Datasec) | bit(Kind::DeclTag));
+    allowed
+};
 
 /// What a type of this kind must refer to, if `found` is not that.
 fn wrong(kind: Kind, found: Kind) -> Option<&'static str> {

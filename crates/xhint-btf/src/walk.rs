@@ -16,6 +16,7 @@
 
 use crate::check::{HEAD, MAX_CHAIN, Pass, Word};
 use crate::kind::{KindInfo, Role};
+use crate::references::Names;
 use crate::{Error, Kind};
 
 /// What the walk keeps.
@@ -23,21 +24,28 @@ use crate::{Error, Kind};
 pub(crate) struct Seen {
     /// Where each type starts, in bytes, and the marks of its kind.
     pub(crate) offsets: Vec<u32>,
-    pub(crate) largest: Largest,
     /// In order.
     pub(crate) links: Vec<Link>,
-}
-
-/// The largest reference of either sort. All fit in 32 bits, but to choose the larger by a comparison with sign takes the
-/// processor one step, and two without.
-#[derive(Default, Clone, Copy)]
-pub(crate) struct Largest {
+    /// The largest type id and string offset.
     pub(crate) id: i64,
     pub(crate) string: i64,
     /// Some member starts beyond its struct's end.
     pub(crate) outside: bool,
+    /// What is asked of names ([`Names`]) is so of all.
+    pub(crate) named: bool,
+}
+
+/// The largest reference of either sort. All fit in 32 bits, but to choose the larger by a comparison with sign takes the
+/// processor one step, and two without.
+#[derive(Clone, Copy)]
+struct Largest<N> {
+    id: i64,
+    string: i64,
+    outside: bool,
     /// Name, type, name, type: of the first four parameters of prototypes. Added to the others at the end.
     params: [u32; 4],
+    named: bool,
+    names: N,
 }
 
 /// A modifier, typedef or array, or what became of it by following.
@@ -60,6 +68,8 @@ struct Block {
     links: usize,
     /// Which of them are links.
     places: [u8; BLOCK],
+    /// Their names, if something is asked of those.
+    names: [Word; BLOCK],
 }
 
 /// Bits of a word count.
@@ -105,40 +115,43 @@ static MASKS: [[u32; WINDOW * 2]; WINDOW + 1] = {
 impl<'a> Pass<'a> {
     /// Walks over all types. The error is that of the first type that is not whole, or of a size that is not known.
     #[inline(always)]
-    pub(crate) fn walk(&self, read: impl Fn(Word) -> u32 + Copy) -> Result<Seen, Error> {
+    pub(crate) fn walk<N: Names>(&self, read: impl Fn(Word) -> u32 + Copy, names: N) -> Result<Seen, Error> {
         // No type takes fewer than three words. Pages that are never written to cost nothing.
         let most = (self.types.len() / HEAD).saturating_add(BLOCK);
         let mut seen = Seen { offsets: Vec::with_capacity(most), ..Seen::default() };
-        let mut block = Block { len: 0, starts: [0; BLOCK], links: 0, places: [0; BLOCK] };
+        let mut largest = Largest { id: 0, string: 0, outside: false, params: [0; 4], named: true, names };
+        let mut block = Block { len: 0, starts: [0; BLOCK], links: 0, places: [0; BLOCK], names: [[0; 4]; BLOCK] };
         let mut left = self.types;
         while !left.is_empty() {
-            left = self.block(read, left, &mut block, &mut seen.largest);
+            left = self.block(read, left, &mut block, &mut largest);
             self.links(read, &mut block, &mut seen);
+            let names = block.names.get(..block.len).unwrap_or_default();
+            largest.named &= largest.names.all::<1>(read, names);
             let total = self.types.len() as u32;
             // Words become bytes, which shifts the marks out, and they come back below.
             let offset = |start: &u32| total.wrapping_sub(*start).wrapping_mul(4) | *start >> 30;
             seen.offsets.extend(block.starts.iter().take(block.len).map(offset));
             if block.len < BLOCK {
-                left = self.odd_one(left, &mut seen)?;
+                left = self.odd_one(left, &mut seen.offsets, &mut largest)?;
             }
         }
-        let [name, ty, other_name, other_ty] = seen.largest.params;
-        seen.largest.string(name.max(other_name));
-        seen.largest.id(ty.max(other_ty));
-        Ok(seen)
+        let [name, ty, other_name, other_ty] = largest.params;
+        largest.id(ty.max(other_ty));
+        let string = largest.string.max(name.max(other_name).into());
+        Ok(Seen { id: largest.id, string, outside: largest.outside, named: largest.named, ..seen })
     }
 
     /// Takes types from `left` on until `block` is full or one is rare or not whole; yields what follows them.
     #[inline(never)]
-    fn block(
+    fn block<N: Names>(
         &self,
         read: impl Fn(Word) -> u32 + Copy,
         mut left: &'a [Word],
         block: &mut Block,
-        sum: &mut Largest,
+        sum: &mut Largest<N>,
     ) -> &'a [Word] {
         let (mut largest, mut count, mut links) = (*sum, 0usize, 0usize);
-        for start in &mut block.starts {
+        for (start, own_name) in block.starts.iter_mut().zip(&mut block.names) {
             let [name, word, third, rest @ ..] = left else { break };
             let word = read(*word);
             let kind = word >> 24 & 0x7f;
@@ -150,7 +163,11 @@ impl<'a> Pass<'a> {
             if let Some(place) = block.places.get_mut(links % BLOCK) {
                 *place = count as u8;
             }
-            largest.string(read(*name));
+            if N::ASKED {
+                *own_name = *name;
+            } else {
+                largest.string(read(*name));
+            }
             if BARE.has(kind) {
                 largest.id(read(*third));
                 links = links.wrapping_add(LINKS.has(kind).into());
@@ -219,21 +236,29 @@ impl<'a> Pass<'a> {
 
     /// Takes the type at the start of `left`, of whatever kind.
     #[cold]
-    fn odd_one(&self, left: &'a [Word], seen: &mut Seen) -> Result<&'a [Word], Error> {
+    fn odd_one<N: Names>(
+        &self,
+        left: &'a [Word],
+        offsets: &mut Vec<u32>,
+        largest: &mut Largest<N>,
+    ) -> Result<&'a [Word], Error> {
         if left.is_empty() {
             return Ok(left);
         }
-        let (at, number) = (self.types.len().saturating_sub(left.len()), seen.offsets.len() as u32);
+        let (at, number) = (self.types.len().saturating_sub(left.len()), offsets.len() as u32);
         let Some(record) = self.record_at(at) else {
             return Err(self.no_record(at, self.first_id.wrapping_add(number)));
         };
-        seen.offsets.push((at as u32).wrapping_mul(4) | record.info.marks);
+        offsets.push((at as u32).wrapping_mul(4) | record.info.marks);
         // The block took it, or it is cut short.
         debug_assert!(record.info.marks & KindInfo::LINK == 0, "a link is not rare");
         for (value, role) in self.words(&record) {
             match role {
-                Role::Id => seen.largest.id(value),
-                Role::Str => seen.largest.string(value),
+                Role::Id => largest.id(value),
+                Role::Str => {
+                    largest.string(value);
+                    largest.named &= largest.names.all::<1>(u32::from_ne_bytes, &[value.to_ne_bytes()]);
+                }
                 Role::Plain => {}
             }
         }
@@ -241,7 +266,7 @@ impl<'a> Pass<'a> {
     }
 }
 
-impl Largest {
+impl<N: Names> Largest<N> {
     #[inline(always)]
     fn id(&mut self, id: u32) {
         self.id = self.id.max(id.into());
@@ -265,6 +290,7 @@ impl Largest {
         for (largest, ((front, front_mask), (back, back_mask))) in self.params.iter_mut().zip(both) {
             *largest = (*largest).max(read(*front) & front_mask).max(read(*back) & back_mask);
         }
+        self.named &= self.names.all::<2>(read, tail);
         if count > WINDOW {
             let mut tail = tail.get(WINDOW * 2..)?;
             while let [name, ty, rest @ ..] = tail {
@@ -279,7 +305,13 @@ impl Largest {
     /// A type of a kind that is neither frequent nor rare, whose third word is `third` and behind which `rest` follows;
     /// yields what follows it.
     #[inline(always)]
-    fn other<'a>(&mut self, read: impl Fn(Word) -> u32, word: u32, third: u32, rest: &'a [Word]) -> Option<&'a [Word]> {
+    fn other<'a>(
+        &mut self,
+        read: impl Fn(Word) -> u32 + Copy,
+        word: u32,
+        third: u32,
+        rest: &'a [Word],
+    ) -> Option<&'a [Word]> {
         let vlen = (word & VLEN) as usize;
         match word >> 24 & 0x7f {
             STRUCT | UNION => {
@@ -290,7 +322,7 @@ impl Largest {
             }
             ENUM => {
                 let (tail, next) = rest.split_at_checked(vlen.wrapping_mul(2))?;
-                self.names(read, tail);
+                self.enumerators(read, tail);
                 Some(next)
             }
             ARRAY => {
@@ -309,10 +341,13 @@ impl Largest {
 
     /// The members of a struct of `size` bytes; `mask` leaves the offset of what stands in the offset's word.
     #[inline(always)]
-    fn members(&mut self, read: impl Fn(Word) -> u32, mut tail: &[Word], mask: u32, size: u32) {
+    fn members(&mut self, read: impl Fn(Word) -> u32 + Copy, mut tail: &[Word], mask: u32, size: u32) {
+        self.named &= self.names.all::<3>(read, tail);
         let mut farthest = 0i64;
         while let [name, ty, offset, rest @ ..] = tail {
-            self.string(read(*name));
+            if !N::ASKED {
+                self.string(read(*name));
+            }
             self.id(read(*ty));
             farthest = farthest.max((read(*offset) & mask).into());
             tail = rest;
@@ -321,7 +356,11 @@ impl Largest {
     }
 
     #[inline(always)]
-    fn names(&mut self, read: impl Fn(Word) -> u32, mut tail: &[Word]) {
+    fn enumerators(&mut self, read: impl Fn(Word) -> u32 + Copy, mut tail: &[Word]) {
+        self.named &= self.names.all::<2>(read, tail);
+        if N::ASKED {
+            return;
+        }
         while let [name, _, rest @ ..] = tail {
             self.string(read(*name));
             tail = rest;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use xhint_btf::check::MAX_CHAIN;
 use xhint_btf::{Btf, ByteOrder, Error, Kind};
+use xhint_testkit::fixture::corpus;
 
 const ORDERS: [ByteOrder; 2] = [ByteOrder::Little, ByteOrder::Big];
 /// Strings of most images: offset 1 is "a", 3 is "bc", the end is 6.
@@ -501,6 +502,50 @@ fn a_name_of_a_split_btf_begins_a_string_of_the_base_or_its_own() {
 }
 
 #[test]
+fn a_bad_name_is_found_wherever_it_stands() {
+    // With seven elements each, as many as there are ways to look at them; where their names stand.
+    let elements = |element: &[u32]| element.iter().copied().cycle().take(7 * element.len()).collect::<Vec<_>>();
+    let with = |head: [u32; 3], element: &[u32]| [&head[..], &elements(element)].concat();
+    let all = [
+        (with([1, info(Kind::Struct, 7), 8], &[3, 1, 0]), 3),
+        (with([1, info(Kind::Union, 7), 8], &[3, 1, 0]), 3),
+        (with([1, info(Kind::Enum, 7), 4], &[3, 9]), 2),
+        (with([1, info(Kind::Enum64, 7), 8], &[3, 9, 9]), 3),
+        (with([0, info(Kind::FuncProto, 7), 0], &[3, 1]), 2),
+        (vec![0, info(Kind::FuncProto, 3), 0, 3, 1, 3, 1, 3, 1], 2),
+        (vec![1, info(Kind::Typedef, 0), 1], 3),
+    ];
+    for order in ORDERS {
+        let base = Arc::new(parse(order, &INT).unwrap());
+        let link = Btf::parse_split(image(order, &[6, info(Kind::Fwd, 0), 0], b"link\0", &[]), base.clone()).unwrap();
+        // In the base, in a split BTF between and in its own strings, the second byte is inside a name.
+        for (base, first) in [(base.clone(), 6), (Arc::new(link), 11)] {
+            for (types, stride) in &all {
+                let padded = [types, &INT[..], &[0, info(Kind::Ptr, 0), 1], &INT[..], &INT[..], &INT[..]].concat();
+                let read = |types: &[u32]| Btf::parse_split(image(order, types, b"own\0", &[]), base.clone());
+                for at in [0].into_iter().chain((3..types.len()).step_by(*stride)) {
+                    for (name, good) in [(first, true), (first + 1, false), (first + 4, false), (4, false), (7, false)]
+                    {
+                        // For a look at many in a row, and for one at the last in the file.
+                        for whole in [types, &padded] {
+                            let mut broken = [&[first, info(Kind::Fwd, 0), 0], &whole[..]].concat();
+                            broken[3 + at] = name;
+                            let read = read(&broken);
+                            assert_eq!(
+                                read.is_ok(),
+                                good,
+                                "{broken:x?} in {order:?}: word {at} {name}: {:?}",
+                                read.err()
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn what_a_split_btf_refers_to_is_of_the_right_kind() {
     // In the base: [1] int, [2] prototype, [3] function, [4] variable, [5] data section, [6] struct, [7] tag on it.
     let base = [
@@ -546,6 +591,39 @@ fn what_a_split_btf_refers_to_is_of_the_right_kind() {
             }
         }
     }
+}
+
+#[test]
+fn what_libbpf_writes_with_a_layout_section_is_what_it_is_without() {
+    let base = Arc::new(Btf::parse(corpus("vmlinux.btf")).unwrap());
+    let raw = corpus("ice-layout.btf");
+    let word = |at: usize| u32::from_le_bytes(*raw[at..].first_chunk().unwrap());
+    assert_eq!(word(4), 32, "the header's length");
+    let with = Btf::parse_split(raw.clone(), base.clone()).unwrap();
+    let without = Btf::parse_split(corpus("ice.btf"), base.clone()).unwrap();
+    let types =
+        |btf: &Btf| btf.types().map(|ty| format!("{ty:?} {:?}", ty.members().collect::<Vec<_>>())).collect::<Vec<_>>();
+    assert_eq!(types(&with), types(&without));
+    assert!(with.types().len() > 10);
+
+    // All kinds made unknown ones, 64 further: then their sizes are what libbpf's section says.
+    let (layouts, len) = (32 + word(24) as usize, word(28) as usize);
+    let (mut moved, mut at) = (raw.clone(), 32);
+    while at < 32 + word(12) as usize {
+        let (kind, elements) = (raw[at + 7] & 0x7f, u32::from_le_bytes([raw[at + 4], raw[at + 5], raw[at + 6], 0]));
+        let [once, each, ..] = raw[layouts + kind as usize * 4..] else { panic!("no size of kind {kind}") };
+        moved[at + 7] += 64;
+        at += 12 + once as usize + each as usize * elements as usize;
+    }
+    let shifted = [&[0; 64 * 4], &raw[layouts..layouts + len]].concat();
+    moved.extend(&shifted);
+    moved[24..28].copy_from_slice(&(raw.len() as u32 - 32).to_le_bytes());
+    moved[28..32].copy_from_slice(&(shifted.len() as u32).to_le_bytes());
+    let moved = Btf::parse_split(moved, base).unwrap();
+    assert_eq!(moved.types().len(), with.types().len());
+    assert!(moved.types().all(|ty| ty.kind() == Kind::Unknown));
+    let names = |btf: &Btf| btf.types().map(|ty| ty.name().to_owned()).collect::<Vec<_>>();
+    assert_eq!(names(&moved), names(&with));
 }
 
 #[test]

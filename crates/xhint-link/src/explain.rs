@@ -7,43 +7,40 @@ use xhint_universe::Universe;
 use crate::bind::Bound;
 use crate::choice::Choice;
 use crate::missing::is_reached;
-use crate::report::{LayoutReport, PlaceReport, RelocationReport, Report, ResultReport};
+use crate::report::{PlaceReport, RelocationReport, Report, ResultReport};
 use crate::{Error, LinkOptions, Object};
 
-/// What linking for each layout alone would do, without linking. That a layout lacks something is no error here.
-///
-/// # Errors
-/// Faults of the object and of relocations; [`Error::NoLayout`].
-pub fn explain(object: &Object, universe: &Universe, options: &LinkOptions) -> Result<Report, Error> {
-    let choice = Choice::of(object, universe, options)?;
-    let mut report = Report {
-        layouts: choice.layouts.iter().filter_map(|n| LayoutReport::of(universe, *n)).collect(),
-        unbound: choice.unbound,
-        plain: choice.plain,
-        warnings: choice.warnings,
-        ..Report::default()
-    };
-    let sets: Vec<Vec<usize>> = match choice.layouts.as_slice() {
-        [] => vec![vec![]],
-        some => some.iter().map(|n| vec![*n]).collect(),
-    };
-    let (mut bounds, mut reaches) = (Vec::new(), Vec::new());
-    for layouts in &sets {
-        let (bound, variant) = Bound::new(object, universe, layouts, options)?;
-        reaches.push(variant.reach(object.entries()));
-        bounds.push(bound);
-    }
-    report.relocations = explain_all(object, &mut bounds, &reaches, &report.layouts)?;
-    Ok(report)
+/// What linking would do.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Explained {
+    /// All that is found out, up to where linking is refused.
+    pub report: Report,
+    /// Why it is refused.
+    pub refused: Option<Error>,
 }
 
+/// What each relocation becomes for each layout alone, where linking is refused whatever that is. One that makes no sense
+/// leaves nothing to tell.
+pub fn explain_each(object: &Object, universe: &Universe, options: &LinkOptions, choice: &Choice, report: &mut Report) {
+    let one = |n: &usize| Bound::new(object, universe, std::slice::from_ref(n), options);
+    let Ok(all) = choice.layouts.iter().map(one).collect::<Result<Vec<_>, _>>() else { return };
+    let running = options.running(object);
+    let (mut bounds, variants): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+    let reaches: Vec<_> = variants.iter().map(|v| v.reach(running.iter().copied())).collect();
+    report.relocations = explain_all(object, &mut bounds, &reaches).unwrap_or_default();
+}
+
+/// What each relocation becomes under each binding.
+///
+/// # Errors
+/// Faults of relocations.
 pub fn explain_all(
     object: &Object,
     bounds: &mut [Bound<'_>],
     reaches: &[Reach],
-    layouts: &[LayoutReport],
 ) -> Result<Vec<RelocationReport>, Error> {
-    (0..object.relos().len()).map(|number| explain_one(object, number, bounds, reaches, layouts)).collect()
+    (0..object.relos().len()).map(|number| explain_one(object, number, bounds, reaches)).collect()
 }
 
 fn explain_one(
@@ -51,19 +48,18 @@ fn explain_one(
     number: usize,
     bounds: &mut [Bound<'_>],
     reaches: &[Reach],
-    layouts: &[LayoutReport],
 ) -> Result<RelocationReport, Error> {
     let relo = object.relos().get(number).ok_or(Error::NoRelo { number })?;
     let function = object.function_of(relo);
     let mut access = String::new();
     let mut results = Vec::with_capacity(bounds.len());
-    for (n, (bound, reach)) in bounds.iter_mut().zip(reaches).enumerate() {
+    for (bound, reach) in bounds.iter_mut().zip(reaches) {
         let words = bound.explain(number)?;
         let value = bound.value(number);
         let why = words.miss.is_some() || value.is_none();
         let in_reached = reach.functions.contains(&relo.function);
         results.push(ResultReport {
-            layout: layouts.get(n).map(|l| l.name.clone()),
+            layout: bound.layout(number).map(str::to_owned),
             target: words
                 .found
                 .as_ref()

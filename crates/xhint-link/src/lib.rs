@@ -13,6 +13,7 @@ mod bind;
 mod choice;
 pub mod counts;
 mod dispatch;
+mod elsewhere;
 mod error;
 mod explain;
 mod link;
@@ -26,7 +27,9 @@ pub mod selectors;
 mod variant;
 
 pub use dispatch::table;
+pub use elsewhere::{names_in, names_lacking};
 pub use error::Error;
+pub use explain::Explained;
 pub use link::Link;
 pub use missing::Missing;
 pub use name::c_name;
@@ -36,4 +39,4 @@ pub use report::{
 };
 pub use xhint_object::maps::initial_programs;
 pub use xhint_object::{Function, Object, Place, Relo};
-pub use xhint_relo::RelocKind;
+pub use xhint_relo::{Miss, RelocKind};

@@ -8,16 +8,13 @@ use xhint_object::{Image, SectionId};
 use xhint_universe::Universe;
 
 use crate::bind::Bound;
-use crate::choice::Choice;
+use crate::choice::{Choice, named};
 use crate::dispatch::{Copies, reserved};
-use crate::explain::{explain, explain_all};
+use crate::explain::{Explained, explain_all, explain_each};
+use crate::missing::Reached;
 use crate::report::{DispatchReport, LayoutReport, Linked, Report};
 use crate::variant::Variant;
 use crate::{Dispatch, Error, LinkOptions, Missing, Object, multi};
-
-/// Why there is no entry that counts.
-const UNCOUNTED: &str = "for one layout only, and nothing tells its packets from others or there is nothing to give to \
-                         those, so every packet is taken for it and none is counted";
 
 /// What can be done with an object and a universe of types.
 pub trait Link {
@@ -28,11 +25,9 @@ pub trait Link {
     /// object and of relocations.
     fn link(&self, universe: &Universe, options: &LinkOptions) -> Result<Linked, Error>;
 
-    /// What linking for each layout alone would do, without linking. That a layout lacks something is no error here.
-    ///
-    /// # Errors
-    /// Faults of the object and of relocations; [`Error::NoLayout`].
-    fn explain(&self, universe: &Universe, options: &LinkOptions) -> Result<Report, Error>;
+    /// What [`Link::link`] would do with these options, found out by doing it; nothing is kept of the object that is made.
+    /// The report tells of every relocation, also where linking is refused, unless one makes no sense itself.
+    fn explain(&self, universe: &Universe, options: &LinkOptions) -> Explained;
 
     /// The layouts of `universe` that the object asks for, or those of them that `options` names.
     ///
@@ -43,34 +38,19 @@ pub trait Link {
 
 impl Link for Object {
     fn link(&self, universe: &Universe, options: &LinkOptions) -> Result<Linked, Error> {
-        if let Some(name) = reserved(self) {
-            return Err(Error::Reserved { name: name.to_owned() });
-        }
-        let choice = Choice::of(self, universe, options)?;
-        let crowded = choice.several.as_ref();
-        match (options.dispatch, crowded) {
-            (Dispatch::None, Some((name, layouts))) => {
-                Err(Error::SeveralLayouts { name: name.clone(), layouts: layouts.join(", ") })
-            }
-            (Dispatch::None, None) => link_one(self, universe, options, choice, String::new()),
-            (Dispatch::Auto, None) if options.count && !choice.layouts.is_empty() => {
-                match multi::link(self, universe, options, choice.clone()) {
-                    Err(Error::NothingToDispatch | Error::NoSelector { .. } | Error::FallbackMissing { .. }) => {
-                        link_one(self, universe, options, choice, UNCOUNTED.to_owned())
-                    }
-                    done => done,
-                }
-            }
-            (Dispatch::Auto, None) => {
-                let why = "no name has more than one layout to answer to it".to_owned();
-                link_one(self, universe, options, choice, why)
-            }
-            _ => multi::link(self, universe, options, choice),
-        }
+        let mut report = Report::default();
+        let bytes = link_telling(self, universe, options, &mut report)?;
+        Ok(Linked { bytes, report })
     }
 
-    fn explain(&self, universe: &Universe, options: &LinkOptions) -> Result<Report, Error> {
-        explain(self, universe, options)
+    fn explain(&self, universe: &Universe, options: &LinkOptions) -> Explained {
+        let options = LinkOptions { explain: true, ..options.clone() };
+        let mut report = Report::default();
+        let refused = link_telling(self, universe, &options, &mut report).err();
+        if let Some(error) = &refused {
+            report.refuse(error);
+        }
+        Explained { report, refused }
     }
 
     fn asked(&self, universe: &Universe, options: &LinkOptions) -> Result<Vec<LayoutReport>, Error> {
@@ -79,25 +59,82 @@ impl Link for Object {
     }
 }
 
+/// Why there is no entry that counts, if for this cause there need be none.
+fn uncounted(cause: &Error) -> Option<String> {
+    let why = match cause {
+        Error::NothingToDispatch => "no XDP program of the object depends on it".to_owned(),
+        Error::NoSelector { .. } => "its packets carry no id that would tell them from others".to_owned(),
+        Error::FallbackMissing { first, .. } => {
+            format!("there is nothing to give to packets of no layout, unless a fixed action is said: {first}")
+        }
+        _ => return None,
+    };
+    Some(format!("for one layout only; every packet is taken for it and none is counted, since {why}"))
+}
+
+/// Links, and fills `report` as far as it comes: what is known of a refused object stands there too.
+fn link_telling(
+    object: &Object,
+    universe: &Universe,
+    options: &LinkOptions,
+    report: &mut Report,
+) -> Result<Vec<u8>, Error> {
+    if let Some(name) = reserved(object) {
+        return Err(Error::Reserved { name: name.to_owned() });
+    }
+    let choice = &Choice::of(object, universe, options)?;
+    *report = choice.report(universe);
+    for name in &options.first {
+        named(universe, name)?;
+    }
+    let image = match (options.dispatch, choice.several.as_ref()) {
+        (Dispatch::None, Some((name, layouts))) => {
+            if options.explain {
+                explain_each(object, universe, options, choice, report);
+            }
+            return Err(Error::SeveralLayouts { name: name.clone(), layouts: layouts.clone() });
+        }
+        (Dispatch::None, None) => link_one(object, universe, options, choice, report, String::new()),
+        (Dispatch::Auto, None) if options.count && !choice.layouts.is_empty() => {
+            match multi::link(object, universe, options, choice, report) {
+                Err(cause) => match uncounted(&cause) {
+                    Some(why) => {
+                        *report = choice.report(universe);
+                        link_one(object, universe, options, choice, report, why)
+                    }
+                    None => Err(cause),
+                },
+                done => done,
+            }
+        }
+        (Dispatch::Auto, None) => {
+            let why = "no name has more than one layout to answer to it".to_owned();
+            link_one(object, universe, options, choice, report, why)
+        }
+        _ => multi::link(object, universe, options, choice, report),
+    }?;
+    report.useless(options);
+    Ok(image.write()?)
+}
+
 fn link_one(
     object: &Object,
     universe: &Universe,
     options: &LinkOptions,
-    choice: Choice,
+    choice: &Choice,
+    report: &mut Report,
     why: String,
-) -> Result<Linked, Error> {
+) -> Result<Image, Error> {
+    report.dispatch = DispatchReport { kind: "none", why, ..DispatchReport::default() };
     let (mut bound, mut variant) = Bound::new(object, universe, &choice.layouts, options)?;
-    let entries = object.entries().into_iter().filter(|id| options.runs(object.functions().at(*id)));
-    let reach = variant.reach(entries);
-    let mut report = Report {
-        layouts: choice.layouts.iter().filter_map(|n| LayoutReport::of(universe, *n)).collect(),
-        dispatch: DispatchReport { kind: "none", why, ..DispatchReport::default() },
-        unbound: choice.unbound,
-        plain: choice.plain,
-        warnings: choice.warnings,
-        ..Report::default()
-    };
-    let missing = Missing::all(object, &mut bound, &reach, &report.layout_words())?;
+    let entries = options.running(object);
+    let reach = variant.reach(entries.iter().copied());
+    if options.explain {
+        let reaches = std::slice::from_ref(&reach);
+        report.relocations = explain_all(object, std::slice::from_mut(&mut bound), reaches)?;
+    }
+    let reached = Reached { variant: &variant, entries: &entries, reach: &reach };
+    let missing = Missing::all(object, &mut bound, reached, &report.layout_words())?;
     match missing.split_first() {
         Some((first, rest)) if !options.allow_missing => {
             return Err(Error::Missing { first: Box::new(first.clone()), more: rest.len() });
@@ -108,13 +145,7 @@ fn link_one(
         let all = variant.reach(object.entries());
         variant.fold(&all);
     }
-    if options.explain {
-        let reaches = [reach];
-        report.relocations = explain_all(object, &mut [bound], &reaches, &report.layouts)?;
-    }
-    let image = if options.prune { pruned(object, variant)? } else { image_of(object, &variant) };
-    let bytes = image.write()?;
-    Ok(Linked { bytes, report })
+    if options.prune { pruned(object, variant) } else { Ok(image_of(object, &variant)) }
 }
 
 /// The object under the variant, without what cannot be reached.

@@ -1,6 +1,7 @@
 //! How to link.
 
-use xhint_object::Function;
+use xhint_bpf::FunctionId;
+use xhint_object::{Function, Object};
 
 /// How to link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +72,12 @@ impl LinkOptions {
     /// Whether a program is one that is to run.
     pub(crate) fn runs(&self, program: &Function) -> bool {
         self.program.as_ref().is_none_or(|name| *name == program.name)
+    }
+
+    /// The entries of an object that are to run.
+    pub(crate) fn running(&self, object: &Object) -> Vec<FunctionId> {
+        let runs = |id: &FunctionId| self.runs(object.functions().at(*id));
+        object.entries().into_iter().filter(runs).collect()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use xhint_bpf::insn::SRC_REG;
-use xhint_bpf::{Code, FunctionId, Insn, Instruction, Reach, reach};
+use xhint_bpf::{Code, FunctionId, Insn, Instruction, Reach, reach_if};
 
 use crate::{Error, Object, Relo};
 
@@ -82,13 +82,22 @@ impl<'a> Variant<'a> {
 
     /// What can be reached from the functions `entries`.
     pub fn reach(&self, entries: impl IntoIterator<Item = FunctionId>) -> Reach {
+        self.reach_if(entries, &|_| false)
+    }
+
+    /// The same as if the instructions that `keeps` accepts wrote nothing in the stack.
+    pub fn reach_if(
+        &self,
+        entries: impl IntoIterator<Item = FunctionId>,
+        keeps: &dyn Fn((FunctionId, usize)) -> bool,
+    ) -> Reach {
         let patched = |id: &FunctionId| {
             let mut own = self.object.functions().at(*id).code.clone();
             self.apply(*id, &mut own);
             (*id, own)
         };
         let code = self.patches.keys().map(patched).collect();
-        reach(&Patched { object: self.object, code, calls_back: self.object.calls_back() }, entries)
+        reach_if(&Patched { object: self.object, code, calls_back: self.object.calls_back() }, entries, keeps)
     }
 }
 
@@ -109,5 +118,9 @@ impl Code for Patched<'_> {
 
     fn is_global(&self, function: FunctionId) -> bool {
         self.object.functions().at(function).global
+    }
+
+    fn is_xdp(&self, function: FunctionId) -> bool {
+        self.object.functions().at(function).is_xdp()
     }
 }

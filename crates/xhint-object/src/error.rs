@@ -61,7 +61,7 @@ pub enum Error {
         what: String,
     },
     /// A dispatch that needs a jump longer than an instruction can hold.
-    #[error("the dispatch needs a jump over {distance} instructions, more than eBPF can; use --dispatch tail")]
+    #[error("the dispatch needs a jump over {distance} instructions, more than eBPF can; tail calls span it")]
     TooFar {
         /// How far.
         distance: i64,

@@ -170,6 +170,12 @@ impl Object {
         self.place(self.function_of(relo).section, relo.core.insn_off)
     }
 
+    /// The line of source that an instruction of a function comes from.
+    pub fn place_in(&self, function: FunctionId, instruction: usize) -> Option<Place> {
+        let function = self.functions.at(function);
+        self.place(function.section, function.start.saturating_add(function.start_of(instruction)) as u32)
+    }
+
     /// The line of source that the instruction at byte `offset` of a section comes from.
     fn place(&self, section: SectionId, offset: u32) -> Option<Place> {
         let lines = self.lines.get(&section)?;

@@ -76,7 +76,7 @@ pub fn attach(home: &Home, device: &Device, job: &Job) -> Result<Done> {
 /// # Errors
 /// If pins cannot be read.
 pub fn running(home: &Home, device: &Device) -> Result<Option<State>> {
-    match Running::on(home, device) {
+    match Running::whole(home, device) {
         Ok(running) => Ok(Some(running.state)),
         Err(Error::NotAttached(_) | Error::Lost { .. }) => Ok(None),
         Err(error) => Err(error),
@@ -97,11 +97,23 @@ impl Running {
     /// # Errors
     /// [`Error::NotAttached`]; [`Error::Lost`] if what it was made from cannot be told any more.
     pub fn on(home: &Home, device: &Device) -> Result<Running> {
+        Running::look(home, device, Ok)
+    }
+
+    /// The same, with the bytes of all files, which nobody but who holds the site can read later.
+    ///
+    /// # Errors
+    /// As [`Running::on`].
+    pub fn whole(home: &Home, device: &Device) -> Result<Running> {
+        Running::look(home, device, State::loaded)
+    }
+
+    fn look(home: &Home, device: &Device, more: impl Fn(State) -> Result<State>) -> Result<Running> {
         let none = || Error::NotAttached(device.name().to_owned());
         loop {
             let (site, live) = Site::find(home, device)?.ok_or_else(none)?;
             let was = (site.clone(), live.program);
-            let looked = Running::at(device, site, live);
+            let looked = Running::at(device, site, live, &more);
             // A swap that comes between clears away what is being looked at.
             let now = |looked: &Result<Running>| match looked {
                 Ok(_) => Ok(None),
@@ -114,10 +126,10 @@ impl Running {
         }
     }
 
-    fn at(device: &Device, site: Site, live: Live) -> Result<Running> {
+    fn at(device: &Device, site: Site, live: Live, more: impl Fn(State) -> Result<State>) -> Result<Running> {
         let generation = site.current(&live)?.ok_or_else(|| Error::NotAttached(device.name().to_owned()))?;
         let lost = |cause| Error::Lost { device: device.name().to_owned(), cause: Box::new(cause) };
-        let state = generation.state().map_err(lost)?;
+        let state = generation.state().and_then(more).map_err(lost)?;
         Ok(Running { site, live, generation, state })
     }
 }
@@ -134,7 +146,7 @@ pub(crate) fn attach_held(site: &Site, device: &Device, job: &Job) -> Result<Don
     if let Some(before) = before.as_ref().filter(|_| !job.replace) {
         check_object(before, device, &job.state.object)?;
     }
-    let loaded = load_after(before.as_ref(), device, job)?;
+    let (loaded, uncounted) = load_after(before.as_ref(), device, job)?;
     let next = site.next()?;
     let mut state = job.state.clone();
     state.entry = loaded.entry().to_owned();
@@ -152,7 +164,7 @@ pub(crate) fn attach_held(site: &Site, device: &Device, job: &Job) -> Result<Don
     // From here on it runs, whatever becomes of the tidying up: the next call does that again.
     let _later = site.keep_only(&next);
     let program = Program::id_from_fd(loaded.entry_fd()?).map_err(Error::system("the program's id"))?;
-    let (too_long, anew) = (too_long(device, &state.layouts), loaded.anew().to_vec());
+    let (too_long, anew) = (too_long(device, &state.layouts), [loaded.anew(), &uncounted].concat());
     let (before, replaced) = (live.map(|l| l.program), foreign.map(|f| f.name));
     Ok(Done { entry: state.entry, program, before, replaced, too_long, anew })
 }
@@ -171,16 +183,26 @@ fn check_object(before: &Generation, device: &Device, object: &Source) -> Result
     Err(Error::OtherObject { device: device.name().to_owned(), program, object: was })
 }
 
-/// Loads the job's object with the maps of `before`.
-fn load_after(before: Option<&Generation>, device: &Device, job: &Job) -> Result<Loaded> {
+/// Loads the job's object with the maps of `before`, and tells of counts that begin anew.
+fn load_after(before: Option<&Generation>, device: &Device, job: &Job) -> Result<(Loaded, Vec<Anew>)> {
     let was = before.and_then(|b| b.state().ok());
     let mut keep = before.map(Generation::maps).transpose()?.unwrap_or_default();
+    let mut uncounted = Vec::new();
     if !was.as_ref().is_some_and(|was| job.state.goes_on_counting(was)) {
-        keep.retain(|(name, _)| name != COUNTS && name != UNKNOWN);
+        let why = match was {
+            Some(_) => "layouts are counted under other slots now",
+            None => "it is lost which layouts were counted in it",
+        };
+        keep.retain(|(name, _)| {
+            let counts = name == COUNTS || name == UNKNOWN;
+            uncounted.extend(counts.then(|| Anew { map: name.clone(), why }));
+            !counts
+        });
     }
     let same = before.is_some_and(|b| b.is_of(&job.state.object));
     let entry = Some(job.state.entry.as_str()).filter(|e| !e.is_empty());
-    load(&Plan { object: &job.linked, entry, keep: &keep, same, device: device.name() })
+    let loaded = load(&Plan { object: &job.linked, entry, keep: &keep, same, device: device.name() })?;
+    Ok((loaded, uncounted))
 }
 
 /// Another program on the link that is there.

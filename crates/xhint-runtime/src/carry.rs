@@ -18,12 +18,12 @@ use crate::error::{Error, Result};
 /// Maps of what runs, by name, and where each is pinned.
 pub type Pinned = [(String, PathBuf)];
 
-/// A map that was there and does not go on.
+/// A map that was there and does not go on in what comes, which may have a new one in its place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Anew {
     /// Its name.
     pub map: String,
-    /// Why it is made anew.
+    /// Why it does not go on.
     pub why: &'static str,
 }
 
@@ -59,6 +59,11 @@ pub fn carry(object: &mut OpenObject, kept: &Pinned, same: bool, device: &str) -
         }
         out.names.push(name);
     }
+    let ours = |name: &str| matches!(end(name, MapType::Array, same), Some(CONSTANT | OURS));
+    let gone = kept.iter().map(|k| &k.0).filter(|name| !out.names.contains(name) && !ours(name));
+    let why = "the program has no such map any more";
+    let gone: Vec<Anew> = gone.map(|map| Anew { map: map.clone(), why }).collect();
+    out.anew.extend(gone);
     Ok(out)
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use xhint_universe::{Layout, Universe};
+use xhint_universe::{Layout, LayoutId, Universe};
 
 use crate::attach::{Done, Job, Running, attach};
 use crate::device::Device;
@@ -108,7 +108,7 @@ impl<'a> Follow<'a> {
     pub fn start(home: &'a Home, device: &'a Device, linker: &'a Linker, paths: Vec<PathBuf>) -> Result<Follow<'a>> {
         check(&paths)?;
         let watch = Watch::on(&paths)?;
-        let seen = Running::on(home, device)?.state.nics;
+        let seen = Running::whole(home, device)?.state.nics;
         let firmware = device.firmware().ok();
         let (mut sources, looked) = (Sources::default(), Instant::now());
         // So that it is known what is right from now on.
@@ -132,8 +132,9 @@ impl<'a> Follow<'a> {
         // Of a device that is gone nothing was taken off.
         self.device.programs()?;
         self.look_at_firmware(&mut events);
-        let state = Running::on(self.home, self.device)?.state;
-        let looked = self.look(&state);
+        // Also that the program is still there.
+        Running::on(self.home, self.device)?;
+        let looked = self.look();
         let mut wrong: Vec<String> = self.sources.wrong().iter().map(Error::to_string).collect();
         match looked {
             Ok(new) => events.extend(new),
@@ -159,11 +160,12 @@ impl<'a> Follow<'a> {
     }
 
     /// Looks at all sources, and swaps if need be.
-    fn look(&mut self, state: &State) -> Result<Vec<Event>> {
+    fn look(&mut self) -> Result<Vec<Event>> {
         let now = self.sources.read(self.linker, &self.paths)?;
         if same(&now, &self.seen) {
             return Ok(Vec::new());
         }
+        let state = &Running::whole(self.home, self.device)?.state;
         let universe = |nics| self.linker.universe_as(&state.options, nics);
         let (old, new) = (universe(&self.seen)?, universe(&now)?);
         let gone: Vec<Source> = self.seen.iter().filter(|s| !has(&now, s)).cloned().collect();
@@ -213,16 +215,17 @@ impl<'a> Follow<'a> {
                     parts.extend(changes(layout.name.clone(), (was, old), (layout, new)));
                 }
                 Some(was) => {
-                    let title = format!("{} ({:#x}) became {} ({:#x})", was.name, was.id, layout.name, layout.id);
+                    let title =
+                        format!("{} ({}) became {} ({})", was.name, LayoutId(was.id), layout.name, LayoutId(layout.id));
                     parts.push(changes(title.clone(), (was, old), (layout, new)).unwrap_or(title));
                 }
-                None => parts.push(format!("{} ({:#x}) is new", layout.name, layout.id)),
+                None => parts.push(format!("{} ({}) is new", layout.name, LayoutId(layout.id))),
             }
         }
         for layout in old.layouts() {
             let file = old.source(layout.source).map_or("", |s| s.name());
             if !replaced.contains(&layout.id) && new.layouts().iter().all(|l| l.id != layout.id) {
-                parts.push(format!("{} ({:#x}) of {file} is gone", layout.name, layout.id));
+                parts.push(format!("{} ({}) of {file} is gone", layout.name, LayoutId(layout.id)));
             }
         }
         let device = self.device.known_as();
@@ -271,12 +274,12 @@ impl Firmware {
 }
 
 fn same(a: &[Source], b: &[Source]) -> bool {
-    let key = |all: &[Source]| -> BTreeMap<PathBuf, Vec<u8>> {
-        all.iter().map(|s| (s.path.clone(), s.bytes.clone())).collect()
-    };
+    fn key(all: &[Source]) -> BTreeMap<&Path, &str> {
+        all.iter().map(|s| (s.path.as_path(), s.digest())).collect()
+    }
     key(a) == key(b)
 }
 
 fn has(all: &[Source], one: &Source) -> bool {
-    all.iter().any(|s| s.bytes == one.bytes)
+    all.iter().any(|s| s.digest() == one.digest())
 }

@@ -8,7 +8,7 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use xhint_host::ancestors;
 
 use crate::error::{Error, Result};
-use crate::private::{check_root, make_root};
+use xhint_host::private::{check_root, make_root};
 
 /// Where a BPF file system is mounted by custom.
 const BPFFS: &str = "/sys/fs/bpf";
@@ -20,6 +20,7 @@ const RUN: &str = "/run/xhint";
 pub struct Home {
     pins: PathBuf,
     run: PathBuf,
+    on_wait: Option<fn(&str, Option<u32>)>,
 }
 
 impl Home {
@@ -28,12 +29,24 @@ impl Home {
     /// # Errors
     /// [`Error::NoBpffs`] if it may not.
     pub fn system() -> Result<Home> {
-        Ok(Home { pins: bpffs()?.join("xhint"), run: RUN.into() })
+        Ok(Home { pins: bpffs()?.join("xhint"), run: RUN.into(), on_wait: None })
     }
 
     /// Another place: `pins` must lie in a BPF file system.
     pub fn at(pins: impl Into<PathBuf>, run: impl Into<PathBuf>) -> Home {
-        Home { pins: pins.into(), run: run.into() }
+        Home { pins: pins.into(), run: run.into(), on_wait: None }
+    }
+
+    /// The same; `tell` is called once when another process is waited for that changes a device: with the device's name, and
+    /// the process's id if it is known.
+    pub fn on_wait(self, tell: fn(&str, Option<u32>)) -> Home {
+        Home { on_wait: Some(tell), ..self }
+    }
+
+    pub(crate) fn tell_of_wait(&self, device: &str, pid: Option<u32>) {
+        if let Some(tell) = self.on_wait {
+            tell(device, pid);
+        }
     }
 
     /// Where the pins of all sites are, a directory each.
@@ -52,7 +65,7 @@ impl Home {
     /// [`Error::NotOurs`] if someone else was there first.
     pub(crate) fn make(&self) -> Result<()> {
         make_root(&self.pins)?;
-        make_root(&self.run)
+        Ok(make_root(&self.run)?)
     }
 
     /// That nobody else may change what is in them, if they are there.
@@ -61,7 +74,7 @@ impl Home {
     /// [`Error::NotOurs`].
     pub(crate) fn check(&self) -> Result<()> {
         check_root(&self.pins)?;
-        check_root(&self.run)
+        Ok(check_root(&self.run)?)
     }
 }
 

@@ -1,26 +1,27 @@
 //! Layouts that come and go while a program runs.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::Serialize;
 
-use xhint_link::{c_name, selectors};
-use xhint_universe::{Layout, SourceId, Universe};
+use xhint_link::{Link, c_name, selectors};
+use xhint_universe::{Layout, LayoutId, SourceId, Universe};
 
 use crate::attach::{Done, Running, attach_held};
 use crate::counters::reset;
+use crate::described::Described;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::home::Home;
-use crate::linker::{Linker, only_program};
+use crate::linker::{Linker, link_options, only_program, parsed};
 use crate::load::{Plan, load};
 use crate::long::{TooLong, too_long};
 use crate::rights::Rights;
 use crate::site::Held;
 use crate::slots::Slots;
-use crate::state::{LayoutState, LinkedAs, Source, State};
+use crate::state::{Change, LayoutState, LinkedAs, Source, State};
 use crate::sys;
 
 /// What the pins of programs that were added are called, before the layout's name.
@@ -48,14 +49,25 @@ pub struct LiveLayout {
 }
 
 /// What was done.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Changed {
-    /// The layouts that came or went.
+    /// The layouts that came or went. None if they had come, or stay, with another file.
     pub layouts: Vec<LayoutState>,
     /// The swap it took; `None` if it was done in place.
     pub swap: Option<Done>,
     /// Of those that came, the ones that no packet can carry on this device.
     pub too_long: Vec<TooLong>,
+    /// What is worth knowing and stops nothing.
+    pub warnings: Vec<String>,
+}
+
+/// Which layouts of a NIC BTF are to come, and how.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Which {
+    /// Only those that are called so, by name or by id (`0x…`); a struct becomes one by being named. None stands for all.
+    pub layouts: Vec<String>,
+    /// Names or ids of those that are tried first, where a packet can pass for several.
+    pub first: Vec<String>,
 }
 
 impl<'a> Layouts<'a> {
@@ -78,114 +90,131 @@ impl<'a> Layouts<'a> {
     /// that is all of them.
     ///
     /// # Errors
-    /// [`Error::LayoutThere`] for the same file again; any other. What ran goes on as it was.
+    /// Any; what ran goes on as it was.
     pub fn add(&self, linker: &Linker, nic: Source) -> Result<Changed> {
+        self.add_some(linker, nic, &Which::default())
+    }
+
+    /// The same for some of its layouts.
+    ///
+    /// # Errors
+    /// As [`Layouts::add`].
+    pub fn add_some(&self, linker: &Linker, nic: Source, which: &Which) -> Result<Changed> {
         let (_held, running) = self.take()?;
-        let (before, path) = (&running.state, nic.path.clone());
-        let again = before.nics.iter().any(|n| (&n.path, &n.bytes) == (&nic.path, &nic.bytes));
-        let mut state = State { nics: [before.nics.as_slice(), &[nic]].concat(), ..before.clone() };
-        // All together, so that two layouts with one id are found out.
-        let universe = linker.universe_as(&before.options, &state.nics)?;
-        let number = before.nics.len();
-        let source = SourceId(u32::try_from(state.nics.len()).unwrap_or(u32::MAX));
-        let own: Vec<usize> = positions(&universe, |l| l.is_of(source));
-        if own.is_empty() {
-            return Err(Error::NoLayout { path });
-        }
-        let wanted = linker.asked(before, &universe)?;
-        let is_new = |l: &Layout| wanted.contains(&l.id) && before.layouts.iter().all(|s| s.id != l.id);
-        let new: Vec<usize> = own.iter().copied().filter(|n| universe.layouts().get(*n).is_some_and(is_new)).collect();
-        let ids =
-            |list: &[usize]| list.iter().filter_map(|n| universe.layouts().get(*n)).map(|l| l.id).collect::<Vec<_>>();
-        let shared = ids(&own);
-        for layout in state.layouts.iter_mut().filter(|l| shared.contains(&l.id)) {
-            layout.also.push(number);
-        }
+        let coming = Coming::new(linker, &running.state, nic, which)?;
+        let (state, new) = (&coming.state, coming.new.as_slice());
         if new.is_empty() {
-            return self.add_nothing(&running, &state, path, again);
+            if !running.state.nics.contains(&coming.nic) {
+                running.write(state, state.addition(state.layouts.len(), &coming.named))?;
+            }
+            return Ok(Changed::default());
         }
-        if !running.is_tail() || !running.takes(&universe, &new)? {
-            let ids = before.layouts.iter().map(|l| l.id).chain(ids(&new)).collect::<Vec<_>>();
-            return self.relink(linker, &running, state.nics, &ids);
+        // Who is to be tried first is written into the entry.
+        if !running.is_tail() || !which.first.is_empty() || !running.takes(&coming.universe, new)? {
+            let ids =
+                running.state.layouts.iter().map(|l| l.id).chain(coming.layouts().map(|l| l.id)).collect::<Vec<_>>();
+            let first = [which.first.as_slice(), &state.options.first].concat();
+            return self.relink(
+                linker,
+                &running,
+                state.nics.clone(),
+                LinkedAs { first, ..state.options.clone() },
+                &ids,
+            );
         }
-        let first = before.layouts.len();
+        self.add_in_place(linker, &running, coming)
+    }
+
+    /// Adds layouts each by a program in a slot of its own.
+    fn add_in_place(&self, linker: &Linker, running: &Running, coming: Coming) -> Result<Changed> {
+        let Coming { universe, mut state, new, named, .. } = coming;
+        let (first, mut warnings) = (state.layouts.len(), Vec::new());
         for layout in new.iter().filter_map(|n| universe.layouts().get(*n)) {
+            if layout.selector.is_none() {
+                let layout = format!("{} ({:#010x})", layout.name, layout.id);
+                return Err(Error::NoSelector { device: self.device.name().to_owned(), layout });
+            }
             let wanted = LayoutState {
                 name: layout.name.clone(),
                 id: layout.id,
                 size: layout.size,
-                nic: number,
+                nic: state.nics.len().saturating_sub(1),
                 also: Vec::new(),
                 slot: Some(running.slot_for(&mut state, layout)?),
                 added: Some(c_name(ADDED, &format!("{}_{:08x}", layout.name, layout.id))),
                 fallback: false,
                 lacks: String::new(),
-                selector: layout.selector.is_some(),
+                selector: true,
             };
-            if layout.selector.is_none() {
-                let layout = layout.name.clone();
-                return Err(Error::NoSelector { device: self.device.name().to_owned(), layout });
-            }
-            running.prepare(linker, &universe, self.device, &wanted).inspect_err(|_| running.drop_unused())?;
+            let said = running.prepare(linker, &universe, self.device, &wanted);
+            warnings.extend(said.inspect_err(|_| running.drop_unused())?);
+            state.take_slot(&wanted);
             state.layouts.push(wanted);
-            state.take_slots();
         }
-        let written = state.write_added(&running.generation.state, first);
-        written.and_then(|()| running.settle(&state)).inspect_err(|_| running.drop_unused())?;
+        let written = running.write(&state, state.addition(first, &named));
+        written.and_then(|()| running.bring(&state)).inspect_err(|_| running.drop_unused())?;
         let layouts = state.layouts.split_off(first);
         let too_long = too_long(self.device, &layouts);
-        Ok(Changed { layouts, swap: None, too_long })
+        warnings.dedup();
+        Ok(Changed { layouts, swap: None, too_long, warnings })
     }
 
-    /// Notes a file that has no layout but those that are there.
-    fn add_nothing(&self, running: &Running, state: &State, path: PathBuf, again: bool) -> Result<Changed> {
-        let number = state.nics.len().saturating_sub(1);
-        let Some(there) = state.layouts.iter().find(|l| l.also.contains(&number)) else {
-            return Err(Error::NotAsked { path });
-        };
-        if again {
-            let (device, layout) = (self.device.name().to_owned(), there.name.clone());
-            return Err(Error::LayoutThere { device, layout });
-        }
-        state.write_added(&running.generation.state, state.layouts.len())?;
-        Ok(Changed { layouts: Vec::new(), swap: None, too_long: Vec::new() })
-    }
-
-    /// Takes layouts away: those of this name, this id (`0x…` or decimal), or that this file alone has. Their packets go to
-    /// the fallback from then on.
+    /// Takes layouts away: the one of this name, this id (`0x…` or decimal) or this name that it is declared `as`, or those
+    /// that this file alone has. Their packets go to the fallback from then on.
     ///
     /// # Errors
-    /// [`Error::NoSuchLayout`] if there is none; otherwise as [`Layouts::add`].
+    /// [`Error::NoSuchLayout`] if there is none, [`Error::ManyLayouts`] if several are called so; otherwise as
+    /// [`Layouts::add`].
     pub fn remove(&self, linker: &Linker, which: &str) -> Result<Changed> {
         let (_held, running) = self.take()?;
-        let state = &running.state;
-        let (gone, kept) = state.without(which);
-        if gone.is_empty() && kept == state.layouts {
-            let have: Vec<_> = state.layouts.iter().map(|l| format!("{} ({:#010x})", l.name, l.id)).collect();
-            let have = if have.is_empty() { "none".to_owned() } else { have.join(", ") };
-            return Err(Error::NoSuchLayout { device: self.device.name().to_owned(), which: which.to_owned(), have });
+        let (state, device) = (&running.state, || self.device.name().to_owned());
+        let removal = state.removal(which);
+        let gone: Vec<_> = removal.layouts.iter().filter_map(|n| state.layouts.get(*n).cloned()).collect();
+        let words = |all: &[LayoutState]| {
+            let all: Vec<_> = all.iter().map(|l| format!("{} ({})", l.name, LayoutId(l.id))).collect();
+            if all.is_empty() { "none".to_owned() } else { all.join(", ") }
+        };
+        if gone.is_empty() && removal.nics.is_empty() {
+            let have = words(&state.layouts);
+            return Err(Error::NoSuchLayout { device: device(), which: which.to_owned(), have });
         }
-        let next = state.with_layouts(kept);
-        if running.is_tail() {
-            running.commit(&next)?;
-            return Ok(Changed { layouts: gone, swap: None, too_long: Vec::new() });
+        if gone.len() > 1 && removal.nics.is_empty() {
+            return Err(Error::ManyLayouts { device: device(), which: which.to_owned(), have: words(&gone) });
+        }
+        let mut next = state.clone();
+        next.remove(&removal);
+        // Where packets can pass for several layouts, the entry must not go on looking for one that is gone.
+        let in_place = running.is_tail() && (state.options.first.is_empty() || next.layouts.is_empty());
+        if in_place || gone.is_empty() {
+            // Else nothing but the file goes, and all that runs stays.
+            running.write(&next, Some(Change::Removed(removal)))?;
+            if running.is_tail() {
+                running.settle(&next)?;
+            }
+            return Ok(Changed { layouts: gone, ..Changed::default() });
         }
         if next.layouts.is_empty() {
-            return Err(Error::LastLayout { device: self.device.name().to_owned() });
+            return Err(Error::LastLayout { device: device() });
         }
         let ids: Vec<u32> = next.layouts.iter().map(|l| l.id).collect();
-        let changed = self.relink(linker, &running, next.nics, &ids)?;
+        let changed = self.relink(linker, &running, next.nics, state.options.clone(), &ids)?;
         Ok(Changed { layouts: gone, too_long: Vec::new(), ..changed })
     }
 
     /// Links anew for the layouts of `nics` with these ids, and swaps.
-    fn relink(&self, linker: &Linker, running: &Running, nics: Vec<Source>, ids: &[u32]) -> Result<Changed> {
+    fn relink(
+        &self,
+        linker: &Linker,
+        running: &Running,
+        nics: Vec<Source>,
+        options: LinkedAs,
+        ids: &[u32],
+    ) -> Result<Changed> {
         let state = &running.state;
         if state.options.asked == "none" && ids.len() > 1 {
             return Err(Error::OneLayout { device: self.device.name().to_owned() });
         }
-        let layouts = ids.iter().map(|id| format!("{id:#x}")).collect();
-        let options = LinkedAs { layouts, ..state.options.clone() };
+        let options = LinkedAs { layouts: ids.iter().map(|id| LayoutId(*id).to_string()).collect(), ..options };
         let job = linker.link_after(Some(state), state.object.clone(), nics, options, state.mode)?;
         let known = |l: &LayoutState| state.layouts.iter().any(|k| k.id == l.id);
         let layouts: Vec<LayoutState> = job.state.layouts.iter().filter(|l| !known(l)).cloned().collect();
@@ -195,7 +224,7 @@ impl<'a> Layouts<'a> {
         }
         let swap = attach_held(&running.site, self.device, &job)?;
         let too_long = too_long(self.device, &layouts);
-        Ok(Changed { layouts, swap: Some(swap), too_long })
+        Ok(Changed { layouts, swap: Some(swap), too_long, warnings: job.warnings })
     }
 
     /// What runs, repaired, and the right to change it.
@@ -203,6 +232,71 @@ impl<'a> Layouts<'a> {
         let held = Held::of(self.home, self.device)?;
         let running = Running::on(self.home, self.device)?;
         running.repair(self.device).map(|()| (held, running))
+    }
+}
+
+/// A NIC BTF that is to come to what runs.
+struct Coming {
+    nic: Source,
+    /// What is known of all that are there, and the one that comes.
+    universe: Universe,
+    /// What will be written down, but for the layouts that come.
+    state: State,
+    /// The places of these among the universe's.
+    new: Vec<usize>,
+    /// Names that make layouts of structs which no tag does.
+    named: Vec<String>,
+}
+
+impl Coming {
+    /// # Errors
+    /// [`Error::NoLayout`] and [`Error::NotAsked`] if nothing can come of it; [`Error::Layout`] if it cannot stand beside
+    /// what is there.
+    fn new(linker: &Linker, before: &State, nic: Source, which: &Which) -> Result<Coming> {
+        let is_new = |name: &&String| !name.starts_with("0x") && !before.options.named.contains(name);
+        let named: Vec<String> = which.layouts.iter().filter(is_new).cloned().collect();
+        let mut state = State { nics: [before.nics.as_slice(), std::slice::from_ref(&nic)].concat(), ..before.clone() };
+        state.options.named.extend_from_slice(&named);
+        let object = parsed(&before.object)?;
+        // All together, so that two layouts with one id are found out.
+        let universe = linker.universe_beside(&state, &object)?;
+        let number = before.nics.len();
+        let source = SourceId(u32::try_from(state.nics.len()).unwrap_or(u32::MAX));
+        let own: Vec<&Layout> = universe.layouts().iter().filter(|l| l.is_of(source)).collect();
+        let called = |l: &Layout, name: &String| {
+            let id = name.strip_prefix("0x").and_then(|hex| u32::from_str_radix(hex, 16).ok());
+            l.name == *name || id == Some(l.id)
+        };
+        if let Some(name) = which.layouts.iter().find(|name| !own.iter().any(|l| called(l, name))) {
+            let have: Vec<_> = own.iter().map(|l| format!("{} ({:#010x})", l.name, l.id)).collect();
+            return Err(Error::NoLayoutCalled { path: nic.path, which: name.clone(), have: have.join(", ") });
+        }
+        if own.is_empty() {
+            return Err(Error::NoLayout { path: nic.path });
+        }
+        let options = link_options(&state.options);
+        let described = Arc::new(Described::of(&universe, source, &object, &options));
+        state.nics.last_mut().into_iter().for_each(|nic| nic.described = Some(Arc::clone(&described)));
+        let err = |cause| Error::Link { path: before.object.path.clone(), cause: Box::new(cause) };
+        let asked: HashSet<u32> = object.asked(&universe, &options).map_err(err)?.into_iter().map(|l| l.id).collect();
+        let chosen = |l: &Layout| which.layouts.is_empty() || which.layouts.iter().any(|name| called(l, name));
+        let wanted: HashSet<u32> = own.iter().filter(|l| asked.contains(&l.id) && chosen(l)).map(|l| l.id).collect();
+        let there: HashSet<u32> = before.layouts.iter().map(|l| l.id).collect();
+        let (new, ids) =
+            (positions(&universe, |l| wanted.contains(&l.id) && !there.contains(&l.id)), own.iter().map(|l| l.id));
+        let own: HashSet<u32> = ids.collect();
+        for layout in state.layouts.iter_mut().filter(|l| own.contains(&l.id)) {
+            layout.also.push(number);
+        }
+        if new.is_empty() && own.is_disjoint(&there) {
+            return Err(Error::NotAsked { path: nic.path });
+        }
+        Ok(Coming { nic, universe, state, new, named })
+    }
+
+    /// The layouts that come.
+    fn layouts(&self) -> impl Iterator<Item = &Layout> {
+        self.new.iter().filter_map(|n| self.universe.layouts().get(*n))
     }
 }
 
@@ -223,13 +317,15 @@ impl Running {
     /// [`Error::Link`] if a packet could pass for two of all the layouts.
     fn takes(&self, universe: &Universe, new: &[usize]) -> Result<bool> {
         let state = &self.state;
-        let live = |l: &Layout| state.layouts.iter().find(|s| s.id == l.id);
+        let by_id: HashMap<u32, &LayoutState> = state.layouts.iter().map(|s| (s.id, s)).collect();
+        let live = |l: &Layout| by_id.get(&l.id);
         let all = [positions(universe, |l| live(l).is_some()), new.to_vec()].concat();
         let err = |cause| Error::Link { path: state.object.path.clone(), cause: Box::new(cause) };
-        let clashes = selectors::check(universe, &all, &state.options.first).map_err(err)?;
-        let linked = positions(universe, |l| live(l).is_some_and(|s| s.added.is_none() && !s.fallback));
+        let clashes = selectors::check(universe, &all, &state.options.first_in(universe, Some(state))).map_err(err)?;
+        let linked = positions(universe, |l| live(l).is_some_and(|s| s.added.is_none()));
         // What the entry knew of layouts that are gone cannot be told any more.
-        let gone = state.slots.iter().any(|t| t.linked && state.layouts.iter().all(|l| l.slot != Some(t.slot)));
+        let slots: HashSet<u32> = state.layouts.iter().filter_map(|l| l.slot).collect();
+        let gone = state.slots.iter().any(|t| t.linked && !slots.contains(&t.slot));
         let size = |n: &usize| universe.layouts().get(*n).map(|l| l.size);
         let finds = |n: &usize| {
             let like: Vec<_> = linked.iter().copied().filter(|l| !gone || size(l) == size(n)).collect();
@@ -246,10 +342,16 @@ impl Running {
         if self.is_tail() { self.settle(&self.state) } else { Ok(()) }
     }
 
-    /// Links and loads the program for one more layout, and pins it; nothing leads to it yet.
-    fn prepare(&self, linker: &Linker, universe: &Universe, device: &Device, layout: &LayoutState) -> Result<()> {
+    /// Links and loads the program for one more layout, and pins it; nothing leads to it yet. What is worth knowing of that.
+    fn prepare(
+        &self,
+        linker: &Linker,
+        universe: &Universe,
+        device: &Device,
+        layout: &LayoutState,
+    ) -> Result<Vec<String>> {
         let options = LinkedAs {
-            layouts: vec![format!("{:#x}", layout.id)],
+            layouts: vec![LayoutId(layout.id).to_string()],
             asked: "none".to_owned(),
             count: false,
             walk: self.state.options.walk && Rights::current().walk(),
@@ -257,12 +359,16 @@ impl Running {
         };
         let linked = linker.link_in(universe, &self.state.object, &options, &[])?;
         let keep = self.generation.maps()?;
-        let entry = options.program.clone().unwrap_or_else(|| only_program(&self.state.object));
+        let entry = match options.program {
+            Some(program) => program,
+            None => only_program(&parsed(&self.state.object)?),
+        };
         let entry = Some(entry.as_str()).filter(|e| !e.is_empty());
         let loaded = load(&Plan { object: &linked.bytes, entry, keep: &keep, same: true, device: device.name() })?;
         let path = self.generation.program_path(layout.added.as_deref().unwrap_or_default());
         let _none = std::fs::remove_file(&path);
-        sys::pin(loaded.entry_fd()?.as_fd(), &path).map_err(Error::file(&path))
+        sys::pin(loaded.entry_fd()?.as_fd(), &path).map_err(Error::file(&path))?;
+        Ok(linked.report.warnings)
     }
 
     /// The slot for a layout that comes. One that another had counts from 0; the entry must not know it as the other's.
@@ -278,10 +384,10 @@ impl Running {
         Ok(gone)
     }
 
-    /// Makes `state` what counts. If this is broken off, the next call goes on with it.
-    fn commit(&self, state: &State) -> Result<()> {
-        state.write(&self.generation.state)?;
-        self.settle(state)
+    /// Makes `state`, which is what `change` made of the one that counts, the one that does. If what follows is broken off,
+    /// the next call goes on with it.
+    fn write(&self, state: &State, change: Option<Change>) -> Result<()> {
+        change.map_or(Ok(()), |change| state.write_change(&self.generation.state, &change))
     }
 
     /// Makes slots and ids those of `state`: first those that go, then those that come.
@@ -297,6 +403,14 @@ impl Running {
                 slots.forget(id, size);
             }
         }
+        self.bring(state)?;
+        self.drop_but(state)
+    }
+
+    /// Lets packets find the layouts of `state` that they do not find yet.
+    fn bring(&self, state: &State) -> Result<()> {
+        let slots = Slots::open(&self.generation, &state.entry)?;
+        let table = slots.table();
         for layout in &state.layouts {
             if let (Some(slot), Some(pin)) = (layout.slot, &layout.added)
                 && table.find(layout.id, layout.size).is_none()
@@ -307,7 +421,7 @@ impl Running {
                 slots.point(layout.id, layout.size, slot)?;
             }
         }
-        self.drop_but(state)
+        Ok(())
     }
 
     /// Unpins the programs that were added for no layout of `state`.

@@ -1,16 +1,19 @@
 //! From the files that the user has to an object for the kernel.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use xhint_btf::{Btf, Kind};
 use xhint_link::table::SLOT_COUNT;
-use xhint_link::{Dispatch, Fallback, LayoutReport, Link, LinkOptions, Linked, Object, Report, TakenSlot};
+use xhint_link::{
+    Dispatch, Fallback, LayoutReport, Link, LinkOptions, Linked, Object, Report, TakenSlot, names_lacking,
+};
 use xhint_object::nic_btf;
-use xhint_universe::{Layout, SourceId, Universe, name::essential};
+use xhint_universe::{Layout, LayoutId, SourceId, Universe, name::essential};
 
 use crate::attach::Job;
+use crate::described::Described;
 use crate::error::{Error, Result};
 use crate::load::{Plan, load};
 use crate::rights::Rights;
@@ -51,12 +54,24 @@ impl Linker {
     /// # Errors
     /// [`Error::Source`] and [`Error::Layout`] name the file at fault.
     pub fn universe(&self, nics: &[Source]) -> Result<Universe> {
+        self.universe_of(nics, |_| None)
+    }
+
+    /// The same; of those that `known` tells of, no more than that.
+    fn universe_of<'d>(
+        &self,
+        nics: &'d [Source],
+        known: impl Fn(&'d Source) -> Option<&'d Described>,
+    ) -> Result<Universe> {
         let mut universe = self.base.clone();
         for nic in nics {
-            let err = |cause| Error::Source { path: nic.path.clone(), cause: Box::new(cause) };
-            let bytes = Bytes::from(nic.bytes.clone());
-            let btf = nic_btf(bytes, Arc::clone(universe.base())).map_err(err)?;
             let name = nic.path.display().to_string();
+            if let Some(known) = known(nic) {
+                universe.add_known(&name, known.layouts());
+                continue;
+            }
+            let err = |cause| Error::Source { path: nic.path.clone(), cause: Box::new(cause) };
+            let btf = nic_btf(nic.bytes()?, Arc::clone(universe.base())).map_err(err)?;
             universe.add(&name, Arc::new(btf)).map_err(Error::Layout)?;
         }
         Ok(universe)
@@ -64,11 +79,31 @@ impl Linker {
 
     /// The same, with the structs that `options` have named as layouts, where there are such.
     pub(crate) fn universe_as(&self, options: &LinkedAs, nics: &[Source]) -> Result<Universe> {
-        let mut universe = self.universe(nics)?;
-        for name in options.named.iter().chain(options.bind.iter().map(|(_, target)| target)) {
-            let _elsewhere = universe.add_layout(name);
+        self.universe(nics).map(|universe| with_named(universe, options))
+    }
+
+    /// The base, what is known of the NIC BTFs of `state`, and the last of them, of which nothing is known yet. Those that it
+    /// takes to link for that are read again.
+    pub(crate) fn universe_beside(&self, state: &State, object: &Object) -> Result<Universe> {
+        let nics = state.nics.as_slice();
+        let (options, new) = (link_options(&state.options), SourceId(u32::try_from(nics.len()).unwrap_or(u32::MAX)));
+        let universe = self.universe_of(nics, |nic| nic.described.as_deref())?;
+        let universe = with_named(universe, &state.options);
+        // What goes with a layout is looked for in all BTFs that have it.
+        let shared: HashSet<SourceId> =
+            universe.layouts().iter().filter(|l| l.is_of(new)).flat_map(Layout::sources).collect();
+        let [all, others] = [None, Some(new)].map(|source| names_lacking(object, &universe, source, &options));
+        let asked = |(n, nic): (u32, &Source)| {
+            let lacking = if shared.contains(&SourceId(n)) { &all } else { &others };
+            nic.described.as_ref().is_some_and(|d| !d.names.is_disjoint(lacking)).then(|| nic.digest().to_owned())
+        };
+        let asked: Vec<String> = (1u32..).zip(nics).filter_map(asked).collect();
+        if asked.is_empty() {
+            return Ok(universe);
         }
-        Ok(universe)
+        let known = |nic: &Source| asked.iter().all(|a| a != nic.digest());
+        self.universe_of(nics, |nic| nic.described.as_deref().filter(|_| known(nic)))
+            .map(|universe| with_named(universe, &state.options))
     }
 
     /// Links `object` for the layouts of `nics`, for a device: what [`crate::attach::attach`] takes. Without
@@ -127,14 +162,19 @@ impl Linker {
         let named = options.named.iter().chain(names).cloned().collect();
         let walk = options.walk && (!for_device || Rights::current().walk());
         let options = LinkedAs { named, walk, ..options };
-        let mut linked = self.link_in(&universe, &object, &options, &slots)?;
+        let now = LinkedAs { first: options.first_in(&universe, before), ..options.clone() };
+        let mut linked = self.link_in(&universe, &object, &now, &slots)?;
         if for_device && let Some(plain) = linked.report.plain.iter().find(|p| p.certain) {
             let cause = Box::new(xhint_link::Error::Plain(plain.clone()));
             return Err(Error::Link { path: object.path, cause });
         }
-        if for_device && let Some(table) = self.table_instead(&linked, &universe, &object, &options, &slots) {
+        if for_device && let Some(table) = self.table_instead(&linked, &universe, &object, &now, &slots) {
             linked = table;
         }
+        let gone = options.first.iter().filter(|name| !now.first.contains(name));
+        linked.report.warnings.extend(
+            gone.map(|name| format!("no layout is called '{name}' any more; it is tried first again once it is back")),
+        );
         let report = &linked.report;
         let layout = |l: &LayoutReport| {
             let found = universe.layout_of_id(l.id);
@@ -151,8 +191,14 @@ impl Linker {
                 selector: found.is_some_and(|u| u.selector.is_some()),
             }
         };
+        let parsed = parsed(&object)?;
+        let mut nics = nics;
+        for (n, nic) in (1u32..).zip(&mut nics) {
+            let described = Described::of(&universe, SourceId(n), &parsed, &link_options(&options));
+            nic.described = Some(Arc::new(described));
+        }
         let mut state = State {
-            entry: options.program.clone().unwrap_or_else(|| only_program(&object)),
+            entry: options.program.clone().unwrap_or_else(|| only_program(&parsed)),
             mode,
             since: 0,
             layouts: report.layouts.iter().map(layout).collect(),
@@ -169,8 +215,10 @@ impl Linker {
 
     /// That each id which packets are read by now still means the same layout.
     fn check_ids(&self, before: &State, universe: &Universe) -> Result<()> {
-        // On another base than they were read on, they may be no BTF any more, and there is nothing to compare with.
-        let Ok(old) = self.universe_as(&before.options, &before.nics) else { return Ok(()) };
+        // Those of which nothing is known are read. On another base than they were read on, they may be no BTF any more, and
+        // there is nothing to compare with.
+        let Ok(old) = self.universe_of(&before.nics, |nic| nic.described.as_deref()) else { return Ok(()) };
+        let old = with_named(old, &before.options);
         for live in &before.layouts {
             let Some(was) = old.layout_of_id(live.id).filter(|was| old.contradicts(was, universe)) else { continue };
             let Some(is) = universe.layout_of_id(live.id) else { continue };
@@ -185,14 +233,6 @@ impl Linker {
             });
         }
         Ok(())
-    }
-
-    /// Ids of the layouts of `universe` that the program of `state` asks for.
-    pub(crate) fn asked(&self, state: &State, universe: &Universe) -> Result<Vec<u32>> {
-        let err = |cause| Error::Link { path: state.object.path.clone(), cause: Box::new(cause) };
-        let object = Object::parse(Bytes::from(state.object.bytes.clone())).map_err(|e| err(e.into()))?;
-        let options = LinkOptions { rename: state.options.bind.clone(), ..LinkOptions::default() };
-        Ok(object.asked(universe, &options).map_err(err)?.into_iter().map(|l| l.id).collect())
     }
 
     /// By a table, where the way is left to us and that pays. The kernel is asked whether it takes it: what a program
@@ -227,10 +267,10 @@ impl Linker {
         slots: &[Taken],
     ) -> Result<Linked> {
         let err = |cause| Error::Link { path: object.path.clone(), cause: Box::new(cause) };
+        let parsed = parsed(object)?;
         let options = LinkOptions {
             layouts: options.layouts.clone(),
-            rename: options.bind.clone(),
-            program: options.program.clone().or_else(|| Some(only_program(object)).filter(|p| !p.is_empty())),
+            program: options.program.clone().or_else(|| Some(only_program(&parsed)).filter(|p| !p.is_empty())),
             fallback: options.fallback.map_or(Fallback::Program, Fallback::Action),
             walk: options.walk,
             first: options.first.clone(),
@@ -239,12 +279,31 @@ impl Linker {
             prune: !options.walk,
             dispatch: Dispatch::named(&options.asked).unwrap_or_default(),
             count: options.count,
+            allow_missing: options.allow_missing,
             slots: slots.iter().map(|t| TakenSlot { id: t.id, size: t.size, slot: t.slot }).collect(),
-            ..LinkOptions::default()
+            ..link_options(options)
         };
-        let parsed = Object::parse(Bytes::from(object.bytes.clone())).map_err(|e| err(e.into()))?;
         parsed.link(universe, &options).map_err(err)
     }
+}
+
+/// What the names that an object asks for hang on.
+pub(crate) fn link_options(options: &LinkedAs) -> LinkOptions {
+    LinkOptions { rename: options.bind.clone(), ..LinkOptions::default() }
+}
+
+/// An object, read.
+pub(crate) fn parsed(object: &Source) -> Result<Object> {
+    let err = |cause| Error::Link { path: object.path.clone(), cause: Box::new(cause) };
+    Object::parse(object.bytes()?).map_err(|e| err(e.into()))
+}
+
+/// With the structs that `options` have named as layouts, where there are such.
+fn with_named(mut universe: Universe, options: &LinkedAs) -> Universe {
+    for name in options.named.iter().chain(options.bind.iter().map(|(_, target)| target)) {
+        let _elsewhere = universe.add_layout(name);
+    }
+    universe
 }
 
 /// The place among NIC BTFs of what is so numbered in a universe of them.
@@ -262,7 +321,7 @@ pub fn declare(
     layouts: &[String],
     bind: &[(String, String)],
 ) -> std::result::Result<(), xhint_universe::Error> {
-    for name in layouts.iter().filter(|l| !l.starts_with("0x")) {
+    for name in layouts.iter().filter(|l| LayoutId::read(l).is_none()) {
         universe.add_layout(name)?;
     }
     for (_, target) in bind {
@@ -284,8 +343,7 @@ fn is_struct_of_a_nic(universe: &Universe, name: &str) -> bool {
 }
 
 /// The object's XDP program, if it has but one: a linked object may have more, one for each layout.
-pub(crate) fn only_program(object: &Source) -> String {
-    let Ok(object) = Object::parse(Bytes::from(object.bytes.clone())) else { return String::new() };
+pub(crate) fn only_program(object: &Object) -> String {
     match object.functions().iter().filter(|f| f.is_xdp()).collect::<Vec<_>>().as_slice() {
         [one] => one.name.clone(),
         _ => String::new(),

@@ -30,14 +30,16 @@ use crate::error::{Error, Result};
 use crate::foreign;
 use crate::home::{Home, name_of_pin, pin_name};
 use crate::load::Loaded;
-use crate::lock::{Lock, holder};
 use crate::netns::Netns;
-use crate::private::{is_there, make_dir, names, remove_dir, remove_empty};
 use crate::state::{Source, State};
 use crate::sys;
+use xhint_host::lock::{Lock, holder};
+use xhint_host::private::{is_there, make_dir, names, remove_dir, remove_empty};
 
 /// How long to wait for another xhint to finish with a device: a swap takes some 25 ms, a link well below a second.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// After so long that is told.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// Where one link's pins and state are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +81,7 @@ impl Held {
     pub fn of(home: &Home, device: &Device) -> Result<Held> {
         home.make()?;
         let since = Instant::now();
+        let mut told = false;
         loop {
             let site = Site::of(home, device)?;
             if let Some(held) = Held::try_take(&site)? {
@@ -89,6 +92,10 @@ impl Held {
             } else if since.elapsed() > PATIENCE {
                 return Err(Error::Busy { device: device.name().to_owned(), pid: holder(&site.pins) });
             } else {
+                if !told && since.elapsed() > SILENCE {
+                    told = true;
+                    home.tell_of_wait(device.name(), holder(&site.pins));
+                }
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
@@ -425,7 +432,7 @@ impl Generation {
 
     pub fn clear(&self) -> Result<()> {
         remove_dir(&self.pins)?;
-        remove_dir(&self.state)
+        Ok(remove_dir(&self.state)?)
     }
 }
 

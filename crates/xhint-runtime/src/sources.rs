@@ -195,12 +195,12 @@ mod tests {
         assert!(sources.seen.len() == 2 && sources.seen.values().all(|s| s.settled));
         // What is kept is what is given.
         sources.seen.get_mut(&one).unwrap().source = Some(Source::new(&one, "kept"));
-        assert_eq!(read(&mut sources)[0].bytes, b"kept");
+        assert_eq!(*read(&mut sources)[0].bytes().unwrap(), *b"kept");
         // The length is the same, and the time is set back; that it was is seen.
         let written = fs::metadata(&one).unwrap().modified().unwrap();
         fs::write(&one, nic("newer", true)).unwrap();
         fs::File::options().write(true).open(&one).unwrap().set_modified(written).unwrap();
-        assert_eq!(read(&mut sources)[0].bytes, nic("newer", true));
+        assert_eq!(read(&mut sources)[0].bytes().unwrap(), nic("newer", true));
         // A distilled base that comes is a change, too, and so is a file that goes.
         fs::write(dir.path().join("two.btf.base"), nic("kernel", false)).unwrap();
         read(&mut sources);

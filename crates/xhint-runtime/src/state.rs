@@ -1,20 +1,22 @@
 //! What is written down about an attached program, so that a later xhint can go on with it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
-use std::mem::take;
-use std::path::{self, Path, PathBuf};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
-
-use xhint_link::Dispatch;
 use xhint_link::table::SLOT_COUNT;
+use xhint_link::{Dispatch, selectors};
+use xhint_universe::{LayoutId, Universe};
 
+use crate::described::Described;
 use crate::error::{Error, Result};
-use crate::files::{read, read_btf};
-use crate::private::{append, get, is_there, make_dir, put, remove_empty};
+pub use crate::source::Source;
+pub(crate) use crate::source::absolute;
+use crate::source::digest;
+use xhint_host::private::{append, get, is_there, make_dir, put, remove_empty};
 
 /// In which way a program is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,69 +62,6 @@ pub struct State {
     pub slots: Vec<Taken>,
     /// How it was asked to be linked.
     pub options: LinkedAs,
-}
-
-/// A file that went into the link: where it was, and its bytes as they were.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Source {
-    /// Where the user has it; it may be another file by now.
-    pub path: PathBuf,
-    /// What is in it. Kept in a file of its own.
-    #[serde(skip)]
-    pub bytes: Vec<u8>,
-    /// That file, named by its content (SHA-256), so that writing one state down never touches another's files, and what
-    /// is read again is what was kept.
-    file: String,
-}
-
-impl Source {
-    /// What was read from `path`.
-    pub fn new(path: impl Into<PathBuf>, bytes: impl Into<Vec<u8>>) -> Source {
-        let (path, bytes) = (path.into(), bytes.into());
-        let file = digest(&bytes);
-        Source { path, bytes, file }
-    }
-
-    /// Puts it into `dir`, if it is not there, and notes in `fresh` that it did.
-    fn keep(&self, dir: &Path, fresh: &mut Vec<PathBuf>) -> Result<()> {
-        let path = dir.join(&self.file);
-        if !path.exists() {
-            put(&path, &self.bytes)?;
-            fresh.push(path);
-        }
-        Ok(())
-    }
-
-    /// What tells its content from any other's.
-    pub(crate) fn digest(&self) -> &str {
-        &self.file
-    }
-
-    /// What is in the file at `path` now.
-    ///
-    /// # Errors
-    /// [`Error::File`].
-    pub fn read(path: impl Into<PathBuf>) -> Result<Source> {
-        let path = path.into();
-        let bytes = read(&path)?;
-        Ok(Source::new(path, bytes))
-    }
-
-    /// What is in the BTF at `path` now, its distilled base with it if one stands beside it.
-    ///
-    /// # Errors
-    /// [`Error::File`], [`Error::Source`].
-    pub fn read_btf(path: impl Into<PathBuf>) -> Result<Source> {
-        let path = path.into();
-        let bytes = read_btf(&path)?;
-        // Whoever names it later may do so from another directory.
-        Ok(Source::new(absolute(&path), bytes))
-    }
-}
-
-/// The same path from everywhere.
-pub(crate) fn absolute(path: &Path) -> PathBuf {
-    path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// A layout that the program reads.
@@ -203,9 +142,22 @@ pub struct LinkedAs {
     /// Whether packets are counted by layout.
     #[serde(default)]
     pub count: bool,
-    /// Names or ids of layouts that are tried first, where packets can pass for several.
+    /// Whether reads of what a layout lacks stay unresolved rather than be an error.
+    #[serde(default)]
+    pub allow_missing: bool,
+    /// Names or ids of layouts that are tried first, where packets can pass for several. One that is gone is waited for: it
+    /// is tried first again when it comes back.
     #[serde(default)]
     pub first: Vec<String>,
+}
+
+impl LinkedAs {
+    /// What is to be tried first, but for names that were right with `before` and are of no layout now.
+    pub(crate) fn first_in(&self, universe: &Universe, before: Option<&State>) -> Vec<String> {
+        let was = |name: &&String| before.is_some_and(|b| b.options.first.contains(name));
+        let stays = |name: &&String| !was(name) || selectors::is_layout(universe, name);
+        self.first.iter().filter(stays).cloned().collect()
+    }
 }
 
 impl Default for LinkedAs {
@@ -220,36 +172,72 @@ impl Default for LinkedAs {
             fallback: None,
             walk: true,
             count: false,
+            allow_missing: false,
             first: Vec::new(),
         }
     }
 }
 
 const STATE: &str = "state.json";
-/// What came since that was written: its digest, then a line for each [`Addition`].
-const ADDED: &str = "added";
+/// What came and went since that was written: its digest, then a line for each [`Change`].
+const CHANGES: &str = "changes";
 
 /// A state with what makes it another each time: what was added before it came to be the same again is not added to it.
 #[derive(Debug, Serialize)]
 struct Written<'a> {
     #[serde(flatten)]
     state: &'a State,
+    described: BTreeMap<&'a str, &'a Described>,
     written: String,
 }
 
-/// A NIC BTF that came while the program ran.
+/// What is known of each NIC BTF, by its digest; read by itself, since serde takes far longer over what is flattened.
+#[derive(Debug, Deserialize)]
+struct AllDescribed {
+    #[serde(default)]
+    described: BTreeMap<String, Described>,
+}
+
+/// What happened while the program ran.
 #[derive(Debug, Serialize, Deserialize)]
-struct Addition {
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Change {
+    /// A NIC BTF came.
+    Added(Addition),
+    /// Layouts or NIC BTFs went.
+    Removed(Removal),
+}
+
+/// A NIC BTF that came.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Addition {
     nic: Source,
+    /// What is known of it.
+    #[serde(default)]
+    described: Option<Described>,
     /// The layouts there were that it has, too, by their places.
     also: Vec<usize>,
     /// Those that came with it.
     layouts: Vec<LayoutState>,
+    /// Names that were asked for with it, as in [`LinkedAs`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    named: Vec<String>,
 }
 
-/// What tells some bytes from any others, as a file's name.
-fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+/// What went, by its places.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Removal {
+    pub layouts: BTreeSet<usize>,
+    pub nics: BTreeSet<usize>,
+}
+
+/// After so many times that something went, all of the state is written anew: what came and went again is not kept.
+const MAX_REMOVALS: usize = 64;
+
+/// Keeps what stands at places that `stays` says so of.
+fn retain<T>(all: &mut Vec<T>, stays: impl Fn(usize) -> bool) {
+    let mut places = 0..;
+    all.retain(|_| places.next().is_some_and(&stays));
 }
 
 /// The lines after `head`, but for a last one that was broken off; `None` if that is not what they begin with.
@@ -278,26 +266,40 @@ impl State {
         }
         let path = dir.join(STATE);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let written = Written { state: self, written: format!("{now:?}") };
-        put(&path, &serde_json::to_vec_pretty(&written).map_err(Error::state(&path))?)
+        let described = self.nics.iter().filter_map(|nic| Some((nic.digest(), nic.described.as_deref()?))).collect();
+        let written = Written { state: self, described, written: format!("{now:?}") };
+        Ok(put(&path, &serde_json::to_vec(&written).map_err(Error::state(&path))?)?)
     }
 
-    /// Writes down that the last NIC BTF came, and all layouts from the `first` on: all of it or nothing. What is in `dir`
-    /// already is not written again.
-    pub(crate) fn write_added(&self, dir: &Path, first: usize) -> Result<()> {
-        let Some((nic, before)) = self.nics.split_last() else { return self.write(dir) };
+    /// That the last NIC BTF came, and all layouts from the `first` on, and what was `named` with them.
+    pub(crate) fn addition(&self, first: usize, named: &[String]) -> Option<Change> {
+        let (nic, before) = self.nics.split_last()?;
         let (old, new) = self.layouts.split_at_checked(first).unwrap_or((&self.layouts, &[]));
         let has = |l: &LayoutState| l.also.contains(&before.len());
         let also = old.iter().enumerate().filter(|(_, l)| has(l)).map(|(n, _)| n).collect();
-        let path = dir.join(ADDED);
-        let line = Addition { nic: nic.clone(), also, layouts: new.to_vec() };
-        let line = [serde_json::to_vec(&line).map_err(Error::state(&path))?, b"\n".to_vec()].concat();
+        let described = nic.described.as_deref().cloned();
+        let named = named.to_vec();
+        Some(Change::Added(Addition { nic: nic.clone(), described, also, layouts: new.to_vec(), named }))
+    }
+
+    /// Writes down that `change` made this of what is in `dir`: all of it or nothing. What is there already is written
+    /// again only where there were many changes.
+    pub(crate) fn write_change(&self, dir: &Path, change: &Change) -> Result<()> {
+        let path = dir.join(CHANGES);
+        let line = [serde_json::to_vec(change).map_err(Error::state(&path))?, b"\n".to_vec()].concat();
         let head = digest(&get(&dir.join(STATE))?) + "\n";
         let there = if is_there(&path)? { get(&path)? } else { Vec::new() };
+        let whole = whole(&there, &head);
+        let lines = whole.unwrap_or_default().split(|byte| *byte == b'\n');
+        if lines.filter(|line| line.starts_with(b"{\"removed\"")).count() >= MAX_REMOVALS {
+            return self.write(dir);
+        }
         let mut fresh = Vec::new();
-        let written = nic.keep(dir, &mut fresh).and_then(|()| match whole(&there, &head) {
-            Some(whole) => append(&path, head.len().saturating_add(whole.len()) as u64, &line),
-            None => put(&path, &[head.as_bytes(), &line].concat()),
+        let nics = if let Change::Added(_) = change { self.nics.last() } else { None };
+        let kept = nics.into_iter().try_for_each(|nic| nic.keep(dir, &mut fresh));
+        let written = kept.and_then(|()| match whole {
+            Some(whole) => Ok(append(&path, head.len().saturating_add(whole.len()) as u64, &line)?),
+            None => Ok(put(&path, &[head.as_bytes(), &line].concat())?),
         });
         written.inspect_err(|_| {
             for path in fresh {
@@ -306,11 +308,11 @@ impl State {
         })
     }
 
-    /// Reads what [`State::write`] and [`State::write_added`] wrote.
+    /// Reads what [`State::write`] and [`State::write_change`] wrote.
     pub(crate) fn read(dir: &Path) -> Result<State> {
-        let (path, added) = (dir.join(STATE), dir.join(ADDED));
+        let (path, added) = (dir.join(STATE), dir.join(CHANGES));
         let mut text = get(&path)?;
-        let additions = loop {
+        let changes = loop {
             let there = if is_there(&added)? { get(&added)? } else { Vec::new() };
             if let Some(whole) = whole(&there, &(digest(&text) + "\n")) {
                 break whole.to_vec();
@@ -323,73 +325,80 @@ impl State {
             text = now;
         };
         let mut state: State = serde_json::from_slice(&text).map_err(Error::state(&path))?;
-        for line in additions.split_inclusive(|byte| *byte == b'\n') {
-            state.push(serde_json::from_slice(line).map_err(Error::state(&added))?);
+        let AllDescribed { described } = serde_json::from_slice(&text).map_err(Error::state(&path))?;
+        for nic in &mut state.nics {
+            nic.described = described.get(nic.digest()).cloned().map(Arc::new);
         }
-        if !additions.is_empty() {
-            state.take_slots();
-        }
-        for source in state.nics.iter_mut().chain([&mut state.object]) {
-            let path = dir.join(&source.file);
-            source.bytes = get(&path)?;
-            if digest(&source.bytes) != source.file {
-                return Err(Error::Altered { path });
+        for line in changes.split_inclusive(|byte| *byte == b'\n') {
+            match serde_json::from_slice(line).map_err(Error::state(&added))? {
+                Change::Added(addition) => state.push(addition),
+                Change::Removed(removal) => state.remove(&removal),
             }
+        }
+        let dir: Arc<Path> = dir.into();
+        for source in state.nics.iter_mut().chain([&mut state.object]) {
+            source.kept_in(&dir);
         }
         Ok(state)
     }
 
-    fn push(&mut self, Addition { nic, also, layouts }: Addition) {
+    /// The same with the bytes of all files, whatever becomes of those that keep them.
+    pub(crate) fn loaded(self) -> Result<State> {
+        let nics = self.nics.into_iter().map(Source::loaded).collect::<Result<_>>()?;
+        Ok(State { nics, object: self.object.loaded()?, ..self })
+    }
+
+    fn push(&mut self, addition: Addition) {
         let number = self.nics.len();
+        let mut nic = addition.nic;
+        nic.described = addition.described.map(Arc::new);
         self.nics.push(nic);
-        for place in also {
+        for place in addition.also {
             if let Some(layout) = self.layouts.get_mut(place) {
                 layout.also.push(number);
             }
         }
-        self.layouts.extend(layouts);
+        addition.layouts.iter().for_each(|layout| self.take_slot(layout));
+        self.layouts.extend(addition.layouts);
+        self.options.named.extend(addition.named);
     }
 
-    /// Whether a layout is called so: by name or by id.
-    pub fn is_called(&self, layout: &LayoutState, name: &str) -> bool {
-        let id = match name.strip_prefix("0x") {
-            Some(hex) => u32::from_str_radix(hex, 16).ok(),
-            None => name.parse().ok(),
+    /// The places of the layouts that are called so: by name or by id, else by a name that they are declared `as`.
+    fn called(&self, which: &str) -> BTreeSet<usize> {
+        let places = |is_it: &dyn Fn(&LayoutState) -> bool| {
+            self.layouts.iter().enumerate().filter(|(_, l)| is_it(l)).map(|(n, _)| n).collect::<BTreeSet<_>>()
         };
-        layout.name == name || id == Some(layout.id)
-    }
-
-    /// The layouts that go when what is called so does, by name, by id or by file, and those that stay: also of a file
-    /// that goes those that another has.
-    pub(crate) fn without(&self, which: &str) -> (Vec<LayoutState>, Vec<LayoutState>) {
-        let paths = [PathBuf::from(which), absolute(Path::new(which))];
-        let is_other = |n: &usize| self.nics.get(*n).is_none_or(|nic| !paths.contains(&nic.path));
-        let (mut gone, mut kept) = (Vec::new(), Vec::new());
-        for layout in &self.layouts {
-            let mut others = layout.nics().filter(is_other);
-            match others.next() {
-                Some(nic) if !self.is_called(layout, which) => {
-                    kept.push(LayoutState { nic, also: others.collect(), ..layout.clone() });
-                }
-                _ => gone.push(layout.clone()),
-            }
+        let own = places(&|l| l.name == which || LayoutId(l.id).is(which));
+        if !own.is_empty() {
+            return own;
         }
-        (gone, kept)
+        let described = |nic: usize| self.nics.get(nic).and_then(|nic| nic.described.as_ref());
+        places(&|l| l.nics().any(|nic| described(nic).is_some_and(|d| d.answers(l.id, which))))
     }
 
-    /// The same with these layouts, and with none of the NIC BTFs that no layout is from any more.
-    pub(crate) fn with_layouts(&self, layouts: Vec<LayoutState>) -> State {
-        let is_used = |n: &usize| layouts.iter().any(|l| l.nics().any(|nic| nic == *n));
-        let used: Vec<usize> = (0..self.nics.len()).filter(is_used).collect();
-        let moved = |l: LayoutState| {
-            let mut nics =
-                l.nics().filter_map(|nic| used.iter().position(|n| *n == nic)).collect::<Vec<_>>().into_iter();
-            LayoutState { nic: nics.next().unwrap_or(0), also: nics.collect(), ..l }
-        };
-        State {
-            nics: used.iter().filter_map(|n| self.nics.get(*n).cloned()).collect(),
-            layouts: layouts.into_iter().map(moved).collect(),
-            ..self.clone()
+    /// What goes when what is called so does: a layout by name, by id or by a name that it is declared `as`, or a file and
+    /// the layouts that no other has.
+    pub(crate) fn removal(&self, which: &str) -> Removal {
+        let paths = [PathBuf::from(which), absolute(Path::new(which))];
+        let is_it = |nic: &Source| paths.contains(&nic.path);
+        let nics: BTreeSet<usize> = self.nics.iter().enumerate().filter(|(_, n)| is_it(n)).map(|(n, _)| n).collect();
+        let all = self.layouts.iter().enumerate();
+        let of_those = all.filter(|(_, l)| l.nics().all(|nic| nics.contains(&nic))).map(|(n, _)| n);
+        Removal { layouts: self.called(which).into_iter().chain(of_those).collect(), nics }
+    }
+
+    /// Takes away what went, and the NIC BTFs whose last layout that was.
+    pub(crate) fn remove(&mut self, removal: &Removal) {
+        let of_all = |all: &[LayoutState]| all.iter().flat_map(LayoutState::nics).collect::<HashSet<usize>>();
+        let had = of_all(&self.layouts);
+        retain(&mut self.layouts, |n| !removal.layouts.contains(&n));
+        let have = of_all(&self.layouts);
+        let stays = |n: usize| !removal.nics.contains(&n) && (have.contains(&n) || !had.contains(&n));
+        let places: HashMap<usize, usize> = (0..self.nics.len()).filter(|n| stays(*n)).zip(0..).collect();
+        retain(&mut self.nics, stays);
+        for layout in &mut self.layouts {
+            let mut nics = layout.nics().filter_map(|nic| places.get(&nic).copied()).collect::<Vec<_>>().into_iter();
+            (layout.nic, layout.also) = (nics.next().unwrap_or(0), nics.collect());
         }
     }
 
@@ -402,13 +411,26 @@ impl State {
 
     /// Notes the slots of all layouts there are.
     pub(crate) fn take_slots(&mut self) {
-        let mut slots: BTreeMap<u32, Taken> = take(&mut self.slots).into_iter().map(|t| (t.slot, t)).collect();
-        for layout in &self.layouts {
-            let Some(slot) = layout.slot else { continue };
-            let linked = layout.added.is_none() || slots.get(&slot).is_some_and(|t| t.linked);
-            slots.insert(slot, Taken { id: layout.id, name: layout.name.clone(), size: layout.size, slot, linked });
+        self.slots.sort_unstable_by_key(|t| t.slot);
+        for layout in self.layouts.clone() {
+            self.take_slot(&layout);
         }
-        self.slots = slots.into_values().collect();
+    }
+
+    /// Notes the slot of one; they stand in order.
+    pub(crate) fn take_slot(&mut self, layout: &LayoutState) {
+        let Some(slot) = layout.slot else { return };
+        let mut taken =
+            Taken { id: layout.id, name: layout.name.clone(), size: layout.size, slot, linked: layout.added.is_none() };
+        match self.slots.binary_search_by_key(&slot, |t| t.slot) {
+            Ok(n) => {
+                if let Some(there) = self.slots.get_mut(n) {
+                    taken.linked |= there.linked;
+                    *there = taken;
+                }
+            }
+            Err(n) => self.slots.insert(n, taken),
+        }
     }
 
     /// Whether counts under the slots of `before` mean the same here.

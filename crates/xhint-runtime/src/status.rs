@@ -77,7 +77,10 @@ impl Status {
 /// [`Error::NotAttached`] if nothing of ours does.
 pub fn status(home: &Home, device: &Device) -> Result<Status> {
     let (site, live) = Site::find(home, device)?.ok_or_else(|| Error::NotAttached(device.name().to_owned()))?;
-    describe(&site, &live, Some(Place::of(device.known_as(), device.netns())))
+    // Both by the names they have, whatever they were found by.
+    let shown = Netns::all().find(|n| n.inode() == device.netns().inode());
+    let netns = shown.as_ref().unwrap_or_else(|| device.netns());
+    describe(&site, &live, Some(Place::of(device.own_name(), netns)))
 }
 
 /// What runs on all devices of all namespaces.
@@ -133,7 +136,7 @@ fn places(lives: &[&Live]) -> Vec<Option<Place>> {
 
 fn describe(site: &Site, live: &Live, place: Option<Place>) -> Result<Status> {
     let generation = site.current(live)?;
-    let read = generation.as_ref().map(|g| g.state());
+    let read = generation.as_ref().map(|g| g.state().and_then(State::loaded));
     let trouble = match &read {
         Some(Ok(_)) => None,
         Some(Err(e)) => Some(format!("what it was made from is lost ({e}); attach again")),

@@ -11,7 +11,7 @@ use std::path::Path;
 use libbpf_sys as raw;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
-use crate::device::Programs;
+use crate::device::{Programs, name_of};
 use crate::follow::Firmware;
 
 /// `XDP_FLAGS_SKB_MODE` of `linux/if_link.h`.
@@ -92,7 +92,12 @@ pub fn xdp_query(ifindex: u32) -> io::Result<Programs> {
     let mut opts = raw::bpf_xdp_query_opts { sz: size_of::<raw::bpf_xdp_query_opts>() as u64, ..Default::default() };
     // SAFETY: `opts` outlives the call, tells its own size, and is ours alone to write.
     done(unsafe { raw::bpf_xdp_query(target, 0, &mut opts) })?;
-    Ok(Programs { native: opts.drv_prog_id, generic: opts.skb_prog_id, offloaded: opts.hw_prog_id })
+    let programs = Programs { native: opts.drv_prog_id, generic: opts.skb_prog_id, offloaded: opts.hw_prog_id };
+    // Before Linux 6.3, which has the `netdev` family that libbpf asks too, a device that is gone runs no programs.
+    if programs == Programs::default() && name_of(ifindex).is_none() {
+        return Err(io::Error::from_raw_os_error(libc::ENODEV));
+    }
+    Ok(programs)
 }
 
 /// `SO_NETNS_COOKIE` of `asm-generic/socket.h`.

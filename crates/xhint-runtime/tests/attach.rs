@@ -97,7 +97,7 @@ fn attach_swap_detach() {
         Err(e @ Error::OtherObject { .. }) => e.to_string(),
         done => panic!("{done:?}"),
     };
-    assert!(text.contains("count of another object, /") && text.contains("--replace"), "{text}");
+    assert!(text.contains("count of another object, /") && text.contains("replace it"), "{text}");
     assert_eq!(device.programs().unwrap().native, runs);
     attach(&world.home, &device, &Job { replace: true, ..other }).unwrap();
     // What the same file holds by now is no other object.
@@ -175,7 +175,7 @@ fn a_foreign_program_is_named_and_only_replaced_when_asked() {
     let foreign = device.programs().unwrap().native;
     let error = attach(&world.home, &device, &job(&[])).unwrap_err();
     let text = error.to_string();
-    assert!(text.contains(&format!("'count' (id {foreign})")) && text.contains("--replace"), "{text}");
+    assert!(text.contains(&format!("'count' (id {foreign})")) && text.contains("replace it"), "{text}");
     assert_eq!(device.programs().unwrap().native, foreign);
     assert_eq!(world.left(), Vec::<PathBuf>::new());
 
@@ -341,7 +341,7 @@ fn rights_and_devices_that_are_missing_are_told() {
     sh(&format!("ip -n {} tuntap add flat mode tun", world.name));
     let dummy = Device::find("flat", world.netns()).unwrap();
     let refused = text(attach(&world.home, &dummy, &job(&[])).unwrap_err());
-    assert!(refused.contains("--mode generic"), "{refused}");
+    assert!(refused.contains("generic XDP"), "{refused}");
     assert_eq!(world.left(), Vec::<PathBuf>::new());
     let mut generic = job(&[]);
     generic.state.mode = Mode::Generic;
@@ -380,12 +380,12 @@ fn modes_hang_on_no_umask_and_all_that_status_prints_is_there() {
 
     // What others could have changed is not linked again, nor is what is not what it was.
     let dir = world.state().join(world.site(&device).file_name().unwrap()).join("g1");
-    let object = seen.state.unwrap().object;
+    let object = seen.state.unwrap().object.bytes().unwrap();
     let kept = fs::read_dir(&dir).unwrap().map(|e| e.unwrap().path()).find(|p| !p.ends_with("state.json")).unwrap();
     let lost = || status(&world.home, &device).unwrap().trouble.unwrap();
-    fs::write(&kept, [&object.bytes[..], b"x"].concat()).unwrap();
+    fs::write(&kept, [&object[..], b"x"].concat()).unwrap();
     assert!(lost().contains("is not what was written there"), "{}", lost());
-    fs::write(&kept, &object.bytes).unwrap();
+    fs::write(&kept, &object).unwrap();
     fs::set_permissions(&kept, fs::Permissions::from_mode(0o606)).unwrap();
     assert!(lost().contains("may be written by others (mode 0606)"), "{}", lost());
     fs::set_permissions(&kept, fs::Permissions::from_mode(0o600)).unwrap();

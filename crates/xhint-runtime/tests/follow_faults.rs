@@ -109,13 +109,13 @@ fn what_goes_on_beside_is_not_ours() {
             }
         });
         let mut follow = stage.follow(if folder { stage.dir.path().to_owned() } else { stage.file() });
-        let begin = Instant::now();
-        let mut looks = 0;
-        while begin.elapsed() < Duration::from_secs(3) {
+        for _ in 0..3 {
+            let begin = Instant::now();
             assert_eq!(follow.next().unwrap(), []);
-            looks += 1;
+            // Of a folder any file may be one to follow, so that a pause of the noise may be a change that is over.
+            let slept = begin.elapsed() >= Duration::from_millis(900);
+            assert!(slept || folder, "woken by changes that are none of ours");
         }
-        assert!(looks <= 4, "{looks} looks in 3 seconds of changes that are none of ours");
         stage.replace("alpha_fw2");
         let events = next(&mut follow).unwrap();
         assert_eq!(events[0].kind, EventKind::Swapped, "{events:?}");

@@ -6,10 +6,11 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::World;
 use common::nic::linker;
+use common::{World, sh};
 use xhint_btf::{Builder, ByteOrder, Def, Member};
 use xhint_runtime::attach::{attach, running};
+use xhint_runtime::detach::detach;
 use xhint_runtime::layouts::Layouts;
 use xhint_runtime::{Device, Home, LinkedAs, Mode, Source};
 use xhint_testkit::fixture::{Compile, keep};
@@ -45,10 +46,10 @@ fn nic(n: u32) -> Source {
     Source::new(format!("nic{n:04}.btf"), w.finish())
 }
 
-/// The bytes that this thread has written into files.
-fn written() -> u64 {
+/// The bytes that this thread has written into files, and how often it has read from some.
+fn done() -> [u64; 2] {
     let io = fs::read_to_string("/proc/thread-self/io").unwrap();
-    io.lines().find_map(|l| l.strip_prefix("wchar: ")).unwrap().parse().unwrap()
+    ["wchar: ", "syscr: "].map(|what| io.lines().find_map(|l| l.strip_prefix(what)).unwrap().parse().unwrap())
 }
 
 fn only_dir(dir: &Path) -> std::path::PathBuf {
@@ -71,20 +72,26 @@ fn one_more_layout_is_written_down_alone() {
     attach_one(home, device);
     let layouts = Layouts::of(home, device);
     let add = |n: u32| {
-        let before = written();
+        let before = done();
         let changed = layouts.add(linker(), nic(n)).unwrap();
         assert!(changed.swap.is_none() && changed.layouts.len() == 1);
-        written() - before
+        let after = done();
+        [after[0] - before[0], after[1] - before[1]]
     };
-    let costs: Vec<u64> = (1..=200).map(add).collect();
+    let costs: Vec<[u64; 2]> = (1..=200).map(add).collect();
     // Numbers of more digits are all that may be longer.
-    let (few, many) = (costs[19], costs[199]);
+    let ([few, few_reads], [many, many_reads]) = (costs[19], costs[199]);
     assert!(many <= few + 64, "{few} bytes beside 20 layouts, {many} beside 200");
+    // What is known of the others stands in one file.
+    assert!(many_reads <= few_reads + 8, "{few_reads} reads beside 20 layouts, {many_reads} beside 200");
+    let before = done();
+    assert_eq!(layouts.list().unwrap().len(), 201);
+    assert!(done()[1] - before[1] < 100, "to list them, their files are not read");
     let whole = running(home, device).unwrap().unwrap();
     assert_eq!((whole.layouts.len(), whole.nics.len(), whole.slots.len()), (201, 201, 201));
 
     // A line that was broken off is as if it had never been begun, and the next one takes its place.
-    let path = only_dir(&only_dir(&world.state())).join("added");
+    let path = only_dir(&only_dir(&world.state())).join("changes");
     let text = fs::read(&path).unwrap();
     fs::write(&path, &text[..text.len() - 5]).unwrap();
     let torn = running(home, device).unwrap().unwrap();
@@ -93,15 +100,53 @@ fn one_more_layout_is_written_down_alone() {
     assert_eq!(running(home, device).unwrap().unwrap(), whole);
     assert_eq!(fs::read(&path).unwrap(), text);
 
-    // What was added to a state that was written anew since is no more.
+    let before = done();
     layouts.remove(linker(), "nic0007.btf").unwrap();
-    assert!(path.exists());
+    let removed = done()[0] - before[0];
+    assert!(removed < few, "{removed} bytes to remove one, {few} to add one");
     let fewer = running(home, device).unwrap().unwrap();
     assert!(
         fewer.layouts.len() == 200 && fewer.layouts.iter().all(|l| fewer.nics[l.nic].path != Path::new("nic0007.btf"))
     );
     add(201);
     assert_eq!(running(home, device).unwrap().unwrap().layouts.len(), 201);
+    // Of what comes and goes for ever not all is kept, and what is added to a state that was written anew counts.
+    let length = || fs::metadata(&path).unwrap().len();
+    let most = length() + 100 * many;
+    for _ in 0..70 {
+        layouts.remove(linker(), "nic0201.btf").unwrap();
+        add(201);
+        assert!(length() < most);
+    }
+    let left = running(home, device).unwrap().unwrap();
+    assert_eq!((left.layouts.len(), left.nics.len(), left.slots.len()), (201, 201, 202));
+    assert!(length() < most / 2);
+}
+
+#[test]
+fn a_full_disk_adds_nothing_and_leaves_nothing() {
+    if !privileged() {
+        return;
+    }
+    let world = World::new();
+    let (home, device) = (&world.home, &Device::find("near", world.netns()).unwrap());
+    let run = world.state().parent().unwrap().to_owned();
+    fs::create_dir_all(&run).unwrap();
+    sh(&format!("mount -t tmpfs -o size=256k,mode=0700 tmpfs {}", run.display()));
+    attach_one(home, device);
+    let layouts = Layouts::of(home, device);
+    layouts.add(linker(), nic(1)).unwrap();
+    let rest = || world.left().into_iter().filter(|p| !p.ends_with("fill")).collect::<Vec<_>>();
+    let (kept, state) = (rest(), running(home, device).unwrap());
+    sh(&format!("dd if=/dev/zero of={}/fill bs=4k 2>/dev/null; true", run.display()));
+    let says = layouts.add(linker(), nic(2)).unwrap_err().to_string();
+    assert!(says.contains("No space left on device"), "{says}");
+    assert_eq!((rest(), running(home, device).unwrap()), (kept, state));
+    fs::remove_file(run.join("fill")).unwrap();
+    layouts.add(linker(), nic(2)).unwrap();
+    assert_eq!(layouts.list().unwrap().len(), 3);
+    detach(home, device).unwrap();
+    sh(&format!("umount {}", run.display()));
 }
 
 #[test]

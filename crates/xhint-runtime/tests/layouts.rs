@@ -9,7 +9,8 @@ use common::nic::linker;
 use common::{World, with_only};
 use xhint_btf::Btf;
 use xhint_runtime::attach::{Job, attach, running};
-use xhint_runtime::layouts::Layouts;
+use xhint_runtime::follow::{EventKind, Follow, read};
+use xhint_runtime::layouts::{Layouts, Which};
 use xhint_runtime::{Device, Error, LinkedAs, Linker, Mode, Source};
 use xhint_testkit::fixture::{Compile, corpus, keep};
 use xhint_testkit::privileged;
@@ -89,14 +90,162 @@ fn files_that_share_a_layout_are_linked_added_and_removed() {
         assert_eq!(removed.layouts.iter().map(|l| l.name.as_str()).collect::<Vec<_>>(), ["own1"], "{asked}");
         assert_eq!(names(home, device), ["own2", "shared"]);
         assert_eq!(running(home, device).unwrap().unwrap().nics.len(), 1);
-        // A file with nothing new is no fault, but for the same one again.
+        // A file with nothing new is no fault, the same one again neither.
         let nothing = layouts.add(linker(), nic("other", SHARED)).unwrap();
         assert!(nothing.layouts.is_empty() && nothing.swap.is_none());
-        assert!(matches!(layouts.add(linker(), firmware(2)), Err(Error::LayoutThere { .. })));
+        let again = layouts.add(linker(), firmware(2)).unwrap();
+        assert!(again.layouts.is_empty() && again.swap.is_none());
+        assert_eq!(running(home, device).unwrap().unwrap().nics.len(), 2, "the same again is not noted again");
         layouts.remove(linker(), "fw2.btf").unwrap();
         assert_eq!(names(home, device), ["shared"]);
         layouts.add(linker(), firmware(1)).unwrap();
         assert_eq!(names(home, device), ["own1", "shared"]);
+    }
+}
+
+#[test]
+fn a_layout_is_removed_by_any_name_that_means_it_alone() {
+    if !privileged() {
+        return;
+    }
+    let alias = |n: u32| {
+        let own =
+            format!("struct same {{ __u32 pad[{n}]; __u32 hash; __u32 btf_id; }} L ID({n}) tag(\"xhint:as=v{n}\");");
+        nic(&format!("same{n}"), &format!("{own} struct same *o;"))
+    };
+    for asked in ["static", "tail"] {
+        let world = World::new();
+        let (home, device) = (&world.home, &Device::find("near", world.netns()).unwrap());
+        attach(home, device, &job(&[alias(1), alias(2)], asked).unwrap()).unwrap();
+        let layouts = Layouts::of(home, device);
+        layouts.add(linker(), alias(3)).unwrap();
+        for name in ["same", "nic_meta"] {
+            let error = layouts.remove(linker(), name).unwrap_err();
+            let text = error.to_string();
+            assert!(matches!(error, Error::ManyLayouts { .. }), "{text}");
+            assert!(["0x00000001", "0x00000002", "0x00000003"].iter().all(|id| text.contains(id)), "{text}");
+        }
+        assert_eq!(layouts.remove(linker(), "v2").unwrap().layouts[0].id, 2, "{asked}");
+        assert_eq!(layouts.remove(linker(), "0x3").unwrap().layouts[0].id, 3, "{asked}");
+        assert!(matches!(layouts.remove(linker(), "v2"), Err(Error::NoSuchLayout { .. })));
+        // A file goes whose layouts another has, too: nothing that runs changes.
+        let program = running(home, device).unwrap();
+        let copy = Source::new("copy.btf", alias(1).bytes().unwrap().to_vec());
+        layouts.add(linker(), copy).unwrap();
+        let gone = layouts.remove(linker(), "same1.btf").unwrap();
+        assert!(gone.layouts.is_empty() && gone.swap.is_none(), "{asked}");
+        let left = running(home, device).unwrap().unwrap();
+        assert_eq!((left.nics.len(), left.nics[0].path.to_str()), (1, Some("copy.btf")), "{asked}");
+        assert_eq!(left.since, program.unwrap().since);
+    }
+}
+
+#[test]
+fn what_is_to_come_is_named_and_what_is_tried_first() {
+    if !privileged() {
+        return;
+    }
+    let back = nic("back", "struct back { __u64 more; __u32 hash; __u32 btf_id; } L; struct back *b;");
+    let front =
+        nic("front", "struct front { __u16 kind SEL; __u16 p; __u32 hash; __u64 more; } L ID(0x55); struct front *f;");
+    let bare = "struct nic_meta { __u32 p[4]; __u32 hash; __u32 btf_id; }; struct nic_meta *b;";
+    let two =
+        nic("two", &format!("{SHARED} struct other {{ __u32 p[3]; __u32 hash; __u32 btf_id; }} L; struct other *o;"));
+    for asked in ["static", "tail"] {
+        let world = World::new();
+        let (home, device) = (&world.home, &Device::find("near", world.netns()).unwrap());
+        attach(home, device, &job(std::slice::from_ref(&back), asked).unwrap()).unwrap();
+        let layouts = Layouts::of(home, device);
+        let add = |nic: &Source, layouts_: &[&str], first: &[&str]| {
+            let of = |all: &[&str]| all.iter().map(|s| (*s).to_owned()).collect();
+            layouts.add_some(linker(), nic.clone(), &Which { layouts: of(layouts_), first: of(first) })
+        };
+        let says = add(&two, &["nobody"], &[]).unwrap_err().to_string();
+        assert!(says.contains("two.btf") && says.contains("'nobody'") && says.contains("shared"), "{says}");
+        add(&two, &["shared"], &[]).unwrap();
+        assert_eq!(names(home, device), ["back", "shared"], "{asked}");
+        // A struct that no tag makes a layout, and that stays one when all is linked anew.
+        let untagged = nic("bare", bare);
+        assert!(matches!(add(&untagged, &[], &[]), Err(Error::NoLayout { .. })));
+        add(&untagged, &["nic_meta"], &[]).unwrap();
+        assert!(add(&front, &[], &[]).unwrap_err().to_string().contains("front 0x00000055"));
+        assert!(add(&front, &[], &["back"]).unwrap().swap.is_some());
+        assert_eq!(names(home, device), ["back", "front", "nic_meta", "shared"], "{asked}");
+        assert_eq!(running(home, device).unwrap().unwrap().options.first, ["back"]);
+    }
+}
+
+/// What is known of the files that are there stands for them: the answer is the one that they would give.
+#[test]
+fn one_that_comes_is_held_against_those_that_are_not_read_again() {
+    if !privileged() {
+        return;
+    }
+    let driver = |n: u32, own: &str| {
+        let ring = format!("struct rx_ring {{ __u32 pad[{n}]; __u32 queue; }}; struct rx_ring *r;");
+        nic(&format!("driver{n}"), &format!("{ring}{own}"))
+    };
+    let unread = "struct unread { __u32 hash; __u32 btf_id; } tag(\"xhint:layout\") ID(9); struct unread *u;";
+    let world = World::new();
+    let (home, device) = (&world.home, &Device::find("near", world.netns()).unwrap());
+    let options = LinkedAs { asked: "tail".to_owned(), ..LinkedAs::default() };
+    let nics = vec![firmware(1), driver(1, unread)];
+    attach(home, device, &linker().link(program(&["-DRING"]), nics, options, Mode::Native).unwrap()).unwrap();
+    let layouts = Layouts::of(home, device);
+    // A layout of a file that is there and that the program does not ask for.
+    let clash = nic("clash", "struct clash { __u32 p; __u32 hash; __u32 btf_id; } L ID(9); struct clash *c;");
+    let says = layouts.add(linker(), clash).unwrap_err().to_string();
+    for part in ["'unread'", "driver1.btf", "'clash'", "clash.btf", "0x9"] {
+        assert!(says.contains(part), "{part}: {says}");
+    }
+    // The ring is found in the driver's file, which has it; of two that differ none answers for what has none of its own.
+    assert!(layouts.add(linker(), firmware(2)).unwrap().swap.is_none());
+    let own = "struct more { __u32 hash; __u32 p[3]; __u32 btf_id; } L; struct more *m;";
+    assert!(layouts.add(linker(), driver(2, own)).unwrap().swap.is_none(), "it has one of its own");
+    let says = layouts.add(linker(), firmware(3)).unwrap_err().to_string();
+    for part in ["rx_ring is ambiguous", "driver1.btf gives 8", "driver2.btf gives 12"] {
+        assert!(says.contains(part), "{part}: {says}");
+    }
+    // A file without a layout of the program's stays where another goes.
+    layouts.remove(linker(), "fw2.btf").unwrap();
+    layouts.remove(linker(), "more").unwrap();
+    let nics = running(home, device).unwrap().unwrap().nics;
+    assert_eq!(nics.iter().map(|n| n.path.to_str().unwrap()).collect::<Vec<_>>(), ["fw1.btf", "driver1.btf"]);
+}
+
+/// What follows tells causes to the last word, too.
+#[test]
+fn following_tells_all_causes() {
+    if !privileged() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let files: Vec<_> = ["fw1.btf", "driver1.btf", "driver2.btf"].iter().map(|f| dir.path().join(f)).collect();
+    let ring = |n: u32| {
+        let c = format!("struct rx_ring {{ __u32 pad[{n}]; __u32 queue; }}; struct rx_ring *r;");
+        nic(&format!("ring{n}"), &c).bytes().unwrap()
+    };
+    for (file, bytes) in files.iter().zip([firmware(1).bytes().unwrap(), ring(1), ring(1)]) {
+        std::fs::write(file, bytes).unwrap();
+    }
+    let world = World::new();
+    let (home, device) = (&world.home, &Device::find("near", world.netns()).unwrap());
+    let nics = read(linker(), &files).unwrap();
+    attach(home, device, &linker().link(program(&["-DRING"]), nics, LinkedAs::default(), Mode::Native).unwrap())
+        .unwrap();
+    let mut follow = Follow::start(home, device, linker(), files.clone()).unwrap();
+    std::fs::write(&files[2], ring(2)).unwrap();
+    let events = loop {
+        let events = follow.next().unwrap();
+        if !events.is_empty() {
+            break events;
+        }
+    };
+    assert_eq!((events.len(), events[0].kind), (1, EventKind::Kept), "{events:?}");
+    for part in
+        ["rx_ring is ambiguous", "driver1.btf gives 8", "driver2.btf gives 12", "CO-RE relocation", "what ran goes on"]
+    {
+        assert!(events[0].text.contains(part), "{part}: {events:?}");
     }
 }
 
@@ -224,7 +373,7 @@ fn causes_go_to_the_last_word() {
         says(linker().link_only(object(), nics.clone(), options()));
     }
     // A file at fault is named once, and what is wrong with it told.
-    let mut broken = firmware(1).bytes;
+    let mut broken = firmware(1).bytes().unwrap().to_vec();
     let at = broken.windows(2).position(|w| w == [0x9f, 0xeb]).unwrap();
     broken[at + 8] = 0xff;
     let text = linker().universe(&[Source::new("broken.o", broken)]).unwrap_err().to_string();

@@ -6,28 +6,16 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs;
 
-use common::{World, own};
+use common::{World, own, plain};
 use libbpf_rs::{MapCore, MapHandle};
 use xhint_runtime::attach::{Done, Job, attach};
 use xhint_runtime::status::status;
-use xhint_runtime::{Device, Error, LinkedAs, Mode, Source, State};
+use xhint_runtime::{Device, Error};
 use xhint_testkit::fixture::{Compile, keep};
 use xhint_testkit::privileged;
 
 fn job(compile: &Compile) -> Job {
-    let object = compile.object();
-    let bytes = fs::read(&object).unwrap();
-    let state = State {
-        entry: String::new(),
-        mode: Mode::Native,
-        since: 0,
-        object: Source::new(object, bytes.clone()),
-        nics: Vec::new(),
-        layouts: Vec::new(),
-        slots: Vec::new(),
-        options: LinkedAs::default(),
-    };
-    Job { linked: bytes, state, warnings: Vec::new(), unbound: None, why: String::new(), replace: true }
+    Job { replace: true, ..plain(compile) }
 }
 
 fn maps(arguments: &[&str]) -> Job {

@@ -1,6 +1,10 @@
 //! Layouts: what is known of a struct that describes metadata.
 
-use xhint_layout::Selector;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use xhint_btf::Btf;
+use xhint_layout::{Selector, content};
 
 use crate::SourceId;
 
@@ -28,9 +32,46 @@ pub struct Layout {
     pub answers_to: Vec<String>,
     /// Where the id stands; `None` if packets carry none.
     pub selector: Option<Selector>,
+    /// Whether no tag or union makes it one, but that it was named ([`crate::Universe::add_layout`]).
+    pub by_name: bool,
+    /// What tells its content from others', where its BTF is not at hand.
+    pub(crate) content: Option<Arc<str>>,
+}
+
+/// A layout whose BTF is not at hand: what tells whether others can stand beside it. It cannot be linked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// As [`Layout::name`], and so on.
+    pub name: String,
+    /// By which packets say that they carry it.
+    pub id: u32,
+    /// Bytes of metadata.
+    pub size: u32,
+    /// Names that local types may call it by.
+    pub answers_to: Vec<String>,
+    /// Where the id stands.
+    pub selector: Option<Selector>,
+    /// Whether it is one because it was named so.
+    pub by_name: bool,
+    /// What tells its content from others': SHA-256 of the content's text.
+    pub content: Arc<str>,
 }
 
 impl Layout {
+    /// Whether its BTF is at hand.
+    pub fn is_at_hand(&self) -> bool {
+        self.content.is_none()
+    }
+
+    /// What tells its content, which is in `btf`, from others'.
+    pub(crate) fn digest(&self, btf: &Btf) -> Arc<str> {
+        self.content.clone().unwrap_or_else(|| {
+            // What has no content is no layout.
+            let text = content::content(btf, &self.name, self.type_id).unwrap_or_default();
+            Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+        })
+    }
+
     /// The BTFs that have it.
     pub fn sources(&self) -> impl Iterator<Item = SourceId> {
         std::iter::once(self.source).chain(self.also.iter().copied())

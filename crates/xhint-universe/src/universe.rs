@@ -9,7 +9,7 @@ use crate::Error;
 use crate::content::content;
 use crate::discover;
 use crate::index::{Candidate, Index, Wanted};
-use crate::layout::Layout;
+use crate::layout::{Known, Layout};
 
 /// Which of a universe's BTFs: the base is 0, NIC BTFs follow in the order they were added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +35,7 @@ pub struct Source {
     name: Arc<str>,
     btf: Arc<Btf>,
     is_base: bool,
+    at_hand: bool,
     index: Arc<Index>,
 }
 
@@ -44,7 +45,7 @@ impl Source {
         &self.name
     }
 
-    /// The BTF; of the base, the last link of its chain.
+    /// The BTF; of the base, the last link of its chain; of what is not at hand, the base's.
     pub fn btf(&self) -> &Arc<Btf> {
         &self.btf
     }
@@ -67,7 +68,11 @@ impl Source {
 
     /// The BTFs whose own types are this source's: of the base all links of its chain, what stands alone first.
     fn links(&self) -> Vec<&Btf> {
-        if self.is_base { self.btf.chain() } else { vec![&*self.btf] }
+        match (self.is_base, self.at_hand) {
+            (true, _) => self.btf.chain(),
+            (false, true) => vec![&*self.btf],
+            (false, false) => Vec::new(),
+        }
     }
 
     /// The types of this source, in order of id; of a split NIC BTF not its base's.
@@ -150,6 +155,33 @@ impl Universe {
         Ok(id)
     }
 
+    /// Adds a NIC BTF that is not at hand, with what is known of its layouts: others are held against them, and nothing is
+    /// found in it. What [`Universe::known`] told of sources that stood together can stand together.
+    pub fn add_known(&mut self, name: &str, layouts: impl IntoIterator<Item = Known>) -> SourceId {
+        let source = SourceId(u32::try_from(self.sources.len()).unwrap_or(u32::MAX));
+        self.sources.push(Source { at_hand: false, ..Source::new(name, Arc::clone(self.base())) });
+        self.nics = Arc::default();
+        for known in layouts {
+            let Known { name, id, size, answers_to, selector, by_name, content } = known;
+            let (declared, also, type_id, content) = (false, Vec::new(), 0, Some(content));
+            let layout =
+                Layout { name, id, declared, source, also, type_id, size, answers_to, selector, by_name, content };
+            self.push(layout);
+        }
+        source
+    }
+
+    /// What is known of the layouts of one source, so that it need not be at hand.
+    pub fn known(&self, source: SourceId) -> Vec<Known> {
+        let known = |layout: &Layout| {
+            let btf = &self.source(layout.source)?.btf;
+            let (layout, content) = (layout.clone(), layout.digest(btf));
+            let Layout { name, id, size, answers_to, selector, by_name, .. } = layout;
+            Some(Known { name, id, size, answers_to, selector, by_name, content })
+        };
+        self.layouts.iter().filter(|l| l.is_of(source)).filter_map(known).collect()
+    }
+
     /// Adds a layout, or makes it one with the equal one that is there.
     fn push(&mut self, layout: Layout) {
         self.metadata.extend(layout.answers_to.iter().cloned());
@@ -159,7 +191,11 @@ impl Universe {
             self.layouts.push(layout);
             return;
         };
-        if !there.is_of(layout.source) {
+        if layout.is_at_hand() && !there.is_at_hand() {
+            // What can be linked for comes first.
+            let before = std::mem::replace(there, Layout { also: there.sources().collect(), ..layout.clone() });
+            there.answers_to = before.answers_to;
+        } else if !there.is_of(layout.source) {
             there.also.push(layout.source);
         }
         let new = layout.answers_to.into_iter().filter(|name| !there.answers(name)).collect::<Vec<_>>();
@@ -172,11 +208,13 @@ impl Universe {
     /// # Errors
     /// [`Error::NoSuchLayout`], or as [`Universe::add`].
     pub fn add_layout(&mut self, name: &str) -> Result<usize, Error> {
-        if let Some(n) = self.layouts.iter().position(|l| l.name == name) {
+        // One that is not at hand and was made a layout so speaks for its own file alone.
+        let settles = |l: &Layout| l.name == name && (l.is_at_hand() || !l.by_name);
+        if let Some(n) = self.layouts.iter().position(settles) {
             return Ok(n);
         }
         let mut found = Vec::<Layout>::new();
-        for (n, source) in (0u32..).zip(&self.sources).skip(1) {
+        for (n, source) in (0u32..).zip(&self.sources).skip(1).filter(|(_, s)| s.at_hand) {
             found.extend(discover::named(&source.name, SourceId(n), &source.btf, name)?);
         }
         if let Some(last) = self.sources.last() {
@@ -185,6 +223,9 @@ impl Universe {
         if let Some(first) = found.first().map(|l| l.id) {
             found.into_iter().for_each(|layout| self.push(layout));
             return Ok(self.by_id.get(&first).copied().unwrap_or(0));
+        }
+        if let Some(n) = self.layouts.iter().position(|l| l.name == name) {
+            return Ok(n);
         }
         let files: Vec<_> = self.sources.iter().skip(1).map(|s| &*s.name).collect();
         let known: Vec<_> = self.layouts.iter().map(|l| l.name.as_str()).collect();
@@ -315,8 +356,12 @@ impl Universe {
 
 /// Whether two layouts are one: packets of the two cannot be told apart, and need not be.
 fn equal(a: (&Layout, &Btf), b: (&Layout, &Btf)) -> bool {
-    let content = |(l, btf): (&Layout, &Btf)| content(btf, &l.name, l.type_id);
-    (a.0.id, &a.0.name, &a.0.selector) == (b.0.id, &b.0.name, &b.0.selector) && content(a) == content(b)
+    let text = |(l, btf): (&Layout, &Btf)| content(btf, &l.name, l.type_id);
+    let same_content = || match (a.0.is_at_hand(), b.0.is_at_hand()) {
+        (true, true) => text(a) == text(b),
+        _ => a.0.digest(a.1) == b.0.digest(b.1),
+    };
+    (a.0.id, &a.0.name, &a.0.selector) == (b.0.id, &b.0.name, &b.0.selector) && same_content()
 }
 
 /// Whether two BTFs are one: the same in memory, or read twice from the same bytes on the same base.
@@ -331,6 +376,6 @@ fn same(a: &Btf, b: &Btf) -> bool {
 
 impl Source {
     fn new(name: &str, btf: Arc<Btf>) -> Source {
-        Source { name: name.into(), btf, is_base: false, index: Arc::default() }
+        Source { name: name.into(), btf, is_base: false, at_hand: true, index: Arc::default() }
     }
 }

@@ -175,6 +175,32 @@ pub fn text(text: &str) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
+/// Hands a file over, as it is, to whatever program standard output leads to.
+///
+/// # Errors
+/// If that is a terminal; what writing gives.
+pub fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    if out.is_terminal() {
+        anyhow::bail!("standard output is a terminal, which cannot show what would be written; name a file with -o");
+    }
+    out.write_all(bytes)?;
+    Ok(out.flush()?)
+}
+
+/// What came of telling that something was done: whoever does not come to read it must know at least that.
+///
+/// # Errors
+/// Those of `told`, with what was `done`.
+pub fn report<T>(done: &str, told: anyhow::Result<T>) -> anyhow::Result<T> {
+    told.map_err(|error| match error.downcast_ref::<io::Error>() {
+        Some(cause) if cause.kind() != io::ErrorKind::BrokenPipe => {
+            error.context(format!("{done}, but the report could not be written"))
+        }
+        _ => error,
+    })
+}
+
 /// One line on standard error: what, where, what to do.
 pub fn error(error: &anyhow::Error) {
     say(RED, "error", &format!("{error:#}"));
@@ -235,7 +261,14 @@ pub fn usage(mut error: clap::Error) -> ! {
         };
         error.insert(kind, value);
     }
-    error.exit()
+    // By itself it would end well where nothing could be written.
+    match error.print() {
+        Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => {
+            self::error(&anyhow::Error::from(cause).context("cannot write to standard output"));
+            std::process::exit(1)
+        }
+        _ => std::process::exit(error.exit_code()),
+    }
 }
 
 #[cfg(test)]

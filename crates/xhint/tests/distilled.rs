@@ -2,15 +2,19 @@
 
 #![allow(missing_docs, clippy::arithmetic_side_effects, clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod common;
+
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use serde_json::Value;
 use xhint_btf::{Btf, Builder, Def, Kind, Member};
 use xhint_testkit::distill::{Distilled, distill};
 use xhint_testkit::fixture::{Compile, cache, clangs, corpus, keep};
+use xhint_testkit::privileged;
 
 const PROGRAM: &str = r#"
 #include "meta.h"
@@ -47,6 +51,10 @@ fn size_of(name: &str) -> u32 {
 /// `struct vendor_ring { struct xdp_buff buff; __u32 queue; }` and the layout `vendor_rx`, which has an id or an
 /// `xdp_buff` of its own.
 fn nic(declared: bool) -> Distilled {
+    nic_as("vendor_rx", declared.then_some(0x77))
+}
+
+fn nic_as(name: &str, declared: Option<u32>) -> Distilled {
     let kernel = Btf::parse(corpus("vmlinux.btf")).unwrap();
     let buff = kernel.types().find(|t| t.kind() == Kind::Struct && t.name() == "xdp_buff").unwrap();
     let u32 = kernel.types().find(|t| t.kind() == Kind::Int && t.name() == "unsigned int").unwrap().id();
@@ -55,14 +63,14 @@ fn nic(declared: bool) -> Distilled {
     let ring = [Member::new("buff", id, 0), Member::new("queue", u32, bits)];
     w.add(&Def::structure("vendor_ring", buff.size() + 8, &ring)).unwrap();
     let hash = Member::new("rx_hash", u32, 0);
-    let (size, fields) = if declared {
+    let (size, fields) = if declared.is_some() {
         (8, vec![hash, Member::new("btf_id", u32, 32)])
     } else {
         (buff.size() + 12, vec![hash, Member::new("buff", id, 64), Member::new("btf_id", u32, 64 + bits)])
     };
-    let layout = w.add(&Def::structure("vendor_rx", size, fields)).unwrap();
-    let tags: &[&str] = if declared { &["xhint:id=0x77", "xhint:as=nic_meta"] } else { &["xhint:as=nic_meta"] };
-    for text in tags {
+    let layout = w.add(&Def::structure(name, size, fields)).unwrap();
+    let id = declared.map(|id| format!("xhint:id={id}"));
+    for text in id.iter().map(String::as_str).chain(["xhint:as=nic_meta"]) {
         w.add(&Def::tag(text, layout)).unwrap();
     }
     distill(&w.finish(), &corpus("vmlinux.btf"))
@@ -167,6 +175,50 @@ fn a_base_beside_that_is_none_is_named() {
         let words = text(&done.stderr);
         assert_eq!((done.status.code(), words.lines().count()), (Some(1), 1), "{what}: {words}");
         assert!(words.contains("nic.btf") && words.contains("base"), "{what}: {words}");
+    }
+}
+
+/// Attached, added to what runs, and followed; on a base from which it differs, too.
+#[test]
+fn works_on_a_device() {
+    if !privileged() {
+        return;
+    }
+    let (program, bases) = (program(false), bases().map(|b| b.display().to_string()));
+    let [first, second] =
+        [("vendor_rx", 0x77), ("vendor_rx2", 0x78)].map(|(name, id)| files(name, &nic_as(name, Some(id))));
+    for (n, (file, other)) in first.iter().zip(&second).enumerate() {
+        let world = common::World::new(&[&format!("distil{n}")]);
+        let ns = &world.netns[0];
+        let link = format!("-n {ns} link add near type veth peer name far");
+        assert!(Command::new("ip").args(link.split(' ')).status().unwrap().success());
+        for (base, differs) in bases.iter().zip([false, true]) {
+            let run = |args: &[&str]| {
+                let done = xhint(&[args, &["--netns", ns, "--base", base]].concat());
+                let words = text(&done.stderr);
+                assert!(done.status.success(), "{args:?}: {words}");
+                assert_eq!(words.contains("xdp_buff"), differs, "{args:?}: {words}");
+                text(&done.stdout)
+            };
+            let attached =
+                run(&["attach", &program, "--dev", "near", "--nic", file, "--fallback", "pass", "--dispatch", "tail"]);
+            assert!(attached.contains("vendor_rx "), "{attached}");
+            let added = run(&["layouts", "add", "near", other]);
+            assert!(added.contains("vendor_rx2") && added.contains("in place"), "{added}");
+            assert!(xhint(&["detach", "near", "--netns", ns]).status.success());
+        }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xhint"));
+        command
+            .args(["attach", &program, "--dev", "near", "--netns", ns, "--base", &bases[0], "--nic", file, "--follow"]);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        assert!(out.any(|line| line.contains("linked for vendor_rx ")));
+        // Only now is it followed.
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        fs::rename(other, file).unwrap();
+        assert!(out.any(|line| line.contains("vendor_rx2 (0x78)") && line.contains("swapped in")));
+        assert!(xhint(&["detach", "near", "--netns", ns]).status.success());
+        assert!(child.wait().unwrap().success());
     }
 }
 

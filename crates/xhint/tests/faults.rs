@@ -3,7 +3,8 @@
 
 mod common;
 
-use std::path::PathBuf;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{fs, process};
 
@@ -90,14 +91,23 @@ fn a_link_for_nothing_is_not_silent() {
 #[test]
 fn output_that_cannot_be_written_is_a_fault_and_no_panic() {
     let beta = example("nics/beta.c");
-    let full = |arguments: &[&str]| {
+    let full_after = |arguments: &[&str], done: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xhint"));
         let full = fs::File::create("/dev/full").unwrap();
         let output = command.args(arguments).stdout(full).stderr(Stdio::piped()).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
-        assert!(said.starts_with("error: cannot write to standard output: No space left"), "{said}");
+        let told = match done {
+            "" => "error: cannot write to standard output: No space left",
+            _ => ", but the report could not be written: No space left",
+        };
+        let all = said.contains(done) && said.contains(told);
+        assert!(all && said.lines().count() == 1, "{arguments:?}: {said}");
     };
+    let full = |arguments: &[&str]| full_after(arguments, "");
+    full(&["--help"]);
+    full(&["attach", "--help"]);
+    full(&["--version"]);
     full(&["layout", "show", &beta]);
     full(&["btf", "dump", &beta]);
     if !privileged() {
@@ -107,10 +117,100 @@ fn output_that_cannot_be_written_is_a_fault_and_no_panic() {
     let (n, name, prog) = (world.netns[0].clone(), format!("wf{}", process::id()), example("hints.bpf.c"));
     world.nic(&name, &beta, &n);
     full(&["nic", "status", &name]);
-    full(&["nic", "send", &name, "--count", "1"]);
-    full(&["attach", &prog, "--dev", &name, "--netns", &n, "--nic", &beta]);
+    full_after(&["nic", "send", &name, "--count", "1"], "1 packets sent");
+    full_after(&["attach", &prog, "--dev", &name, "--netns", &n, "--nic", &beta], "is attached");
     full(&["layouts", "list", &name, "--netns", &n]);
-    full(&["detach", &name, "--netns", &n]);
+    let alpha = example("nics/alpha_fw1.c");
+    for form in [&[][..], &["--json"]] {
+        full_after(&[&["layouts", "add", &name, &alpha, "--netns", &n], form].concat(), "added nic_meta (id ");
+        full_after(&[&["layouts", "remove", &name, &alpha, "--netns", &n], form].concat(), "removed nic_meta (id ");
+    }
+    full_after(&["detach", &name, "--netns", &n], "detached");
+}
+
+/// Where the pins are of what is attached.
+fn site(device: &str, netns: &str) -> PathBuf {
+    let maps = json(&["status", device, "--netns", netns, "--json"])["maps_dir"].as_str().unwrap().to_owned();
+    Path::new(&maps).ancestors().nth(2).unwrap().to_owned()
+}
+
+/// What is done, and how it is told: once, in true words, and the same for people and programs.
+#[test]
+fn layouts_that_come_and_go_are_told_truly() {
+    if !privileged() {
+        return;
+    }
+    let mut world = World::new(&["words"]);
+    let (n, name, prog) = (world.netns[0].clone(), format!("ww{}", process::id()), example("hints.bpf.c"));
+    let (alpha, beta) = (example("nics/alpha_fw1.c"), example("nics/beta.c"));
+    world.nic(&name, &beta, &n);
+    good(&["attach", &prog, "--dev", &name, "--netns", &n, "--nic", &beta, "--dispatch", "tail"]);
+    let add = |file: &str| ["layouts", "add", &name, file, "--netns", &n].map(str::to_owned);
+    let verb = |arguments: &[String]| good(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let added = json(&["layouts", "add", &name, &alpha, "--netns", &n, "--json"]);
+    assert_eq!(
+        (added["added"][0]["name"].as_str(), added["warnings"].as_array().map(Vec::len)),
+        (Some("nic_meta"), Some(0))
+    );
+    // The same file again, and the same in another file: there already.
+    let copy = tempfile::tempdir().unwrap();
+    let copy = copy.path().join("copy.o").display().to_string();
+    fs::copy(&alpha, &copy).unwrap();
+    for file in [&alpha, &copy, &copy] {
+        let said = verb(&add(file));
+        assert!(said.contains("there already; nothing to add") && said.lines().count() == 1, "{said}");
+    }
+    let said = good(&["layouts", "remove", &name, &alpha, "--netns", &n]);
+    assert!(said.contains("its layouts stay, for others have them, too") && said.lines().count() == 1, "{said}");
+    let says = bad(&["layouts", "remove", &name, "nic_meta_of_nobody", "--netns", &n]);
+    assert!(says.contains("there is ") && says.contains("nic_meta (0x"), "{says}");
+    let says = bad(&["layouts", "add", &name, &alpha, "--layout", "nobody", "--netns", &n]);
+    assert!(says.contains("no layout of it is called 'nobody'; it has nic_meta (0x"), "{says}");
+
+    // Counts begin anew where it is lost what was counted, and end where nothing is.
+    let swap = |dispatch: &str| {
+        good(&["attach", &prog, "--dev", &name, "--netns", &n, "--nic", &beta, "--dispatch", dispatch])
+    };
+    let said = swap("static");
+    assert!(said.contains("swapped in") && said.contains("maps kept"), "{said}");
+    fs::remove_dir_all(Path::new("/run/xhint/dev").join(site(&name, &n).file_name().unwrap())).unwrap();
+    let said = swap("static");
+    assert!(said.contains("map xhint_counts does not go on: it is lost which layouts"), "{said}");
+    let said = swap("none");
+    assert!(said.contains("map xhint_counts does not go on: the program has no such map any more"), "{said}");
+    good(&["detach", &name, "--netns", &n]);
+}
+
+#[test]
+fn whoever_is_waited_for_is_told() {
+    if !privileged() {
+        return;
+    }
+    let world = World::new(&["wait"]);
+    let (n, prog, beta) = (world.netns[0].clone(), example("hints.bpf.c"), example("nics/beta.c"));
+    let link = format!("-n {n} link add near type veth peer name far");
+    assert!(Command::new("ip").args(link.split(' ')).status().unwrap().success());
+    good(&["attach", &prog, "--dev", "near", "--netns", &n, "--nic", &beta]);
+    // Holds the lock until its standard input is closed.
+    let mut holder = Command::new("flock");
+    holder.arg("-o").arg(site("near", &n)).args(["sh", "-c", "echo held; read end"]);
+    let mut holder = holder.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xhint"));
+    command.args(["layouts", "add", "near", &example("nics/alpha_fw1.c"), "--netns", &n, "--json"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    let told = format!("near: waiting for another xhint (pid {}) that is at work on it", holder.id());
+    assert!(line.contains(&told), "{line}");
+    drop(holder.stdin.take());
+    holder.wait().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap();
+    assert_eq!(said.lines().count(), 0, "it is told once");
+    good(&["detach", "near", "--netns", &n]);
 }
 
 #[test]
@@ -161,7 +261,7 @@ fn a_layout_without_tags_is_named() {
     assert_eq!((&done["layouts"][0]["name"], ids(&done["layouts"]).len()), (&"nic_meta".into(), 1), "{done}");
     // It stays one when another comes and goes.
     json(&[&["attach", &prog, "--nic", &beta, "--dispatch", "none", "--json"][..], &on].concat());
-    assert!(bad(&["layouts", "add", &name, &example("nics/alpha_fw1.c"), "--netns", &n]).contains("--dispatch none"));
+    assert!(bad(&["layouts", "add", &name, &example("nics/alpha_fw1.c"), "--netns", &n]).contains("--dispatch auto"));
     let done = json(&[&["attach", &prog, "--nic", &plain, "--layout", "nic_meta", "--json"][..], &on].concat());
     good(&["layouts", "add", &name, &beta, "--netns", &n]);
     let says = bad(&["layouts", "remove", &name, "nope", "--netns", &n]);

@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use xhint_bpf::{Arena, FunctionId, Instruction, SymbolId, Ways, prune};
+use xhint_bpf::reg::R0;
+use xhint_bpf::{Arena, Emit, FunctionId, Instruction, SymbolId, Ways, prune};
 use xhint_btf::ext::LineInfo;
 use xhint_btf::{Builder, Def, Kind, Linkage};
 use xhint_object::{Assembly, Body, Image, SectionId};
@@ -32,6 +33,8 @@ pub struct Copies<'a> {
     /// By function and class, which ways its comparisons can go, for those that are to be pruned.
     ways: HashMap<(FunctionId, usize), Ways>,
     made: HashMap<(FunctionId, usize), SymbolId>,
+    /// By function, what takes its place for a fixed action.
+    actions: HashMap<FunctionId, SymbolId>,
     todo: VecDeque<Todo>,
     taken: HashSet<String>,
 }
@@ -39,10 +42,19 @@ pub struct Copies<'a> {
 /// A copy that has a symbol and no body yet.
 struct Todo {
     function: FunctionId,
-    variant: usize,
+    what: What,
     symbol: SymbolId,
     section: SectionId,
     linkage: Linkage,
+}
+
+/// What a copy is.
+#[derive(Debug, Clone, Copy)]
+enum What {
+    /// The function under this variant.
+    Variant(usize),
+    /// What returns this and does nothing else.
+    Action(u32),
 }
 
 impl<'a> Copies<'a> {
@@ -76,6 +88,7 @@ impl<'a> Copies<'a> {
             classes: Classes::of(object, variants),
             ways: HashMap::new(),
             made: HashMap::new(),
+            actions: HashMap::new(),
             todo: VecDeque::new(),
             taken: object.image().symbols.iter().map(|s| s.name.clone()).collect(),
         })
@@ -125,7 +138,22 @@ impl<'a> Copies<'a> {
         let symbol = self.image.add_function(name, global);
         self.made.insert((function, self.classes.class(function, variant)), symbol);
         let linkage = if global { Linkage::Global } else { Linkage::Static };
-        self.todo.push_back(Todo { function, variant, symbol, section, linkage });
+        self.todo.push_back(Todo { function, what: What::Variant(variant), symbol, section, linkage });
+        symbol
+    }
+
+    /// A program of its own that returns `action`, in place of the program `function` for the fallback.
+    pub fn action(&mut self, function: FunctionId, action: u32) -> SymbolId {
+        if let Some(symbol) = self.actions.get(&function) {
+            return *symbol;
+        }
+        let own = self.object.functions().at(function);
+        let (section, fallback) = (own.section, self.names.get(self.fallback).map_or("", String::as_str));
+        let name = self.unique(c_name(&own.name, &format!("__{fallback}")));
+        let symbol = self.image.add_function(name, true);
+        self.actions.insert(function, symbol);
+        let linkage = Linkage::Global;
+        self.todo.push_back(Todo { function, what: What::Action(action), symbol, section, linkage });
         symbol
     }
 
@@ -183,6 +211,15 @@ impl<'a> Copies<'a> {
             }
         }
         code
+    }
+
+    /// What returns `action`, in the place of `function`.
+    fn returning(&self, function: FunctionId, action: u32) -> Vec<Instruction> {
+        let mut emit = Emit::new(self.object.order());
+        self.plain_code(function).iter().find_map(|i| i.line).into_iter().for_each(|line| emit.line_here(line));
+        emit.mov_imm(R0, action as i32);
+        emit.exit();
+        emit.finish()
     }
 
     /// The code of `function` as the compiler left it.
@@ -243,8 +280,11 @@ impl<'a> Copies<'a> {
                 self.relink(id);
             }
         }
-        while let Some(Todo { function, variant, symbol, section, linkage }) = self.todo.pop_front() {
-            let code = self.code(function, variant);
+        while let Some(Todo { function, what, symbol, section, linkage }) = self.todo.pop_front() {
+            let code = match what {
+                What::Variant(variant) => self.code(function, variant),
+                What::Action(action) => self.returning(function, action),
+            };
             let name = self.image.symbols.at(symbol).name.clone();
             let func = self.originals.at(function).func.map(|func| self.new_func(func, &name, linkage)).transpose()?;
             self.assembly.sections.entry(section).or_default().push(Body { symbol, code, func });

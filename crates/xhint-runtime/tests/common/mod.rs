@@ -72,7 +72,12 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 /// A job for [`COUNTER`], compiled with these arguments.
 pub fn counter(arguments: &[&str]) -> Job {
     let source = keep("counter", "bpf.c", COUNTER.as_bytes());
-    let object = arguments.iter().fold(Compile::new(&source), |c, a| c.argument(*a)).object();
+    plain(&arguments.iter().fold(Compile::new(&source), |c, a| c.argument(*a)))
+}
+
+/// A job for an object that needs no linking.
+pub fn plain(compile: &Compile) -> Job {
+    let object = compile.object();
     let bytes = fs::read(&object).unwrap();
     let state = State {
         entry: String::new(),

@@ -24,7 +24,8 @@ impl Args {
             Some(id) => format!("program {id} detached"),
             None => "nothing was attached; cleared away what was left".to_owned(),
         };
-        print::text(&format!("{}: {done}", self.ifname))?;
+        let done = format!("{}: {done}", self.ifname);
+        print::report(&done, print::text(&done))?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -2,6 +2,8 @@
 
 use xhint_runtime::{Device, Home, Netns};
 
+use crate::print;
+
 /// A network device, here or in another namespace.
 #[derive(Debug, Clone, clap::Args)]
 pub struct On {
@@ -39,6 +41,11 @@ impl Within {
     /// The device `name` in it, and where its state is.
     pub fn device(&self, name: &str) -> anyhow::Result<(Home, Device)> {
         let device = Device::find(name, self.netns()?)?;
-        Ok((Home::system()?, device))
+        Ok((Home::system()?.on_wait(waiting), device))
     }
+}
+
+fn waiting(device: &str, pid: Option<u32>) {
+    let pid = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+    print::note(&format!("{device}: waiting for another xhint{pid} that is at work on it"));
 }

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use serde_json::json;
-use xhint_runtime::layouts::{Changed, Layouts};
+use xhint_layout::LayoutId;
+use xhint_runtime::layouts::{Changed, Layouts, Which};
 use xhint_runtime::{LayoutState, Linker, Source};
 
 use super::device::Within;
@@ -33,6 +34,13 @@ pub struct Add {
     ifname: String,
     /// The NIC's BTF: raw or an ELF object
     nic: PathBuf,
+    /// Only these layouts of the file, by name or 0x id; a struct that no tag makes a layout becomes one by being named; may be
+    /// repeated [default: all that the program asks for]
+    #[arg(long = "layout", value_name = "NAME")]
+    layouts: Vec<String>,
+    /// Where a packet can pass for several layouts, try this one first, by name or 0x id; links anew; may be repeated
+    #[arg(long, value_name = "NAME")]
+    first: Vec<String>,
     #[command(flatten)]
     rest: Rest,
 }
@@ -41,7 +49,7 @@ pub struct Add {
 pub struct Remove {
     /// The network device
     ifname: String,
-    /// A layout's name, its id, or the file it came from
+    /// A layout's name, its id, a name that it is declared `as`, or the file it came from
     which: String,
     #[command(flatten)]
     rest: Rest,
@@ -72,16 +80,23 @@ struct Rest {
 impl Verb {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self {
-            Verb::Add(Add { ifname, nic, rest }) => {
+            Verb::Add(Add { ifname, nic, layouts, first, rest }) => {
                 let (home, device) = rest.within.device(&ifname)?;
                 let nic = Source::read_btf(&nic)?;
-                let changed = Layouts::of(&home, &device).add(&rest.linker()?, nic).map_err(flags::of_runtime)?;
-                rest.tell(&ifname, "added", &changed)?;
+                let nothing =
+                    format!("{ifname}: all layouts of {} are there already; nothing to add", nic.path.display());
+                let (all, which) = (Layouts::of(&home, &device), Which { layouts, first });
+                let changed = all.add_some(&rest.linker()?, nic, &which).map_err(|e| flags::Of::Add.runtime(e))?;
+                rest.tell(&ifname, "added", &changed, &nothing)?;
             }
             Verb::Remove(Remove { ifname, which, rest }) => {
                 let (home, device) = rest.within.device(&ifname)?;
-                let changed = Layouts::of(&home, &device).remove(&rest.linker()?, &which)?;
-                rest.tell(&ifname, "removed", &changed)?;
+                let nothing =
+                    format!("{ifname}: {which} is gone from its files; its layouts stay, for others have them, too");
+                let changed = Layouts::of(&home, &device)
+                    .remove(&rest.linker()?, &which)
+                    .map_err(|e| flags::Of::Add.runtime(e))?;
+                rest.tell(&ifname, "removed", &changed, &nothing)?;
             }
             Verb::List(args) => args.run()?,
         }
@@ -94,32 +109,46 @@ impl Rest {
         Ok(Linker::on(files::base(&self.base.files)?))
     }
 
-    fn tell(&self, ifname: &str, what: &str, changed: &Changed) -> anyhow::Result<()> {
-        for long in &changed.too_long {
-            print::warning(&long.to_string());
-        }
-        let swap = changed.swap.as_ref().map(|s| s.program);
+    /// Tells what was done, or that there was `nothing` to do.
+    fn tell(&self, ifname: &str, what: &str, changed: &Changed, nothing: &str) -> anyhow::Result<()> {
+        let long = changed.too_long.iter().map(ToString::to_string);
+        let warnings: Vec<String> = changed.warnings.iter().cloned().chain(long).collect();
+        warnings.iter().for_each(|text| print::warning(text));
         if self.json {
-            return print::json(&json!({"device": ifname, what: changed.layouts, "swapped_to": swap}));
+            let swap = changed.swap.as_ref().map(|s| s.program);
+            let report = json!({"device": ifname, what: changed.layouts, "swapped_to": swap, "warnings": warnings});
+            return print::report(&done(ifname, what, changed, nothing), print::json(&report));
         }
-        let mut out = print::stdout();
-        for layout in &changed.layouts {
-            line!(out, "{ifname}: {what} {}", words(layout))?;
-        }
-        if changed.layouts.is_empty() && changed.swap.is_none() {
-            line!(out, "{ifname}: all its layouts are there already, of another file; nothing {what}")?;
-            return Ok(out.flush()?);
-        }
-        match &changed.swap {
-            Some(done) => {
-                let maps = super::attach::kept(&done.anew);
-                line!(out, "  linked anew for all layouts, program {} swapped in, {maps}", done.program)?;
-                super::attach::tell_anew(&mut out, &done.anew)?;
-            }
-            None => line!(out, "  in place; the other layouts' packets did not notice")?,
-        }
-        Ok(out.flush()?)
+        print::report(&done(ifname, what, changed, nothing), text(ifname, what, changed, nothing))
     }
+}
+
+/// The same in one line.
+fn done(ifname: &str, what: &str, changed: &Changed, nothing: &str) -> String {
+    match changed.layouts.iter().map(words).collect::<Vec<_>>().as_slice() {
+        [] => nothing.to_owned(),
+        all => format!("{ifname}: {what} {}", all.join(", ")),
+    }
+}
+
+fn text(ifname: &str, what: &str, changed: &Changed, nothing: &str) -> anyhow::Result<()> {
+    let mut out = print::stdout();
+    for layout in &changed.layouts {
+        line!(out, "{ifname}: {what} {}", words(layout))?;
+    }
+    if changed.layouts.is_empty() {
+        line!(out, "{nothing}")?;
+    }
+    match &changed.swap {
+        Some(done) => {
+            let maps = super::attach::kept(&done.anew);
+            line!(out, "  linked anew for all layouts, program {} swapped in, {maps}", done.program)?;
+            super::attach::tell_anew(&mut out, &done.anew)?;
+        }
+        None if changed.layouts.is_empty() => {}
+        None => line!(out, "  in place; the other layouts' packets did not notice")?,
+    }
+    Ok(out.flush()?)
 }
 
 impl List {
@@ -145,5 +174,5 @@ fn words(layout: &LayoutState) -> String {
 
 fn numbers(layout: &LayoutState) -> String {
     let slot = layout.slot.map(|s| format!(", slot {s}")).unwrap_or_default();
-    format!("(id {:#010x}, {} bytes{slot})", layout.id, layout.size)
+    format!("(id {}, {} bytes{slot})", LayoutId(layout.id), layout.size)
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::bail;
 use clap::{Subcommand, ValueEnum};
 use serde_json::json;
+use xhint_layout::LayoutId;
 use xhint_softnic::{Config, Error, MAX_FLOWS, Mix, SendOptions, Sent, SoftNic, Status, Traffic};
 use xhint_universe::SourceId;
 
@@ -90,7 +91,7 @@ pub struct Send {
     /// The device's name
     name: String,
     /// Packets of this pcap or pcapng file rather than generated ones
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["flows", "seed", "bad_checksums"])]
     pcap: Option<PathBuf>,
     /// How many packets; 0 goes on until interrupted [default: 1000, or each of the file once]
     #[arg(long)]
@@ -195,8 +196,16 @@ impl Send {
         let count = Some(self.count.unwrap_or(default)).filter(|n| *n != 0);
         let options = SendOptions { rate: self.rate, count, stop: Some(stop), ..SendOptions::default() };
         let sent = nic.send(&traffic, &options)?;
+        print::report(&format!("{}: {} packets sent", self.name, sent.packets), self.tell(&sent))?;
+        match sent.missing() {
+            0 => Ok(ExitCode::SUCCESS),
+            missing => bail!("{}: {missing} of {} packets did not arrive: {}", self.name, sent.packets, why(&sent)),
+        }
+    }
+
+    fn tell(&self, sent: &Sent) -> anyhow::Result<()> {
         if self.json {
-            print::json(&json!({
+            return print::json(&json!({
                 "packets": sent.packets,
                 "bytes": sent.bytes,
                 "arrived": sent.arrived,
@@ -206,20 +215,11 @@ impl Send {
                 "malformed": sent.refused.malformed,
                 "lost": sent.lost,
                 "seconds": sent.elapsed.as_secs_f64(),
-            }))?;
-        } else {
-            let rate = sent.packets as f64 / sent.elapsed.as_secs_f64().max(1e-9);
-            print::text(&format!(
-                "{} packets sent, {} arrived, {} dropped, {rate:.0} a second",
-                sent.packets,
-                sent.arrived,
-                sent.missing()
-            ))?;
+            }));
         }
-        match sent.missing() {
-            0 => Ok(ExitCode::SUCCESS),
-            missing => bail!("{}: {missing} of {} packets did not arrive: {}", self.name, sent.packets, why(&sent)),
-        }
+        let rate = sent.packets as f64 / sent.elapsed.as_secs_f64().max(1e-9);
+        let (packets, arrived, missing) = (sent.packets, sent.arrived, sent.missing());
+        print::text(&format!("{packets} packets sent, {arrived} arrived, {missing} dropped, {rate:.0} a second"))
     }
 }
 
@@ -312,8 +312,8 @@ fn status_text(out: &mut Stdout, s: &Status) -> io::Result<()> {
         let name = column(&l.name, wide);
         line!(
             out,
-            "  layout {name} id {:#010x}  {:>3} bytes  {:>2} fields  {} packets",
-            l.id,
+            "  layout {name} id {}  {:>3} bytes  {:>2} fields  {} packets",
+            LayoutId(l.id),
             l.size,
             l.fields,
             l.packets

@@ -1,0 +1,83 @@
+//! What is known of a NIC BTF that was linked for, so that one more is held against it without reading it again.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use xhint_link::{LinkOptions, Object, names_in};
+use xhint_universe::{FieldOrder, Known, Selector, SourceId, Universe};
+
+/// What a NIC BTF has that matters to one program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Described {
+    /// All its layouts, also those that the program does not ask for.
+    layouts: Vec<Layout>,
+    /// Names that the program asks for and it has a type for.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub names: BTreeSet<String>,
+}
+
+/// A [`Known`], written down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Layout {
+    name: String,
+    id: u32,
+    size: u32,
+    answers_to: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    selector: Option<Place>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    by_name: bool,
+    content: String,
+}
+
+/// A [`Selector`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Place {
+    field: String,
+    bit_offset: u32,
+    bits: u32,
+    #[serde(with = "Order")]
+    order: FieldOrder,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "FieldOrder", rename_all = "lowercase")]
+enum Order {
+    Host,
+    Little,
+    Big,
+}
+
+impl Described {
+    /// What `source` of `universe` has for `object`.
+    pub fn of(universe: &Universe, source: SourceId, object: &Object, options: &LinkOptions) -> Described {
+        let layouts = universe.known(source).into_iter().map(Layout::from).collect();
+        Described { layouts, names: names_in(object, universe, source, options) }
+    }
+
+    /// Whether its layout with this id is declared `as` that.
+    pub fn answers(&self, id: u32, name: &str) -> bool {
+        self.layouts.iter().any(|l| l.id == id && l.answers_to.iter().any(|own| own == name))
+    }
+
+    /// Its layouts.
+    pub fn layouts(&self) -> impl Iterator<Item = Known> {
+        self.layouts.iter().cloned().map(Known::from)
+    }
+}
+
+impl From<Known> for Layout {
+    fn from(known: Known) -> Layout {
+        let Known { name, id, size, answers_to, selector, by_name, content } = known;
+        let place = |s: Selector| Place { field: s.field, bit_offset: s.bit_offset, bits: s.bits, order: s.order };
+        Layout { name, id, size, answers_to, selector: selector.map(place), by_name, content: content.to_string() }
+    }
+}
+
+impl From<Layout> for Known {
+    fn from(layout: Layout) -> Known {
+        let Layout { name, id, size, answers_to, selector, by_name, content } = layout;
+        let place = |p: Place| Selector { field: p.field, bit_offset: p.bit_offset, bits: p.bits, order: p.order };
+        Known { name, id, size, answers_to, selector: selector.map(place), by_name, content: content.into() }
+    }
+}
