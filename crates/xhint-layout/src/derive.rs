@@ -25,9 +25,10 @@ use xhint_btf::{Btf, ByteOrder, Type};
 
 use crate::error::Error;
 use crate::hint::{Class, Hint, Value};
+use crate::limits::MAX_SIZE;
 use crate::order::FieldOrder;
 use crate::places::holds_structs;
-use crate::plan::{Field, MAX_SIZE, Order, Plan};
+use crate::plan::{Field, Order, Plan};
 use crate::tags::Tags;
 use crate::walk::{self, Fault, Go, Visit, What, walk};
 

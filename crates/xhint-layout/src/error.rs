@@ -1,6 +1,6 @@
 //! What can be wrong with a layout.
 
-use crate::plan::{MAX_FIELDS, MAX_SIZE};
+use crate::limits::{MAX_FIELDS, MAX_SIZE};
 use crate::tags::TagFault;
 use crate::walk::Fault;
 

@@ -2,13 +2,7 @@
 
 use crate::error::Error;
 use crate::hint::{Class, Hint};
-
-/// Most fields with a hint that one layout may have.
-pub const MAX_FIELDS: usize = 64;
-
-/// Most bytes that the kernel lets a packet carry (net/core/xdp.c counts them in words up to 252). A
-/// device may have room for fewer.
-pub const MAX_SIZE: u32 = 252;
+use crate::limits::{MAX_FIELDS, MAX_SIZE};
 
 /// The order of a field's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

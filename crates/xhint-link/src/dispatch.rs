@@ -7,6 +7,7 @@
 
 mod alike;
 mod by_row;
+mod case;
 mod classes;
 mod copies;
 mod count;
@@ -18,7 +19,7 @@ pub mod table;
 mod tail;
 mod usual;
 
-pub use entry::{Case, IdAt};
+pub use case::{Case, IdAt};
 
 use xhint_bpf::FunctionId;
 

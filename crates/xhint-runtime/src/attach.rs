@@ -14,29 +14,13 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::foreign::Foreign;
 use crate::home::Home;
+use crate::job::Job;
 use crate::load::{Loaded, Plan, load};
 use crate::long::{TooLong, too_long};
 use crate::rights::Rights;
 use crate::site::{Generation, Held, Live, Site};
 use crate::state::{Mode, Source, State, absolute};
 use crate::sys;
-
-/// What is to run on a device.
-#[derive(Debug, Clone)]
-pub struct Job {
-    /// The linked object.
-    pub linked: Vec<u8>,
-    /// What it was made from; `entry` names the program for the device, `since` is filled in.
-    pub state: State,
-    /// What is worth knowing of the link and stops nothing.
-    pub warnings: Vec<String>,
-    /// Names of the program that lead nowhere and could be bound to a layout.
-    pub unbound: Option<Unbound>,
-    /// Why packets are dispatched the way they are, if that was left to the linker.
-    pub why: String,
-    /// Take the place of a program that xhint did not put there, or that is of another object.
-    pub replace: bool,
-}
 
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -225,7 +209,7 @@ fn create(site: &Site, device: &Device, loaded: &Loaded, mode: Mode, foreign: Op
         })
     };
     if let Some(foreign) = foreign {
-        foreign.take_off(site, device)?;
+        foreign.take_off(site.pins(), device)?;
     }
     link().and_then(pin)
 }

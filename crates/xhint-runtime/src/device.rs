@@ -2,13 +2,10 @@
 
 use std::io;
 
-use nix::net::if_::if_indextoname;
-
 use crate::error::{Error, Result};
-use crate::follow::Firmware;
 use crate::netns::Netns;
 use crate::rtnl::{self, MAX_NAME};
-use crate::sys;
+use crate::sys::{self, Firmware, Programs, name_of};
 
 /// A network device. Which one it is its number and its namespace say; a name may be another's by now.
 #[derive(Debug, Clone)]
@@ -16,17 +13,6 @@ pub struct Device {
     name: String,
     ifindex: u32,
     netns: Netns,
-}
-
-/// Which XDP programs a device runs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Programs {
-    /// Program id in the driver, 0 if none.
-    pub native: u32,
-    /// Program id behind the driver, 0 if none.
-    pub generic: u32,
-    /// Program id in the device itself, 0 if none.
-    pub offloaded: u32,
 }
 
 impl Device {
@@ -96,26 +82,9 @@ impl Device {
     }
 }
 
-/// The name that the device with this number has in the caller's network namespace.
-pub(crate) fn name_of(ifindex: u32) -> Option<String> {
-    if_indextoname(ifindex).ok()?.into_string().ok()
-}
-
 fn failed(device: &str, netns: &Netns, what: &str, cause: io::Error) -> Error {
     if cause.raw_os_error() == Some(libc::ENODEV) {
         return Error::NoDevice { device: device.to_owned(), netns: netns.name().map(str::to_owned) };
     }
     Error::System { what: format!("{device}: {what}"), cause }
-}
-
-impl Programs {
-    /// Whether the program with this id is one of them.
-    pub(crate) fn has(self, id: u32) -> bool {
-        self.ids().any(|i| i == id)
-    }
-
-    /// Ids of all of them.
-    pub fn ids(self) -> impl Iterator<Item = u32> {
-        [self.native, self.generic, self.offloaded].into_iter().filter(|id| *id != 0)
-    }
 }

@@ -7,16 +7,18 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use xhint_universe::{Layout, LayoutId, Universe};
 
-use crate::attach::{Done, Job, Running, attach};
+use crate::attach::{Done, Running, attach};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::home::Home;
+use crate::job::Job;
 use crate::linker::Linker;
 use crate::long::TooLong;
 use crate::moved::moved;
 use crate::sources::Sources;
 pub use crate::sources::check;
 use crate::state::{LinkedAs, Source, State};
+use crate::sys::Firmware;
 use crate::watch::Watch;
 
 /// What tells nobody when it changes (sysfs, the firmware's version) is looked at so often.
@@ -73,17 +75,6 @@ pub enum EventKind {
     Note,
     /// The program was taken off; nothing is left to follow.
     Ended,
-}
-
-/// A device's driver and the version of its firmware, as `ethtool -i` has them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Firmware {
-    /// The driver.
-    pub driver: String,
-    /// Its version; mostly the kernel's.
-    pub driver_version: String,
-    /// The firmware's version, empty if the driver tells none.
-    pub version: String,
 }
 
 impl std::fmt::Display for Event {
@@ -264,13 +255,6 @@ fn changes(title: String, old: (&Layout, &Universe), new: (&Layout, &Universe)) 
         list.push(format!("{} bytes became {}", old.0.size, new.0.size));
     }
     (!list.is_empty()).then(|| format!("{title}: {}", list.join(", ")))
-}
-
-impl Firmware {
-    fn words(&self) -> String {
-        let version = if self.version.is_empty() { "unknown" } else { &self.version };
-        format!("{} {} with firmware {version}", self.driver, self.driver_version)
-    }
 }
 
 fn same(a: &[Source], b: &[Source]) -> bool {

@@ -7,6 +7,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -14,11 +15,10 @@ use libbpf_rs::Program;
 use libbpf_rs::query::{LinkInfoIter, LinkTypeInfo, ProgInfoIter};
 use xhint_host::said;
 
-use crate::device::{Device, Programs};
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::netns::Netns;
-use crate::site::Site;
-use crate::sys;
+use crate::sys::{self, Programs};
 use xhint_host::private::is_there;
 
 /// What it is kept as while it is off, and in which mode it was on.
@@ -52,11 +52,11 @@ impl Foreign {
         Ok(Some(Foreign { name, program: Program::fd_from_id(id).ok(), links, flags }))
     }
 
-    /// Takes it off `device`, and keeps it in `site` until [`forget`] or [`restore`].
-    pub fn take_off(&self, site: &Site, device: &Device) -> Result<()> {
+    /// Takes it off `device`, and keeps it in the directory `site` until [`forget`] or [`restore`].
+    pub fn take_off(&self, site: &Path, device: &Device) -> Result<()> {
         let kept = KEPT.iter().find(|k| k.1 == self.flags);
         if let (Some(program), Some((kept, _))) = (&self.program, kept) {
-            let path = site.path(kept);
+            let path = site.join(kept);
             sys::pin(program.as_fd(), &path).map_err(Error::file(&path))?;
         }
         let program = self.program.as_ref().map(AsFd::as_fd);
@@ -83,29 +83,29 @@ impl Foreign {
 }
 
 /// Whether a program is kept that was taken off for one of ours.
-pub(crate) fn is_kept(site: &Site) -> bool {
-    KEPT.iter().any(|(kept, _)| is_there(&site.path(kept)).unwrap_or(false))
+pub(crate) fn is_kept(site: &Path) -> bool {
+    KEPT.iter().any(|(kept, _)| is_there(&site.join(kept)).unwrap_or(false))
 }
 
 /// Lets go of what was taken off: ours is there.
-pub(crate) fn forget(site: &Site) {
+pub(crate) fn forget(site: &Path) {
     for (kept, _) in KEPT {
-        let _none = fs::remove_file(site.path(kept));
+        let _none = fs::remove_file(site.join(kept));
     }
 }
 
 /// Puts back on a device what a call took off that then failed or was killed, if nothing else is there by now. `site` is
-/// held, and has no link.
-pub(crate) fn restore(site: &Site, netns: &Netns, ifindex: u32) -> Result<()> {
+/// held, and has no link; `ours` tells programs that it had.
+pub(crate) fn restore(site: &Path, ours: &dyn Fn(Programs) -> bool, netns: &Netns, ifindex: u32) -> Result<()> {
     for (kept, flags) in KEPT {
-        let path = site.path(kept);
+        let path = site.join(kept);
         if !is_there(&path)? {
             continue;
         }
         let program = sys::pinned(&path).map_err(Error::file(&path))?;
         // The device is gone, or another came first.
         let fine = |e: &io::Error| matches!(e.raw_os_error(), Some(libc::ENODEV | libc::EBUSY));
-        let put = || match rest(site, ifindex) {
+        let put = || match rest(ours, ifindex) {
             Ok(programs) if programs == Programs::default() => {
                 said::heard(|| sys::xdp_attach(ifindex, Some(program.as_fd()), None, flags | sys::XDP_IF_NONE)).0
             }
@@ -121,10 +121,10 @@ pub(crate) fn restore(site: &Site, netns: &Netns, ifindex: u32) -> Result<()> {
 }
 
 /// What is on the device once a link that nobody holds any more is off: the kernel takes its time with that.
-fn rest(site: &Site, ifindex: u32) -> io::Result<Programs> {
+fn rest(ours: &dyn Fn(Programs) -> bool, ifindex: u32) -> io::Result<Programs> {
     for _ in 0..200 {
         let programs = sys::xdp_query(ifindex)?;
-        if programs == Programs::default() || !site.has_program_of(programs) {
+        if programs == Programs::default() || !ours(programs) {
             return Ok(programs);
         }
         thread::sleep(Duration::from_millis(5));

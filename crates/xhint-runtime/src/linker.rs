@@ -12,9 +12,9 @@ use xhint_link::{
 use xhint_object::nic_btf;
 use xhint_universe::{Layout, LayoutId, SourceId, Universe, name::essential};
 
-use crate::attach::Job;
 use crate::described::Described;
 use crate::error::{Error, Result};
+use crate::job::Job;
 use crate::load::{Plan, load};
 use crate::rights::Rights;
 use crate::state::{LayoutState, LinkedAs, Mode, Source, State, Taken};

@@ -25,14 +25,14 @@ use std::time::{Duration, Instant};
 use libbpf_rs::query::{LinkInfo, LinkTypeInfo};
 use libbpf_rs::{Link, Program};
 
-use crate::device::{Device, Programs};
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::foreign;
 use crate::home::{Home, name_of_pin, pin_name};
 use crate::load::Loaded;
 use crate::netns::Netns;
 use crate::state::{Source, State};
-use crate::sys;
+use crate::sys::{self, Programs};
 use xhint_host::lock::{Lock, holder};
 use xhint_host::private::{is_there, make_dir, names, remove_dir, remove_empty};
 
@@ -265,11 +265,15 @@ impl Site {
             if self.is_anothers(device)? {
                 return Ok(());
             }
-            foreign::restore(self, device.netns(), device.ifindex())?;
+            self.restore(device.netns(), device.ifindex())?;
             return self.clear();
         };
         let Some(current) = self.current(&live)? else { return Ok(()) };
         self.keep_only(&current)
+    }
+
+    fn restore(&self, netns: &Netns, ifindex: u32) -> Result<()> {
+        foreign::restore(&self.pins, &|programs| self.has_program_of(programs), netns, ifindex)
     }
 
     /// Whether the state here may be that of a program whose pins are in another BPF file system, as that of a container
@@ -281,9 +285,9 @@ impl Site {
 
     /// The same for one that nobody asks for and that has no link: its device is told by the directory's name.
     fn end(&self) -> Result<()> {
-        if foreign::is_kept(self) {
+        if foreign::is_kept(&self.pins) {
             let Some((netns, ifindex)) = self.origin() else { return Ok(()) };
-            foreign::restore(self, &netns, ifindex)?;
+            self.restore(&netns, ifindex)?;
         }
         self.clear()
     }
@@ -304,6 +308,11 @@ impl Site {
         })
     }
 
+    /// The directory of the pins.
+    pub fn pins(&self) -> &Path {
+        &self.pins
+    }
+
     /// A pin or directory of this.
     pub fn path(&self, name: &str) -> PathBuf {
         self.pins.join(name)
@@ -320,7 +329,7 @@ impl Site {
         for old in self.generations()?.iter().filter(|g| g.number != current.number) {
             old.clear()?;
         }
-        foreign::forget(self);
+        foreign::forget(&self.pins);
         let (maps, fresh) = (self.pins.join("maps"), self.pins.join("maps-new"));
         let target = Path::new(&format!("g{}", current.number)).join("maps");
         if fs::read_link(&maps).is_ok_and(|t| t == target) {

@@ -6,13 +6,13 @@ use libbpf_rs::query::ProgInfoIter;
 use serde::Serialize;
 
 use crate::counters::Counters;
-use crate::device::{Device, name_of};
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::netns::Netns;
 use crate::site::{Generation, Live, Site};
 use crate::state::State;
-use crate::sys;
+use crate::sys::{self, name_of};
 
 /// One device with a program of ours on it.
 #[derive(Debug, Clone, Serialize)]

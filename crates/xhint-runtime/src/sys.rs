@@ -1,4 +1,4 @@
-//! The few BPF calls that libbpf-rs has no safe form for, through libbpf-sys.
+//! The few calls of the kernel that libbpf-rs has no safe form for, and what they tell of a device.
 //!
 //! Each takes and gives descriptors as Rust owns them, and an error as the kernel said it.
 
@@ -9,10 +9,50 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use libbpf_sys as raw;
+use nix::net::if_::if_indextoname;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use serde::Serialize;
 
-use crate::device::{Programs, name_of};
-use crate::follow::Firmware;
+/// Which XDP programs a device runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Programs {
+    /// Program id in the driver, 0 if none.
+    pub native: u32,
+    /// Program id behind the driver, 0 if none.
+    pub generic: u32,
+    /// Program id in the device itself, 0 if none.
+    pub offloaded: u32,
+}
+
+impl Programs {
+    /// Whether the program with this id is one of them.
+    pub(crate) fn has(self, id: u32) -> bool {
+        self.ids().any(|i| i == id)
+    }
+
+    /// Ids of all of them.
+    pub fn ids(self) -> impl Iterator<Item = u32> {
+        [self.native, self.generic, self.offloaded].into_iter().filter(|id| *id != 0)
+    }
+}
+
+/// A device's driver and the version of its firmware, as `ethtool -i` has them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Firmware {
+    /// The driver.
+    pub driver: String,
+    /// Its version; mostly the kernel's.
+    pub driver_version: String,
+    /// The firmware's version, empty if the driver tells none.
+    pub version: String,
+}
+
+impl Firmware {
+    fn words(&self) -> String {
+        let version = if self.version.is_empty() { "unknown" } else { &self.version };
+        format!("{} {} with firmware {version}", self.driver, self.driver_version)
+    }
+}
 
 /// `XDP_FLAGS_SKB_MODE` of `linux/if_link.h`.
 pub const XDP_GENERIC: u32 = 1 << 1;
@@ -84,6 +124,11 @@ pub fn pinned(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: the path is a C string that outlives the call.
     owned(unsafe { raw::bpf_obj_get(path.as_ptr()) })
+}
+
+/// The name that the device with this number has in the caller's network namespace.
+pub(crate) fn name_of(ifindex: u32) -> Option<String> {
+    if_indextoname(ifindex).ok()?.into_string().ok()
 }
 
 /// Which XDP programs the device `ifindex` of the caller's network namespace runs.

@@ -6,7 +6,7 @@ mod common;
 use caps::Capability::{CAP_BPF, CAP_NET_ADMIN};
 use common::nic::linker;
 use common::{own, with_only};
-use xhint_runtime::attach::Job;
+use xhint_runtime::Job;
 use xhint_runtime::load::{Plan, load};
 use xhint_runtime::{Error, LinkedAs, Mode, Source};
 use xhint_testkit::privileged;

@@ -8,7 +8,8 @@ use std::fs;
 
 use common::{World, own, plain};
 use libbpf_rs::{MapCore, MapHandle};
-use xhint_runtime::attach::{Done, Job, attach};
+use xhint_runtime::Job;
+use xhint_runtime::attach::{Done, attach};
 use xhint_runtime::status::status;
 use xhint_runtime::{Device, Error};
 use xhint_testkit::fixture::{Compile, keep};

@@ -4,7 +4,7 @@ use xhint_layout::{LayoutId, Plan};
 
 use crate::abi;
 use crate::error::{Error, Result};
-use crate::nic::may;
+use crate::rights::may;
 
 /// Most layouts of one firmware.
 pub const MAX_LAYOUTS: usize = 1024;

@@ -12,7 +12,7 @@ use nix::sys::statfs::{FsType, fstatfs};
 
 use crate::error::{Error, Result, file, system};
 use crate::home;
-use crate::nic::may;
+use crate::rights::may;
 use crate::rtnl::Rtnl;
 
 const DIR: &str = "/run/netns";

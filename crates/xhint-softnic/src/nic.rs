@@ -9,13 +9,13 @@
 
 use std::fs::File;
 
-use caps::{CapSet, Capability};
 use xhint_layout::Plan;
 
 use crate::error::{Error, Result, file, system};
 use crate::flash::{self, Mode};
 use crate::gro::Ethtool;
 use crate::netns::Found;
+use crate::rights::may;
 use crate::rtnl::{End, Link, Rtnl};
 use crate::wire::Maps;
 use crate::{home, name, netns, pins, wire};
@@ -327,24 +327,4 @@ fn remove(name: &str) -> Result<()> {
         Found::Theirs => Ok(()),
         _ => netns::remove(&inner),
     }
-}
-
-/// Says which capabilities lack, before anything is begun.
-pub(crate) fn may() -> Result<()> {
-    let needed = [
-        Capability::CAP_SYS_ADMIN,
-        Capability::CAP_NET_ADMIN,
-        Capability::CAP_NET_RAW,
-        Capability::CAP_BPF,
-        Capability::CAP_PERFMON,
-    ];
-    let mut missing = Vec::new();
-    for capability in needed {
-        let has = caps::has_cap(None, CapSet::Effective, capability)
-            .map_err(|e| system("reading capabilities")(std::io::Error::other(e.to_string())))?;
-        if !has {
-            missing.push(capability.to_string());
-        }
-    }
-    if missing.is_empty() { Ok(()) } else { Err(Error::Capability { missing: missing.join(", ") }) }
 }

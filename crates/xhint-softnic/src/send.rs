@@ -19,7 +19,7 @@ use crate::error::{Error, Result, system};
 use crate::nic::{PORT, SoftNic, WIRE0};
 use crate::rtnl::{Link, Rtnl};
 use crate::traffic::{KEY_PREFIX, Traffic};
-use crate::wire::Maps;
+use crate::wire::{Maps, Refused};
 use crate::{name, netns};
 
 /// Packets handed to the kernel in one call.
@@ -80,32 +80,6 @@ pub struct Sent {
     pub retries: u64,
     /// From the first packet until the last has arrived.
     pub elapsed: Duration,
-}
-
-/// Packets that never came to the device, by reason.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Refused {
-    /// No room for the metadata: the kernel does not let as much stand in front of a packet.
-    pub no_room: u64,
-    /// No device to hand them to.
-    pub no_device: u64,
-    /// Too short for an Ethernet header.
-    pub malformed: u64,
-}
-
-impl Refused {
-    /// All of them.
-    pub fn total(&self) -> u64 {
-        [self.no_room, self.no_device, self.malformed].into_iter().fold(0, u64::saturating_add)
-    }
-
-    fn since(self, before: Refused) -> Refused {
-        Refused {
-            no_room: self.no_room.saturating_sub(before.no_room),
-            no_device: self.no_device.saturating_sub(before.no_device),
-            malformed: self.malformed.saturating_sub(before.malformed),
-        }
-    }
 }
 
 impl Sent {

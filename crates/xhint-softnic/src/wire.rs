@@ -13,7 +13,6 @@ use crate::error::{Error, Result, bpf};
 use crate::flash::Mode;
 use crate::pins;
 use crate::record::Reader;
-use crate::send::Refused;
 use crate::toeplitz::{MICROSOFT_KEY, table};
 
 /// libbpf wants ELF to be aligned as its headers are.
@@ -83,6 +82,33 @@ pub(crate) struct Maps {
     pub(crate) layouts: MapHandle,
     pub(crate) settings: MapHandle,
     pub(crate) truth_log: MapHandle,
+}
+
+/// Packets that never came to the device, by reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// No room for the metadata: the kernel does not let as much stand in front of a packet.
+    pub no_room: u64,
+    /// No device to hand them to.
+    pub no_device: u64,
+    /// Too short for an Ethernet header.
+    pub malformed: u64,
+}
+
+impl Refused {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        [self.no_room, self.no_device, self.malformed].into_iter().fold(0, u64::saturating_add)
+    }
+
+    /// Those that came since `before`.
+    pub(crate) fn since(self, before: Refused) -> Refused {
+        Refused {
+            no_room: self.no_room.saturating_sub(before.no_room),
+            no_device: self.no_device.saturating_sub(before.no_device),
+            malformed: self.malformed.saturating_sub(before.malformed),
+        }
+    }
 }
 
 /// A plan as the kernel holds it: what status tells of it.

@@ -9,7 +9,7 @@ use xhint_layout::{Selector, content};
 use crate::SourceId;
 
 /// The most metadata a packet can carry: `xdp_buff` counts it in words of 4 up to 252 bytes (kernel net/core/xdp.c).
-pub const MAX_SIZE: u32 = xhint_layout::plan::MAX_SIZE;
+pub const MAX_SIZE: u32 = xhint_layout::MAX_SIZE;
 
 /// One struct that describes all the metadata in front of a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]

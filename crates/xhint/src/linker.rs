@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use xhint_link::Dispatch;
-use xhint_runtime::attach::{Job, attach, running};
+use xhint_runtime::Job;
+use xhint_runtime::attach::{attach, running};
 use xhint_runtime::{Home, LayoutState, LinkedAs, Mode, Result, Source};
 
 use crate::Attached;

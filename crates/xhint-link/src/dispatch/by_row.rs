@@ -9,9 +9,10 @@ use xhint_bpf::reg::{R0, R1, R2, R3, R4, R5, R6, R7, R9};
 use xhint_bpf::{Emit, FunctionId, If, Instruction, Label, Op, SymbolId};
 
 use super::alike::{Alike, sort};
+use super::case::IdAt;
 use super::copies::Copies;
 use super::count::{Counters, Slot};
-use super::entry::{IdAt, find_id, find_length, load_ends, load_id, retest_length};
+use super::entry::{find_id, find_length, load_ends, load_id, retest_length};
 use super::rewrite::Rewrite;
 use super::rows::{self, Field, ROWS, Row, SECTION, Shape};
 use super::table::SLOT_COUNT;

@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 use xhint_bpf::reg::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R10};
 use xhint_bpf::{Emit, If, Label, Op, SymbolId};
 
-use super::entry::{IdAt, find_length, load_ends, load_id};
+use super::case::IdAt;
+use super::entry::{find_length, load_ends, load_id};
 use super::usual::{Usual, selectors};
 use super::{Case, MAX_METADATA};
 use crate::counts::{COUNT_SIZE, COUNTS, ENTRIES, NO_METADATA, UNKNOWN, UNKNOWN_ENTRIES, UNKNOWN_ID, UNKNOWN_SIZE};

@@ -17,10 +17,11 @@
 use xhint_bpf::reg::{R0, R1, R2, R3, R4, R5, R6, R7};
 use xhint_bpf::{Emit, If, Instruction, Label, Op, SymbolId};
 
+use super::case::{Case, IdAt};
 use super::copies::Copies;
 use super::count::{Counters, Slot};
 use super::direct::{Ways, put_entry};
-use super::entry::{Case, IdAt, decide, find_length, load_ends, load_id, retest_length};
+use super::entry::{decide, find_length, load_ends, load_id, retest_length};
 use super::table::{BUCKET_BITS, IDS, IDS_SECTION, MULTIPLIER, SLOT_BITS, SLOT_COUNT, Table, WAYS, slots_name};
 use super::usual::{Usual, selectors};
 use super::{Dispatched, MAX_METADATA, Plan};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::entry::{Case, IdAt};
+use super::case::{Case, IdAt};
 
 /// Where the ids stand in metadata of each length that there are layouts of, in the order in which every dispatch looks
 /// there.

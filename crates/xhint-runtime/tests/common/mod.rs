@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::{fs, process};
 
 use caps::{CapSet, Capability, CapsHashSet};
-use xhint_runtime::attach::Job;
+use xhint_runtime::Job;
 use xhint_runtime::{Device, Home, LinkedAs, Mode, Netns, Source, State};
 pub use xhint_testkit::fixture::example;
 use xhint_testkit::fixture::{Compile, keep, section};

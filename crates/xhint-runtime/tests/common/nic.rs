@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use libbpf_rs::{MapHandle, RingBufferBuilder};
 use xhint_layout::{Hint, Plan};
-use xhint_runtime::attach::Job;
+use xhint_runtime::Job;
 use xhint_runtime::status::status;
 use xhint_runtime::{Device, Error, LinkedAs, Linker, Mode, Source};
 use xhint_softnic::{Config, Mix, SendOptions, SoftNic, Traffic, Truth};

@@ -1,0 +1,22 @@
+//! What linking hands to attaching.
+
+use xhint_link::Unbound;
+
+use crate::state::State;
+
+/// What is to run on a device.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The linked object.
+    pub linked: Vec<u8>,
+    /// What it was made from; `entry` names the program for the device, `since` is filled in.
+    pub state: State,
+    /// What is worth knowing of the link and stops nothing.
+    pub warnings: Vec<String>,
+    /// Names of the program that lead nowhere and could be bound to a layout.
+    pub unbound: Option<Unbound>,
+    /// Why packets are dispatched the way they are, if that was left to the linker.
+    pub why: String,
+    /// Take the place of a program that xhint did not put there, or that is of another object.
+    pub replace: bool,
+}
