@@ -145,6 +145,9 @@ pub struct LinkedAs {
     /// Names or ids of layouts that are tried first, where packets can pass for several.
     #[serde(default)]
     pub first: Vec<String>,
+    /// Constants of the program, and the values they are given ([`xhint_object::Object::set`]).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set: Vec<(String, String)>,
 }
 
 impl Default for LinkedAs {
@@ -160,6 +163,7 @@ impl Default for LinkedAs {
             walk: true,
             count: false,
             first: Vec::new(),
+            set: Vec::new(),
         }
     }
 }
