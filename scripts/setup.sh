@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that building and testing xhint need, and only those that are missing; called with `vm`,
-# those that `make vm-test` needs as well.
+# those that `make vm-test` needs as well; with `deb`, those of `make deb` and `make deb-test`.
 set -euo pipefail
 
 # clang compiles the BPF parts; clang-19 also knows -mcpu=v4, whose instructions the tests cover.
@@ -10,6 +10,8 @@ set -euo pipefail
 packages=(gcc libc6-dev make pkg-config libelf-dev zlib1g-dev libbpf-dev clang clang-19 bpftool iproute2 libcap2-bin dwarves strace)
 # QEMU, and what unpacks Debian's kernels and makes an initramfs.
 [ "${1:-}" != vm ] || packages+=(qemu-system-x86 busybox-static cpio kmod xz-utils zstd lz4 binutils debian-archive-keyring)
+# What finds a package's dependencies, and a Debian to try it on.
+[ "${1:-}" != deb ] || packages+=(binutils dpkg-dev debootstrap)
 
 installed() { [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 

@@ -117,7 +117,8 @@ pub enum Error {
     },
     /// The id does not fit into the field that is to hold it.
     #[error(
-        "layout {layout}: id {id:#x} does not fit into the {bits} bits of {path}; widen the field or choose a smaller id"
+        "layout {layout}: id {} does not fit into the {bits} bits of {path}; widen the field or choose a smaller id",
+        crate::LayoutId(*.id)
     )]
     IdTooWide {
         /// The layout's name.

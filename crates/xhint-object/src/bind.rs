@@ -15,6 +15,8 @@ pub struct Bound<'a> {
     object: &'a Object,
     /// One for each layout, or a single one for none.
     resolvers: Vec<Resolver<'a>>,
+    /// What the layouts are called.
+    names: Vec<&'a str>,
     /// By relocation: which of them answers.
     which: Vec<usize>,
     /// By relocation.
@@ -56,7 +58,8 @@ impl<'a> Bound<'a> {
             let answer = resolver.resolve(&relo.core);
             answers.push(answer.map_err(|source| object.relo_error(number, relo, source))?);
         }
-        let mut bound = Bound { object, resolvers, which, answers, poisoned: Vec::new() };
+        let names = layouts.iter().filter_map(|n| universe.layouts().get(*n)).map(|l| l.name.as_str()).collect();
+        let mut bound = Bound { object, resolvers, names, which, answers, poisoned: Vec::new() };
         let variant = bound.patch()?;
         Ok((bound, variant))
     }
@@ -84,6 +87,11 @@ impl<'a> Bound<'a> {
     /// What the compiler wrote.
     pub fn was(&self, number: usize) -> u64 {
         self.answers.get(number).map_or(0, |a| a.orig)
+    }
+
+    /// The layout that answers to relocation `number`, or that is bound where it asks for none.
+    pub fn layout(&self, number: usize) -> Option<&'a str> {
+        self.names.get(*self.which.get(number)?).copied()
     }
 
     /// Relocation `number` in words.

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use xhint_relo::Wanted;
-use xhint_universe::{SourceId, Universe, name::essential};
+use xhint_universe::{LayoutId, SourceId, Universe, name::essential};
 
 use crate::bind::asked;
 use crate::link::LinkOptions;
 use crate::plain::{Plain, plain};
-use crate::report::LayoutReport;
+use crate::report::{LayoutReport, Report};
 use crate::{Error, Object};
 
 /// What is wrong where no layout is chosen.
@@ -46,6 +46,7 @@ impl Choice {
         if universe.base().order() != object.order() {
             return Err(Error::OtherOrder);
         }
+        bound_once(options)?;
         let wanted: BTreeSet<Wanted<'_>> = object.relos().iter().filter_map(|r| asked(object, r, options)).collect();
         let is_asked = |n: &usize| universe.layouts().get(*n).is_some_and(|l| wanted.iter().any(|w| w.means(l)));
         let mut out = Choice { plain: plain(object, universe, options), ..Choice::default() };
@@ -79,6 +80,17 @@ impl Choice {
             }
         }
         Ok(out)
+    }
+
+    /// A report that tells of the choice, and of nothing that was done.
+    pub fn report(&self, universe: &Universe) -> Report {
+        Report {
+            layouts: self.layouts.iter().filter_map(|n| LayoutReport::of(universe, *n)).collect(),
+            unbound: self.unbound.clone(),
+            plain: self.plain.clone(),
+            warnings: self.warnings.clone(),
+            ..Report::default()
+        }
     }
 
     /// Says what a program gets that is linked for no layout.
@@ -129,11 +141,22 @@ impl Choice {
     }
 }
 
+/// Checks that no name is bound to two.
+fn bound_once(options: &LinkOptions) -> Result<(), Error> {
+    for (n, (name, to)) in options.rename.iter().enumerate() {
+        let before = options.rename.iter().take(n).find(|(other, old)| other == name && old != to);
+        if let Some((_, first)) = before {
+            return Err(Error::BoundTwice { name: name.clone(), first: first.clone(), second: to.clone() });
+        }
+    }
+    Ok(())
+}
+
 /// The layouts that a name or an id means.
 pub fn named(universe: &Universe, wanted: &str) -> Result<Vec<usize>, Error> {
-    let id = wanted.strip_prefix("0x").and_then(|hex| u32::from_str_radix(hex, 16).ok());
+    let id = LayoutId::read(wanted);
     let all = universe.layouts().iter().enumerate();
-    let found: Vec<_> = all.filter(|(_, l)| l.name == wanted || Some(l.id) == id).map(|(n, _)| n).collect();
+    let found: Vec<_> = all.filter(|(_, l)| l.name == wanted || Some(LayoutId(l.id)) == id).map(|(n, _)| n).collect();
     if found.is_empty() {
         let have: Vec<_> = universe.layouts().iter().map(|l| l.name.as_str()).collect();
         let have = if have.is_empty() { "none".to_owned() } else { have.join(", ") };

@@ -29,7 +29,7 @@ pub enum Error {
     #[error("the ELF file, .BTF and .BTF.ext do not have the same byte order")]
     ByteOrder,
     /// An object for another machine than the base BTF.
-    #[error("the object and the base BTF have different byte order; give the BTF of the target's kernel with --base")]
+    #[error("the object and the base BTF have different byte order; give the BTF of the target's kernel")]
     OtherOrder,
     /// A record of `.BTF.ext` that fits nothing in the object.
     #[error(".BTF.ext, section {name}: {what}")]
@@ -64,7 +64,7 @@ pub enum Error {
         what: String,
     },
     /// A dispatch that needs a jump longer than an instruction can hold.
-    #[error("the dispatch needs a jump over {distance} instructions, more than eBPF can; use --dispatch tail")]
+    #[error("the dispatch needs a jump over {distance} instructions, more than eBPF can; tail calls span it")]
     TooFar {
         /// How far.
         distance: i64,
@@ -103,16 +103,25 @@ pub enum Error {
         /// The layouts there are.
         have: String,
     },
+    /// A name of the program that was bound to two.
+    #[error("'{name}' is bound to '{first}' and to '{second}'; it can mean only one of them")]
+    BoundTwice {
+        /// The program's name.
+        name: String,
+        /// What it was bound to first.
+        first: String,
+        /// And then.
+        second: String,
+    },
     /// Several layouts answer to one name.
     #[error(
-        "several layouts answer to '{name}': {layouts}; choose one with --layout, or link for all of them with \
-         --dispatch auto"
+        "several layouts answer to '{name}': {}; choose one of them, or link for all with a dispatch", .layouts.join(", ")
     )]
     SeveralLayouts {
         /// The program's name.
         name: String,
-        /// The layouts.
-        layouts: String,
+        /// The layouts, their ids and files.
+        layouts: Vec<String>,
     },
     /// The program would read what the layout lacks.
     #[error("{first}{}{}", and_more(.more), guard(.first))]
@@ -124,8 +133,8 @@ pub enum Error {
     },
     /// What runs for packets of no layout would read metadata.
     #[error(
-        "{first}{}: packets of no known layout would come to this{}; or give such packets a fixed action",
-        and_more(.more), guard(.first)
+        "{first}{}: packets of no known layout {} come to this{}; or give such packets a fixed action",
+        and_more(.more), if .first.lost.is_some() { "may" } else { "would" }, guard(.first)
     )]
     FallbackMissing {
         /// The first such read.
@@ -155,7 +164,7 @@ pub enum Error {
     },
     /// No program to dispatch.
     #[error(
-        "no XDP program of the object depends on the layout, so there is nothing to dispatch; link with --dispatch none"
+        "no XDP program of the object depends on the layout, so there is nothing to dispatch; link without dispatch"
     )]
     NothingToDispatch,
     /// Packets that do not say what layout they carry.
@@ -181,25 +190,25 @@ pub enum Error {
     },
     /// More functions in one program than the kernel takes.
     #[error(
-        "the layouts make {functions} functions of one program, and the kernel takes 256 functions; use --dispatch tail or table"
+        "the layouts make {functions} functions of one program, and the kernel takes 256 functions; dispatch by tail calls or by a table makes fewer"
     )]
     TooManyFunctions {
         /// How many.
         functions: usize,
     },
     /// A table without the right to compute pointers into metadata.
-    #[error("--dispatch table computes where fields lie, which takes CAP_PERFMON; use --dispatch static without it")]
+    #[error("a table is asked for, and to compute where fields lie takes CAP_PERFMON; static dispatch does without")]
     TableNeedsWalk,
     /// More numbers differ between layouts than a row holds.
     #[error(
-        "so much differs between the layouts that their offsets do not fit in a row of {most} bytes; use --dispatch static"
+        "so much differs between the layouts that their offsets do not fit in a row of {most} bytes of a table; static dispatch does without"
     )]
     RowTooLong {
         /// Bytes of the largest row.
         most: usize,
     },
     /// More kinds of layouts than an entry can number.
-    #[error("the layouts are of {copies} kinds, and a table can have {most} copies; use --dispatch tail")]
+    #[error("the layouts are of {copies} kinds, and a table can have {most} copies; tail calls have no such limit")]
     TooManyCopies {
         /// How many.
         copies: usize,
@@ -207,7 +216,7 @@ pub enum Error {
         most: usize,
     },
     /// Too many ids that hash together.
-    #[error("the table of ids has no room for id {id:#x}: too many others fall together with it; declare another id")]
+    #[error("the table of ids has no room for id {}: too many others share its places there; declare another id", xhint_universe::LayoutId(*.id))]
     TableFull {
         /// The id.
         id: u32,
@@ -239,9 +248,26 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether it is about this layout, given in [`crate::LayoutReport::words`].
+    pub(crate) fn is_about(&self, layout: &str) -> bool {
+        match self {
+            Error::Missing { first, .. } => first.layouts.iter().any(|l| l == layout),
+            Error::Selectors(clash) => clash.layouts.iter().any(|l| l == layout),
+            Error::NoSelector { layout: of } => of == layout,
+            Error::SeveralLayouts { layouts, .. } => layouts.iter().any(|l| l == layout),
+            _ => false,
+        }
+    }
+}
+
 /// What to do about a read of what is not there.
 fn guard(first: &crate::Missing) -> &'static str {
-    if first.exists { "" } else { "; guard it with bpf_core_field_exists()" }
+    match (first.exists, &first.lost) {
+        (_, Some(_)) => "; ask bpf_core_field_exists() again right before it, or allow it to be missing",
+        (true, None) => "",
+        (false, None) => "; guard it with bpf_core_field_exists()",
+    }
 }
 
 fn and_more(count: &usize) -> String {

@@ -7,44 +7,55 @@ use crate::choice::Choice;
 use crate::link::LinkOptions;
 use crate::missing::is_reached;
 use crate::reach::Reach;
-use crate::report::{LayoutReport, PlaceReport, RelocationReport, Report, ResultReport, kind_name};
+use crate::report::{PlaceReport, RelocationReport, Report, ResultReport, kind_name};
 use crate::{Error, Object};
 
+/// What linking would do.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Explained {
+    /// All that is found out, up to where linking is refused.
+    pub report: Report,
+    /// Why it is refused.
+    pub refused: Option<Error>,
+}
+
 impl Object {
-    /// What linking for each layout alone would do, without linking. That a layout lacks something is no error here.
-    ///
-    /// # Errors
-    /// Faults of the object and of relocations; [`Error::NoLayout`].
-    pub fn explain(&self, universe: &Universe, options: &LinkOptions) -> Result<Report, Error> {
-        let choice = Choice::of(self, universe, options)?;
-        let mut report = Report {
-            layouts: choice.layouts.iter().filter_map(|n| LayoutReport::of(universe, *n)).collect(),
-            unbound: choice.unbound,
-            plain: choice.plain,
-            warnings: choice.warnings,
-            ..Report::default()
-        };
-        let sets: Vec<Vec<usize>> = match choice.layouts.as_slice() {
-            [] => vec![vec![]],
-            some => some.iter().map(|n| vec![*n]).collect(),
-        };
-        let (mut bounds, mut reaches) = (Vec::new(), Vec::new());
-        for layouts in &sets {
-            let (bound, variant) = Bound::new(self, universe, layouts, options)?;
-            reaches.push(variant.reach(self.entries()));
-            bounds.push(bound);
+    /// What [`Object::link`] would do with these options, found out by doing it; nothing is kept of the object that is
+    /// made. The report tells of every relocation, also where linking is refused, unless one makes no sense itself.
+    pub fn explain(&self, universe: &Universe, options: &LinkOptions) -> Explained {
+        let options = LinkOptions { explain: true, ..options.clone() };
+        let mut report = Report::default();
+        let refused = self.link_telling(universe, &options, &mut report).err();
+        if let Some(error) = &refused {
+            report.refuse(error);
         }
-        report.relocations = self.explain_all(&mut bounds, &reaches, &report.layouts)?;
-        Ok(report)
+        Explained { report, refused }
+    }
+
+    /// What each relocation becomes for each layout alone, where linking is refused whatever that is. One that makes no
+    /// sense leaves nothing to tell.
+    pub(crate) fn explain_each(
+        &self,
+        universe: &Universe,
+        options: &LinkOptions,
+        choice: &Choice,
+        report: &mut Report,
+    ) {
+        let one = |n: &usize| Bound::new(self, universe, std::slice::from_ref(n), options);
+        let Ok(all) = choice.layouts.iter().map(one).collect::<Result<Vec<_>, _>>() else { return };
+        let running = self.running(options);
+        let (mut bounds, variants): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+        let reaches: Vec<_> = variants.iter().map(|v| v.reach(running.iter().copied())).collect();
+        report.relocations = self.explain_all(&mut bounds, &reaches).unwrap_or_default();
     }
 
     pub(crate) fn explain_all(
         &self,
         bounds: &mut [Bound<'_>],
         reaches: &[Reach],
-        layouts: &[LayoutReport],
     ) -> Result<Vec<RelocationReport>, Error> {
-        (0..self.relos.len()).map(|number| self.explain_one(number, bounds, reaches, layouts)).collect()
+        (0..self.relos.len()).map(|number| self.explain_one(number, bounds, reaches)).collect()
     }
 
     fn explain_one(
@@ -52,19 +63,18 @@ impl Object {
         number: usize,
         bounds: &mut [Bound<'_>],
         reaches: &[Reach],
-        layouts: &[LayoutReport],
     ) -> Result<RelocationReport, Error> {
         let relo = self.relos.get(number).ok_or(Error::NoRelo { number })?;
         let function = self.function_of(relo);
         let mut access = String::new();
         let mut results = Vec::with_capacity(bounds.len());
-        for (n, (bound, reach)) in bounds.iter_mut().zip(reaches).enumerate() {
+        for (bound, reach) in bounds.iter_mut().zip(reaches) {
             let words = bound.explain(number)?;
             let value = bound.value(number);
             let why = words.miss.is_some() || value.is_none();
             let in_reached = reach.functions.contains(&relo.function);
             results.push(ResultReport {
-                layout: layouts.get(n).map(|l| l.name.clone()),
+                layout: bound.layout(number).map(str::to_owned),
                 target: words
                     .found
                     .as_ref()

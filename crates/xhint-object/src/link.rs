@@ -6,9 +6,10 @@ use xhint_btf::Kind;
 use xhint_universe::Universe;
 
 use crate::bind::Bound;
-use crate::choice::Choice;
+use crate::choice::{Choice, named};
 use crate::dispatch::{Copies, Fallback, place_btf, reserved};
 use crate::image::{Content, Image};
+use crate::missing::Reached;
 use crate::report::{DispatchReport, LayoutReport, Report};
 use crate::variant::Variant;
 use crate::{Error, Function, Missing, Object, assembly, multi};
@@ -85,9 +86,18 @@ impl LinkOptions {
     }
 }
 
-/// Why there is no entry that counts.
-const UNCOUNTED: &str = "for one layout only, and nothing tells its packets from others or there is nothing to give to \
-                         those, so every packet is taken for it and none is counted";
+/// Why there is no entry that counts, if for this cause there need be none.
+fn uncounted(cause: &Error) -> Option<String> {
+    let why = match cause {
+        Error::NothingToDispatch => "no XDP program of the object depends on it".to_owned(),
+        Error::NoSelector { .. } => "its packets carry no id that would tell them from others".to_owned(),
+        Error::FallbackMissing { first, .. } => {
+            format!("there is nothing to give to packets of no layout, unless a fixed action is said: {first}")
+        }
+        _ => return None,
+    };
+    Some(format!("for one layout only; every packet is taken for it and none is counted, since {why}"))
+}
 
 /// How packets of several layouts come to the right copy of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -146,30 +156,54 @@ impl Object {
     /// [`Error::Missing`] where a program would read what the layout lacks; [`Error::SeveralLayouts`]; faults of the
     /// object and of relocations.
     pub fn link(&self, universe: &Universe, options: &LinkOptions) -> Result<Linked, Error> {
+        let mut report = Report::default();
+        let bytes = self.link_telling(universe, options, &mut report)?;
+        Ok(Linked { bytes, report })
+    }
+
+    /// Links, and fills `report` as far as it comes: what is known of a refused object stands there too.
+    pub(crate) fn link_telling(
+        &self,
+        universe: &Universe,
+        options: &LinkOptions,
+        report: &mut Report,
+    ) -> Result<Vec<u8>, Error> {
         if let Some(name) = reserved(self) {
             return Err(Error::Reserved { name: name.to_owned() });
         }
-        let choice = Choice::of(self, universe, options)?;
-        let crowded = choice.several.as_ref();
-        match (options.dispatch, crowded) {
+        let choice = &Choice::of(self, universe, options)?;
+        *report = choice.report(universe);
+        for name in &options.first {
+            named(universe, name)?;
+        }
+        let image = match (options.dispatch, choice.several.as_ref()) {
             (Dispatch::None, Some((name, layouts))) => {
-                Err(Error::SeveralLayouts { name: name.clone(), layouts: layouts.join(", ") })
+                if options.explain {
+                    self.explain_each(universe, options, choice, report);
+                }
+                return Err(Error::SeveralLayouts { name: name.clone(), layouts: layouts.clone() });
             }
-            (Dispatch::None, None) => self.link_one(universe, options, choice, String::new()),
+            (Dispatch::None, None) => self.link_one(universe, options, choice, report, String::new()),
             (Dispatch::Auto, None) if options.count && !choice.layouts.is_empty() => {
-                match multi::link(self, universe, options, choice.clone()) {
-                    Err(Error::NothingToDispatch | Error::NoSelector { .. } | Error::FallbackMissing { .. }) => {
-                        self.link_one(universe, options, choice, UNCOUNTED.to_owned())
-                    }
+                match multi::link(self, universe, options, choice, report) {
+                    Err(cause) => match uncounted(&cause) {
+                        Some(why) => {
+                            *report = choice.report(universe);
+                            self.link_one(universe, options, choice, report, why)
+                        }
+                        None => Err(cause),
+                    },
                     done => done,
                 }
             }
             (Dispatch::Auto, None) => {
                 let why = "no name has more than one layout to answer to it".to_owned();
-                self.link_one(universe, options, choice, why)
+                self.link_one(universe, options, choice, report, why)
             }
-            _ => multi::link(self, universe, options, choice),
-        }
+            _ => multi::link(self, universe, options, choice, report),
+        }?;
+        report.useless(options);
+        image.write()
     }
 
     /// The layouts of `universe` that the object asks for, or those of them that `options` names.
@@ -185,21 +219,20 @@ impl Object {
         &self,
         universe: &Universe,
         options: &LinkOptions,
-        choice: Choice,
+        choice: &Choice,
+        report: &mut Report,
         why: String,
-    ) -> Result<Linked, Error> {
+    ) -> Result<Image, Error> {
+        report.dispatch = DispatchReport { kind: "none", why, ..DispatchReport::default() };
         let (mut bound, mut variant) = Bound::new(self, universe, &choice.layouts, options)?;
-        let entries = self.entries().into_iter().filter(|n| self.functions.get(*n).is_some_and(|f| options.runs(f)));
-        let reach = variant.reach(entries);
-        let mut report = Report {
-            layouts: choice.layouts.iter().filter_map(|n| LayoutReport::of(universe, *n)).collect(),
-            dispatch: DispatchReport { kind: "none", why, ..DispatchReport::default() },
-            unbound: choice.unbound,
-            plain: choice.plain,
-            warnings: choice.warnings,
-            ..Report::default()
-        };
-        let missing = Missing::all(self, &mut bound, &reach, &report.layout_words())?;
+        let entries = self.running(options);
+        let reach = variant.reach(entries.iter().copied());
+        if options.explain {
+            let reaches = std::slice::from_ref(&reach);
+            report.relocations = self.explain_all(std::slice::from_mut(&mut bound), reaches)?;
+        }
+        let reached = Reached { variant: &variant, entries: &entries, reach: &reach };
+        let missing = Missing::all(self, &mut bound, reached, &report.layout_words())?;
         match missing.split_first() {
             Some((first, rest)) if !options.allow_missing => {
                 return Err(Error::Missing { first: Box::new(first.clone()), more: rest.len() });
@@ -210,13 +243,13 @@ impl Object {
             let all = variant.reach(self.entries());
             variant.fold(&all);
         }
-        if options.explain {
-            let reaches = [reach];
-            report.relocations = self.explain_all(&mut [bound], &reaches, &report.layouts)?;
-        }
-        let image = if options.prune { self.pruned(variant)? } else { self.image_of(&variant) };
-        let bytes = image.write()?;
-        Ok(Linked { bytes, report })
+        if options.prune { self.pruned(variant) } else { Ok(self.image_of(&variant)) }
+    }
+
+    /// The entries that are to run.
+    pub(crate) fn running(&self, options: &LinkOptions) -> Vec<usize> {
+        let runs = |n: &usize| self.functions.get(*n).is_some_and(|f| options.runs(f));
+        self.entries().into_iter().filter(runs).collect()
     }
 
     /// What is run by itself: the programs, and what is called when they throw; all functions of an object that has none.

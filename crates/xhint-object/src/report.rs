@@ -4,10 +4,12 @@
 //! are added, never renamed or removed.
 
 use serde::Serialize;
-use xhint_universe::Universe;
+use xhint_universe::{LayoutId, Universe};
 
 use crate::choice::Unbound;
+use crate::dispatch::Fallback;
 use crate::plain::Plain;
+use crate::{Error, LinkOptions};
 
 /// All that linking found out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -26,6 +28,15 @@ pub struct Report {
     pub plain: Vec<Plain>,
     /// What is worth knowing and stops nothing.
     pub warnings: Vec<String>,
+    /// Whether a packet can pass for several of the layouts, so that it matters which is tried first.
+    #[serde(skip)]
+    pub ranked: bool,
+    /// What linking for no layout is refused for: what a program would read for packets of none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback_refused: Option<String>,
+    /// Why linking is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// A layout.
@@ -46,8 +57,11 @@ pub struct LayoutReport {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub fallback: bool,
     /// What it lacks then, in the words of the warning.
-    #[serde(skip)]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub lacks: String,
+    /// Why linking for it is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// How dispatch is done.
@@ -130,19 +144,60 @@ impl LayoutReport {
             slot: None,
             fallback: false,
             lacks: String::new(),
+            refused: None,
         })
     }
 
     /// The layout, its id, since firmwares of one file may call theirs the same, and the file.
     pub fn words(&self) -> String {
-        format!("{} {:#010x} of {}", self.name, self.id, self.source)
+        format!("{} {} of {}", self.name, LayoutId(self.id), self.source)
     }
 }
 
 impl Report {
-    /// The layouts and their files, with commas between.
-    pub fn layout_words(&self) -> String {
-        self.layouts.iter().map(LayoutReport::words).collect::<Vec<_>>().join(", ")
+    /// The layouts, their ids and files.
+    pub(crate) fn layout_words(&self) -> Vec<String> {
+        self.layouts.iter().map(LayoutReport::words).collect()
+    }
+
+    /// Warns of options that were given and had no effect.
+    pub(crate) fn useless(&mut self, options: &LinkOptions) {
+        if options.fallback != Fallback::Program && self.dispatch.kind == "none" {
+            self.warnings.push(
+                "a fixed action is asked for packets that no layout is for; but nothing is dispatched, so every packet runs \
+                 the program, and none gets it"
+                    .to_owned(),
+            );
+        }
+        if !options.first.is_empty() && !self.ranked {
+            let names = options.first.join("', '");
+            self.warnings.push(format!(
+                "no packet can pass for several of these layouts, so that '{names}' is to be tried first does nothing"
+            ));
+        }
+    }
+
+    /// Notes that linking is refused, and of which layouts it is: of those that the error is about, and of those that lack
+    /// what is read, if none remains that does not.
+    pub(crate) fn refuse(&mut self, error: &Error) {
+        let words = error.to_string();
+        let of_fallback = matches!(error, Error::FallbackMissing { .. });
+        let of_all = matches!(error, Error::Missing { .. });
+        for (n, layout) in self.layouts.iter_mut().enumerate() {
+            let lack = self.relocations.iter().find(|r| r.results.len() > 1 && r.fails(n));
+            if let Some(lack) = lack.filter(|_| layout.lacks.is_empty()) {
+                let why = lack.results.get(n).and_then(|r| r.why.as_deref()).unwrap_or_default();
+                layout.lacks = format!("{}: {why}", lack.access);
+                layout.fallback = true;
+            }
+            if error.is_about(&layout.words()) {
+                layout.refused = Some(words.clone());
+            } else if of_all && layout.fallback {
+                layout.refused = Some(layout.lacks.clone());
+            }
+        }
+        self.fallback_refused = of_fallback.then(|| words.clone());
+        self.refused = Some(words);
     }
 }
 

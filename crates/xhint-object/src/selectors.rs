@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use xhint_btf::ByteOrder;
-use xhint_universe::{FieldOrder, Layout, Universe};
+use xhint_universe::{FieldOrder, Layout, LayoutId, Universe};
 
 use crate::Error;
 use crate::choice::named;
@@ -79,11 +79,14 @@ pub fn looks_for(universe: &Universe, linked: &[usize], new: usize) -> bool {
     case(&new).is_some_and(|new| dispatch::looks_for(&known, new))
 }
 
+/// Whether `universe` has a layout of this name or id.
+pub fn is_layout(universe: &Universe, name: &str) -> bool {
+    named(universe, name).is_ok()
+}
+
 /// How soon a layout is tried: its place in `first`, or last.
 pub fn rank(layout: &Layout, first: &[String]) -> usize {
-    let is = |name: &String| {
-        *name == layout.name || name.strip_prefix("0x").is_some_and(|hex| u32::from_str_radix(hex, 16) == Ok(layout.id))
-    };
+    let is = |name: &String| *name == layout.name || LayoutId(layout.id).is(name);
     first.iter().position(is).unwrap_or(usize::MAX)
 }
 

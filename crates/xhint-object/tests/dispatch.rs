@@ -226,7 +226,7 @@ fn more_layouts_than_the_kernel_takes_functions_are_refused() {
     let object = Object::parse(compiled("dispatch.bpf.c")).unwrap();
     let options = LinkOptions { dispatch: Dispatch::Static, ..LinkOptions::default() };
     let error = object.link(&universe(&[("many", many(300))]), &options).unwrap_err().to_string();
-    assert!(error.contains("256 functions") && error.contains("--dispatch tail"), "{error}");
+    assert!(error.contains("256 functions") && error.contains("tail calls"), "{error}");
     // Left to itself it takes the other way, and the kernel takes that.
     let linked = object.link(&universe(&[("many", many(300))]), &LinkOptions::default()).unwrap();
     assert_eq!(linked.report.dispatch.kind, "tail");

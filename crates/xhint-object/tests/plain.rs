@@ -22,7 +22,7 @@ fn compile(c: &str) -> Vec<u8> {
 fn plain(object: Vec<u8>) -> Vec<Plain> {
     let nic = nic_of("struct rx { __u32 pad; __u32 hash; __u32 btf_id; } LAYOUT(5); struct rx *r;");
     let object = Object::parse(object).unwrap();
-    let report = object.explain(&universe(&[("nic.c", nic)]), &LinkOptions::default()).unwrap();
+    let report = object.explain(&universe(&[("nic.c", nic)]), &LinkOptions::default()).report;
     for plain in &report.plain {
         assert!(report.warnings.contains(&plain.to_string()), "{:?}", report.warnings);
     }

@@ -15,6 +15,8 @@ use crate::{Error, RelocKind, Resolver};
 
 /// Levels of members that are searched for something similar.
 const MAX_DEPTH: usize = 6;
+/// The field of the program's struct that `xhint_is` of xhint.h asks for.
+const ID_FIELD: &str = "btf_id";
 /// How many suggestions are made.
 const MAX_HINTS: usize = 3;
 
@@ -59,7 +61,7 @@ pub enum Miss {
         name: String,
         /// Names that could be meant.
         similar: Vec<String>,
-        /// Layouts there are, if nothing is similar and the name could be meant for one.
+        /// Layouts there are, if the name could be meant for one.
         layouts: Vec<String>,
     },
     /// The name means metadata, and no layout is bound that answers to it.
@@ -74,6 +76,8 @@ pub enum Miss {
         name: String,
         /// Paths that could be meant.
         similar: Vec<String>,
+        /// Where the layout has its id, if that is what was looked for.
+        selector: Option<String>,
     },
     /// The type stands in the NIC BTF's distilled base by its size alone, and is not the base's of that name.
     Distilled {
@@ -129,9 +133,16 @@ impl std::fmt::Display for Miss {
             some => write!(f, "; there is {}", some.join(", ")),
         };
         match self {
-            Miss::NoType { name, layouts, .. } if !layouts.is_empty() => {
+            Miss::NoType { name, similar, layouts } if !layouts.is_empty() => {
                 let layouts = layouts.join(", ");
-                write!(f, "no such type; if it stands for metadata, use --bind {name}=LAYOUT with one of {layouts}")
+                write!(
+                    f,
+                    "no such type; if '{name}' stands for metadata, bind it to a layout, of which there is {layouts}"
+                )?;
+                match similar.as_slice() {
+                    [] => Ok(()),
+                    some => write!(f, "; of other types there is {}", some.join(", ")),
+                }
             }
             Miss::NoType { similar, .. } => {
                 f.write_str("no such type")?;
@@ -139,7 +150,12 @@ impl std::fmt::Display for Miss {
             }
             Miss::NoLayout => f.write_str("no layout is bound that answers to this name"),
             Miss::Disagree(error) => write!(f, "no layout is bound that tells whose counts: {error}"),
-            Miss::NoMember { within, name, similar } => {
+            Miss::NoMember { within, name, selector: Some(field), .. } => write!(
+                f,
+                "{within} has no '{name}', its packets say which layout they have in '{field}': where xhint dispatches, that \
+                 is tested before the program runs, so ask for {name} only where it exists"
+            ),
+            Miss::NoMember { within, name, similar, .. } => {
                 write!(f, "{within} has no '{name}'")?;
                 instead(f, similar)
             }
@@ -158,7 +174,7 @@ impl std::fmt::Display for Miss {
             Miss::Pointer { member } => {
                 write!(
                     f,
-                    "'{member}' is a pointer, and without CAP_PERFMON (or with --no-walk) pointers count as absent"
+                    "'{member}' is a pointer, and without CAP_PERFMON, or where that is not counted on, pointers count as absent"
                 )
             }
             Miss::Mismatch => f.write_str("the type does not match"),
@@ -290,7 +306,10 @@ impl<'a> Resolver<'a> {
             return Miss::Type { member: member.clone(), local, target: type_words(target.btf, *id) };
         }
         let similar = similar(name, all.iter().map(|(p, _)| p.as_str()));
-        Miss::NoMember { within: type_name(target.btf.ty(target.id).unwrap_or(within)), name: wanted, similar }
+        let bound = self.binding.layout(self.universe).filter(|_| layout && wanted == ID_FIELD);
+        let selector = bound.and_then(|l| l.selector.as_ref()).map(|s| s.field.clone());
+        let within = type_name(target.btf.ty(target.id).unwrap_or(within));
+        Miss::NoMember { within, name: wanted, similar, selector }
     }
 
     /// Another flavour of the root, in the program, by which the layout's field can be had.
@@ -313,10 +332,16 @@ impl<'a> Resolver<'a> {
     }
 
     fn no_type(&self, root: Type<'_>, wanted: &str) -> Miss {
-        let similar = self.similar_types(root, wanted);
-        let could_be = similar.is_empty() && root.kind() == Kind::Struct;
-        let layouts = self.universe.layouts().iter().filter(|_| could_be).map(|l| l.name.clone()).take(MAX_HINTS);
-        Miss::NoType { name: essential(root.name()).to_owned(), similar, layouts: layouts.collect() }
+        let could_be = root.kind() == Kind::Struct;
+        let all = || self.universe.layouts().iter().filter(|_| could_be).map(|l| l.name.as_str());
+        let mut layouts = similar(wanted, all());
+        let rest: Vec<_> = all().filter(|name| layouts.iter().all(|l| l != name)).map(str::to_owned).collect();
+        layouts.extend(rest);
+        let mut similar = self.similar_types(root, wanted);
+        similar.retain(|name| !layouts.contains(name));
+        layouts.dedup();
+        layouts.truncate(MAX_HINTS);
+        Miss::NoType { name: essential(root.name()).to_owned(), similar, layouts }
     }
 
     /// Names of layouts and of NIC BTFs' types, and of the base's, that are close to the one wanted.
@@ -338,7 +363,7 @@ impl<'a> Resolver<'a> {
 fn missing_enumerator(question: &Question<'_>, ty: Type<'_>) -> Miss {
     let name = question.spec.steps.first().and_then(|s| s.name).unwrap_or_default();
     let similar = similar(name, ty.enumerators().map(|e| e.name));
-    Miss::NoMember { within: type_name(ty), name: name.to_owned(), similar }
+    Miss::NoMember { within: type_name(ty), name: name.to_owned(), similar, selector: None }
 }
 
 /// Paths and types of all members, anonymous structs and unions looked into.

@@ -124,11 +124,15 @@ fn missing_types_are_told_with_similar_names() {
         assert_eq!((told.access.as_str(), told.found), (name, None));
         told.miss.unwrap().to_string()
     };
-    assert_eq!(why(Kind::Struct, "net_devise"), "no such type; there is net_device");
+    assert_eq!(
+        why(Kind::Struct, "net_devise"),
+        "no such type; if 'net_devise' stands for metadata, bind it to a layout, of which there is mlx_rx; of other types \
+         there is net_device"
+    );
     assert_eq!(why(Kind::Enum, "some_mode"), "no such type");
     assert_eq!(
         why(Kind::Struct, "vendor_md"),
-        "no such type; if it stands for metadata, use --bind vendor_md=LAYOUT with one of mlx_rx"
+        "no such type; if 'vendor_md' stands for metadata, bind it to a layout, of which there is mlx_rx"
     );
 }
 

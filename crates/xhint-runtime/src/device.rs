@@ -57,6 +57,12 @@ impl Device {
         self.netns.run(now).unwrap_or_else(|_: Error| asked())
     }
 
+    /// The name it has now, whatever it was found by: that, if it has none any more.
+    pub fn own_name(&self) -> String {
+        let now = self.netns.run(|| Ok::<_, Error>(name_of(self.ifindex)));
+        now.ok().flatten().unwrap_or_else(|| self.name.clone())
+    }
+
     /// Its number in its namespace.
     pub fn ifindex(&self) -> u32 {
         self.ifindex

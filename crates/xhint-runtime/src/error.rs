@@ -47,8 +47,8 @@ pub enum Error {
     },
     /// Someone else's program is attached.
     #[error(
-        "{device}: has the XDP program {program} attached, which xhint did not put there; {} or take its place with \
-         --replace", off(.device, *.linked)
+        "{device}: has the XDP program {program} attached, which xhint did not put there; {}, or replace it",
+        off(.device, *.linked)
     )]
     Foreign {
         /// The device.
@@ -60,8 +60,8 @@ pub enum Error {
     },
     /// A program of another object is attached, by xhint.
     #[error(
-        "{device}: runs {program} of another object, {object}; take its place with --replace, or detach it \
-         (xhint detach {device})"
+        "{device}: runs {program} of another object, {object}; detach that (xhint detach {device}), or \
+         replace it"
     )]
     OtherObject {
         /// The device.
@@ -84,7 +84,7 @@ pub enum Error {
     },
     /// The driver cannot run XDP itself.
     #[error(
-        "{device}: its driver has no native XDP; --mode generic works on any device, but there the NIC's metadata is gone"
+        "{device}: its driver has no native XDP; generic XDP works on any device, but there the NIC's metadata is gone"
     )]
     NoNative {
         /// The device.
@@ -149,7 +149,7 @@ pub enum Error {
         section: String,
     },
     /// The object has several, and none was named.
-    #[error("the object has several XDP programs, name one with --program: {0}")]
+    #[error("the object has several XDP programs, {0}; name one")]
     ManyPrograms(String),
     /// A layout that is not there.
     #[error("{device}: no layout there is called '{which}'; there is {have}")]
@@ -188,13 +188,13 @@ pub enum Error {
         device: String,
     },
     /// A NIC BTF without a layout.
-    #[error("{}: describes no layout; tag its struct with xhint:layout, or name it with --layout", .path.display())]
+    #[error("{}: describes no layout; tag its struct with xhint:layout, or name it", .path.display())]
     NoLayout {
         /// The file.
         path: PathBuf,
     },
     /// A NIC BTF with layouts that the program does not ask for.
-    #[error("{}: the program asks for no struct that a layout of it answers to; bind one with `xhint attach --bind`", .path.display())]
+    #[error("{}: the program asks for no struct that a layout of it answers to; bind one", .path.display())]
     NotAsked {
         /// The file.
         path: PathBuf,
@@ -221,13 +221,13 @@ pub enum Error {
         why: String,
     },
     /// Layouts were to come to a program that is linked for one.
-    #[error("{device}: was attached with --dispatch none, for one layout alone; `xhint attach` again without it")]
+    #[error("{device}: was attached without dispatch, for one layout alone; attach again with one")]
     OneLayout {
         /// The device.
         device: String,
     },
     /// No room among the ids.
-    #[error("the table of ids has no room for id {id:#x}: too many others fall together with it; declare another id")]
+    #[error("the table of ids has no room for id {}: too many others share its places there; declare another id", xhint_universe::LayoutId(*.id))]
     TableFull {
         /// The id.
         id: u32,
@@ -237,8 +237,8 @@ pub enum Error {
     Layout(xhint_universe::Error),
     /// A layout that is another than the one with its id that packets are read by now.
     #[error(
-        "layout '{is}' ({is_file}) is another than '{was}' ({was_file}), for which packets with its id {id:#x} are taken \
-         now; give it another id (tag xhint:id=…), or detach first"
+        "layout '{is}' ({is_file}) is another than '{was}' ({was_file}), for which packets with its id {} are taken \
+         now; give it another id (tag xhint:id=…), or detach first", xhint_universe::LayoutId(*.id)
     )]
     IdTaken {
         /// The id.
@@ -340,6 +340,15 @@ impl std::fmt::Display for Chain<'_> {
         match self.0.source() {
             Some(cause) => write!(f, ": {}", Chain(cause)),
             None => Ok(()),
+        }
+    }
+}
+
+impl From<xhint_host::Error> for Error {
+    fn from(error: xhint_host::Error) -> Error {
+        match error {
+            xhint_host::Error::File { path, cause } => Error::File { path, cause },
+            xhint_host::Error::NotOurs { path, why } => Error::NotOurs { path, why },
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use xhint_universe::{Layout, Universe};
+use xhint_universe::{Layout, LayoutId, Universe};
 
 use crate::attach::{Done, Job, Running, attach};
 use crate::device::Device;
@@ -215,16 +215,17 @@ impl<'a> Follow<'a> {
                     parts.extend(changes(layout.name.clone(), (was, old), (layout, new)));
                 }
                 Some(was) => {
-                    let title = format!("{} ({:#x}) became {} ({:#x})", was.name, was.id, layout.name, layout.id);
+                    let title =
+                        format!("{} ({}) became {} ({})", was.name, LayoutId(was.id), layout.name, LayoutId(layout.id));
                     parts.push(changes(title.clone(), (was, old), (layout, new)).unwrap_or(title));
                 }
-                None => parts.push(format!("{} ({:#x}) is new", layout.name, layout.id)),
+                None => parts.push(format!("{} ({}) is new", layout.name, LayoutId(layout.id))),
             }
         }
         for layout in old.layouts() {
             let file = old.source(layout.source).map_or("", |s| s.name());
             if !replaced.contains(&layout.id) && new.layouts().iter().all(|l| l.id != layout.id) {
-                parts.push(format!("{} ({:#x}) of {file} is gone", layout.name, layout.id));
+                parts.push(format!("{} ({}) of {file} is gone", layout.name, LayoutId(layout.id)));
             }
         }
         let device = self.device.known_as();

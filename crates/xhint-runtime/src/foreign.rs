@@ -17,9 +17,9 @@ use xhint_host::said;
 use crate::device::{Device, Programs};
 use crate::error::{Error, Result};
 use crate::netns::Netns;
-use crate::private::is_there;
 use crate::site::Site;
 use crate::sys;
+use xhint_host::private::is_there;
 
 /// What it is kept as while it is off, and in which mode it was on.
 const KEPT: [(&str, u32); 2] = [("replaced-native", sys::XDP_NATIVE), ("replaced-generic", sys::XDP_GENERIC)];

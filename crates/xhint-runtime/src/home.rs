@@ -8,7 +8,7 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use xhint_host::ancestors;
 
 use crate::error::{Error, Result};
-use crate::private::{check_root, make_root};
+use xhint_host::private::{check_root, make_root};
 
 /// Where a BPF file system is mounted by custom.
 const BPFFS: &str = "/sys/fs/bpf";
@@ -65,7 +65,7 @@ impl Home {
     /// [`Error::NotOurs`] if someone else was there first.
     pub(crate) fn make(&self) -> Result<()> {
         make_root(&self.pins)?;
-        make_root(&self.run)
+        Ok(make_root(&self.run)?)
     }
 
     /// That nobody else may change what is in them, if they are there.
@@ -74,7 +74,7 @@ impl Home {
     /// [`Error::NotOurs`].
     pub(crate) fn check(&self) -> Result<()> {
         check_root(&self.pins)?;
-        check_root(&self.run)
+        Ok(check_root(&self.run)?)
     }
 }
 

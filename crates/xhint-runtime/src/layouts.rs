@@ -1,13 +1,13 @@
 //! Layouts that come and go while a program runs.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use xhint_object::{c_name, selectors};
-use xhint_universe::{Layout, SourceId, Universe};
+use xhint_universe::{Layout, LayoutId, SourceId, Universe};
 
 use crate::attach::{Done, Running, attach_held};
 use crate::counters::reset;
@@ -122,14 +122,14 @@ impl<'a> Layouts<'a> {
                 &ids,
             );
         }
-        self.add_in_place(linker, &running, &coming)
+        self.add_in_place(linker, &running, coming)
     }
 
     /// Adds layouts each by a program in a slot of its own.
-    fn add_in_place(&self, linker: &Linker, running: &Running, coming: &Coming) -> Result<Changed> {
-        let (mut state, first) = (coming.state.clone(), coming.state.layouts.len());
-        let mut warnings = Vec::new();
-        for layout in coming.layouts() {
+    fn add_in_place(&self, linker: &Linker, running: &Running, coming: Coming) -> Result<Changed> {
+        let Coming { universe, mut state, new, named, .. } = coming;
+        let (first, mut warnings) = (state.layouts.len(), Vec::new());
+        for layout in new.iter().filter_map(|n| universe.layouts().get(*n)) {
             if layout.selector.is_none() {
                 let layout = format!("{} ({:#010x})", layout.name, layout.id);
                 return Err(Error::NoSelector { device: self.device.name().to_owned(), layout });
@@ -146,12 +146,12 @@ impl<'a> Layouts<'a> {
                 lacks: String::new(),
                 selector: true,
             };
-            let said = running.prepare(linker, &coming.universe, self.device, &wanted);
+            let said = running.prepare(linker, &universe, self.device, &wanted);
             warnings.extend(said.inspect_err(|_| running.drop_unused())?);
             state.take_slot(&wanted);
             state.layouts.push(wanted);
         }
-        let written = running.write(&state, state.addition(first, &coming.named));
+        let written = running.write(&state, state.addition(first, &named));
         written.and_then(|()| running.bring(&state)).inspect_err(|_| running.drop_unused())?;
         let layouts = state.layouts.split_off(first);
         let too_long = too_long(self.device, &layouts);
@@ -171,7 +171,7 @@ impl<'a> Layouts<'a> {
         let removal = state.removal(which);
         let gone: Vec<_> = removal.layouts.iter().filter_map(|n| state.layouts.get(*n).cloned()).collect();
         let words = |all: &[LayoutState]| {
-            let all: Vec<_> = all.iter().map(|l| format!("{} ({:#010x})", l.name, l.id)).collect();
+            let all: Vec<_> = all.iter().map(|l| format!("{} ({})", l.name, LayoutId(l.id))).collect();
             if all.is_empty() { "none".to_owned() } else { all.join(", ") }
         };
         if gone.is_empty() && removal.nics.is_empty() {
@@ -183,7 +183,9 @@ impl<'a> Layouts<'a> {
         }
         let mut next = state.clone();
         next.remove(&removal);
-        if running.is_tail() || gone.is_empty() {
+        // Where packets can pass for several layouts, the entry must not go on looking for one that is gone.
+        let in_place = running.is_tail() && (state.options.first.is_empty() || next.layouts.is_empty());
+        if in_place || gone.is_empty() {
             // Else nothing but the file goes, and all that runs stays.
             running.write(&next, Some(Change::Removed(removal)))?;
             if running.is_tail() {
@@ -212,7 +214,7 @@ impl<'a> Layouts<'a> {
         if state.options.asked == "none" && ids.len() > 1 {
             return Err(Error::OneLayout { device: self.device.name().to_owned() });
         }
-        let options = LinkedAs { layouts: ids.iter().map(|id| format!("{id:#x}")).collect(), ..options };
+        let options = LinkedAs { layouts: ids.iter().map(|id| LayoutId(*id).to_string()).collect(), ..options };
         let job = linker.link_after(Some(state), state.object.clone(), nics, options, state.mode)?;
         let known = |l: &LayoutState| state.layouts.iter().any(|k| k.id == l.id);
         let layouts: Vec<LayoutState> = job.state.layouts.iter().filter(|l| !known(l)).cloned().collect();
@@ -315,13 +317,15 @@ impl Running {
     /// [`Error::Link`] if a packet could pass for two of all the layouts.
     fn takes(&self, universe: &Universe, new: &[usize]) -> Result<bool> {
         let state = &self.state;
-        let live = |l: &Layout| state.layouts.iter().find(|s| s.id == l.id);
+        let by_id: HashMap<u32, &LayoutState> = state.layouts.iter().map(|s| (s.id, s)).collect();
+        let live = |l: &Layout| by_id.get(&l.id);
         let all = [positions(universe, |l| live(l).is_some()), new.to_vec()].concat();
         let err = |cause| Error::Link { path: state.object.path.clone(), cause: Box::new(cause) };
-        let clashes = selectors::check(universe, &all, &state.options.first).map_err(err)?;
-        let linked = positions(universe, |l| live(l).is_some_and(|s| s.added.is_none() && !s.fallback));
+        let clashes = selectors::check(universe, &all, &state.options.first_in(universe, Some(state))).map_err(err)?;
+        let linked = positions(universe, |l| live(l).is_some_and(|s| s.added.is_none()));
         // What the entry knew of layouts that are gone cannot be told any more.
-        let gone = state.slots.iter().any(|t| t.linked && state.layouts.iter().all(|l| l.slot != Some(t.slot)));
+        let slots: HashSet<u32> = state.layouts.iter().filter_map(|l| l.slot).collect();
+        let gone = state.slots.iter().any(|t| t.linked && !slots.contains(&t.slot));
         let size = |n: &usize| universe.layouts().get(*n).map(|l| l.size);
         let finds = |n: &usize| {
             let like: Vec<_> = linked.iter().copied().filter(|l| !gone || size(l) == size(n)).collect();
@@ -347,7 +351,7 @@ impl Running {
         layout: &LayoutState,
     ) -> Result<Vec<String>> {
         let options = LinkedAs {
-            layouts: vec![format!("{:#x}", layout.id)],
+            layouts: vec![LayoutId(layout.id).to_string()],
             asked: "none".to_owned(),
             count: false,
             walk: self.state.options.walk && Rights::current().walk(),

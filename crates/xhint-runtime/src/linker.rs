@@ -1,12 +1,13 @@
 //! From the files that the user has to an object for the kernel.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use xhint_btf::{Btf, Kind};
 use xhint_object::table::SLOT_COUNT;
 use xhint_object::{Dispatch, Fallback, LayoutReport, LinkOptions, Linked, Object, Report, TakenSlot, nic_btf};
-use xhint_universe::{Layout, SourceId, Universe, name::essential};
+use xhint_universe::{Layout, LayoutId, SourceId, Universe, name::essential};
 
 use crate::attach::Job;
 use crate::described::Described;
@@ -86,10 +87,11 @@ impl Linker {
         let universe = self.universe_of(nics, |nic| nic.described.as_deref())?;
         let universe = with_named(universe, &state.options);
         // What goes with a layout is looked for in all BTFs that have it.
-        let own = |n: SourceId| universe.layouts().iter().any(|l| l.is_of(new) && l.is_of(n));
+        let shared: HashSet<SourceId> =
+            universe.layouts().iter().filter(|l| l.is_of(new)).flat_map(Layout::sources).collect();
         let [all, others] = [None, Some(new)].map(|source| object.names_lacking(&universe, source, &options));
         let asked = |(n, nic): (u32, &Source)| {
-            let lacking = if own(SourceId(n)) { &all } else { &others };
+            let lacking = if shared.contains(&SourceId(n)) { &all } else { &others };
             nic.described.as_ref().is_some_and(|d| !d.names.is_disjoint(lacking)).then(|| nic.digest().to_owned())
         };
         let asked: Vec<String> = (1u32..).zip(nics).filter_map(asked).collect();
@@ -157,14 +159,19 @@ impl Linker {
         let named = options.named.iter().chain(names).cloned().collect();
         let walk = options.walk && (!for_device || Rights::current().walk());
         let options = LinkedAs { named, walk, ..options };
-        let mut linked = self.link_in(&universe, &object, &options, &slots)?;
+        let now = LinkedAs { first: options.first_in(&universe, before), ..options.clone() };
+        let mut linked = self.link_in(&universe, &object, &now, &slots)?;
         if for_device && let Some(plain) = linked.report.plain.iter().find(|p| p.certain) {
             let cause = Box::new(xhint_object::Error::Plain(plain.clone()));
             return Err(Error::Link { path: object.path, cause });
         }
-        if for_device && let Some(table) = self.table_instead(&linked, &universe, &object, &options, &slots) {
+        if for_device && let Some(table) = self.table_instead(&linked, &universe, &object, &now, &slots) {
             linked = table;
         }
+        let gone = options.first.iter().filter(|name| !now.first.contains(name));
+        linked.report.warnings.extend(
+            gone.map(|name| format!("no layout is called '{name}' any more; it is tried first again once it is back")),
+        );
         let report = &linked.report;
         let layout = |l: &LayoutReport| {
             let found = universe.layout_of_id(l.id);
@@ -269,6 +276,7 @@ impl Linker {
             prune: !options.walk,
             dispatch: Dispatch::named(&options.asked).unwrap_or_default(),
             count: options.count,
+            allow_missing: options.allow_missing,
             slots: slots.iter().map(|t| TakenSlot { id: t.id, size: t.size, slot: t.slot }).collect(),
             ..link_options(options)
         };
@@ -310,7 +318,7 @@ pub fn declare(
     layouts: &[String],
     bind: &[(String, String)],
 ) -> std::result::Result<(), xhint_universe::Error> {
-    for name in layouts.iter().filter(|l| !l.starts_with("0x")) {
+    for name in layouts.iter().filter(|l| LayoutId::read(l).is_none()) {
         universe.add_layout(name)?;
     }
     for (_, target) in bind {

@@ -44,11 +44,12 @@ pub(crate) fn too_long(device: &Device, layouts: &[LayoutState]) -> Vec<TooLong>
 
 impl fmt::Display for TooLong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let TooLong { layout, id, size, most, veth } = self;
+        let TooLong { layout, size, most, veth, .. } = self;
+        let id = xhint_universe::LayoutId(self.id);
         let of = if *veth { " on veth" } else { "" };
         write!(
             f,
-            "layout {layout} (id {id:#010x}) has {size} bytes, and this kernel lets at most {most} bytes of metadata \
+            "layout {layout} (id {id}) has {size} bytes, and this kernel lets at most {most} bytes of metadata \
              stand in front of a packet{of}: none can come with it"
         )
     }

@@ -30,11 +30,11 @@ use crate::error::{Error, Result};
 use crate::foreign;
 use crate::home::{Home, name_of_pin, pin_name};
 use crate::load::Loaded;
-use crate::lock::{Lock, holder};
 use crate::netns::Netns;
-use crate::private::{is_there, make_dir, names, remove_dir, remove_empty};
 use crate::state::{Source, State};
 use crate::sys;
+use xhint_host::lock::{Lock, holder};
+use xhint_host::private::{is_there, make_dir, names, remove_dir, remove_empty};
 
 /// How long to wait for another xhint to finish with a device: a swap takes some 25 ms, a link well below a second.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -432,7 +432,7 @@ impl Generation {
 
     pub fn clear(&self) -> Result<()> {
         remove_dir(&self.pins)?;
-        remove_dir(&self.state)
+        Ok(remove_dir(&self.state)?)
     }
 }
 

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::described::Described;
 use crate::error::{Error, Result};
 use crate::files::{read, read_btf};
-use crate::private::{get, put};
+use xhint_host::private::{get, put};
 
 /// A file that went into the link: where it was, and its bytes as they were. Two are equal if both are.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -7,15 +7,16 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
-use xhint_object::Dispatch;
 use xhint_object::table::SLOT_COUNT;
+use xhint_object::{Dispatch, selectors};
+use xhint_universe::{LayoutId, Universe};
 
 use crate::described::Described;
 use crate::error::{Error, Result};
-use crate::private::{append, get, is_there, make_dir, put, remove_empty};
 pub use crate::source::Source;
 pub(crate) use crate::source::absolute;
 use crate::source::digest;
+use xhint_host::private::{append, get, is_there, make_dir, put, remove_empty};
 
 /// In which way a program is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,9 +142,22 @@ pub struct LinkedAs {
     /// Whether packets are counted by layout.
     #[serde(default)]
     pub count: bool,
-    /// Names or ids of layouts that are tried first, where packets can pass for several.
+    /// Whether reads of what a layout lacks stay unresolved rather than be an error.
+    #[serde(default)]
+    pub allow_missing: bool,
+    /// Names or ids of layouts that are tried first, where packets can pass for several. One that is gone is waited for: it
+    /// is tried first again when it comes back.
     #[serde(default)]
     pub first: Vec<String>,
+}
+
+impl LinkedAs {
+    /// What is to be tried first, but for names that were right with `before` and are of no layout now.
+    pub(crate) fn first_in(&self, universe: &Universe, before: Option<&State>) -> Vec<String> {
+        let was = |name: &&String| before.is_some_and(|b| b.options.first.contains(name));
+        let stays = |name: &&String| !was(name) || selectors::is_layout(universe, name);
+        self.first.iter().filter(stays).cloned().collect()
+    }
 }
 
 impl Default for LinkedAs {
@@ -158,6 +172,7 @@ impl Default for LinkedAs {
             fallback: None,
             walk: true,
             count: false,
+            allow_missing: false,
             first: Vec::new(),
         }
     }
@@ -253,7 +268,7 @@ impl State {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let described = self.nics.iter().filter_map(|nic| Some((nic.digest(), nic.described.as_deref()?))).collect();
         let written = Written { state: self, described, written: format!("{now:?}") };
-        put(&path, &serde_json::to_vec_pretty(&written).map_err(Error::state(&path))?)
+        Ok(put(&path, &serde_json::to_vec(&written).map_err(Error::state(&path))?)?)
     }
 
     /// That the last NIC BTF came, and all layouts from the `first` on, and what was `named` with them.
@@ -283,8 +298,8 @@ impl State {
         let nics = if let Change::Added(_) = change { self.nics.last() } else { None };
         let kept = nics.into_iter().try_for_each(|nic| nic.keep(dir, &mut fresh));
         let written = kept.and_then(|()| match whole {
-            Some(whole) => append(&path, head.len().saturating_add(whole.len()) as u64, &line),
-            None => put(&path, &[head.as_bytes(), &line].concat()),
+            Some(whole) => Ok(append(&path, head.len().saturating_add(whole.len()) as u64, &line)?),
+            None => Ok(put(&path, &[head.as_bytes(), &line].concat())?),
         });
         written.inspect_err(|_| {
             for path in fresh {
@@ -350,14 +365,10 @@ impl State {
 
     /// The places of the layouts that are called so: by name or by id, else by a name that they are declared `as`.
     fn called(&self, which: &str) -> BTreeSet<usize> {
-        let id = match which.strip_prefix("0x") {
-            Some(hex) => u32::from_str_radix(hex, 16).ok(),
-            None => which.parse().ok(),
-        };
         let places = |is_it: &dyn Fn(&LayoutState) -> bool| {
             self.layouts.iter().enumerate().filter(|(_, l)| is_it(l)).map(|(n, _)| n).collect::<BTreeSet<_>>()
         };
-        let own = places(&|l| l.name == which || id == Some(l.id));
+        let own = places(&|l| l.name == which || LayoutId(l.id).is(which));
         if !own.is_empty() {
             return own;
         }

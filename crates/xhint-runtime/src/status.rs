@@ -77,7 +77,10 @@ impl Status {
 /// [`Error::NotAttached`] if nothing of ours does.
 pub fn status(home: &Home, device: &Device) -> Result<Status> {
     let (site, live) = Site::find(home, device)?.ok_or_else(|| Error::NotAttached(device.name().to_owned()))?;
-    describe(&site, &live, Some(Place::of(device.known_as(), device.netns())))
+    // Both by the names they have, whatever they were found by.
+    let shown = Netns::all().find(|n| n.inode() == device.netns().inode());
+    let netns = shown.as_ref().unwrap_or_else(|| device.netns());
+    describe(&site, &live, Some(Place::of(device.own_name(), netns)))
 }
 
 /// What runs on all devices of all namespaces.

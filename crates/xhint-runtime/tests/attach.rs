@@ -97,7 +97,7 @@ fn attach_swap_detach() {
         Err(e @ Error::OtherObject { .. }) => e.to_string(),
         done => panic!("{done:?}"),
     };
-    assert!(text.contains("count of another object, /") && text.contains("--replace"), "{text}");
+    assert!(text.contains("count of another object, /") && text.contains("replace it"), "{text}");
     assert_eq!(device.programs().unwrap().native, runs);
     attach(&world.home, &device, &Job { replace: true, ..other }).unwrap();
     // What the same file holds by now is no other object.
@@ -175,7 +175,7 @@ fn a_foreign_program_is_named_and_only_replaced_when_asked() {
     let foreign = device.programs().unwrap().native;
     let error = attach(&world.home, &device, &job(&[])).unwrap_err();
     let text = error.to_string();
-    assert!(text.contains(&format!("'count' (id {foreign})")) && text.contains("--replace"), "{text}");
+    assert!(text.contains(&format!("'count' (id {foreign})")) && text.contains("replace it"), "{text}");
     assert_eq!(device.programs().unwrap().native, foreign);
     assert_eq!(world.left(), Vec::<PathBuf>::new());
 
@@ -341,7 +341,7 @@ fn rights_and_devices_that_are_missing_are_told() {
     sh(&format!("ip -n {} tuntap add flat mode tun", world.name));
     let dummy = Device::find("flat", world.netns()).unwrap();
     let refused = text(attach(&world.home, &dummy, &job(&[])).unwrap_err());
-    assert!(refused.contains("--mode generic"), "{refused}");
+    assert!(refused.contains("generic XDP"), "{refused}");
     assert_eq!(world.left(), Vec::<PathBuf>::new());
     let mut generic = job(&[]);
     generic.state.mode = Mode::Generic;

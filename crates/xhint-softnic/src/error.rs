@@ -13,7 +13,7 @@ pub enum Error {
         missing: String,
     },
     /// No name for a device.
-    #[error("{name:?} cannot name a device: {why}")]
+    #[error("'{name}' cannot name a device: {why}")]
     BadName {
         /// The name given.
         name: String,
@@ -56,6 +56,9 @@ pub enum Error {
         /// What is missing.
         what: String,
     },
+    /// A file or directory that another could have made or changed.
+    #[error(transparent)]
+    Untrusted(xhint_host::Error),
     /// Another process works on it.
     #[error("another process {doing} soft NIC {name} right now; try again when it is done")]
     Busy {
@@ -176,6 +179,15 @@ pub enum Error {
 
 fn said(why: &Option<String>) -> String {
     why.as_ref().map_or_else(String::new, |why| format!("{why}; "))
+}
+
+impl From<xhint_host::Error> for Error {
+    fn from(error: xhint_host::Error) -> Error {
+        match error {
+            xhint_host::Error::File { path, cause } => Error::File { doing: "making", path, cause },
+            other => Error::Untrusted(other),
+        }
+    }
 }
 
 /// Short for this crate's results.

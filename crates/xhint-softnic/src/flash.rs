@@ -1,6 +1,6 @@
 //! What may be flashed.
 
-use xhint_layout::Plan;
+use xhint_layout::{LayoutId, Plan};
 
 use crate::abi;
 use crate::error::{Error, Result};
@@ -47,7 +47,7 @@ pub(crate) fn check(plans: &[Plan]) -> Result<()> {
             return bad(format!("layout {} has the id 0, which means none", plan.name));
         }
         if let Some(twin) = plans.iter().take(i).find(|other| other.id == plan.id) {
-            return bad(format!("layouts {} and {} have one id, {:#x}", twin.name, plan.name, plan.id));
+            return bad(format!("layouts {} and {} have one id, {}", twin.name, plan.name, LayoutId(plan.id)));
         }
         if plan.size > room {
             return bad(format!(

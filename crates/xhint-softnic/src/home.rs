@@ -5,8 +5,7 @@
 //! there goes away with the child. So from there, that of a process we come from is used: the nearest
 //! with a BPF file system, else the first of all.
 
-use std::fs::{self, DirBuilder, File};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
@@ -46,11 +45,6 @@ pub(crate) fn mount_bpffs() -> Result<()> {
     }
     mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), Some("mode=0700"))
         .map_err(file("mounting bpffs on", BPFFS))
-}
-
-/// Makes a directory, and those above it that are not there, for us alone, whatever the umask allows.
-pub(crate) fn make_dir(path: &Path) -> Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(file("creating", path))
 }
 
 /// The process in whose mount namespace soft NICs are kept; `None` if this thread is in it. One that may not be looked

@@ -6,9 +6,9 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
+use xhint_host::private::make_root;
 
 use crate::error::{Error, Result, file, system};
-use crate::home::make_dir;
 
 /// Longest name of a device, IFNAMSIZ less the terminator.
 const MAX: usize = 15;
@@ -48,7 +48,7 @@ pub(crate) fn mac(name: &str, end: u8) -> [u8; 6] {
 
 /// Keeps others from changing (`what` is empty) or feeding (`"send-"`) the NIC until it is dropped.
 pub(crate) fn lock(name: &str, what: &str, doing: &'static str) -> Result<Flock<fs::File>> {
-    make_dir(Path::new(LOCKS))?;
+    make_root(Path::new(LOCKS))?;
     let path = lock_path(name, what);
     loop {
         let mut options = OpenOptions::new();

@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
+use xhint_host::private::make_dir;
+
 use crate::error::{Result, file};
 use crate::home;
 
@@ -25,7 +27,7 @@ pub(crate) fn dir(name: &str) -> PathBuf {
 pub(crate) fn create(name: &str) -> Result<PathBuf> {
     home::mount_bpffs()?;
     let dir = dir(name);
-    home::make_dir(&dir)?;
+    make_dir(&dir)?;
     Ok(dir)
 }
 

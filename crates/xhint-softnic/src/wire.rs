@@ -154,7 +154,7 @@ impl Maps {
         let zeroes = vec![vec![0; 8]; cpus];
         match self.layouts.update_percpu(&id.to_ne_bytes(), &zeroes, MapFlags::NO_EXIST) {
             Err(error) if error.kind() != libbpf_rs::ErrorKind::AlreadyExists => {
-                Err(bpf(format!("making the counter of layout {id:#x}"))(error))
+                Err(bpf(format!("making the counter of layout {}", xhint_layout::LayoutId(id)))(error))
             }
             _ => Ok(()),
         }

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use xhint_btf::{Btf, Kind, Type};
 use xhint_layout::content::told;
 use xhint_layout::tags::{FieldTag, unknown_on_type};
-use xhint_layout::{Selection, Selector, TagFault, Tags, derived_id, selector};
+use xhint_layout::{LayoutId, Selection, Selector, TagFault, Tags, derived_id, selector};
 
 use crate::layout::{Layout, MAX_SIZE};
 use crate::name::essential;
@@ -235,7 +235,9 @@ impl<'a> Maker<'a> {
         if let Some(selector) = selector.as_ref().filter(|s| s.bits < 32 && id >> s.bits != 0) {
             let Selector { field, bits, .. } = selector;
             return Err(not(match declared {
-                Some(id) => format!("its id {id:#x} does not fit in the {bits} bits of its selector '{field}'"),
+                Some(id) => {
+                    format!("its id {} does not fit in the {bits} bits of its selector '{field}'", LayoutId(id))
+                }
                 None => format!(
                     "its selector '{field}' has {bits} bits, too few for a derived id; declare one (tag xhint:id=…)"
                 ),
@@ -294,11 +296,5 @@ const MAX_NAMES: usize = 8;
 const BAD_ID: &str = "an id is a number from 1 to 0xffffffff, decimal or 0x…";
 
 fn parse_id(text: &str) -> Option<u32> {
-    let id = match text.strip_prefix("0x").or(text.strip_prefix("0X")) {
-        // `from_str_radix` alone would take a sign.
-        Some(hex) if !hex.starts_with('+') => u32::from_str_radix(hex, 16),
-        _ if text.starts_with('+') => return None,
-        _ => text.parse(),
-    };
-    id.ok().filter(|id| *id != 0)
+    LayoutId::read(text).map(|id| id.0).filter(|id| *id != 0)
 }

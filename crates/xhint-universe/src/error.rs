@@ -62,8 +62,8 @@ pub enum Error {
     },
     /// Two layouts that packets could not tell apart.
     #[error(
-        "layouts '{first}' ({first_file}) and '{second}' ({second_file}) are different and have the same id {id:#x}; \
-         give one of them another id (tag xhint:id=…)"
+        "layouts '{first}' ({first_file}) and '{second}' ({second_file}) are different and have the same id {}; \
+         give one of them another id (tag xhint:id=…)", xhint_layout::LayoutId(*.id)
     )]
     SameId {
         /// The id.

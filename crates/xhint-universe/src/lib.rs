@@ -20,4 +20,4 @@ pub use error::Error;
 pub use index::Candidate;
 pub use layout::{Known, Layout};
 pub use universe::{Source, SourceId, TypeRef, Universe};
-pub use xhint_layout::{FieldOrder, Selector, content, derived_id, field_order};
+pub use xhint_layout::{FieldOrder, LayoutId, Selector, content, derived_id, field_order};

@@ -10,6 +10,8 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use xhint_btf::Btf;
 
+use crate::print;
+
 /// The running kernel's BTF, which `--base` defaults to.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
@@ -89,12 +91,21 @@ pub fn btf(path: &Path, base: Option<Arc<Btf>>) -> anyhow::Result<Btf> {
     parse(path, read_btf(path)?, base)
 }
 
+/// Whether `path` stands for standard output. A file of that name is `./-`.
+pub fn is_stdout(path: &Path) -> bool {
+    path == "-"
+}
+
 /// Writes `bytes` to `path` in one step: whoever opens it sees the old file or the whole new one. A file that is
-/// replaced gives its mode and owner to the new one; the umask says the mode of one that there was not.
+/// replaced gives its mode and owner to the new one; the umask says the mode of one that there was not. `-` is standard
+/// output.
 ///
 /// # Errors
 /// Names the file; the old one, if there was one, is untouched, and nothing else is left.
 pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    if is_stdout(path) {
+        return print::bytes(bytes);
+    }
     replace(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
@@ -119,7 +130,11 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .permissions(Permissions::from_mode(0o666))
         .tempfile_in(dir)
         // Its own words would name a file nobody has asked for.
-        .map_err(|e| e.raw_os_error().map_or_else(|| io::Error::from(e.kind()), io::Error::from_raw_os_error))?;
+        .map_err(|e| match e.kind() {
+            // The folder is there: its file system makes no files, as those of /proc do not.
+            io::ErrorKind::NotFound => io::Error::other(format!("no file can be made in {}", dir.display())),
+            kind => e.raw_os_error().map_or_else(|| io::Error::from(kind), io::Error::from_raw_os_error),
+        })?;
     // Not through `file`, whose errors name it.
     let mut out = file.as_file();
     out.write_all(bytes)?;
@@ -137,7 +152,7 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 /// Names the file.
 pub fn check_distinct<'a>(output: &Path, inputs: impl IntoIterator<Item = &'a Path>) -> anyhow::Result<()> {
-    let Ok(real) = output.canonicalize() else { return Ok(()) };
+    let Some(real) = output.canonicalize().ok().filter(|_| !is_stdout(output)) else { return Ok(()) };
     for input in inputs {
         if input.canonicalize().is_ok_and(|i| i == real) {
             bail!("{} is an input too; name another file with -o", output.display());

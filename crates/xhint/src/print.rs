@@ -175,6 +175,19 @@ pub fn text(text: &str) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
+/// Hands a file over, as it is, to whatever program standard output leads to.
+///
+/// # Errors
+/// If that is a terminal; what writing gives.
+pub fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    if out.is_terminal() {
+        anyhow::bail!("standard output is a terminal, which cannot show what would be written; name a file with -o");
+    }
+    out.write_all(bytes)?;
+    Ok(out.flush()?)
+}
+
 /// What came of telling that something was done: whoever does not come to read it must know at least that.
 ///
 /// # Errors

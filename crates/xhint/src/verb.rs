@@ -6,6 +6,7 @@ pub mod demo;
 pub mod detach;
 mod device;
 pub mod explain;
+pub mod generate;
 pub mod layout;
 pub mod layouts;
 pub mod link;

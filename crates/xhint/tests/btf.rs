@@ -140,6 +140,8 @@ fn a_stitched_btf_holds_the_base_and_then_the_nics() {
     let nic = fixture::keep("nic", "btf", &fixture::nic("plain.c")).display().to_string();
     let flat = fixture::cache().join("stitched.btf").display().to_string();
     let done = xhint(&["btf", "stitch", "--base", &base, &split, &nic, "-o", &flat]);
+    let piped = xhint(&["btf", "stitch", "--base", &base, &split, &nic, "-o", "-"]);
+    assert_eq!(piped.stdout, std::fs::read(&flat).unwrap());
     assert!(done.status.success(), "{}", text(&done.stderr));
     let count = |args: &[&str]| text(&xhint(args).stdout).lines().filter(|l| l.starts_with('[')).count();
     let parts = [

@@ -261,7 +261,7 @@ fn a_layout_without_tags_is_named() {
     assert_eq!((&done["layouts"][0]["name"], ids(&done["layouts"]).len()), (&"nic_meta".into(), 1), "{done}");
     // It stays one when another comes and goes.
     json(&[&["attach", &prog, "--nic", &beta, "--dispatch", "none", "--json"][..], &on].concat());
-    assert!(bad(&["layouts", "add", &name, &example("nics/alpha_fw1.c"), "--netns", &n]).contains("--dispatch none"));
+    assert!(bad(&["layouts", "add", &name, &example("nics/alpha_fw1.c"), "--netns", &n]).contains("--dispatch auto"));
     let done = json(&[&["attach", &prog, "--nic", &plain, "--layout", "nic_meta", "--json"][..], &on].concat());
     good(&["layouts", "add", &name, &beta, "--netns", &n]);
     let says = bad(&["layouts", "remove", &name, "nope", "--netns", &n]);

@@ -5,7 +5,10 @@ mod common;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use common::{World, bad, example, good, json, xhint};
 use xhint_testkit::fixture::{Compile, keep};
@@ -36,11 +39,20 @@ impl Stage {
     }
 
     fn follow(&self) -> Child {
+        self.follow_told(None)
+    }
+
+    /// Following, with a service manager to be told at that socket.
+    fn follow_told(&self, socket: Option<&Path>) -> Child {
         self.put("nics/alpha_fw1.c");
         let (program, file) = (example("hints.bpf.c"), self.file());
         let n = &self.world.netns[0];
         let mut command = Command::new(env!("CARGO_BIN_EXE_xhint"));
         command.args(["attach", &program, "--dev", "near", "--netns", n, "--nic", &file, "--follow"]);
+        match socket {
+            Some(socket) => command.env("NOTIFY_SOCKET", socket),
+            None => command.env_remove("NOTIFY_SOCKET"),
+        };
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 }
@@ -95,6 +107,27 @@ fn a_pipe_cannot_be_followed() {
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let says = bad(&["attach", &example("hints.bpf.c"), "--dev", "lo", "--nic", &pipe, "--follow"]);
     assert!(says.contains("nic.pipe") && says.contains("cannot be followed"), "{says}");
+}
+
+#[test]
+fn a_service_manager_is_told_once_the_program_runs() {
+    if !privileged() {
+        return;
+    }
+    let stage = Stage::new("ftold");
+    let socket = stage.dir.path().join("notify");
+    let manager = UnixDatagram::bind(&socket).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let child = stage.follow_told(Some(&socket));
+    let mut buffer = [0; 64];
+    let length = manager.recv(&mut buffer).unwrap();
+    assert_eq!(&buffer[..length], b"READY=1");
+    let n = &stage.world.netns[0];
+    assert!(xhint(&["status", "near", "--netns", n]).status.success());
+    // To detach is a good end, after which it is not to be started again.
+    assert!(xhint(&["detach", "near", "--netns", n]).status.success());
+    let (code, said) = ended(child);
+    assert_eq!(code, Some(0), "{said}");
 }
 
 /// The flash of a firmware that goes on with a layout of the one before: packets of it are never of an unknown layout, and

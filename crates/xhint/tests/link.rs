@@ -57,6 +57,23 @@ fn a_linked_object_is_written_and_loads() {
     }
 }
 
+#[test]
+fn the_linked_object_goes_to_standard_output() {
+    let (files, out) = (files(), output_file("stdout"));
+    let mut all = args("link", &files, 0);
+    all.extend(["-o", &out]);
+    assert_eq!(xhint(&all).status.code(), Some(0));
+    all.pop();
+    all.push("-");
+    let done = xhint(&all);
+    assert_eq!((done.status.code(), text(&done.stderr).as_str()), (Some(0), ""));
+    assert_eq!(done.stdout, fs::read(&out).unwrap());
+    all.push("--json");
+    let both = xhint(&all);
+    assert_eq!((both.status.code(), both.stdout.len()), (Some(1), 0));
+    assert!(text(&both.stderr).contains("--json"), "{}", text(&both.stderr));
+}
+
 /// What a program reads of a module's types is the same whether the module is a link of the base or beside it.
 #[test]
 fn a_module_may_be_a_link_of_the_base() {
@@ -184,6 +201,38 @@ fn layouts_are_shown_with_their_fields() {
     let none = xhint(&["layout", "show", &files.base, "--base", &files.base]);
     assert_eq!(none.status.code(), Some(1));
     assert!(text(&none.stderr).contains("--layout"), "{}", text(&none.stderr));
+}
+
+#[test]
+fn a_file_system_that_makes_no_files_is_named() {
+    let files = files();
+    let mut all = args("link", &files, 0);
+    all.extend(["-o", "/proc/out.o"]);
+    let done = xhint(&all);
+    assert_eq!(done.status.code(), Some(1));
+    assert_eq!(text(&done.stderr), "error: cannot write /proc/out.o: no file can be made in /proc\n");
+}
+
+#[test]
+fn an_option_that_does_nothing_is_told() {
+    let (files, out) = (files(), output_file("nothing"));
+    let link = |more: &[&str]| {
+        let mut all = args("link", &files, 0);
+        all.extend(["-o", &out]);
+        let done = xhint(&[&all[..], more].concat());
+        (done.status.code(), text(&done.stderr))
+    };
+    for (more, code, words) in [
+        (&["--fallback", "drop"][..], 0, "nothing is dispatched"),
+        (&["--first", "nic_meta"], 0, "that 'nic_meta' is to be tried first does nothing"),
+        (&["--first", "nosuch"], 1, "no layout is called 'nosuch'"),
+        (&["--bind", "nic_meta=nic_meta", "--bind", "nic_meta=other"], 1, "other"),
+        (&["--bind", "nosuch=nic_meta"], 0, "binding it to 'nic_meta' does nothing"),
+    ] {
+        let (done, said) = link(more);
+        assert_eq!((done, said.lines().count()), (Some(code), 1), "{more:?}: {said}");
+        assert!(said.contains(words), "{more:?}: {said}");
+    }
 }
 
 #[test]

@@ -84,3 +84,17 @@ fn modes_do_not_hang_on_the_umask() {
     good(&["nic", "down", &name]);
     assert_eq!(modes, [0, 0]);
 }
+
+#[test]
+fn a_place_that_another_made_is_not_trusted() {
+    if !privileged() {
+        return;
+    }
+    let made = "mount -t tmpfs tmpfs /run && mkdir /run/xhint && chown 65534 /run/xhint";
+    let up = format!("{made} && exec {} nic up wo{}", env!("CARGO_BIN_EXE_xhint"), process::id());
+    let output =
+        Command::new("unshare").args(["--mount", "--propagation", "private", "sh", "-c", &up]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("/run/xhint: belongs to the user with id 65534, so what is in it is not trusted"), "{said}");
+}

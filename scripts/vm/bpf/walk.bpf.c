@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /* Walks structs of the kernel: whose child runs the program? seen: 0 the parent's process id */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>

@@ -1,12 +1,13 @@
 //! `xhint attach`
 
 use std::io::{BufRead, IsTerminal};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::ValueEnum;
 use serde_json::json;
-use std::path::PathBuf;
+use xhint_layout::LayoutId;
 use xhint_object::Dispatch;
 use xhint_runtime::attach::{Done, Job, attach, running};
 use xhint_runtime::follow::{self, Event, EventKind, Follow};
@@ -18,7 +19,7 @@ use super::link::Action;
 use crate::print::{Stdout, line};
 use crate::sources::Sources;
 use crate::way::Way;
-use crate::{files, flags, print};
+use crate::{files, flags, notify, print};
 
 /// Link a program for a NIC's layouts and put it on a device; what is there already keeps running until the new one
 /// takes its place in one step, with its maps.
@@ -55,6 +56,9 @@ pub struct Args {
     /// Where a packet can pass for several layouts, try this one first, by name or 0x id; may be repeated
     #[arg(long, value_name = "NAME")]
     first: Vec<String>,
+    /// Keep reads of what a layout lacks unresolved rather than refuse them; the program must never come there
+    #[arg(long)]
+    allow_missing: bool,
     /// Do not count packets by layout, for the last nanoseconds
     #[arg(long)]
     no_count: bool,
@@ -106,7 +110,7 @@ impl Args {
                 bail!("{}{how}", self.all_of(refused)?)
             }
             done => {
-                let done = done?;
+                let done = done.map_err(|e| flags::Of::Attach.runtime(e))?;
                 let what = format!("{}: {} (id {}) is attached", self.on.dev, done.entry, done.program);
                 print::report(&what, self.tell(&job, &done))?
             }
@@ -151,6 +155,7 @@ impl Args {
     fn follow(&self, home: &Home, device: &Device) -> anyhow::Result<()> {
         let linker = self.linker()?;
         let mut follow = Follow::start(home, device, &linker, self.sources.nics.clone())?;
+        notify::ready();
         loop {
             follow.next()?.iter().try_for_each(|event| self.tell_of(event))?;
         }
@@ -189,12 +194,15 @@ impl Args {
             asked: Dispatch::from(self.dispatch).name().to_owned(),
             fallback: self.fallback.code(),
             count,
+            allow_missing: self.allow_missing,
             first: self.first.clone(),
             ..LinkedAs::default()
         };
         let before = running(home, device)?;
         let object = Source::read(&self.program_file)?;
-        linker.link_after(before.as_ref(), object, nics, options, self.mode.into()).map_err(flags::of_runtime)
+        linker
+            .link_after(before.as_ref(), object, nics, options, self.mode.into())
+            .map_err(|e| flags::Of::Attach.runtime(e))
     }
 
     fn may_replace(&self, foreign: &Error) -> anyhow::Result<()> {
@@ -250,14 +258,13 @@ impl Args {
         tell_anew(&mut out, &done.anew)?;
         for layout in &job.state.layouts {
             let to = if layout.fallback { ": its packets go to the fallback, see above" } else { "" };
-            line!(out, "  linked for {} (id {:#010x}, {} bytes){to}", layout.name, layout.id, layout.size)?;
+            line!(out, "  linked for {} (id {}, {} bytes){to}", layout.name, LayoutId(layout.id), layout.size)?;
             if !layout.selector {
                 NO_SELECTOR.iter().try_for_each(|words| line!(out, "    {words}"))?;
             }
         }
-        if !job.why.is_empty() {
-            line!(out, "  dispatch {}: {}", job.state.options.dispatch, job.why)?;
-        }
+        let why = if job.why.is_empty() { String::new() } else { format!(": {}", job.why) };
+        line!(out, "  dispatch {}{why}", job.state.options.dispatch)?;
         if !job.state.options.walk {
             line!(out, "  without CAP_PERFMON pointers in metadata count as absent")?;
         }

@@ -4,17 +4,19 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow};
-use xhint_object::{Object, RelocationReport, Report, ResultReport};
+use anyhow::Context;
+use xhint_layout::LayoutId;
+use xhint_object::{Explained, Object, RelocationReport, Report, ResultReport};
 
 use super::link::Choice;
 use crate::print::{Stdout, line};
 use crate::sources::Sources;
 use crate::{files, flags, print};
 
-/// Explain each CO-RE relocation of a program: where it stands, what it asks, what it becomes for each layout.
+/// Tell what `link` would do with the same options: what each CO-RE relocation asks, what it becomes for each layout
+/// and for packets of none, and whether it would link.
 ///
-/// Exit code 1 if the program would run into something that a layout lacks.
+/// Exit code 1 if `link` would refuse; its own reason is the last line then.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: xhint explain prog.o --nic fw1.btf --nic fw2.btf")]
 pub struct Args {
@@ -34,7 +36,7 @@ impl Args {
         let name = || format!("{}", self.program.display());
         let object = Object::parse(files::read(&self.program)?).with_context(name)?;
         let universe = self.choice.universe(&self.sources)?;
-        let report = object.explain(&universe, &self.choice.options()).map_err(flags::of_link).with_context(name)?;
+        let Explained { report, refused, .. } = object.explain(&universe, &self.choice.options());
         report.warnings.iter().for_each(|w| print::warning(w));
         flags::offer_bind(report.unbound.as_ref());
         if self.json {
@@ -43,36 +45,20 @@ impl Args {
             let mut out = print::stdout();
             text(&mut out, &report)?;
             out.flush()?;
+            super::link::tell_dispatch(&report.dispatch);
         }
-        match failing(&report) {
-            Some(first) => Err(anyhow!(first)).with_context(name),
+        match refused {
+            Some(error) => Err(flags::Of::Link.link(error)).with_context(name),
             None => Ok(ExitCode::SUCCESS),
         }
     }
 }
 
-/// What the program would run into, in one line: the first, and how many there are.
-fn failing(report: &Report) -> Option<String> {
-    let failing = |r: &RelocationReport| (0..r.results.len()).filter(|n| r.fails(*n)).count();
-    let all = report.relocations.iter().map(failing).fold(0, usize::saturating_add);
-    let first = report.relocations.iter().find(|r| failing(r) > 0)?;
-    let layout = (0..first.results.len()).find(|n| first.fails(*n))?;
-    let place = match &first.place {
-        Some(place) => format!("{}:{}:{}", place.file, place.line, place.column),
-        None => format!("{}, instruction {}", first.function, first.instruction),
-    };
-    let why = first.results.get(layout)?.why.clone().unwrap_or_default();
-    let layout =
-        report.layouts.get(layout).map_or_else(|| "for no layout".to_owned(), |l| format!("layout {}", l.words()));
-    let more = if all > 1 { format!(", and {} more", all.saturating_sub(1)) } else { String::new() };
-    Some(format!("{place}: {} fails: {why} ({layout}){more}", first.access))
-}
-
 fn text(out: &mut Stdout, report: &Report) -> io::Result<()> {
     let (bold, dim) = (print::BOLD, print::DIM);
     for layout in &report.layouts {
-        let (name, id) = (&layout.name, layout.id);
-        line!(out, "{bold}layout {name}{bold:#}  id {id:#x}, {} bytes, {}", layout.size, layout.source)?;
+        let (name, id) = (&layout.name, LayoutId(layout.id));
+        line!(out, "{bold}layout {name}{bold:#}  id {id}, {} bytes, {}", layout.size, layout.source)?;
     }
     let mut last = None;
     for relocation in &report.relocations {
@@ -91,15 +77,12 @@ fn text(out: &mut Stdout, report: &Report) -> io::Result<()> {
 }
 
 fn one(out: &mut Stdout, report: &Report, relocation: &RelocationReport) -> io::Result<()> {
-    let column = relocation.place.as_ref().map_or(0, |p| p.column);
-    line!(
-        out,
-        "  {}  {} ({}, instruction {}, column {column})",
-        question(relocation.kind),
-        relocation.access,
-        relocation.function,
-        relocation.instruction
-    )?;
+    let column = match relocation.place.as_ref().map_or(0, |p| p.column) {
+        0 => String::new(),
+        column => format!(", column {column}"),
+    };
+    let (question, number) = (question(relocation.kind), relocation.instruction);
+    line!(out, "  {question}  {} ({}, instruction {number}{column})", relocation.access, relocation.function)?;
     // What all layouts have in common is said once.
     let first = relocation.results.first();
     let same = |r: &ResultReport| first.is_some_and(|f| (f.value, &f.why, f.reached) == (r.value, &r.why, r.reached));
@@ -109,13 +92,13 @@ fn one(out: &mut Stdout, report: &Report, relocation: &RelocationReport) -> io::
     {
         return result(out, "all", relocation, 0);
     }
-    for n in 0..relocation.results.len() {
-        let layout = report.layouts.get(n);
-        let twice = report.layouts.iter().filter(|l| layout.is_some_and(|own| own.name == l.name)).count() > 1;
-        let name = match layout {
-            Some(l) if twice => format!("{} {:#x}", l.name, l.id),
-            Some(l) => l.name.clone(),
-            None => "no layout".to_owned(),
+    for (n, own) in relocation.results.iter().enumerate() {
+        let name = match (&own.layout, report.layouts.get(n)) {
+            (None, _) => "no layout".to_owned(),
+            (Some(name), Some(l)) if report.layouts.iter().filter(|l| l.name == *name).count() > 1 => {
+                format!("{name} {}", LayoutId(l.id))
+            }
+            (Some(name), _) => name.clone(),
         };
         result(out, &name, relocation, n)?;
     }
@@ -165,22 +148,35 @@ fn answer(kind: &str, was: u64, value: u64) -> String {
         "field_exists" | "type_exists" | "enumval_exists" | "type_matches" | "signed" => {
             if value == 0 { "no" } else { "yes" }.to_owned()
         }
-        "target_type_id" | "local_type_id" => format!("{value:#x}"),
+        "target_type_id" | "local_type_id" => match u32::try_from(value) {
+            Ok(id) => LayoutId(id).to_string(),
+            Err(_) => format!("{value:#x}"),
+        },
         _ if was == value => value.to_string(),
         _ => format!("{was} becomes {value}"),
     }
 }
 
+/// What becomes of each layout, and of packets of none.
 fn summary(out: &mut Stdout, report: &Report) -> io::Result<()> {
-    let (red, green) = (print::RED, print::GREEN);
+    let (red, green, yellow) = (print::RED, print::GREEN, print::YELLOW);
     line!(out)?;
-    let count = report.relocations.len();
-    for (n, layout) in report.layouts.iter().enumerate() {
-        let failing = report.relocations.iter().filter(|r| r.fails(n)).count();
-        match failing {
-            0 => line!(out, "{green}{}{green:#}: all {count} relocations do", layout.words())?,
-            _ => line!(out, "{red}{}{red:#}: {failing} of {count} relocations fail", layout.words())?,
+    for layout in &report.layouts {
+        let words = layout.words();
+        match (&layout.refused, &report.refused) {
+            // What is said below is not said twice.
+            (Some(why), all) if Some(why) == all.as_ref() => line!(out, "{red}{words}{red:#}: refused, see below")?,
+            (Some(why), _) => line!(out, "{red}{words}{red:#}: refused: {why}")?,
+            (None, _) if layout.fallback => line!(out, "{yellow}{words}{yellow:#}: {}", layout.lacks)?,
+            (None, Some(_)) => line!(out, "{yellow}{words}{yellow:#}: nothing is missing in it")?,
+            (None, None) => line!(out, "{green}{words}{green:#}: links")?,
         }
     }
-    Ok(())
+    match (&report.fallback_refused, &report.refused) {
+        (Some(_), _) => line!(out, "{red}no layout{red:#}: refused, see below"),
+        (None, None) if report.layouts.is_empty() || report.dispatch.kind != "none" => {
+            line!(out, "{green}no layout{green:#}: links")
+        }
+        _ => Ok(()),
+    }
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use serde_json::json;
+use xhint_layout::LayoutId;
 use xhint_runtime::layouts::{Changed, Layouts, Which};
 use xhint_runtime::{LayoutState, Linker, Source};
 
@@ -85,14 +86,16 @@ impl Verb {
                 let nothing =
                     format!("{ifname}: all layouts of {} are there already; nothing to add", nic.path.display());
                 let (all, which) = (Layouts::of(&home, &device), Which { layouts, first });
-                let changed = all.add_some(&rest.linker()?, nic, &which).map_err(flags::of_runtime)?;
+                let changed = all.add_some(&rest.linker()?, nic, &which).map_err(|e| flags::Of::Add.runtime(e))?;
                 rest.tell(&ifname, "added", &changed, &nothing)?;
             }
             Verb::Remove(Remove { ifname, which, rest }) => {
                 let (home, device) = rest.within.device(&ifname)?;
                 let nothing =
                     format!("{ifname}: {which} is gone from its files; its layouts stay, for others have them, too");
-                let changed = Layouts::of(&home, &device).remove(&rest.linker()?, &which).map_err(flags::of_runtime)?;
+                let changed = Layouts::of(&home, &device)
+                    .remove(&rest.linker()?, &which)
+                    .map_err(|e| flags::Of::Add.runtime(e))?;
                 rest.tell(&ifname, "removed", &changed, &nothing)?;
             }
             Verb::List(args) => args.run()?,
@@ -171,5 +174,5 @@ fn words(layout: &LayoutState) -> String {
 
 fn numbers(layout: &LayoutState) -> String {
     let slot = layout.slot.map(|s| format!(", slot {s}")).unwrap_or_default();
-    format!("(id {:#010x}, {} bytes{slot})", layout.id, layout.size)
+    format!("(id {}, {} bytes{slot})", LayoutId(layout.id), layout.size)
 }

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, bail};
 use clap::ValueEnum;
-use xhint_object::{Error, Fallback, LinkOptions, Object};
+use xhint_object::{DispatchReport, Fallback, LinkOptions, Object};
 
 use crate::sources::Sources;
 use crate::way::Way;
@@ -13,7 +13,8 @@ use crate::{files, flags, print};
 
 /// Link a compiled program for NICs' metadata layouts, into an object that any loader loads.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: xhint link prog.o --nic mynic.btf -o out.o")]
+#[command(after_help = "Example: xhint link prog.o --nic mynic.btf -o out.o\n         \
+                        xhint link prog.o --nic mynic.btf -o - | ssh host 'cat >out.o'")]
 pub struct Args {
     /// The program, compiled with `clang -target bpf -O2 -g -c`
     program: PathBuf,
@@ -21,20 +22,7 @@ pub struct Args {
     sources: Sources,
     #[command(flatten)]
     choice: Choice,
-    /// What to do about several layouts
-    #[arg(long, value_enum, default_value_t = Way::Auto)]
-    dispatch: Way,
-    /// What packets get that no layout is for, when dispatched
-    #[arg(long, value_enum, default_value_t = Action::Program)]
-    fallback: Action,
-    /// Leave reads of what a layout lacks to the verifier, for a guard that hangs on what only the loader sets
-    #[arg(long)]
-    allow_missing: bool,
-    /// Remove what cannot be reached in a layout, for verifiers that walk arms that are never taken: those before Linux
-    /// 6.18, without CAP_PERFMON. With --dispatch none the program loses instructions by it
-    #[arg(long)]
-    prune: bool,
-    /// Where to write the linked object
+    /// Where to write the linked object; - is standard output
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// Print what was done as JSON
@@ -42,7 +30,7 @@ pub struct Args {
     json: bool,
 }
 
-/// Which layouts, and how names meet them.
+/// Which layouts, how names meet them, and what becomes of several: what `link` does and `explain` tells of.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Choice {
     /// A layout to link for, by name or 0x id; may be repeated [default: all that the program asks for]
@@ -57,6 +45,19 @@ pub struct Choice {
     /// Do without CAP_PERFMON: pointers in metadata count as absent
     #[arg(long)]
     pub no_walk: bool,
+    /// What to do about several layouts
+    #[arg(long, value_enum, default_value_t = Way::Auto)]
+    dispatch: Way,
+    /// What packets get that no layout is for, when dispatched
+    #[arg(long, value_enum, default_value_t = Action::Program)]
+    fallback: Action,
+    /// Leave reads of what a layout lacks to the verifier, for a guard that hangs on what only the loader sets
+    #[arg(long)]
+    allow_missing: bool,
+    /// Remove what cannot be reached in a layout, for verifiers that walk arms that are never taken: those before Linux
+    /// 6.18, without CAP_PERFMON. With --dispatch none the program loses instructions by it
+    #[arg(long)]
+    prune: bool,
 }
 
 /// What becomes of packets that no layout is for.
@@ -86,23 +87,16 @@ impl Action {
 
 impl Args {
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        if self.json && files::is_stdout(&self.output) {
+            bail!("the object and --json cannot both go to standard output; name a file with -o");
+        }
         let inputs = self.sources.files().chain([self.program.as_path()]);
         files::check_distinct(&self.output, inputs)?;
         let name = || format!("{}", self.program.display());
         let object = Object::parse(files::read(&self.program)?).with_context(name)?;
         let universe = self.choice.universe(&self.sources)?;
-        let options = LinkOptions {
-            dispatch: self.dispatch.into(),
-            fallback: self.fallback.code().map_or(Fallback::Program, Fallback::Action),
-            allow_missing: self.allow_missing,
-            prune: self.prune,
-            explain: self.json,
-            ..self.choice.options()
-        };
-        let linked = object.link(&universe, &options).map_err(|error| match error {
-            Error::Missing { .. } => anyhow!("{error}, or keep it unresolved with --allow-missing"),
-            other => flags::of_link(other),
-        });
+        let options = LinkOptions { explain: self.json, ..self.choice.options() };
+        let linked = object.link(&universe, &options).map_err(|e| flags::Of::Link.link(e));
         let linked = linked.with_context(name)?;
         files::write(&self.output, &linked.bytes)?;
         linked.report.warnings.iter().for_each(|w| print::warning(w));
@@ -111,13 +105,7 @@ impl Args {
             print::json(&linked.report)?;
             return Ok(ExitCode::SUCCESS);
         }
-        let dispatch = &linked.report.dispatch;
-        if dispatch.kind != "none" && !dispatch.why.is_empty() {
-            print::note(&format!("dispatch {}: {}", dispatch.kind, dispatch.why));
-        }
-        if !dispatch.needs.is_empty() {
-            print::note(&format!("dispatch {} needs {}", dispatch.kind, dispatch.needs));
-        }
+        tell_dispatch(&linked.report.dispatch);
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -133,15 +121,29 @@ impl Choice {
         Ok(universe)
     }
 
-    /// As options for linking; the rest at its default.
+    /// As options for linking.
     pub fn options(&self) -> LinkOptions {
         LinkOptions {
             layouts: self.layouts.clone(),
             rename: self.binds.clone(),
             first: self.first.clone(),
             walk: !self.no_walk,
+            dispatch: self.dispatch.into(),
+            fallback: self.fallback.code().map_or(Fallback::Program, Fallback::Action),
+            allow_missing: self.allow_missing,
+            prune: self.prune,
             ..LinkOptions::default()
         }
+    }
+}
+
+/// What was chosen, where it was left to us or asks something of a loader.
+pub fn tell_dispatch(dispatch: &DispatchReport) {
+    if dispatch.kind != "none" && !dispatch.why.is_empty() {
+        print::note(&format!("dispatch {}: {}", dispatch.kind, dispatch.why));
+    }
+    if !dispatch.needs.is_empty() {
+        print::note(&format!("dispatch {} needs {}", dispatch.kind, dispatch.needs));
     }
 }
 

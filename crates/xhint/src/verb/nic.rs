@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::bail;
 use clap::{Subcommand, ValueEnum};
 use serde_json::json;
+use xhint_layout::LayoutId;
 use xhint_softnic::{Config, Error, MAX_FLOWS, Mix, SendOptions, Sent, SoftNic, Status, Traffic};
 use xhint_universe::SourceId;
 
@@ -90,7 +91,7 @@ pub struct Send {
     /// The device's name
     name: String,
     /// Packets of this pcap or pcapng file rather than generated ones
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["flows", "seed", "bad_checksums"])]
     pcap: Option<PathBuf>,
     /// How many packets; 0 goes on until interrupted [default: 1000, or each of the file once]
     #[arg(long)]
@@ -311,8 +312,8 @@ fn status_text(out: &mut Stdout, s: &Status) -> io::Result<()> {
         let name = column(&l.name, wide);
         line!(
             out,
-            "  layout {name} id {:#010x}  {:>3} bytes  {:>2} fields  {} packets",
-            l.id,
+            "  layout {name} id {}  {:>3} bytes  {:>2} fields  {} packets",
+            LayoutId(l.id),
             l.size,
             l.fields,
             l.packets

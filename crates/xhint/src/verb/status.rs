@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use xhint_layout::LayoutId;
 use xhint_runtime::Home;
 use xhint_runtime::counters::{Count, Counters};
 use xhint_runtime::status::{Status, all, status};
@@ -101,8 +102,8 @@ fn one(out: &mut Stdout, s: &Status, rates: &mut Rates, passed: Option<Duration>
             None => {
                 let wide = columns(state.layouts.iter().map(|l| l.name.as_str()), 20);
                 for layout in &state.layouts {
-                    let (name, id, size) = (column(&layout.name, wide), layout.id, layout.size);
-                    line!(out, "  layout {name} id {id:#010x} {size:>4} bytes")?;
+                    let (name, id, size) = (column(&layout.name, wide), LayoutId(layout.id), layout.size);
+                    line!(out, "  layout {name} id {id} {size:>4} bytes")?;
                 }
             }
         }
@@ -162,11 +163,11 @@ fn table(
     )?;
     for layout in &counters.layouts {
         let note = if layout.live { "" } else { "  (not read any more)" };
-        row(out, PLAIN, &layout.name, &format!("{:#x}", layout.id), &layout.size.to_string(), layout.count, note)?;
+        row(out, PLAIN, &layout.name, &LayoutId(layout.id).to_string(), &layout.size.to_string(), layout.count, note)?;
     }
     for id in counters.ids.iter().take(SHOWN) {
         let note = id.layout.as_ref().map(|name| format!("  ({name}, not read then)")).unwrap_or_default();
-        row(out, YELLOW, "unknown", &format!("{:#x}", id.id), &id.size.to_string(), id.count, &note)?;
+        row(out, YELLOW, "unknown", &LayoutId(id.id).to_string(), &id.size.to_string(), id.count, &note)?;
     }
     if counters.ids.len() > SHOWN {
         let more = counters.ids.len().saturating_sub(SHOWN);

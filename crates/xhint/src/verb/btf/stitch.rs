@@ -21,7 +21,7 @@ pub struct Args {
     nics: Vec<PathBuf>,
     #[command(flatten)]
     base: Base,
-    /// Where to write the flat BTF
+    /// Where to write the flat BTF; - is standard output
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use libbpf_rs::{MapHandle, RingBuffer, RingBufferBuilder};
-use xhint_layout::Plan;
+use xhint_layout::{LayoutId, Plan};
 use xhint_softnic::{SoftNic, Truth, TruthLog};
 
 use super::fields::{PLACES, Record, expected};
@@ -147,7 +147,7 @@ impl Open<'_> {
         tally.packets = tally.packets.saturating_add(1);
         match self.plans.get(&truth.layout) {
             Some(plan) if record.layout == truth.layout => tally.compare(plan, truth, record, self.ring),
-            _ => tally.misread(format!("layout {:#x} was taken for {:#x}", truth.layout, record.layout)),
+            _ => tally.misread(format!("layout {} was taken for {}", LayoutId(truth.layout), LayoutId(record.layout))),
         }
         progress.layout.store(truth.layout.into(), Ordering::Relaxed);
         progress.compared.fetch_add(1, Ordering::Release);

@@ -3,7 +3,7 @@
 use std::{fmt, io};
 
 use serde::Serialize;
-use xhint_layout::{Order, Plan};
+use xhint_layout::{LayoutId, Order, Plan};
 
 use xhint_softnic::MAX_META;
 
@@ -170,10 +170,10 @@ fn packets(out: &mut Stdout, report: &Report) -> io::Result<()> {
         let style = if run.misread == 0 { GREEN } else { RED };
         line!(
             out,
-            "{:<10} {:<20} {:#010x} {:>5} {:>8} {style}{:>8}{style:#}",
+            "{:<10} {:<20} {} {:>5} {:>8} {style}{:>8}{style:#}",
             run.title(),
             run.layout,
-            run.id,
+            LayoutId(run.id),
             run.size,
             run.packets,
             run.misread

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use serde::Serialize;
 use xhint_layout::walk::What;
-use xhint_layout::{Gap, Order, Place, Places, Plan, Selection, Tags, selector};
+use xhint_layout::{Gap, LayoutId, Order, Place, Places, Plan, Selection, Tags, selector};
 use xhint_universe::{Layout, SourceId, Universe};
 
 use crate::layouts;
@@ -167,8 +167,8 @@ fn gap(gap: &Gap) -> ShownGap {
 
 fn text(out: &mut Stdout, layout: &Shown) -> io::Result<()> {
     let how = if layout.declared { "declared" } else { "derived" };
-    let (id, size, names) = (layout.id, layout.size, layout.answers_to.join(", "));
-    line!(out, "{BOLD}{}{BOLD:#}  id {id:#x} ({how}), {size} bytes, answers to {names}", layout.name)?;
+    let (id, size, names) = (LayoutId(layout.id), layout.size, layout.answers_to.join(", "));
+    line!(out, "{BOLD}{}{BOLD:#}  id {id} ({how}), {size} bytes, answers to {names}", layout.name)?;
     match &layout.selector {
         Some(field) => line!(out, "  a packet says which layout it has in {field}")?,
         None => line!(out, "  packets carry no id: one layout at a time, and a change may be misread")?,

@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, file};
 
 const DIR: u32 = 0o700;
 const FILE: u32 = 0o600;
@@ -16,8 +16,8 @@ const FILE: u32 = 0o600;
 const OTHERS_WRITE: u32 = 0o022;
 
 /// Makes the directory `path`, and those above it that are not there, for us alone.
-pub(crate) fn make_dir(path: &Path) -> Result<()> {
-    make(path).map_err(Error::file(path))
+pub fn make_dir(path: &Path) -> Result<()> {
+    make(path).map_err(file(path))
 }
 
 fn make(path: &Path) -> io::Result<()> {
@@ -37,27 +37,27 @@ fn make(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// As [`check_root`].
-pub(crate) fn make_root(path: &Path) -> Result<()> {
+pub fn make_root(path: &Path) -> Result<()> {
     make_dir(path)?;
     check_root(path)?;
-    let mode = fs::symlink_metadata(path).map_err(Error::file(path))?.mode();
+    let mode = fs::symlink_metadata(path).map_err(file(path))?.mode();
     if mode & 0o077 == 0 {
         return Ok(());
     }
-    fs::set_permissions(path, Permissions::from_mode(DIR)).map_err(Error::file(path))
+    fs::set_permissions(path, Permissions::from_mode(DIR)).map_err(file(path))
 }
 
 /// That the directory `path`, if it is there, is one that only we or root may change.
 ///
 /// # Errors
 /// [`Error::NotOurs`].
-pub(crate) fn check_root(path: &Path) -> Result<()> {
+pub fn check_root(path: &Path) -> Result<()> {
     match fs::symlink_metadata(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
         Ok(found) if !found.is_dir() => {
             Err(Error::NotOurs { path: path.to_owned(), why: "is no directory".to_owned() })
         }
-        found => check(path, &found.map_err(Error::file(path))?),
+        found => check(path, &found.map_err(file(path))?),
     }
 }
 
@@ -75,12 +75,12 @@ fn check(path: &Path, found: &fs::Metadata) -> Result<()> {
 }
 
 /// Writes a file in one step: whoever reads it finds all of it or none. What fails leaves nothing behind.
-pub(crate) fn put(path: &Path, bytes: &[u8]) -> Result<()> {
+pub fn put(path: &Path, bytes: &[u8]) -> Result<()> {
     let fresh = path.with_extension("new");
     // What a call that was killed left.
     let _none = fs::remove_file(&fresh);
     let written = write(&fresh, bytes).and_then(|()| fs::rename(&fresh, path));
-    written.map_err(Error::file(path)).inspect_err(|_| {
+    written.map_err(file(path)).inspect_err(|_| {
         let _none = fs::remove_file(&fresh);
     })
 }
@@ -93,11 +93,11 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Writes `bytes` at `at` of a file that [`put`] wrote, where it ends from then on. What fails leaves it ending there.
-pub(crate) fn append(path: &Path, at: u64, bytes: &[u8]) -> Result<()> {
-    let file = OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW).open(path).map_err(Error::file(path))?;
-    let written = file.set_len(at).and_then(|()| file.write_all_at(bytes, at));
-    written.map_err(Error::file(path)).inspect_err(|_| {
-        let _torn = file.set_len(at);
+pub fn append(path: &Path, at: u64, bytes: &[u8]) -> Result<()> {
+    let open = OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW).open(path).map_err(file(path))?;
+    let written = open.set_len(at).and_then(|()| open.write_all_at(bytes, at));
+    written.map_err(file(path)).inspect_err(|_| {
+        let _torn = open.set_len(at);
     })
 }
 
@@ -105,23 +105,23 @@ pub(crate) fn append(path: &Path, at: u64, bytes: &[u8]) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::NotOurs`] for a file that another could have changed.
-pub(crate) fn get(path: &Path) -> Result<Vec<u8>> {
+pub fn get(path: &Path) -> Result<Vec<u8>> {
     let mut options = OpenOptions::new();
     // A pipe is not waited for.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let mut file: File = options.read(true).custom_flags(flags).open(path).map_err(Error::file(path))?;
-    let found = file.metadata().map_err(Error::file(path))?;
+    let mut open: File = options.read(true).custom_flags(flags).open(path).map_err(file(path))?;
+    let found = open.metadata().map_err(file(path))?;
     check(path, &found)?;
     if !found.is_file() {
         return Err(Error::NotOurs { path: path.to_owned(), why: "is no file".to_owned() });
     }
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(Error::file(path))?;
+    open.read_to_end(&mut bytes).map_err(file(path))?;
     Ok(bytes)
 }
 
 /// Removes a directory and all in it; that there is none is fine. Pins are files to this.
-pub(crate) fn remove_dir(path: &Path) -> Result<()> {
+pub fn remove_dir(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
         Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::File { path: path.to_owned(), cause: e }),
         _ => Ok(()),
@@ -129,16 +129,16 @@ pub(crate) fn remove_dir(path: &Path) -> Result<()> {
 }
 
 /// Removes a directory if nothing is in it.
-pub(crate) fn remove_empty(path: &Path) {
+pub fn remove_empty(path: &Path) {
     // Not empty, or not there: both are what is wanted.
     let _kept = fs::remove_dir(path);
 }
 
 /// The names in a directory, sorted; none if there is no such directory.
-pub(crate) fn names(dir: &Path) -> Result<Vec<String>> {
+pub fn names(dir: &Path) -> Result<Vec<String>> {
     let entries = match fs::read_dir(dir) {
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(Vec::new()),
-        entries => entries.map_err(Error::file(dir))?,
+        entries => entries.map_err(file(dir))?,
     };
     let mut names: Vec<String> = entries.flatten().filter_map(|e| e.file_name().into_string().ok()).collect();
     names.sort_unstable();
@@ -146,8 +146,8 @@ pub(crate) fn names(dir: &Path) -> Result<Vec<String>> {
 }
 
 /// Whether there is such a file. One that may not be looked for is not just absent.
-pub(crate) fn is_there(path: &Path) -> Result<bool> {
-    path.try_exists().map_err(Error::file(path))
+pub fn is_there(path: &Path) -> Result<bool> {
+    path.try_exists().map_err(file(path))
 }
 
 #[cfg(test)]

@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::error::{Error, Result};
+use crate::error::{Result, file};
 use crate::private::{make_dir, remove_empty};
 
 /// Ends when dropped, and takes the directory, and the one above it, away if nothing is in it then.
 #[derive(Debug)]
-pub(crate) struct Lock {
+pub struct Lock {
     _dir: Flock<File>,
     path: PathBuf,
 }
@@ -24,7 +24,7 @@ impl Lock {
     /// That of the directory at `path`, which is made; `None` while another process has it.
     pub fn try_take(path: &Path) -> Result<Option<Lock>> {
         make_dir(path)?;
-        let taken = take(path).map_err(Error::file(path))?;
+        let taken = take(path).map_err(file(path))?;
         Ok(taken.map(|dir| Lock { _dir: dir, path: path.to_owned() }))
     }
 }
@@ -55,7 +55,7 @@ fn take(path: &Path) -> io::Result<Option<Flock<File>>> {
 }
 
 /// The process that holds the lock of the directory at `path`, for messages.
-pub(crate) fn holder(path: &Path) -> Option<u32> {
+pub fn holder(path: &Path) -> Option<u32> {
     let found = fs::symlink_metadata(path).ok()?;
     let (major, minor) = (libc::major(found.dev()), libc::minor(found.dev()));
     let inode = format!("{major:02x}:{minor:02x}:{}", found.ino());
