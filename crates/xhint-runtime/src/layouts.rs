@@ -255,7 +255,7 @@ impl Coming {
     fn new(linker: &Linker, before: &State, nic: Source, which: &Which) -> Result<Coming> {
         let is_new = |name: &&String| !name.starts_with("0x") && !before.options.named.contains(name);
         let named: Vec<String> = which.layouts.iter().filter(is_new).cloned().collect();
-        let mut state = State { nics: [before.nics.as_slice(), &[nic.clone()]].concat(), ..before.clone() };
+        let mut state = State { nics: [before.nics.as_slice(), std::slice::from_ref(&nic)].concat(), ..before.clone() };
         state.options.named.extend_from_slice(&named);
         let object = parsed(&before.object)?;
         // All together, so that two layouts with one id are found out.
