@@ -43,11 +43,19 @@ pub fn reason(log: &str) -> Option<String> {
     let verdict = block(log, "-- BEGIN PROG LOAD LOG --", "-- END PROG LOAD LOG --").and_then(|l| verdict(&l));
     let types = block(log, "-- BEGIN BTF LOAD LOG ---", "-- END BTF LOAD LOG --");
     let types = types.and_then(|lines| lines.iter().rev().find(|l| !l.is_empty()).map(|l| (*l).to_owned()));
+    let verdict = verdict.map(|words| if takes_perfmon(&words) { words + "; that takes CAP_PERFMON" } else { words });
     match (verdict.or_else(|| told(log)), types) {
         (Some(reason), Some(types)) => Some(format!("{reason}; and the kernel refuses its BTF: {types}")),
         (None, Some(types)) => Some(format!("its BTF: {types}")),
         (reason, None) => reason,
     }
+}
+
+/// Whether the verifier refuses what it takes of those who have the capability (`allow_ptr_leaks`, `bypass_spec_v1`).
+fn takes_perfmon(words: &str) -> bool {
+    const SAYS: [&str; 4] =
+        ["pointer comparison prohibited", "pointer -= pointer prohibited", "prohibited for !root", " leaks addr "];
+    SAYS.iter().any(|says| words.contains(says))
 }
 
 /// The trimmed lines of the last block between two marks.
@@ -125,6 +133,9 @@ mod tests {
             "invalid access to packet, off=0 size=4, R1(id=0,off=0,r=0); R1 offset is outside of the packet (at \
              instruction 5: (61) r0 = *(u32 *)(r1 +0), of `return m->a;`, x.c:3)"
         );
+        let null = log
+            .replace("invalid access to packet, off=0 size=4, R1(id=0,off=0,r=0)", "R2 pointer comparison prohibited");
+        assert!(reason(&null).unwrap().ends_with("; that takes CAP_PERFMON"));
         // Without the verifier's statistics and without line info.
         let bare = "libbpf: prog 'x': -- BEGIN PROG LOAD LOG --\n1: (95) exit\nR0 !read_ok\n-- END PROG LOAD LOG --\n";
         assert_eq!(reason(bare).unwrap(), "R0 !read_ok (at instruction 1: (95) exit)");

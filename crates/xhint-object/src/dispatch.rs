@@ -39,15 +39,39 @@ pub enum Fallback {
     Action(u32),
 }
 
-/// A program that is dispatched, and the layouts it can read.
+/// A layout, and the copy that its packets come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    pub case: Case,
+    /// Its place among the plan's layouts, which is that of its slot.
+    pub layout: usize,
+    /// The variant that reads it: its own or, if it lacks what the program reads, the one for no layout.
+    pub variant: usize,
+}
+
+/// A program that is dispatched, and all layouts, also those that it cannot read: only who looks for all of them takes no
+/// packet of one for another's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dispatched {
     /// Index of the function.
     pub function: usize,
-    /// A layout's case, and the index of its variant.
-    pub cases: Vec<(Case, usize)>,
+    pub routes: Vec<Route>,
     /// Whether it is loaded by itself, or only if somebody asks for it (`SEC("?xdp")`).
     pub optional: bool,
+}
+
+impl Dispatched {
+    /// How packets of its layouts are told apart.
+    pub fn cases(&self) -> impl Iterator<Item = Case> {
+        self.routes.iter().map(|r| r.case)
+    }
+}
+
+impl Plan<'_> {
+    /// Whether packets that come so get what those of no layout get.
+    pub fn falls_back(&self, route: &Route) -> bool {
+        route.variant == self.fallback
+    }
 }
 
 /// The variants of an object: one for each layout, and one for none.
@@ -61,7 +85,7 @@ pub struct Plan<'a> {
     /// What packets of no layout get.
     pub or_else: Fallback,
     pub programs: Vec<Dispatched>,
-    /// The slot of each layout's variant: where tail calls find it, and what it is counted under.
+    /// The slot of each layout: where tail calls find it, and what it is counted under.
     pub slots: Vec<u32>,
     /// By relocation, whether it is about metadata.
     pub metadata: Vec<bool>,

@@ -12,7 +12,7 @@
 //!   lets helpers give back pointers to maps, packets and kernel objects only;
 //! - a kernel function likewise, but what it gives back may point into a buffer it was given (`bpf_dynptr_slice_rdwr`);
 //! - a function of the object, or a callback, anywhere, once it has any address in the frame: it may add and subtract, and
-//!   follow what is spilled there. It cannot leave a pointer into a stack there (`cannot spill pointers to stack into
+//!   follow what is spilled there. Where its code shows that it does not, less is forgotten (`reach/writes.rs`). It cannot leave a pointer into a stack there (`cannot spill pointers to stack into
 //!   stack frame of the caller`).
 
 use crate::insn::{ALU, ALU64, CALL, EXIT, Insn, JA, JA32, JMP, JMP32, LD, LDDW, LDX, MOV_OP, SIZE, SRC_REG, ST, STX};
@@ -174,6 +174,16 @@ fn callee(insn: Insn, named: Named, callbacks: bool) -> Callee {
         (0, _) => Callee::Helper,
         (PSEUDO_KFUNC_CALL, _) | (_, Named::Kernel) if !callbacks => Callee::Kernel,
         _ => Callee::Function,
+    }
+}
+
+/// Which argument of the function in r2 is the address in r3, for helpers that call one and hand that on (`bpf_loop`,
+/// `bpf_for_each_map_elem`): `set_loop_callback_state` and `set_map_elem_callback_state` of kernel/bpf/verifier.c.
+pub fn called_back(insn: Insn) -> Option<u8> {
+    match (insn.code, insn.src, insn.imm) {
+        (CALL, 0, 181) => Some(2),
+        (CALL, 0, 164) => Some(4),
+        _ => None,
     }
 }
 

@@ -141,8 +141,8 @@ pub enum Error {
     },
     /// What runs for packets of no layout would read metadata.
     #[error(
-        "{first}{}: packets of no known layout would come to this{}; or give such packets a fixed action",
-        and_more(.more), guard(.first)
+        "{first}{}: packets of no known layout {} come to this{}; or give such packets a fixed action",
+        and_more(.more), if .first.lost.is_some() { "may" } else { "would" }, guard(.first)
     )]
     FallbackMissing {
         /// The first such read.
@@ -271,7 +271,11 @@ impl Error {
 
 /// What to do about a read of what is not there.
 fn guard(first: &crate::Missing) -> &'static str {
-    if first.exists { "" } else { "; guard it with bpf_core_field_exists()" }
+    match (first.exists, &first.lost) {
+        (_, Some(_)) => "; ask bpf_core_field_exists() again right before it, or allow it to be missing",
+        (true, None) => "",
+        (false, None) => "; guard it with bpf_core_field_exists()",
+    }
 }
 
 fn and_more(count: &usize) -> String {

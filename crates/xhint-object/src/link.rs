@@ -9,6 +9,7 @@ use crate::bind::Bound;
 use crate::choice::{Choice, named};
 use crate::dispatch::{Copies, Fallback, place_btf, reserved};
 use crate::image::{Content, Image};
+use crate::missing::Reached;
 use crate::report::{DispatchReport, LayoutReport, Report};
 use crate::variant::Variant;
 use crate::{Error, Function, Missing, Object, assembly, multi};
@@ -85,9 +86,18 @@ impl LinkOptions {
     }
 }
 
-/// Why there is no entry that counts.
-const UNCOUNTED: &str = "for one layout only, and nothing tells its packets from others or there is nothing to give to \
-                         those, so every packet is taken for it and none is counted";
+/// Why there is no entry that counts, if for this cause there need be none.
+fn uncounted(cause: &Error) -> Option<String> {
+    let why = match cause {
+        Error::NothingToDispatch => "no XDP program of the object depends on it".to_owned(),
+        Error::NoSelector { .. } => "its packets carry no id that would tell them from others".to_owned(),
+        Error::FallbackMissing { first, .. } => {
+            format!("there is nothing to give to packets of no layout, unless a fixed action is said: {first}")
+        }
+        _ => return None,
+    };
+    Some(format!("for one layout only; every packet is taken for it and none is counted, since {why}"))
+}
 
 /// How packets of several layouts come to the right copy of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -176,10 +186,13 @@ impl Object {
             (Dispatch::None, None) => self.link_one(universe, options, choice, report, String::new()),
             (Dispatch::Auto, None) if options.count && !choice.layouts.is_empty() => {
                 match multi::link(self, universe, options, choice, report) {
-                    Err(Error::NothingToDispatch | Error::NoSelector { .. } | Error::FallbackMissing { .. }) => {
-                        *report = choice.report(universe);
-                        self.link_one(universe, options, choice, report, UNCOUNTED.to_owned())
-                    }
+                    Err(cause) => match uncounted(&cause) {
+                        Some(why) => {
+                            *report = choice.report(universe);
+                            self.link_one(universe, options, choice, report, why)
+                        }
+                        None => Err(cause),
+                    },
                     done => done,
                 }
             }
@@ -212,12 +225,14 @@ impl Object {
     ) -> Result<Image, Error> {
         report.dispatch = DispatchReport { kind: "none", why, ..DispatchReport::default() };
         let (mut bound, mut variant) = Bound::new(self, universe, &choice.layouts, options)?;
-        let reach = variant.reach(self.running(options));
+        let entries = self.running(options);
+        let reach = variant.reach(entries.iter().copied());
         if options.explain {
             let reaches = std::slice::from_ref(&reach);
             report.relocations = self.explain_all(std::slice::from_mut(&mut bound), reaches)?;
         }
-        let missing = Missing::all(self, &mut bound, &reach, &report.layout_words())?;
+        let reached = Reached { variant: &variant, entries: &entries, reach: &reach };
+        let missing = Missing::all(self, &mut bound, reached, &report.layout_words())?;
         match missing.split_first() {
             Some((first, rest)) if !options.allow_missing => {
                 return Err(Error::Missing { first: Box::new(first.clone()), more: rest.len() });

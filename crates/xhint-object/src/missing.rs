@@ -4,6 +4,7 @@ use xhint_relo::Miss;
 
 use crate::bind::Bound;
 use crate::reach::Reach;
+use crate::variant::Variant;
 use crate::{Error, Object};
 
 /// A read, without a guard, of what is not there.
@@ -25,14 +26,27 @@ pub struct Missing {
     pub exists: bool,
     /// The layouts that it was linked for, with their files.
     pub layouts: Vec<String>,
+    /// If it is reached only as far as is known: the call that may write what it is guarded by.
+    pub lost: Option<String>,
+}
+
+/// What can be reached, and from where.
+#[derive(Debug, Clone, Copy)]
+pub struct Reached<'a> {
+    pub variant: &'a Variant<'a>,
+    pub entries: &'a [usize],
+    pub reach: &'a Reach,
 }
 
 impl std::fmt::Display for Missing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Missing { place, access, why, layouts, .. } = self;
+        let Missing { place, access, why, layouts, lost, .. } = self;
         write!(f, "{place}: {access}: {why}")?;
         if !layouts.is_empty() {
             write!(f, " (layout {})", layouts.join(", "))?;
+        }
+        if let Some(call) = lost {
+            write!(f, "; whether this is ever reached is not known, since {call}, may write what it is guarded by")?;
         }
         Ok(())
     }
@@ -46,19 +60,25 @@ impl Missing {
     pub fn all(
         object: &Object,
         bound: &mut Bound<'_>,
-        reach: &Reach,
+        reached: Reached<'_>,
         layouts: &[String],
     ) -> Result<Vec<Missing>, Error> {
         let mut out = Vec::new();
         for number in 0..object.relos.len() {
-            if bound.value(number).is_none() && is_reached(object, reach, number) {
-                out.push(Missing::of(object, bound, number, layouts)?);
+            if bound.value(number).is_none() && is_reached(object, reached.reach, number) {
+                out.push(Missing::of(object, bound, reached, number, layouts)?);
             }
         }
         Ok(out)
     }
 
-    fn of(object: &Object, bound: &mut Bound<'_>, number: usize, layouts: &[String]) -> Result<Missing, Error> {
+    fn of(
+        object: &Object,
+        bound: &mut Bound<'_>,
+        reached: Reached<'_>,
+        number: usize,
+        layouts: &[String],
+    ) -> Result<Missing, Error> {
         let relo = object.relos.get(number).ok_or(Error::NoRelo { number })?;
         let words = bound.explain(number)?;
         Ok(Missing {
@@ -70,6 +90,7 @@ impl Missing {
             access: words.access,
             miss: words.miss,
             layouts: layouts.to_vec(),
+            lost: lost(object, reached, poison(object, relo)),
         })
     }
 }
@@ -77,6 +98,37 @@ impl Missing {
 /// Whether the instruction of relocation `number` was reached, if it is poisoned; its function, if not.
 pub fn is_reached(object: &Object, reach: &Reach, number: usize) -> bool {
     let Some(relo) = object.relos.get(number) else { return false };
+    reach.poisoned.contains(&poison(object, relo))
+}
+
+/// The function and byte of a relocation's instruction.
+fn poison(object: &Object, relo: &crate::Relo) -> (usize, usize) {
     let start = object.functions.get(relo.function).map_or(0, |f| f.start);
-    reach.poisoned.contains(&(relo.function, (relo.core.insn_off as usize).saturating_sub(start)))
+    (relo.function, (relo.core.insn_off as usize).saturating_sub(start))
+}
+
+/// Calls that are tried one by one as the one that is to blame.
+const MOST_TRIED: usize = 32;
+
+/// The call without which the instruction `at` would not be reached, in words: it is given an address in the stack, and
+/// what it writes by that is not known.
+fn lost(object: &Object, Reached { variant, entries, reach }: Reached<'_>, at: (usize, usize)) -> Option<String> {
+    let without = |keeps: &dyn Fn((usize, usize)) -> bool| {
+        !variant.reach_if(entries.iter().copied(), keeps).poisoned.contains(&at)
+    };
+    if reach.lost.is_empty() || !without(&|_| true) {
+        return None;
+    }
+    let alone = reach.lost.iter().take(MOST_TRIED).find(|call| without(&|other| other == **call));
+    let (function, call) = alone.or_else(|| reach.lost.first())?;
+    let function = object.functions.get(*function)?;
+    let place = object.place(function.section, function.start.saturating_add(*call) as u32);
+    Some(match place {
+        Some(p) => format!("`{}` in {}:{}, which is given an address in the stack", p.text, p.file, p.line),
+        None => format!(
+            "the call at instruction {} of {}, which is given an address in the stack",
+            call / crate::insn::SIZE,
+            function.name
+        ),
+    })
 }

@@ -4,10 +4,11 @@ use xhint_universe::{Layout, Universe};
 
 use crate::bind::{Bound, asks_for};
 use crate::choice::Choice;
-use crate::dispatch::{Case, Dispatched, Fallback, Plan, classes_of, link_by_row, link_direct, link_tail};
+use crate::dispatch::{Case, Dispatched, Fallback, Plan, Route, classes_of, link_by_row, link_direct, link_tail};
 use crate::image::Image;
 use crate::insn::SIZE;
 use crate::link::{Dispatch, LinkOptions, TakenSlot};
+use crate::missing::Reached;
 use crate::reach::Reach;
 use crate::report::{DispatchReport, LayoutReport, Report};
 use crate::selectors::{self, Clash};
@@ -51,10 +52,10 @@ pub fn link(
     report.ranked = !clashes.is_empty();
     let mut dispatched = Vec::new();
     for function in programs {
-        let cases = all.readable(function, &cases, options, report)?;
+        let routes = all.routes(function, &cases, options, report)?;
         let program = object.functions().get(function);
         let optional = options.program.is_none() && program.is_some_and(Function::is_optional);
-        dispatched.push(Dispatched { function, cases, optional });
+        dispatched.push(Dispatched { function, routes, optional });
     }
     if !options.walk {
         if options.dispatch == Dispatch::Table {
@@ -66,7 +67,16 @@ pub fn link(
     let runs = |p: &Dispatched| object.functions().get(p.function).is_some_and(|f| options.runs(f));
     if kind == Dispatch::Tail && !dispatched.iter().any(|p| runs(p) && !p.optional) {
         // Slots would be of no program that is loaded.
-        (kind, why) = (Dispatch::Static, "programs that are loaded on demand have no slots to be called by".to_owned());
+        let why_not = match dispatched.iter().any(runs) {
+            true => "programs that are loaded on demand have no slots to be called by".to_owned(),
+            false => {
+                let name = options.program.as_deref().unwrap_or_default();
+                format!(
+                    "{name} does not depend on the layout, so it is called as it is, and `tail` means nothing for it"
+                )
+            }
+        };
+        (kind, why) = (Dispatch::Static, why_not);
     }
     let slots = slots(&report.layouts, &options.slots);
     for (layout, slot) in report.layouts.iter_mut().zip(&slots) {
@@ -87,6 +97,7 @@ pub fn link(
         // Copies are new code anyway, and without the capability a verifier may walk all of it.
         prune: options.prune || !options.walk,
     };
+    let read = plan.programs.iter().map(|p| p.routes.iter().filter(|r| !plan.falls_back(r)).count()).max().unwrap_or(0);
     let mut copies = None;
     let image = match kind {
         Dispatch::Tail => {
@@ -96,10 +107,7 @@ pub fn link(
         Dispatch::Table => {
             let (image, numbers) = link_by_row(plan)?;
             copies = numbers.into_iter().max();
-            why = match copies {
-                Some(1) => format!("{} layouts are of one kind, and one copy reads them all", cases.len()),
-                kinds => format!("{} layouts are of {} kinds, and each has a copy", cases.len(), kinds.unwrap_or(0)),
-            };
+            why = kinds(read, copies.unwrap_or(0));
             image
         }
         _ => link_direct(plan)?,
@@ -157,9 +165,10 @@ impl<'a> Variants<'a> {
         options: &LinkOptions,
         report: &mut Report,
     ) -> Result<(), Error> {
-        let reach = self.reach_of_fallback(dispatched, options);
-        let Some(bound) = self.bounds.last_mut() else { return Ok(()) };
-        let missing = Missing::all(self.object, bound, &reach, &[])?;
+        let entries = self.entries_of_fallback(dispatched, options);
+        let (Some(bound), Some(variant)) = (self.bounds.last_mut(), self.variants.last()) else { return Ok(()) };
+        let reach = variant.reach(entries.iter().copied());
+        let missing = Missing::all(self.object, bound, Reached { variant, entries: &entries, reach: &reach }, &[])?;
         match missing.split_first() {
             Some((first, rest)) if !options.allow_missing => {
                 return Err(Error::FallbackMissing { first: Box::new(first.clone()), more: rest.len() });
@@ -169,25 +178,28 @@ impl<'a> Variants<'a> {
         Ok(())
     }
 
-    /// The cases of the layouts that have all that program `function` reads without a guard.
+    /// Where packets of each layout go: those of one that lacks what program `function` reads without a guard to the
+    /// fallback.
     ///
     /// # Errors
-    /// [`Error::Missing`] if none has, so that the program would read nothing.
-    fn readable(
+    /// [`Error::Missing`] if all lack something, so that the program would read nothing.
+    fn routes(
         &mut self,
         function: usize,
         cases: &[Case],
         options: &LinkOptions,
         report: &mut Report,
-    ) -> Result<Vec<(Case, usize)>, Error> {
+    ) -> Result<Vec<Route>, Error> {
         let Some(program) = self.object.functions().get(function) else { return Ok(Vec::new()) };
         let (name, runs) = (&program.name, options.runs(program));
+        let fallback = cases.len();
         let (mut out, mut lacking) = (Vec::with_capacity(cases.len()), None);
         for (n, (case, (bound, variant))) in cases.iter().zip(self.bounds.iter_mut().zip(&self.variants)).enumerate() {
             let words: Vec<_> = report.layouts.get(n).map(LayoutReport::words).into_iter().collect();
-            let missing = Missing::all(self.object, bound, &variant.reach([function]), &words)?;
-            match missing.split_first() {
-                Some(_) if !options.allow_missing && !runs => {}
+            let reached = Reached { variant, entries: &[function], reach: &variant.reach([function]) };
+            let missing = Missing::all(self.object, bound, reached, &words)?;
+            let variant = match missing.split_first() {
+                Some(_) if !options.allow_missing && !runs => fallback,
                 Some((first, rest)) if !options.allow_missing => {
                     let more = if rest.is_empty() { String::new() } else { format!(", and {} more", rest.len()) };
                     let lacks = format!("{name}: packets of this layout go to the fallback: {first}{more}");
@@ -197,12 +209,16 @@ impl<'a> Variants<'a> {
                     }
                     report.warnings.push(lacks);
                     let _first = lacking.get_or_insert((first.clone(), rest.len()));
+                    fallback
                 }
-                _ => out.push((*case, n)),
-            }
+                _ => n,
+            };
+            out.push(Route { case: *case, layout: n, variant });
         }
         match lacking {
-            Some((first, more)) if out.is_empty() => Err(Error::Missing { first: Box::new(first), more }),
+            Some((first, more)) if out.iter().all(|r| r.variant == fallback) => {
+                Err(Error::Missing { first: Box::new(first), more })
+            }
             _ => Ok(out),
         }
     }
@@ -214,10 +230,9 @@ impl<'a> Variants<'a> {
         }
     }
 
-    fn reach_of_fallback(&self, dispatched: &[usize], options: &LinkOptions) -> Reach {
+    fn entries_of_fallback(&self, dispatched: &[usize], options: &LinkOptions) -> Vec<usize> {
         let runs = |n: &usize| options.fallback == Fallback::Program || !dispatched.contains(n);
-        let entries = self.object.entries().into_iter().filter(runs);
-        self.variants.last().map_or_else(Reach::default, |variant| variant.reach(entries))
+        self.object.entries().into_iter().filter(runs).collect()
     }
 
     /// What each relocation becomes: for each layout, and for none.
@@ -225,9 +240,19 @@ impl<'a> Variants<'a> {
         let running = self.object.running(options);
         let mut reaches: Vec<_> = self.variants.iter().map(|v| v.reach(running.iter().copied())).collect();
         reaches.pop();
-        reaches.push(self.reach_of_fallback(dispatched, options));
+        let entries = self.entries_of_fallback(dispatched, options);
+        reaches.push(self.variants.last().map_or_else(Reach::default, |v| v.reach(entries)));
         report.relocations = self.object.explain_all(&mut self.bounds, &reaches)?;
         Ok(())
+    }
+}
+
+/// What a table reads, in words.
+fn kinds(layouts: usize, copies: usize) -> String {
+    match (layouts, copies) {
+        (1, _) => "one layout is read, by one copy".to_owned(),
+        (_, 1) => format!("{layouts} layouts are of one kind, and one copy reads them all"),
+        _ => format!("{layouts} layouts are of {copies} kinds, and each has a copy"),
     }
 }
 

@@ -14,15 +14,17 @@
 //!    is taken is reached with nothing known. So is every instruction of a function with a jump that is not understood.
 
 mod state;
+mod writes;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use xhint_btf::ByteOrder;
 
-use crate::effect::{Flow, Named, flow};
+use crate::effect::{Callee, Effect, Flow, Named, effect, flow};
 use crate::insn::{ADD64_REG, CALL, Insn, SIZE, SUB64_REG, instructions};
 use crate::prune::Ways;
 use state::{State, Value};
+use writes::{Known, Writes};
 
 /// What is asked of a program's functions. Functions are told apart by a number of the caller's.
 pub trait Code {
@@ -36,6 +38,8 @@ pub trait Code {
     fn is_poisoned(&self, function: usize, at: usize) -> bool;
     /// Whether the kernel verifies this function by itself, whatever its callers pass.
     fn is_global(&self, function: usize) -> bool;
+    /// Whether the kernel runs this function by itself as an XDP program.
+    fn is_xdp(&self, function: usize) -> bool;
     fn order(&self) -> ByteOrder;
 }
 
@@ -50,13 +54,21 @@ pub struct Reach {
     pub addends: BTreeMap<(usize, usize), Option<u64>>,
     /// By function, which ways comparisons can go.
     pub ways: BTreeMap<usize, Ways>,
+    /// Calls behind which a number in the frame was not known any more: function and byte.
+    pub lost: BTreeSet<(usize, usize)>,
 }
 
-/// What can be reached when any of `entries` is run.
-pub fn reach(code: &impl Code, entries: impl IntoIterator<Item = usize>) -> Reach {
-    let mut walk = Walk { code, at_entry: HashMap::new(), out: Reach::default(), todo: Vec::new() };
+/// What can be reached when any of `entries` is run, as if the calls that `keeps` accepts, by function and byte, wrote
+/// nothing in the frame: what is not reached then is reached only because it is not known what they write.
+pub fn reach_if(
+    code: &impl Code,
+    entries: impl IntoIterator<Item = usize>,
+    keeps: impl Fn((usize, usize)) -> bool,
+) -> Reach {
+    let (at_entry, known) = (HashMap::new(), Known::default());
+    let mut walk = Walk { code, keeps, at_entry, known, out: Reach::default(), todo: Vec::new() };
     for entry in entries {
-        walk.enter(entry, State::default());
+        walk.enter(entry, if code.is_xdp(entry) { State::of_xdp() } else { State::default() });
     }
     while let Some(function) = walk.todo.pop() {
         walk.function(function);
@@ -64,8 +76,11 @@ pub fn reach(code: &impl Code, entries: impl IntoIterator<Item = usize>) -> Reac
     walk.out
 }
 
-struct Walk<'a, C> {
+struct Walk<'a, C, K> {
     code: &'a C,
+    keeps: K,
+    /// What functions may write of their callers' frames.
+    known: Known,
     /// What is known at the start of each function that was reached.
     at_entry: HashMap<usize, State>,
     out: Reach,
@@ -73,7 +88,7 @@ struct Walk<'a, C> {
     todo: Vec<usize>,
 }
 
-impl<C: Code> Walk<'_, C> {
+impl<C: Code, K: Fn((usize, usize)) -> bool> Walk<'_, C, K> {
     fn enter(&mut self, function: usize, state: State) {
         let changed = match self.at_entry.get_mut(&function) {
             Some(known) => known.join(&state),
@@ -140,12 +155,10 @@ impl<C: Code> Walk<'_, C> {
                 *known = known.filter(|k| Some(*k) == value);
             }
             match flow(insn, at) {
-                Flow::Next => state.run(
-                    insn,
-                    Insn::at(code, next.saturating_sub(SIZE), self.code.order()),
-                    named,
-                    self.code.calls_back(),
-                ),
+                Flow::Next => {
+                    let second = Insn::at(code, next.saturating_sub(SIZE), self.code.order());
+                    self.step((function, at), insn, second, named, &mut state);
+                }
                 Flow::End => return Vec::new(),
                 Flow::To(target) => return vec![(target, state)],
                 Flow::Either(target) => return vec![(target, state.clone()), (next, state)],
@@ -159,6 +172,25 @@ impl<C: Code> Walk<'_, C> {
         }
         // Beyond the last instruction: a function that does not end, which the verifier will refuse.
         Vec::new()
+    }
+
+    /// Runs an instruction that the next one follows.
+    fn step(&mut self, at: (usize, usize), insn: Insn, second: Option<Insn>, named: Named, state: &mut State) {
+        let effect = effect(insn, named, self.code.calls_back());
+        let writes = match (effect, named, state.function(2)) {
+            (Effect::Call(Callee::Function), ..) if !state.lends() => Writes::All,
+            (Effect::Call(Callee::Function), Named::Function(callee), _) => self.known.of(self.code, callee),
+            (Effect::Call(Callee::Function), Named::Nothing, Some(callee)) => self.known.back(self.code, insn, callee),
+            _ => Writes::All,
+        };
+        let before = matches!(effect, Effect::Call(_)).then(|| state.clone());
+        state.run(insn, second, named, self.code.calls_back(), &writes);
+        if let Some(before) = before.filter(|before| state.numbers() < before.numbers()) {
+            self.out.lost.insert(at);
+            if (self.keeps)(at) {
+                state.keep(&before);
+            }
+        }
     }
 }
 

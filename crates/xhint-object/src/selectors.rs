@@ -79,6 +79,11 @@ pub fn looks_for(universe: &Universe, linked: &[usize], new: usize) -> bool {
     case(&new).is_some_and(|new| dispatch::looks_for(&known, new))
 }
 
+/// Whether `universe` has a layout of this name or id.
+pub fn is_layout(universe: &Universe, name: &str) -> bool {
+    named(universe, name).is_ok()
+}
+
 /// How soon a layout is tried: its place in `first`, or last.
 pub fn rank(layout: &Layout, first: &[String]) -> usize {
     let is = |name: &String| *name == layout.name || LayoutId(layout.id).is(name);

@@ -7,8 +7,8 @@ use xhint_btf::ByteOrder;
 use crate::effect::Named;
 use crate::insn::{Insn, SRC_REG};
 use crate::model::Relo;
-use crate::reach::{Code, Reach, reach};
-use crate::{Error, Object, assembly};
+use crate::reach::{Code, Reach, reach_if};
+use crate::{Error, Function, Object, assembly};
 
 /// The patches of one binding, and the code they make.
 #[derive(Debug, Clone)]
@@ -90,6 +90,11 @@ impl<'a> Variant<'a> {
 
     /// What can be reached from the functions `entries`.
     pub fn reach(&self, entries: impl IntoIterator<Item = usize>) -> Reach {
+        self.reach_if(entries, &|_| false)
+    }
+
+    /// The same as if the instructions that `keeps` accepts wrote nothing in the stack.
+    pub fn reach_if(&self, entries: impl IntoIterator<Item = usize>, keeps: &dyn Fn((usize, usize)) -> bool) -> Reach {
         let mut code = BTreeMap::new();
         for index in self.patches.keys() {
             if let Some(function) = self.object.functions.get(*index) {
@@ -98,7 +103,7 @@ impl<'a> Variant<'a> {
                 code.insert(*index, own);
             }
         }
-        reach(&Patched { variant: self, code, calls_back: self.object.calls_back() }, entries)
+        reach_if(&Patched { variant: self, code, calls_back: self.object.calls_back() }, entries, keeps)
     }
 }
 
@@ -139,6 +144,10 @@ impl Code for Patched<'_> {
 
     fn is_global(&self, function: usize) -> bool {
         self.variant.object.functions.get(function).is_some_and(|f| f.global)
+    }
+
+    fn is_xdp(&self, function: usize) -> bool {
+        self.variant.object.functions().get(function).is_some_and(Function::is_xdp)
     }
 
     fn order(&self) -> ByteOrder {

@@ -136,3 +136,60 @@ fn a_plain_read_of_a_bitfield_is_told_as_that_and_not_to_be_guarded() {
         assert_eq!((outcome.returned, loaded.global(".bss")[..4].to_vec()), (2, vec![0x67, 0x45, 3, 0]));
     }
 }
+
+/// A program whose guard is spilled while others are given addresses in its stack.
+fn spilled(call: &str) -> Result<Linked, Error> {
+    let source = format!(
+        r#"#include "kernel.h"
+#define FN static __noinline __attribute__((unused))
+#define HIDE(x) asm volatile("" : "+r"(x))
+struct nic_meta {{ __u32 value; }} CORE;
+typedef volatile __u64 v8;
+static long (*loop)(__u32, void *, void *, __u64) = (void *)181;
+FN int fill(v8 *p, __u64 v) {{ HIDE(p); *p = v; return 0; }}
+FN int anywhere(v8 *p, __u64 v) {{ HIDE(p); p[v & 1] = v; return 0; }}
+FN long on_loop(__u32 n, void *c) {{ v8 *p = c; *p += n + 1; return 0; }}
+SEC("xdp") int prog(struct xdp_md *ctx)
+{{
+	struct nic_meta *m = (void *)(long)ctx->data_meta;
+	v8 there = bpf_core_type_exists(struct nic_meta), local[2] = {{ 1, 2 }};
+
+	if (there && (void *)m + bpf_core_type_size(struct nic_meta) > (void *)(long)ctx->data)
+		return 1;
+	{call}
+	if (there)
+		local[0] += m->value;
+	return local[0];
+}}
+char LICENSE[] SEC("license") = "GPL";
+"#
+    );
+    let object = Compile::new(&fixture::keep("spilled", "bpf.c", source.as_bytes())).argument("-w").object();
+    let object = Object::parse(std::fs::read(object).unwrap()).unwrap();
+    let options = LinkOptions { dispatch: Dispatch::Static, ..LinkOptions::default() };
+    object.link(&universe(&[("small.btf", nic())]), &options)
+}
+
+#[test]
+fn a_guard_in_the_stack_outlives_calls_that_cannot_write_it() {
+    for call in ["fill(&local[0], 5);", "loop(2, on_loop, (void *)&local[0], 0);"] {
+        assert_eq!(spilled(call).unwrap().report.warnings, [""; 0], "{call}");
+    }
+}
+
+#[test]
+fn what_is_not_known_to_be_reached_is_said_to_be_so_with_the_call_to_blame() {
+    let error = spilled("fill(&local[0], 5);\n\tanywhere(&local[0], ctx->rx_queue_index);").unwrap_err();
+    let Error::FallbackMissing { first, .. } = &error else { panic!("{error}") };
+    assert!(first.lost.is_some());
+    let text = error.to_string();
+    for part in
+        ["is not known", "`anywhere(&local[0], ctx->rx_queue_index);`", ".bpf.c:", "may write", "right before it"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains("; guard it"), "{text}");
+    // Where there is no guard, that is what is said.
+    let text = spilled("there = 1;\n\tanywhere(&local[0], 1);").unwrap_err().to_string();
+    assert!(text.contains("; guard it") && !text.contains("is not known"), "{text}");
+}

@@ -44,7 +44,7 @@ pub struct LayoutCount {
     pub id: u32,
     /// Its length in bytes.
     pub size: u32,
-    /// Whether packets of it are read now.
+    /// Whether it is looked for now.
     pub live: bool,
     /// Its packets.
     #[serde(flatten)]
@@ -58,7 +58,7 @@ pub struct IdCount {
     pub id: u32,
     /// Bytes of metadata.
     pub size: u32,
-    /// The layout that has this id and length now, be it that it came later or that its packets go to the fallback.
+    /// The layout that has this id and length now, having come later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layout: Option<String>,
     /// Its packets.
@@ -83,11 +83,10 @@ impl Counters {
         let slot = |slot| count(&counts, slot, &clock);
         let mut layouts = Vec::with_capacity(state.slots.len());
         for taken in &state.slots {
-            let live = state.layouts.iter().any(|l| l.id == taken.id && l.slot == Some(taken.slot) && !l.fallback);
+            let live = state.layouts.iter().any(|l| l.id == taken.id && l.slot == Some(taken.slot));
             let count = slot(taken.slot)?;
             layouts.push(LayoutCount { name: taken.name.clone(), id: taken.id, size: taken.size, live, count });
         }
-        // One whose packets go to the fallback is counted by its id alone.
         layouts.retain(|l| l.live || l.count.packets > 0);
         let ids = ids(&open(generation, UNKNOWN)?, state, &clock)?;
         Ok(Some(Counters { layouts, unknown: slot(UNKNOWN_ID)?, ids, no_metadata: slot(NO_METADATA)? }))

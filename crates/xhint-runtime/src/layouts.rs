@@ -183,7 +183,9 @@ impl<'a> Layouts<'a> {
         }
         let mut next = state.clone();
         next.remove(&removal);
-        if running.is_tail() || gone.is_empty() {
+        // Where packets can pass for several layouts, the entry must not go on looking for one that is gone.
+        let in_place = running.is_tail() && (state.options.first.is_empty() || next.layouts.is_empty());
+        if in_place || gone.is_empty() {
             // Else nothing but the file goes, and all that runs stays.
             running.write(&next, Some(Change::Removed(removal)))?;
             if running.is_tail() {
@@ -253,7 +255,7 @@ impl Coming {
     fn new(linker: &Linker, before: &State, nic: Source, which: &Which) -> Result<Coming> {
         let is_new = |name: &&String| !name.starts_with("0x") && !before.options.named.contains(name);
         let named: Vec<String> = which.layouts.iter().filter(is_new).cloned().collect();
-        let mut state = State { nics: [before.nics.as_slice(), &[nic.clone()]].concat(), ..before.clone() };
+        let mut state = State { nics: [before.nics.as_slice(), std::slice::from_ref(&nic)].concat(), ..before.clone() };
         state.options.named.extend_from_slice(&named);
         let object = parsed(&before.object)?;
         // All together, so that two layouts with one id are found out.
@@ -319,8 +321,8 @@ impl Running {
         let live = |l: &Layout| by_id.get(&l.id);
         let all = [positions(universe, |l| live(l).is_some()), new.to_vec()].concat();
         let err = |cause| Error::Link { path: state.object.path.clone(), cause: Box::new(cause) };
-        let clashes = selectors::check(universe, &all, &state.options.first).map_err(err)?;
-        let linked = positions(universe, |l| live(l).is_some_and(|s| s.added.is_none() && !s.fallback));
+        let clashes = selectors::check(universe, &all, &state.options.first_in(universe, Some(state))).map_err(err)?;
+        let linked = positions(universe, |l| live(l).is_some_and(|s| s.added.is_none()));
         // What the entry knew of layouts that are gone cannot be told any more.
         let slots: HashSet<u32> = state.layouts.iter().filter_map(|l| l.slot).collect();
         let gone = state.slots.iter().any(|t| t.linked && !slots.contains(&t.slot));

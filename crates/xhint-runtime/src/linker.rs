@@ -159,14 +159,19 @@ impl Linker {
         let named = options.named.iter().chain(names).cloned().collect();
         let walk = options.walk && (!for_device || Rights::current().walk());
         let options = LinkedAs { named, walk, ..options };
-        let mut linked = self.link_in(&universe, &object, &options, &slots)?;
+        let now = LinkedAs { first: options.first_in(&universe, before), ..options.clone() };
+        let mut linked = self.link_in(&universe, &object, &now, &slots)?;
         if for_device && let Some(plain) = linked.report.plain.iter().find(|p| p.certain) {
             let cause = Box::new(xhint_object::Error::Plain(plain.clone()));
             return Err(Error::Link { path: object.path, cause });
         }
-        if for_device && let Some(table) = self.table_instead(&linked, &universe, &object, &options, &slots) {
+        if for_device && let Some(table) = self.table_instead(&linked, &universe, &object, &now, &slots) {
             linked = table;
         }
+        let gone = options.first.iter().filter(|name| !now.first.contains(name));
+        linked.report.warnings.extend(
+            gone.map(|name| format!("no layout is called '{name}' any more; it is tried first again once it is back")),
+        );
         let report = &linked.report;
         let layout = |l: &LayoutReport| {
             let found = universe.layout_of_id(l.id);
@@ -272,6 +277,7 @@ impl Linker {
             prune: !options.walk,
             dispatch: Dispatch::named(&options.asked).unwrap_or_default(),
             count: options.count,
+            allow_missing: options.allow_missing,
             slots: slots.iter().map(|t| TakenSlot { id: t.id, size: t.size, slot: t.slot }).collect(),
             ..link_options(options)
         };

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
-use xhint_object::Dispatch;
 use xhint_object::table::SLOT_COUNT;
-use xhint_universe::LayoutId;
+use xhint_object::{Dispatch, selectors};
+use xhint_universe::{LayoutId, Universe};
 
 use crate::described::Described;
 use crate::error::{Error, Result};
@@ -142,12 +142,25 @@ pub struct LinkedAs {
     /// Whether packets are counted by layout.
     #[serde(default)]
     pub count: bool,
-    /// Names or ids of layouts that are tried first, where packets can pass for several.
+    /// Whether reads of what a layout lacks stay unresolved rather than be an error.
+    #[serde(default)]
+    pub allow_missing: bool,
+    /// Names or ids of layouts that are tried first, where packets can pass for several. One that is gone is waited for: it
+    /// is tried first again when it comes back.
     #[serde(default)]
     pub first: Vec<String>,
     /// Constants of the program, and the values they are given ([`xhint_object::Object::set`]).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub set: Vec<(String, String)>,
+}
+
+impl LinkedAs {
+    /// What is to be tried first, but for names that were right with `before` and are of no layout now.
+    pub(crate) fn first_in(&self, universe: &Universe, before: Option<&State>) -> Vec<String> {
+        let was = |name: &&String| before.is_some_and(|b| b.options.first.contains(name));
+        let stays = |name: &&String| !was(name) || selectors::is_layout(universe, name);
+        self.first.iter().filter(stays).cloned().collect()
+    }
 }
 
 impl Default for LinkedAs {
@@ -162,6 +175,7 @@ impl Default for LinkedAs {
             fallback: None,
             walk: true,
             count: false,
+            allow_missing: false,
             first: Vec::new(),
             set: Vec::new(),
         }

@@ -4,16 +4,18 @@
 
 mod common;
 
-use std::fs::File;
+use std::fs::{self, File};
 
 use caps::Capability;
 use caps::Capability::{CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON};
-use common::nic::{Nic, check, job};
+use common::nic::{Nic, check, job, linker};
 use common::{World, with_only};
 use nix::sched::{CloneFlags, setns};
 use xhint_runtime::attach::{Job, attach};
 use xhint_runtime::detach::detach;
-use xhint_testkit::fixture::clangs;
+use xhint_runtime::load::{Plan, load};
+use xhint_runtime::{LinkedAs, Mode, Source};
+use xhint_testkit::fixture::{Compile, clangs, keep};
 use xhint_testkit::privileged;
 
 #[test]
@@ -24,6 +26,45 @@ fn the_least_rights_read_all_but_what_a_pointer_leads_to() {
     // One after the other, the first with all rights first: see above.
     one_layout();
     many_layouts();
+    tests_for_null();
+}
+
+const NULL: &str = r#"
+#include "kernel.h"
+struct nic_meta { __u32 rx_hash; __u32 btf_id; } CORE;
+SEC("xdp") int prog(struct xdp_md *ctx)
+{
+	struct nic_meta *m = (void *)(long)ctx->data_meta;
+
+	if (!bpf_core_type_exists(struct nic_meta) || (void *)m + bpf_core_type_size(struct nic_meta) > (void *)(long)ctx->data)
+		return 2;
+	asm volatile(MOVE "if %0 == 0 goto +1; %0 += 0;" : "+r"(m));
+	return m->rx_hash;
+}
+char LICENSE[] SEC("license") = "GPL";
+"#;
+
+/// Whether a pointer is 0 may be asked without CAP_PERFMON where that is decided beforehand; else the refusal says what it
+/// takes.
+fn tests_for_null() {
+    let tags = "__attribute__((btf_decl_tag(\"xhint:layout\"), btf_decl_tag(\"xhint:as=nic_meta\")))";
+    let nic = format!("#include \"kernel.h\"\nstruct a {{ __u32 rx_hash; __u32 btf_id; }} {tags}; struct a *v;\n");
+    let nic = Compile::new(&keep("null-nic", "c", nic.as_bytes())).object();
+    let nics = vec![Source::new("a.btf", fs::read(nic).unwrap())];
+    let load_with = |moved: &str, asked: &str| {
+        let source = keep("null", "bpf.c", NULL.replace("MOVE", moved).as_bytes());
+        let program = Source::read(Compile::new(&source).argument("-w").object()).unwrap();
+        let options = LinkedAs { asked: asked.to_owned(), count: true, ..LinkedAs::default() };
+        with_only(&[CAP_BPF, CAP_NET_ADMIN], || {
+            let job = linker().link(program, nics.clone(), options, Mode::Native).unwrap();
+            load(&Plan { object: &job.linked, entry: Some("prog"), keep: &[], same: false, device: "" }).map(|_| ())
+        })
+    };
+    for asked in ["none", "static", "tail"] {
+        load_with("\"\"", asked).unwrap_or_else(|e| panic!("{asked}: {e}"));
+        let refused = load_with("\"%0 += 4; %0 += -4;\"", asked).unwrap_err().to_string();
+        assert!(refused.contains("pointer comparison prohibited") && refused.contains("CAP_PERFMON"), "{refused}");
+    }
 }
 
 fn one_layout() {

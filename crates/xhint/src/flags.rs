@@ -78,7 +78,7 @@ impl Of {
             (Some(Miss::NoType { name, layouts, .. }), _) if !layouts.is_empty() => {
                 Some(format!("--bind {name}={}", layouts.first().map_or("LAYOUT", String::as_str)))
             }
-            (_, Of::Link) => Some("or leave it to the verifier: --allow-missing".to_owned()),
+            (_, Of::Link | Of::Attach) => Some("or leave it to the verifier: --allow-missing".to_owned()),
             _ => None,
         }
     }

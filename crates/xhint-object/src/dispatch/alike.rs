@@ -14,7 +14,7 @@ use xhint_relo::RelocKind;
 
 use super::classes::callees;
 use super::rows::{Field, places};
-use super::{Case, Classes, Dispatched, Plan};
+use super::{Classes, Dispatched, Plan, Route};
 use crate::Error;
 use crate::insn::{ALU, ALU64, Insn, LDX, MOV_OP, SIZE, SRC_REG};
 
@@ -32,11 +32,11 @@ pub enum Site {
 pub struct Alike {
     /// The variant whose code the copy is made of.
     pub variant: usize,
-    /// Indices of the cases.
-    pub cases: Vec<usize>,
+    /// Indices of the program's routes.
+    pub routes: Vec<usize>,
     /// By byte.
     pub sites: BTreeMap<usize, Site>,
-    /// By case, as in `cases`, the fields of its row.
+    /// By route, as in `routes`, the fields of its row.
     pub values: Vec<Vec<(Field, u64)>>,
     /// Bytes of its rows.
     pub row: u32,
@@ -56,36 +56,38 @@ enum Form {
 struct Group<'p> {
     size: u32,
     callees: Vec<usize>,
-    cases: Vec<usize>,
+    routes: Vec<usize>,
     variant: usize,
     forms: Vec<&'p [Form]>,
     /// By instruction, the form of the first that has it.
     common: Vec<Form>,
 }
 
-/// Sorts the cases of `program`.
+/// Sorts the layouts that `program` reads.
 ///
 /// # Errors
 /// [`Error::RowTooLong`].
 pub fn sort(plan: &Plan<'_>, classes: &Classes, program: &Dispatched) -> Result<Vec<Alike>, Error> {
     let sites = sites(plan, program.function);
-    let forms: Vec<Vec<Form>> = program.cases.iter().map(|(_, v)| forms(plan, program.function, *v, &sites)).collect();
+    let read: Vec<(usize, &Route)> = program.routes.iter().enumerate().filter(|(_, r)| !plan.falls_back(r)).collect();
+    let forms: Vec<Vec<Form>> = read.iter().map(|(_, r)| forms(plan, program.function, r.variant, &sites)).collect();
     let called = callees(plan.object, program.function);
     let mut groups: Vec<Group<'_>> = Vec::new();
-    for (number, ((Case { size, .. }, variant), own)) in program.cases.iter().zip(&forms).enumerate() {
+    for ((number, Route { case, variant, .. }), own) in read.into_iter().zip(&forms) {
         let callees: Vec<_> = called.iter().map(|c| classes.class(*c, *variant)).collect();
-        let fits = |g: &&mut Group<'_>| (g.size, &g.callees) == (*size, &callees) && together(&sites, &g.common, own);
+        let fits =
+            |g: &&mut Group<'_>| (g.size, &g.callees) == (case.size, &callees) && together(&sites, &g.common, own);
         match groups.iter_mut().find(fits) {
             Some(group) => {
-                group.cases.push(number);
+                group.routes.push(number);
                 group.forms.push(own);
                 let missing = group.common.iter_mut().zip(own).filter(|(common, _)| **common == Form::Poisoned);
                 missing.for_each(|(common, own)| *common = *own);
             }
             None => groups.push(Group {
-                size: *size,
+                size: case.size,
                 callees,
-                cases: vec![number],
+                routes: vec![number],
                 variant: *variant,
                 forms: vec![own],
                 common: own.clone(),
@@ -96,9 +98,9 @@ pub fn sort(plan: &Plan<'_>, classes: &Classes, program: &Dispatched) -> Result<
 }
 
 impl Alike {
-    /// One case alone, with its own code.
-    pub fn single(case: usize, variant: usize) -> Alike {
-        Alike { variant, cases: vec![case], sites: BTreeMap::new(), values: vec![vec![]], row: 0 }
+    /// One layout alone, with its own code.
+    pub fn single(route: usize, variant: usize) -> Alike {
+        Alike { variant, routes: vec![route], sites: BTreeMap::new(), values: vec![vec![]], row: 0 }
     }
 }
 
@@ -188,9 +190,9 @@ fn alike(group: &Group<'_>, sites: &BTreeMap<usize, (bool, bool)>) -> Result<Ali
     let (fields, row) = places(&widths)?;
     let mut out = Alike {
         variant: group.variant,
-        cases: group.cases.clone(),
+        routes: group.routes.clone(),
         sites: BTreeMap::new(),
-        values: vec![Vec::new(); group.cases.len()],
+        values: vec![Vec::new(); group.routes.len()],
         row,
     };
     for ((at, insn, values), field) in differing.into_iter().zip(fields) {

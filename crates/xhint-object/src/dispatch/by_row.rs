@@ -12,10 +12,10 @@ use super::emit::{Code, Emit, If, Label, Op, R0, R1, R2, R3, R4, R5, R6, R7, R9}
 use super::entry::{IdAt, find_id, find_length, load_ends, load_id, retest_length};
 use super::maps::{declare, place_data, place_maps};
 use super::rewrite::Rewrite;
-use super::rows::{self, ROWS, Row, SECTION, Shape};
+use super::rows::{self, Field, ROWS, Row, SECTION, Shape};
 use super::table::SLOT_COUNT;
 use super::usual::selectors;
-use super::{Dispatched, Fallback, Plan};
+use super::{Dispatched, Fallback, Plan, Route};
 use crate::Error;
 use crate::image::Image;
 use crate::name::c_name;
@@ -40,7 +40,7 @@ pub fn link(mut plan: Plan<'_>) -> Result<(Image, Vec<usize>), Error> {
         let symbol = declare(&mut copies.image, &name);
         let all = possible(&plan, &copies, program)?;
         numbers.push(all.len());
-        let rows = all_rows(&plan, program, all.iter().map(|(alike, _)| alike))?;
+        let rows = all_rows(&plan, program, &all)?;
         let row = all.iter().map(|(a, _)| a.row).max().unwrap_or(0).max(MIN_ROW);
         let (bytes, shape) = rows::build(&rows, row, plan.object.order())?;
         let keys = rows.iter().any(|r| Some(r.key) != rows.first().map(|first| first.key));
@@ -58,8 +58,8 @@ pub fn link(mut plan: Plan<'_>) -> Result<(Image, Vec<usize>), Error> {
 
 /// Bytes of a row without fields.
 const MIN_ROW: u32 = 16;
-/// A copy's number is 8 bits.
-const MAX_COPIES: usize = 256;
+/// A copy's number is 8 bits; one is of the fallback.
+const MAX_COPIES: usize = 255;
 
 /// Kinds of layouts, and how the code for each that has several is rewritten.
 fn possible(
@@ -77,33 +77,30 @@ fn possible(
         match Rewrite::new(code, plan.object.order(), &alike.sites) {
             Some(rewrite) => out.push((alike, Some(rewrite))),
             None => {
-                let single = |case: &usize| Some(Alike::single(*case, program.cases.get(*case)?.1));
-                out.extend(alike.cases.iter().filter_map(single).map(|alone| (alone, None)));
+                let single = |route: &usize| Some(Alike::single(*route, program.routes.get(*route)?.variant));
+                out.extend(alike.routes.iter().filter_map(single).map(|alone| (alone, None)));
             }
         }
     }
     if out.len() > MAX_COPIES { Err(Error::TooManyCopies { copies: out.len(), most: MAX_COPIES }) } else { Ok(out) }
 }
 
-fn all_rows<'a>(
-    plan: &Plan<'_>,
-    program: &Dispatched,
-    all: impl Iterator<Item = &'a Alike>,
-) -> Result<Vec<Row>, Error> {
-    let known = selectors(program.cases.iter().map(|c| c.0));
-    let mut rows = Vec::new();
-    for (copy, alike) in all.enumerate() {
-        for (number, fields) in alike.cases.iter().zip(&alike.values) {
-            let Some((case, variant)) = program.cases.get(*number) else { continue };
-            let places = known.get(&case.size).map_or(&[][..], Vec::as_slice);
-            let place = places.iter().position(|at| *at == case.at).unwrap_or(0);
-            let slot = plan.slots.get(*variant).copied().filter(|_| plan.count).unwrap_or(0);
-            let slot = u16::try_from(slot).ok().filter(|s| u32::from(*s) < SLOT_COUNT).ok_or(Error::NoSlot { slot })?;
-            let key = key(case.size, place);
-            rows.push(Row { id: case.id, key, slot, copy: copy as u8, fields: fields.clone() });
-        }
-    }
-    Ok(rows)
+/// The rows of all layouts, also of those that go to the fallback: its number is the one after the last copy's.
+fn all_rows(plan: &Plan<'_>, program: &Dispatched, all: &[(Alike, Option<Rewrite>)]) -> Result<Vec<Row>, Error> {
+    let known = selectors(program.cases());
+    let row = |Route { case, layout, .. }: &Route, copy: usize, fields: &[(Field, u64)]| {
+        let places = known.get(&case.size).map_or(&[][..], Vec::as_slice);
+        let place = places.iter().position(|at| *at == case.at).unwrap_or(0);
+        let slot = plan.slots.get(*layout).copied().filter(|_| plan.count).unwrap_or(0);
+        let slot = u16::try_from(slot).ok().filter(|s| u32::from(*s) < SLOT_COUNT).ok_or(Error::NoSlot { slot })?;
+        Ok(Row { id: case.id, key: key(case.size, place), slot, copy: copy as u8, fields: fields.to_vec() })
+    };
+    let read = all.iter().enumerate().flat_map(|(copy, (alike, _))| {
+        let routes = alike.routes.iter().zip(&alike.values);
+        routes.filter_map(move |(number, fields)| Some((program.routes.get(*number)?, copy, fields.as_slice())))
+    });
+    let lacking = program.routes.iter().filter(|r| plan.falls_back(r)).map(|r| (r, all.len(), &[][..]));
+    read.chain(lacking).map(|(route, copy, fields)| row(route, copy, fields)).collect()
 }
 
 /// What tells a layout of this length, its id at the place of this number, from others with its id.
@@ -130,6 +127,8 @@ struct Places {
     hit: Label,
     /// The packet is of no layout.
     none: Label,
+    /// It is counted, and gets what packets of no layout get.
+    rest: Label,
     /// What cannot be.
     bad: Label,
 }
@@ -143,16 +142,20 @@ fn entry(
 ) -> Result<Code, Error> {
     let mut code = Emit::new(plan.object.order());
     let emit = &mut code;
-    let places = Places { look_up: emit.label(), hit: emit.label(), none: emit.label(), bad: emit.label() };
+    let places =
+        Places { look_up: emit.label(), hit: emit.label(), none: emit.label(), rest: emit.label(), bad: emit.label() };
     if maps.counters.is_some() {
         emit.mov(R6, R1);
     }
     // The verifier refuses code that nothing leads to.
-    if !program.cases.is_empty() {
+    if !program.routes.is_empty() {
         find_row(emit, program, maps, places);
         emit.put(places.hit);
         let row = count(emit, maps.counters, places);
-        let labels: Vec<(u32, Label)> = (0..).zip(all.iter().map(|_| emit.label())).collect();
+        let mut labels: Vec<(u32, Label)> = (0..).zip(all.iter().map(|_| emit.label())).collect();
+        if program.routes.iter().any(|r| plan.falls_back(r)) {
+            labels.push((labels.len() as u32, places.rest));
+        }
         if labels.len() > 1 {
             emit.load(1, R5, row, rows::COPY);
             find_id(emit, &labels, places.bad);
@@ -161,12 +164,16 @@ fn entry(
             emit.put(label);
             place(emit, copies, program.function, alike, rewrite.as_ref(), row, places)?;
         }
+        if all.is_empty() {
+            emit.jump(places.rest);
+        }
     }
     emit.put(places.none);
     if let Some(counters) = maps.counters {
-        counters.unknown(emit, program.cases.iter().map(|c| c.0));
+        counters.unknown(emit, program.cases());
         emit.mov(R1, R6);
     }
+    emit.put(places.rest);
     match plan.or_else {
         Fallback::Program => emit.body(copies.named_body(program.function, plan.fallback, 0)?),
         Fallback::Action(action) => {
@@ -204,7 +211,7 @@ fn place(
     row: u8,
     places: Places,
 ) -> Result<(), Error> {
-    let more = alike.cases.len().saturating_sub(1);
+    let more = alike.routes.len().saturating_sub(1);
     let Some(rewrite) = rewrite else {
         emit.body(copies.named_body(function, alike.variant, more)?);
         return Ok(());
@@ -223,7 +230,7 @@ fn place(
 
 /// From the packet to `hit` or `none`. The context is in r1.
 fn find_row(emit: &mut Emit, program: &Dispatched, maps: Maps, places: Places) {
-    let known = selectors(program.cases.iter().map(|c| c.0));
+    let known = selectors(program.cases());
     let lengths: Vec<_> = known.keys().copied().collect();
     load_ends(emit);
     find_length(emit, &lengths, places.none, &mut |emit, length| {

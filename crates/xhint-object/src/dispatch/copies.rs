@@ -8,7 +8,7 @@ use xhint_btf::ext::{BtfExt, LineInfo};
 use xhint_btf::write::{NewType, Writer};
 
 use super::classes::{Classes, callees};
-use super::emit::Code;
+use super::emit::{Code, Emit, R0};
 use crate::assembly::{Assembly, Body, new_symbol, text_section};
 use crate::image::{Content, Image, Place};
 use crate::name::c_name;
@@ -37,6 +37,8 @@ pub struct Copies<'a> {
     /// By function and class, which ways its comparisons can go, for those that are to be pruned.
     ways: HashMap<(usize, usize), Ways>,
     made: HashMap<(usize, usize), usize>,
+    /// By function, what takes its place for a fixed action.
+    actions: HashMap<usize, usize>,
     todo: VecDeque<Todo>,
     taken: HashSet<String>,
 }
@@ -44,10 +46,19 @@ pub struct Copies<'a> {
 /// A copy that has a symbol and no body yet.
 struct Todo {
     function: usize,
-    variant: usize,
+    what: What,
     symbol: usize,
     section: usize,
     linkage: u32,
+}
+
+/// What a copy is.
+#[derive(Debug, Clone, Copy)]
+enum What {
+    /// The function under this variant.
+    Variant(usize),
+    /// What returns this and does nothing else.
+    Action(u32),
 }
 
 const STATIC: u32 = 0;
@@ -86,6 +97,7 @@ impl<'a> Copies<'a> {
             classes: Classes::of(object, variants),
             ways: HashMap::new(),
             made: HashMap::new(),
+            actions: HashMap::new(),
             todo: VecDeque::new(),
             taken: object.image.symbols.iter().map(|s| s.name.clone()).collect(),
         })
@@ -134,7 +146,21 @@ impl<'a> Copies<'a> {
         let symbol = new_symbol(&mut self.image, name, global);
         self.made.insert((function, self.classes.class(function, variant)), symbol);
         let linkage = if global { GLOBAL } else { STATIC };
-        self.todo.push_back(Todo { function, variant, symbol, section, linkage });
+        self.todo.push_back(Todo { function, what: What::Variant(variant), symbol, section, linkage });
+        symbol
+    }
+
+    /// A program of its own that returns `action`, in place of the program `function` for the fallback.
+    pub fn action(&mut self, function: usize, action: u32) -> usize {
+        if let Some(symbol) = self.actions.get(&function) {
+            return *symbol;
+        }
+        let own = self.object.functions().get(function);
+        let (section, own) = own.map_or((0, ""), |f| (f.section, f.name.as_str()));
+        let name = self.unique(c_name(own, &format!("__{}", self.names.get(self.fallback).map_or("", String::as_str))));
+        let symbol = new_symbol(&mut self.image, name, true);
+        self.actions.insert(function, symbol);
+        self.todo.push_back(Todo { function, what: What::Action(action), symbol, section, linkage: GLOBAL });
         symbol
     }
 
@@ -196,6 +222,18 @@ impl<'a> Copies<'a> {
         body
     }
 
+    /// A program in the place of `function` that returns `action`.
+    fn returning(&self, function: usize, action: u32) -> Result<Body, Error> {
+        let mut emit = Emit::new(self.object.order());
+        emit.mov_imm(R0, action as i32);
+        emit.exit();
+        let code = emit.finish()?.bytes;
+        let original = self.originals.get(function);
+        let lines =
+            original.and_then(|b| b.lines.first()).map(|l| LineInfo { insn_off: 0, ..*l }).into_iter().collect();
+        Ok(Body { symbol: 0, code, relocations: Vec::new(), func: original.and_then(|b| b.func), lines })
+    }
+
     /// The code of `function` as the compiler left it.
     pub fn plain_code(&self, function: usize) -> &[u8] {
         self.originals.get(function).map_or(&[], |b| &b.code)
@@ -255,7 +293,10 @@ impl<'a> Copies<'a> {
             }
         }
         while let Some(todo) = self.todo.pop_front() {
-            let mut body = self.body(todo.function, todo.variant);
+            let mut body = match todo.what {
+                What::Variant(variant) => self.body(todo.function, variant),
+                What::Action(action) => self.returning(todo.function, action)?,
+            };
             body.symbol = todo.symbol;
             let name = self.image.symbols.get(todo.symbol).map_or(String::new(), |s| s.name.clone());
             body.func = body.func.map(|func| self.new_func(func, &name, todo.linkage)).transpose()?;

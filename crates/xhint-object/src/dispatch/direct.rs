@@ -10,7 +10,7 @@ use super::count::{Counters, Slot};
 use super::emit::{Code, Emit, Label, R0, R1, R6};
 use super::entry::decide;
 use super::maps::place_maps;
-use super::{Case, Dispatched, Fallback, Plan};
+use super::{Case, Dispatched, Fallback, Plan, Route};
 use crate::Error;
 use crate::counts::UNKNOWN_ID;
 use crate::image::Image;
@@ -63,20 +63,18 @@ impl<'a> Ways<'a> {
 ///
 /// # Errors
 /// As [`link`].
-pub fn put_entry(
-    copies: &mut Copies<'_>,
+pub fn put_entry<'c>(
+    copies: &'c mut Copies<'_>,
     program: &Dispatched,
     counters: Option<Counters>,
-    ways: Ways<'_>,
+    ways: Ways<'c>,
 ) -> Result<(), Error> {
-    let mut entry = Entry::new(copies, program, counters);
-    if ways.or_else == Fallback::Program {
-        entry.copy_for(ways.fallback);
+    let mut entry = Entry::new(copies, program, counters, ways);
+    entry.copy_for(ways.fallback);
+    for route in &program.routes {
+        entry.way(*route, ways.slots.get(route.layout).copied().unwrap_or(UNKNOWN_ID));
     }
-    for (case, variant) in &program.cases {
-        entry.way(*case, *variant, ways.slots.get(*variant).copied().unwrap_or(UNKNOWN_ID));
-    }
-    let code = entry.code(ways.fallback, ways.or_else)?;
+    let code = entry.code()?;
     copies.set_entry(program.function, code)
 }
 
@@ -85,10 +83,11 @@ struct Entry<'c, 'a> {
     copies: &'c mut Copies<'a>,
     program: usize,
     counters: Option<Counters>,
+    ways: Ways<'c>,
     emit: Emit,
     cases: Vec<(Case, Label)>,
-    /// By class.
-    all: BTreeMap<usize, Copy>,
+    /// By class; the fixed action that takes the fallback's place is of none.
+    all: BTreeMap<Option<usize>, Copy>,
 }
 
 /// A copy, and the ways to it.
@@ -102,19 +101,35 @@ struct Copy {
 }
 
 impl<'c, 'a> Entry<'c, 'a> {
-    fn new(copies: &'c mut Copies<'a>, program: &Dispatched, counters: Option<Counters>) -> Entry<'c, 'a> {
+    fn new(
+        copies: &'c mut Copies<'a>,
+        program: &Dispatched,
+        counters: Option<Counters>,
+        ways: Ways<'c>,
+    ) -> Entry<'c, 'a> {
         let emit = Emit::new(copies.object.order());
-        Entry { copies, program: program.function, counters, emit, cases: Vec::new(), all: BTreeMap::new() }
+        Entry { copies, program: program.function, counters, ways, emit, cases: Vec::new(), all: BTreeMap::new() }
     }
 
     fn copy_for(&mut self, variant: usize) -> &mut Copy {
-        let class = self.copies.classes.class(self.program, variant);
+        let class = match self.action(variant) {
+            Some(_) => None,
+            None => Some(self.copies.classes.class(self.program, variant)),
+        };
         let emit = &mut self.emit;
         let new = || Copy { variant, label: emit.label(), layouts: 0, counted: Vec::new() };
         self.all.entry(class).or_insert_with(new)
     }
 
-    fn way(&mut self, case: Case, variant: usize, slot: u32) {
+    /// What stands in place of a copy for this variant.
+    fn action(&self, variant: usize) -> Option<u32> {
+        match self.ways.or_else {
+            Fallback::Action(action) if variant == self.ways.fallback => Some(action),
+            _ => None,
+        }
+    }
+
+    fn way(&mut self, Route { case, variant, .. }: Route, slot: u32) {
         let counted = self.counters.is_some().then(|| self.emit.label());
         let copy = self.copy_for(variant);
         copy.layouts = copy.layouts.saturating_add(1);
@@ -123,7 +138,7 @@ impl<'c, 'a> Entry<'c, 'a> {
         self.cases.push((case, label));
     }
 
-    fn code(mut self, fallback: usize, or_else: Fallback) -> Result<Code, Error> {
+    fn code(mut self) -> Result<Code, Error> {
         let jumped = self.fits()?;
         let none = self.emit.label();
         if self.counters.is_some() {
@@ -135,16 +150,8 @@ impl<'c, 'a> Entry<'c, 'a> {
         if let Some(counters) = self.counters {
             counters.unknown(&mut self.emit, self.cases.iter().map(|c| c.0));
         }
-        match or_else {
-            Fallback::Program => {
-                let label = self.copy_for(fallback).label;
-                self.emit.jump(label);
-            }
-            Fallback::Action(action) => {
-                self.emit.mov_imm(R0, action as i32);
-                self.emit.exit();
-            }
-        }
+        let rest = self.copy_for(self.ways.fallback).label;
+        self.emit.jump(rest);
         for copy in std::mem::take(&mut self.all).into_values() {
             self.place(copy, jumped)?;
         }
@@ -163,6 +170,11 @@ impl<'c, 'a> Entry<'c, 'a> {
             }
         }
         self.emit.put(copy.label);
+        if let Some(action) = self.action(copy.variant) {
+            self.emit.mov_imm(R0, action as i32);
+            self.emit.exit();
+            return Ok(());
+        }
         if self.counters.is_some() {
             self.emit.mov(R1, R6);
         }
@@ -179,9 +191,10 @@ impl<'c, 'a> Entry<'c, 'a> {
     /// Whether the copies can be jumped to.
     fn fits(&self) -> Result<bool, Error> {
         let size = self.copies.object.functions().get(self.program).map_or(0, |f| f.end.saturating_sub(f.start));
-        let jumped = (size / SIZE).saturating_mul(self.all.len()) <= MAX_JUMPED;
-        let all = self.copies.functions_of(self.program, self.all.values().map(|c| c.variant));
-        let functions = if jumped { all.saturating_sub(self.all.len()) } else { all }.saturating_add(1);
+        let copies: Vec<usize> = self.all.values().map(|c| c.variant).filter(|v| self.action(*v).is_none()).collect();
+        let jumped = (size / SIZE).saturating_mul(copies.len()) <= MAX_JUMPED;
+        let all = self.copies.functions_of(self.program, copies.iter().copied());
+        let functions = if jumped { all.saturating_sub(copies.len()) } else { all }.saturating_add(1);
         if functions > MAX_FUNCTIONS { Err(Error::TooManyFunctions { functions }) } else { Ok(jumped) }
     }
 }

@@ -37,7 +37,7 @@ const MAX_COUNTED: usize = 500;
 
 /// Links the plan's programs so that each has an entry of its own name, in its own place, and a program
 /// `PROGRAM__LAYOUT` beside it for each layout, in the slot that the plan says. Copies that are equal are one
-/// program in several slots.
+/// program in several slots, and in those of layouts that lack what is read stands `PROGRAM__fallback`.
 ///
 /// # Errors
 /// [`Error::NoSlot`] for a slot beyond the last, [`Error::TableFull`] for ids that hash together too often, and faults of the object.
@@ -61,14 +61,18 @@ pub fn link(mut plan: Plan<'_>) -> Result<Image, Error> {
         let name = slots_name(own);
         let symbol = declare(&mut copies.image, &name);
         let (mut programs, mut slots) = (Vec::new(), Vec::new());
-        for (case, variant) in &program.cases {
-            let slot = plan.slots.get(*variant).copied().unwrap_or(SLOT_COUNT);
+        for route in &program.routes {
+            let case = route.case;
+            let slot = plan.slots.get(route.layout).copied().unwrap_or(SLOT_COUNT);
             if slot >= SLOT_COUNT {
                 return Err(Error::NoSlot { slot });
             }
             programs.resize(programs.len().max((slot as usize).saturating_add(1)), None);
             if let Some(place) = programs.get_mut(slot as usize) {
-                *place = Some(copies.program(program.function, *variant));
+                *place = Some(match plan.or_else {
+                    Fallback::Action(action) if plan.falls_back(route) => copies.action(program.function, action),
+                    _ => copies.program(program.function, route.variant),
+                });
             }
             let full = Error::TableFull { id: case.id };
             table.put(case.id, case.size, slot).ok_or(full)?;
@@ -124,11 +128,11 @@ fn entry(emit: &mut Emit, program: &Dispatched, maps: Maps, slots: &[u32], rest:
     emit.mov(R6, R1);
     let most = if maps.counters.is_some() { MAX_COUNTED } else { MAX_DIRECT };
     // Where ids stand in several places these are tried in one order, here or in the table.
-    let known = selectors(program.cases.iter().map(|c| c.0));
+    let known = selectors(program.cases());
     let one_place = |case: &Case| known.get(&case.size).is_none_or(|places| places.len() == 1);
-    let all_fit = program.cases.len() <= most;
-    let direct = program.cases.iter().zip(slots).filter(|((case, _), _)| all_fit || one_place(case)).take(most);
-    let (direct, slots): (Vec<_>, Vec<_>) = direct.map(|((case, _), slot)| ((*case, emit.label()), *slot)).unzip();
+    let all_fit = program.routes.len() <= most;
+    let direct = program.cases().zip(slots).filter(|(case, _)| all_fit || one_place(case)).take(most);
+    let (direct, slots): (Vec<_>, Vec<_>) = direct.map(|(case, slot)| ((case, emit.label()), *slot)).unzip();
     decide(emit, &direct, other);
     for ((_, label), slot) in direct.iter().zip(&slots) {
         emit.put(*label);
@@ -145,7 +149,7 @@ fn entry(emit: &mut Emit, program: &Dispatched, maps: Maps, slots: &[u32], rest:
     }
     emit.put(places.none);
     if let Some(counters) = maps.counters {
-        counters.unknown(emit, program.cases.iter().map(|c| c.0));
+        counters.unknown(emit, program.cases());
     }
     match rest {
         Rest::Program(body) => {
@@ -161,7 +165,7 @@ fn entry(emit: &mut Emit, program: &Dispatched, maps: Maps, slots: &[u32], rest:
 
 /// Looks the id up in metadata of any length. The context is in r1 and r6.
 fn find_other(emit: &mut Emit, program: &Dispatched, maps: Maps, places: Places) {
-    let known = selectors(program.cases.iter().map(|c| c.0));
+    let known = selectors(program.cases());
     let usual = Usual::of(&known);
     load_ends(emit);
     let lengths: Vec<_> = (4..=MAX_METADATA).step_by(4).collect();

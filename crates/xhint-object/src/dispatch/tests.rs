@@ -58,7 +58,8 @@ pub(super) fn linked(
         variant.fold(&variant.reach(0..object.functions().len()));
     }
     let names = (0..layouts.len()).map(|n| format!("l{n}")).chain(["fallback".to_owned()]).collect();
-    let cases = layouts.iter().enumerate().map(|(n, ((size, _), id))| (case(*size, *id), n)).collect();
+    let route = |(n, ((size, _), id)): (usize, &(Shape, u32))| Route { case: case(*size, *id), layout: n, variant: n };
+    let routes = layouts.iter().enumerate().map(route).collect();
     let function = object.functions().iter().position(|f| f.name == "first").unwrap();
     let plan = Plan {
         object,
@@ -66,7 +67,7 @@ pub(super) fn linked(
         names,
         fallback: layouts.len(),
         or_else,
-        programs: vec![Dispatched { function, cases, optional: false }],
+        programs: vec![Dispatched { function, routes, optional: false }],
         slots: (0..layouts.len() as u32).map(|n| n * 3 + 1).collect(),
         metadata: vec![true; object.relos().len()],
         count,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::writes::Writes;
 use crate::effect::{Callee, Effect, Flow, Named, effect, flow};
 use crate::insn::{ALU, ALU64, Insn, JMP32, MOV_OP, MOV64_REG, SRC_REG, ST};
 
@@ -12,6 +13,12 @@ pub enum Value {
     Const(u64),
     /// It is the address so many bytes from r10.
     Frame(i32),
+    /// It is the context of an XDP program.
+    Context,
+    /// It is an address that was loaded from there: in the packet or at its ends, and never 0.
+    Packet,
+    /// It is this function's address.
+    Function(usize),
     /// It is no address in this function's frame.
     Other,
     /// Nothing.
@@ -86,26 +93,61 @@ impl State {
         *self != before
     }
 
-    /// What a callee knows at its start: numbers. What points into this frame does not point into its own.
+    /// What is known at the start of an XDP program.
+    pub fn of_xdp() -> State {
+        let mut state = State::default();
+        state.set(1, Value::Context);
+        state
+    }
+
+    /// What a callee knows at its start. What points into this frame does not point into its own.
     pub fn arguments(&self) -> State {
         let mut out = State::default();
         for reg in 1..=5 {
-            if let Value::Const(number) = self.get(reg) {
-                out.set(reg, Value::Const(number));
+            if !self.get(reg).may_point() {
+                out.set(reg, self.get(reg));
             }
         }
         out
     }
 
-    /// Runs an instruction; `second` is the one behind it, for wide ones.
-    pub fn run(&mut self, insn: Insn, second: Option<Insn>, named: Named, callbacks: bool) {
+    /// The function whose address a register holds.
+    pub fn function(&self, reg: u8) -> Option<usize> {
+        if let Value::Function(function) = self.get(reg) { Some(function) } else { None }
+    }
+
+    /// Whether any argument may be an address in the frame.
+    pub fn lends(&self) -> bool {
+        (1..=5).any(|reg| self.get(reg).may_point())
+    }
+
+    /// The numbers in the frame, by place and size.
+    pub fn numbers(&self) -> usize {
+        self.slots.values().filter(|slot| matches!(slot.1, Value::Const(_))).count()
+    }
+
+    /// The same, with what the frame of `before` held: as if what was just run had written none of it.
+    pub fn keep(&mut self, before: &State) {
+        self.slots.clone_from(&before.slots);
+        self.rest = before.rest;
+    }
+
+    /// Runs an instruction; `second` is the one behind it, for wide ones; `writes`, what a function it calls may write.
+    pub fn run(&mut self, insn: Insn, second: Option<Insn>, named: Named, callbacks: bool, writes: &Writes) {
         match effect(insn, named, callbacks) {
             Effect::Compute => self.set(insn.dst, self.compute(insn)),
             Effect::Wide => {
                 // A source other than 0, like a relocation, stands for a map, a variable or a function.
                 let number = second.filter(|_| insn.src == 0 && named == Named::Nothing);
                 let number = number.map(|s| u64::from(s.imm as u32) << 32 | u64::from(insn.imm as u32));
-                self.set(insn.dst, number.map_or(Value::Other, Value::Const));
+                let named = if let Named::Function(f) = named { Value::Function(f) } else { Value::Other };
+                self.set(insn.dst, number.map_or(named, Value::Const));
+            }
+            // struct xdp_md: data, data_end, data_meta.
+            Effect::Load { bytes: 4, signed: false }
+                if self.get(insn.src) == Value::Context && matches!(insn.off, 0 | 4 | 8) =>
+            {
+                self.set(insn.dst, Value::Packet);
             }
             Effect::Load { bytes, signed } => self.set(insn.dst, self.load(insn.src, insn.off, bytes, signed)),
             Effect::Store { bytes } => {
@@ -123,7 +165,7 @@ impl State {
                 self.set(0, Value::Other);
                 self.lose_arguments();
             }
-            Effect::Call(callee) => self.call(callee),
+            Effect::Call(callee) => self.call(callee, writes),
             Effect::Nothing => {}
             Effect::Unknown => *self = State::ignorant(),
         }
@@ -135,8 +177,18 @@ impl State {
         self.lose_arguments();
     }
 
-    /// Whether the constants decide a conditional jump, and how.
+    /// Whether what is known decides a conditional jump, and how.
     pub fn decide(&self, insn: Insn) -> Option<bool> {
+        // Where a program asks whether a pointer is 0, compilers may compare its lower half alone, too.
+        if let (Value::Packet, Value::Const(0)) | (Value::Const(0), Value::Packet) =
+            (self.get(insn.dst), self.operand(insn))
+        {
+            match insn.op() {
+                0x10 => return Some(false),
+                0x50 => return Some(true),
+                _ => {}
+            }
+        }
         let (Value::Const(mut a), Value::Const(mut b)) = (self.get(insn.dst), self.operand(insn)) else { return None };
         let narrow = insn.class() == JMP32;
         if narrow {
@@ -209,7 +261,7 @@ impl State {
             Value::Frame(base) => base.checked_add(off.into()),
             Value::Any => None,
             // What lies elsewhere is no address in this frame that could be used.
-            Value::Const(_) | Value::Other => return Value::Other,
+            _ => return Value::Other,
         };
         let whole = at.and_then(|at| self.slots.get(&at)).filter(|slot| slot.0 == bytes);
         match whole {
@@ -227,7 +279,7 @@ impl State {
         let at = match self.get(insn.dst) {
             Value::Frame(base) => base.checked_add(insn.off.into()),
             Value::Any => None,
-            Value::Const(_) | Value::Other => return,
+            _ => return,
         };
         let Some(at) = at else {
             self.forget_from(i32::MIN);
@@ -249,23 +301,35 @@ impl State {
         self.rest = rest;
         let held = match value {
             Value::Const(number) => Value::Const(cut(number, bytes)),
-            Value::Frame(_) if bytes < 8 => Value::Any,
+            other if bytes < 8 => hidden(other),
             other => other,
         };
         self.slots.insert(at, (bytes, held));
     }
 
-    fn call(&mut self, callee: Callee) {
-        let given = (1..=5).map(|reg| match self.get(reg) {
-            Value::Frame(at) => Some(at),
-            Value::Any => Some(i32::MIN),
-            Value::Const(_) | Value::Other => None,
+    fn call(&mut self, callee: Callee, writes: &Writes) {
+        let given = (1..=5).filter_map(|reg| match self.get(reg) {
+            Value::Frame(at) => Some((reg, Some(at))),
+            Value::Any => Some((reg, None)),
+            _ => None,
         });
-        let lowest = given.flatten().min();
-        match (callee, lowest) {
-            (_, None) => {}
-            (Callee::Helper | Callee::Kernel, Some(at)) => self.forget_from(at),
-            (Callee::Function, Some(_)) => self.forget_from(i32::MIN),
+        let given: Vec<(u8, Option<i32>)> = given.collect();
+        let lowest = given.iter().map(|(_, at)| at.unwrap_or(i32::MIN)).min();
+        match (callee, writes, lowest) {
+            (_, _, None) => {}
+            (Callee::Helper | Callee::Kernel, _, Some(at)) => self.forget_from(at),
+            (Callee::Function, Writes::All, Some(_)) => self.forget_from(i32::MIN),
+            (Callee::Function, Writes::Spans(_), Some(_)) => {
+                for (reg, at) in given {
+                    match (writes.of(reg), at) {
+                        (None, _) => {}
+                        (Some(_), None) => self.forget_from(i32::MIN),
+                        (Some((low, high)), Some(at)) => {
+                            self.forget(low.saturating_add(at.into()), high.saturating_add(at.into()));
+                        }
+                    }
+                }
+            }
         }
         self.set(0, if callee == Callee::Helper || lowest.is_none() { Value::Other } else { Value::Any });
         self.lose_arguments();
@@ -274,8 +338,14 @@ impl State {
     /// Forgets what is in the frame from `low` on, where something else may be now, though no address in the frame that
     /// was not there before.
     fn forget_from(&mut self, low: i32) {
+        self.forget(low.into(), i64::MAX);
+    }
+
+    /// The same from `low` on and up to `high`.
+    fn forget(&mut self, low: i64, high: i64) {
         for (at, (bytes, value)) in &mut self.slots {
-            if at.saturating_add((*bytes).into()) > low {
+            let at = i64::from(*at);
+            if at.saturating_add((*bytes).into()) > low && at < high {
                 *value = hidden(*value);
             }
         }

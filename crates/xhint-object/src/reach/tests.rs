@@ -3,6 +3,10 @@
 use std::collections::HashSet;
 
 use super::*;
+
+fn reach(p: &impl Code, entries: impl IntoIterator<Item = usize>) -> Reach {
+    reach_if(p, entries, |_| false)
+}
 use crate::insn::{ALU64, EXIT, MOV64_IMM, MOV64_REG};
 
 const O: ByteOrder = ByteOrder::Little;
@@ -28,6 +32,9 @@ impl Code for Program {
     }
     fn is_global(&self, _: usize) -> bool {
         false
+    }
+    fn is_xdp(&self, _: usize) -> bool {
+        true
     }
     fn order(&self) -> ByteOrder {
         O
@@ -168,13 +175,85 @@ fn a_slot_is_forgotten_by_whatever_may_write_it() {
     for (what, between, still) in tries {
         assert_eq!(believed(&between, &[]), still, "{what}");
     }
-    // Functions of the object may go below what they are given, and follow what is spilled.
-    assert!(!believed(&[r2_is(0), local], &[((0, 1), 1)]));
+    // Functions may go below what they are given, and follow what is spilled, unless their code shows that they do not.
+    assert!(!believed(&[r2_is(0), local], &[]));
+    assert!(believed(&[r2_is(0), local], &[((0, 1), 1)]));
     assert!(believed(&[i(MOV64_IMM, 2, 0, 0, 0), local], &[((0, 1), 1)]));
     // By an address that was spilled and brought back.
     let back = [i(0x7b, 10, 2, -16, 0), LOOK_UP, i(0x79, 3, 10, -16, 0), i(0x7a, 10, 0, -8, 0)];
     assert!(believed(&back, &[]));
     assert!(!believed(&[&back[..], &[i(0x7b, 3, 0, 0, 0)]].concat(), &[]));
+}
+
+/// Whether the zero in the slot at -8 is believed behind the call of `callee`, or by `bpf_loop`, with r10 - 16 for r1.
+fn kept_by(callee: &[Insn], by_loop: bool) -> bool {
+    let head = [i(0x7a, 10, 0, -8, 0), i(0x7a, 10, 0, -16, 0), i(0x7a, 10, 0, -24, 0)];
+    let lent = |reg| [i(MOV64_REG, reg, 10, 0, 0), i(0x07, reg, 0, 0, -16)];
+    let call = match by_loop {
+        false => [&lent(1)[..], &[i(CALL, 0, 1, 0, 0)]].concat(),
+        true => [&[i(0x18, 2, 4, 0, 0), i(0, 0, 0, 0, 0)][..], &lent(3), &[i(CALL, 0, 0, 0, 181)]].concat(),
+    };
+    let named = if by_loop { head.len() } else { head.len() + call.len() - 1 };
+    let tail = [i(0x79, 1, 10, -8, 0), i(0x15, 1, 0, 1, 0), i(0x61, 0, 2, 4, 0), EXIT_INSN];
+    let code = [&head[..], &call, &tail].concat();
+    let poison = code.len() - 2;
+    let helper = [i(0x7b, 1, 2, 8, 0), EXIT_INSN];
+    let inner = (1, callee.iter().position(|i| (i.code, i.src) == (CALL, 1)).unwrap_or(99));
+    poisoned(&program(&[&code, callee, &helper], &[((0, named), 1), (inner, 2)], &[(0, poison)])).is_empty()
+}
+
+#[test]
+fn what_a_function_is_seen_to_write_is_forgotten_and_no_more() {
+    let add = |reg, by| i(0x07, reg, 0, 0, by);
+    let (local, stored) = (i(CALL, 0, 1, 0, 0), i(0x7b, 1, 2, 0, 0));
+    let tries: [(&str, Vec<Insn>, bool); 17] = [
+        ("nothing", vec![], true),
+        ("what it was given the address of", vec![stored], true),
+        ("what lies behind it", vec![i(0x7b, 1, 2, 8, 0)], false),
+        ("a part of what lies behind it", vec![i(0x7b, 1, 2, 1, 0)], false),
+        ("what lies below", vec![i(0x7b, 1, 2, -8, 0)], true),
+        ("by a sum of constants", vec![add(1, 8), stored], false),
+        ("by a difference that leads back", vec![add(1, 8), i(0x17, 1, 0, 0, 8), stored], true),
+        ("by a variable sum", vec![i(ADD64_REG, 1, 2, 0, 0), stored], false),
+        ("by a copy", vec![i(MOV64_REG, 6, 1, 0, 0), i(0x7b, 6, 2, 8, 0)], false),
+        ("on one of two ways", vec![i(0x15, 2, 0, 1, 0), add(1, 8), stored], false),
+        ("in a loop", vec![stored, add(1, 8), i(0x15, 2, 0, -3, 0)], false),
+        ("by what was spilled", vec![i(0x7b, 10, 1, -8, 0), i(0x79, 3, 10, -8, 0), i(0x7b, 3, 2, 0, 0)], false),
+        ("by what it found there", vec![i(0x79, 3, 1, 0, 0), i(0x7b, 3, 2, 0, 0)], false),
+        ("its own frame", vec![i(0x7b, 10, 1, -8, 0), i(0x7a, 10, 0, -16, 3)], true),
+        ("by a helper", vec![i(MOV64_REG, 2, 1, 0, 0), LOOK_UP], false),
+        ("by another function", vec![local], false),
+        ("by another function, from below", vec![add(1, -8), local], true),
+    ];
+    for (what, body, kept) in tries {
+        let body = [&body[..], &[EXIT_INSN]].concat();
+        assert_eq!(kept_by(&body, false), kept, "{what}");
+        // A loop's function is given it as the second argument.
+        let moved = [&[i(MOV64_REG, 1, 2, 0, 0), i(MOV64_IMM, 2, 0, 0, 0)][..], &body].concat();
+        assert_eq!(kept_by(&moved, true), kept, "{what}, in a loop");
+    }
+    // One that calls itself.
+    assert!(!believed(&[i(MOV64_REG, 1, 2, 0, 0), i(CALL, 0, 1, 0, 0)], &[((0, 1), 0)]));
+}
+
+#[test]
+fn addresses_in_the_packet_are_never_0() {
+    // r2 = ctx->data_meta, or what else `load` brings; if r2 == 0, then poison.
+    let null = |load: Insn, test: Insn| {
+        let code =
+            [load, i(MOV64_REG, 6, 2, 0, 0), i(CALL, 0, 0, 0, 5), test, EXIT_INSN, i(0x61, 0, 2, 4, 0), EXIT_INSN];
+        poisoned(&program(&[&code], &[], &[(0, 5)])).is_empty()
+    };
+    let load = |off| i(0x61, 2, 1, off, 0);
+    for off in [0, 4, 8] {
+        assert!(null(load(off), i(0x15, 6, 0, 1, 0)), "{off}");
+        assert!(null(load(off), i(0x16, 6, 0, 1, 0)), "{off}");
+    }
+    assert!(!null(load(8), i(0x55, 6, 0, 1, 0)), "it is other than 0");
+    assert!(!null(load(8), i(0x15, 6, 0, 1, 1)), "other numbers say nothing");
+    assert!(!null(load(12), i(0x15, 6, 0, 1, 0)), "the interface's number");
+    assert!(!null(i(0x61, 2, 3, 8, 0), i(0x15, 6, 0, 1, 0)), "what is not loaded from the context");
+    assert!(!null(i(0x69, 2, 1, 8, 0), i(0x15, 6, 0, 1, 0)), "half of it");
 }
 
 #[test]
@@ -211,6 +290,9 @@ fn what_a_relocation_names_is_no_number() {
             self.0.is_poisoned(function, at)
         }
         fn is_global(&self, _: usize) -> bool {
+            false
+        }
+        fn is_xdp(&self, _: usize) -> bool {
             false
         }
         fn order(&self) -> ByteOrder {

@@ -61,6 +61,9 @@ pub struct Args {
     /// Where a packet can pass for several layouts, try this one first, by name or 0x id; may be repeated
     #[arg(long, value_name = "NAME")]
     first: Vec<String>,
+    /// Keep reads of what a layout lacks unresolved rather than refuse them; the program must never come there
+    #[arg(long)]
+    allow_missing: bool,
     /// Do not count packets by layout, for the last nanoseconds
     #[arg(long)]
     no_count: bool,
@@ -196,6 +199,7 @@ impl Args {
             asked: Dispatch::from(self.dispatch).name().to_owned(),
             fallback: self.fallback.code(),
             count,
+            allow_missing: self.allow_missing,
             first: self.first.clone(),
             set: self.set.clone(),
             ..LinkedAs::default()
