@@ -85,6 +85,8 @@ impl Choice {
 
     /// Says what a program gets that is linked for no layout.
     fn linked_for_none(&mut self, universe: &Universe, wanted: &BTreeSet<Wanted<'_>>) {
+        // All in one pass over each BTF, not one pass a name.
+        universe.require(wanted.iter().map(|w| w.name).filter(|name| !name.is_empty()));
         let kernels = |w: &&Wanted<'_>| !universe.candidates(SourceId::BASE, w.name).is_empty();
         for w in wanted.iter().filter(|w| !kernels(w)) {
             if let Some((source, _)) = universe.nic_candidates(w.name).first() {

@@ -6,6 +6,7 @@
 mod own;
 
 use own::{compiled, nics, universe};
+use xhint_btf::{Btf, Kind};
 use xhint_link::{Dispatch, Link, LinkOptions, Object};
 use xhint_testkit::run::Loaded;
 use xhint_testkit::{fixture, privileged};
@@ -15,6 +16,11 @@ fn loaded(source: &str, options: &LinkOptions) -> Loaded {
     let linked = object.link(&universe(&[("nics.c", nics())]), options).unwrap();
     let what = format!("{source} {:?}", options.dispatch);
     Loaded::load(&fixture::keep("programs", "o", &linked.bytes), None).unwrap_or_else(|e| panic!("{what}: {e}"))
+}
+
+fn kernel_has(function: &str) -> bool {
+    let kernel = Btf::parse(std::fs::read("/sys/kernel/btf/vmlinux").unwrap()).unwrap();
+    kernel.types().any(|ty| ty.kind() == Kind::Func && ty.name() == function)
 }
 
 fn words<const N: usize>(loaded: &Loaded) -> [u64; N] {
@@ -34,6 +40,9 @@ fn second_of_16(mark: u8) -> [u8; 16] {
 fn everything_else_in_an_object_survives() {
     if !privileged() {
         return;
+    }
+    if !kernel_has("bpf_rcu_read_lock") {
+        return xhint_testkit::privilege::skipped("this kernel has no bpf_rcu_read_lock, which the program calls");
     }
     let layouts = vec!["first_of_16".to_owned(), "second_of_16".to_owned()];
     for dispatch in [Dispatch::Static, Dispatch::Tail] {

@@ -4,7 +4,7 @@
 //!    the source.
 //! 2. [`Image`] is the ELF file, ready to be changed: the one place where sections, symbols and relocations are made.
 //! 3. [`Assembly`] takes the code into functions that can be copied and moved, and puts it together again.
-//! 4. [`maps`] declares maps and data as a compiler would.
+//! 4. [`maps`] declares maps and data as a compiler would; [`Object::set`] fills in a program's constants.
 //!
 //! Nothing here knows of linking. BTF in files of any kind is found by [`btf_of`] and [`nic_btf`].
 #![forbid(unsafe_code)]
@@ -16,9 +16,11 @@ mod error;
 pub mod image;
 pub mod maps;
 mod model;
+mod set;
 
 pub use assembly::{Assembly, Body};
 pub use carrier::{btf_of, is_raw, nic_btf, with_base};
 pub use error::Error;
 pub use image::{Image, SectionId};
 pub use model::{Function, Object, Place, Relo};
+pub use set::SetError;

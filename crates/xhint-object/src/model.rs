@@ -16,8 +16,8 @@ use crate::image::{Image, Place as SymbolPlace, SectionId};
 /// An eBPF object, read and checked.
 #[derive(Debug, Clone)]
 pub struct Object {
-    image: Image,
-    btf: Arc<Btf>,
+    pub(crate) image: Image,
+    pub(crate) btf: Arc<Btf>,
     ext: BtfExt,
     functions: Arena<FunctionId, Function>,
     relos: Vec<Relo>,

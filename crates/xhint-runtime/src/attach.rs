@@ -6,7 +6,6 @@ use std::time::SystemTime;
 
 use libbpf_rs::Program;
 
-use xhint_link::Unbound;
 use xhint_link::counts::{COUNTS, UNKNOWN};
 
 use crate::carry::Anew;

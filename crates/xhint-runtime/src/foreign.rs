@@ -96,7 +96,12 @@ pub(crate) fn forget(site: &Path) {
 
 /// Puts back on a device what a call took off that then failed or was killed, if nothing else is there by now. `site` is
 /// held, and has no link; `ours` tells programs that it had.
-pub(crate) fn restore(site: &Path, ours: &dyn Fn(Programs) -> bool, netns: &Netns, ifindex: u32) -> Result<()> {
+pub(crate) fn restore(
+    site: &Path,
+    ours: &(dyn Fn(Programs) -> bool + Sync),
+    netns: &Netns,
+    ifindex: u32,
+) -> Result<()> {
     for (kept, flags) in KEPT {
         let path = site.join(kept);
         if !is_there(&path)? {
@@ -121,7 +126,7 @@ pub(crate) fn restore(site: &Path, ours: &dyn Fn(Programs) -> bool, netns: &Netn
 }
 
 /// What is on the device once a link that nobody holds any more is off: the kernel takes its time with that.
-fn rest(ours: &dyn Fn(Programs) -> bool, ifindex: u32) -> io::Result<Programs> {
+fn rest(ours: &(dyn Fn(Programs) -> bool + Sync), ifindex: u32) -> io::Result<Programs> {
     for _ in 0..200 {
         let programs = sys::xdp_query(ifindex)?;
         if programs == Programs::default() || !ours(programs) {

@@ -313,11 +313,6 @@ impl Site {
         &self.pins
     }
 
-    /// A pin or directory of this.
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.pins.join(name)
-    }
-
     /// Whether one of `programs` is pinned here.
     pub fn has_program_of(&self, programs: Programs) -> bool {
         let generations = self.generations().unwrap_or_default();

@@ -48,7 +48,8 @@ pub struct Firmware {
 }
 
 impl Firmware {
-    fn words(&self) -> String {
+    /// As one reads it.
+    pub(crate) fn words(&self) -> String {
         let version = if self.version.is_empty() { "unknown" } else { &self.version };
         format!("{} {} with firmware {version}", self.driver, self.driver_version)
     }

@@ -9,7 +9,7 @@ use xhint_testkit::fixture::Compile;
 
 use super::*;
 use crate::abi::{MAX_OPS, NAME, OP_SIZE, PLAN_SIZE, SLOTS, TRUTH_SIZE};
-use crate::send::Refused;
+use crate::wire::Refused;
 
 /// `enum xdp_action`
 const XDP_REDIRECT: u32 = 4;

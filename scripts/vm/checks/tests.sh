@@ -23,7 +23,8 @@ one() { # NAME FOLDER BINARY TEST
         101) echo "FAIL $1 $4" ;;
         *) echo "FAIL $1 $4: ended with code $code" ;;
         esac
-        grep -vhE '^(running |test |failures:|note: |$)' /run/tmp/out /run/tmp/err | cut -c1-400 | head -40 | sed 's/^/    /'
+        grep -vhE '^(running |test |failures:|note: |$)' /run/tmp/out /run/tmp/err | cut -c1-400 >/run/tmp/said
+        { head -5 /run/tmp/said && tail -n +6 /run/tmp/said | tail -35; } | sed 's/^/    /'
     fi
 }
 
