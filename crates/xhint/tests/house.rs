@@ -1,5 +1,7 @@
 //! ARCHITECTURE.md's arrows are those of the manifests, and no files import each other in a circle.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
