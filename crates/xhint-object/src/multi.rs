@@ -1,5 +1,7 @@
 //! Linking for several layouts at once: a variant for each, one for none, and dispatch between them.
 
+use std::collections::{HashMap, HashSet};
+
 use xhint_universe::{Layout, Universe};
 
 use crate::bind::{Bound, asks_for};
@@ -267,17 +269,20 @@ fn case(object: &Object, universe: &Universe, layout: usize, options: &LinkOptio
 /// What the copies are named by: the layouts' names, with the id where two have the same.
 fn names(universe: &Universe, layouts: &[usize]) -> Vec<String> {
     let all: Vec<&Layout> = layouts.iter().filter_map(|n| universe.layouts().get(*n)).collect();
-    let name = |layout: &&Layout| {
-        let same = all.iter().filter(|l| l.name == layout.name).count();
-        if same > 1 { format!("{}_{:08x}", layout.name, layout.id) } else { layout.name.clone() }
+    let (mut seen, mut twice) = (HashSet::new(), HashSet::new());
+    twice.extend(all.iter().map(|l| l.name.as_str()).filter(|name| !seen.insert(*name)));
+    let name = |l: &&Layout| {
+        if twice.contains(l.name.as_str()) { format!("{}_{:08x}", l.name, l.id) } else { l.name.clone() }
     };
     all.iter().map(name).chain(["fallback".to_owned()]).collect()
 }
 
 /// The slot of each layout: the one it has, else the lowest that nobody has or had.
 fn slots(layouts: &[LayoutReport], given: &[TakenSlot]) -> Vec<u32> {
-    let mut free = (0..).filter(|slot| given.iter().all(|g| g.slot != *slot));
-    let own = |l: &LayoutReport| given.iter().find(|g| (g.id, g.size) == (l.id, l.size)).map(|g| g.slot);
+    let taken: HashSet<u32> = given.iter().map(|g| g.slot).collect();
+    let slots: HashMap<_, _> = given.iter().rev().map(|g| ((g.id, g.size), g.slot)).collect();
+    let mut free = (0..).filter(|slot| !taken.contains(slot));
+    let own = |l: &LayoutReport| slots.get(&(l.id, l.size)).copied();
     layouts.iter().map(|l| own(l).or_else(|| free.next()).unwrap_or(u32::MAX)).collect()
 }
 
