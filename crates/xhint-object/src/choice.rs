@@ -102,8 +102,9 @@ impl Choice {
 
     /// Says what a program gets that is linked for no layout.
     fn linked_for_none(&mut self, universe: &Universe, wanted: &BTreeSet<Wanted<'_>>) {
-        let kernels = |w: &&Wanted<'_>| !universe.candidates(SourceId::BASE, w.name).is_empty();
-        for w in wanted.iter().filter(|w| !kernels(w)) {
+        let lacks = |w: &&Wanted<'_>| universe.candidates(SourceId::BASE, w.name).is_empty();
+        let lacking: BTreeSet<_> = wanted.iter().filter(lacks).copied().collect();
+        for w in &lacking {
             if let Some((source, _)) = universe.nic_candidates(w.name).first() {
                 let file = universe.source(*source).map_or("", |s| s.name());
                 self.warnings.push(format!(
@@ -113,7 +114,7 @@ impl Choice {
                 ));
             }
         }
-        self.offer(universe, wanted, 0..universe.layouts().len());
+        self.offer(universe, &lacking, 0..universe.layouts().len());
         let nowhere = self.unbound.as_ref().map(|u| u.names.join("', '"));
         if let Some(names) = nowhere {
             self.warnings.push(format!("{NONE}; it is linked for none, and finds nothing of '{names}'"));

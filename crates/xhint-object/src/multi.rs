@@ -14,6 +14,7 @@ use crate::missing::Reached;
 use crate::reach::Reach;
 use crate::report::{DispatchReport, LayoutReport, Report};
 use crate::selectors::{self, Clash};
+use crate::table::SLOT_COUNT;
 use crate::variant::Variant;
 use crate::{Error, Function, Missing, Object};
 
@@ -40,6 +41,9 @@ pub fn link(
     choice: &Choice,
     report: &mut Report,
 ) -> Result<Image, Error> {
+    if !options.explain && too_many(object, options, choice.layouts.len()) {
+        return Err(Error::NoSlot { slot: SLOT_COUNT });
+    }
     let mut all = Variants::new(object, universe, options, &choice.layouts)?;
     let programs = all.programs();
     if options.explain {
@@ -117,6 +121,13 @@ pub fn link(
     let needs = if kind == Dispatch::Tail { TAIL_NEEDS } else { "" };
     report.dispatch = DispatchReport { kind: kind.name(), why, copies, needs };
     Ok(image)
+}
+
+/// Whether so many layouts would need more slots than there are, so that all work for them would be lost.
+fn too_many(object: &Object, options: &LinkOptions, layouts: usize) -> bool {
+    let in_slots = matches!(options.dispatch, Dispatch::Auto | Dispatch::Tail) && options.program.is_none();
+    let mut programs = object.functions().iter().filter(|f| f.is_xdp()).peekable();
+    layouts > SLOT_COUNT as usize && in_slots && programs.peek().is_some() && programs.all(|f| !f.is_optional())
 }
 
 /// A variant for each layout, and last the one for none.
