@@ -10,6 +10,14 @@ pub enum Error {
         /// Its first bytes in hexadecimal.
         first: String,
     },
+    /// A variable that cannot be given the value asked for.
+    #[error("variable '{name}'")]
+    Set {
+        /// Its name.
+        name: String,
+        /// Why not.
+        source: crate::SetError,
+    },
     /// Not an ELF file at all.
     #[error("not an ELF file; compile the program with `clang -target bpf -O2 -g -c`")]
     NotElf,

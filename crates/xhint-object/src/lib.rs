@@ -33,6 +33,7 @@ mod prune;
 mod reach;
 mod report;
 pub mod selectors;
+mod set;
 mod variant;
 
 pub use carrier::{btf_of, is_raw, nic_btf, with_base};
@@ -46,4 +47,5 @@ pub use model::{Function, Object, Place, Relo};
 pub use name::c_name;
 pub use plain::Plain;
 pub use report::{DispatchReport, LayoutReport, PlaceReport, RelocationReport, Report, ResultReport};
+pub use set::SetError;
 pub use xhint_relo::Miss;

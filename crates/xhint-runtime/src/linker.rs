@@ -264,7 +264,8 @@ impl Linker {
         slots: &[Taken],
     ) -> Result<Linked> {
         let err = |cause| Error::Link { path: object.path.clone(), cause: Box::new(cause) };
-        let parsed = parsed(object)?;
+        let mut parsed = parsed(object)?;
+        options.set.iter().try_for_each(|(name, value)| parsed.set(name, value)).map_err(err)?;
         let options = LinkOptions {
             layouts: options.layouts.clone(),
             program: options.program.clone().or_else(|| Some(only_program(&parsed)).filter(|p| !p.is_empty())),

@@ -149,6 +149,9 @@ pub struct LinkedAs {
     /// is tried first again when it comes back.
     #[serde(default)]
     pub first: Vec<String>,
+    /// Constants of the program, and the values they are given ([`xhint_object::Object::set`]).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set: Vec<(String, String)>,
 }
 
 impl LinkedAs {
@@ -174,6 +177,7 @@ impl Default for LinkedAs {
             count: false,
             allow_missing: false,
             first: Vec::new(),
+            set: Vec::new(),
         }
     }
 }

@@ -106,6 +106,13 @@ impl Link<'_> {
         self
     }
 
+    /// Gives a constant of the program, declared `const volatile`, a value: an integer (`0x` for hexadecimal), `true` or
+    /// `false`, the name of an enumerator, or text for an array of char. It stays when the program is linked anew.
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        self.options.set.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Names the program, if the object has several for XDP.
     pub fn entry(mut self, name: &str) -> Self {
         self.options.program = Some(name.to_owned());

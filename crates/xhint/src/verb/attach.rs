@@ -27,7 +27,8 @@ use crate::{files, flags, notify, print};
 /// It stays when xhint ends: pinned under /sys/fs/bpf/xhint. Attach again to relink, for a new firmware say.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: xhint attach prog.o --dev eth0 --nic fw1.btf\n         \
-                        xhint attach prog.o --dev eth0 --nic fw2.btf     (relinks, swaps, keeps the maps)")]
+                        xhint attach prog.o --dev eth0 --nic fw2.btf     (relinks, swaps, keeps the maps)\n         \
+                        xhint attach prog.o --dev eth0 --nic fw1.btf --set sample=0x100 --set mode=FAST")]
 pub struct Args {
     /// The compiled program, as clang makes it
     program_file: PathBuf,
@@ -44,6 +45,10 @@ pub struct Args {
     /// Bind a struct of the program to a layout by name; may be repeated
     #[arg(long, value_name = "LOCAL=TARGET", value_parser = super::link::pair)]
     bind: Vec<(String, String)>,
+    /// Give a constant of the program, declared const volatile, a value: an integer, in hexadecimal with 0x, true or false,
+    /// an enumerator's name, or text for an array of char; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = assignment)]
+    set: Vec<(String, String)>,
     /// How packets of several layouts come to the right copy of the program
     #[arg(long, value_enum, default_value_t = Way::Auto)]
     dispatch: Way,
@@ -196,6 +201,7 @@ impl Args {
             count,
             allow_missing: self.allow_missing,
             first: self.first.clone(),
+            set: self.set.clone(),
             ..LinkedAs::default()
         };
         let before = running(home, device)?;
@@ -270,6 +276,14 @@ impl Args {
         }
         out.flush()?;
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// `NAME=VALUE`; a value may be empty, and have a `=` in it.
+fn assignment(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("give it as NAME=VALUE, such as sample=100".to_owned()),
     }
 }
 
