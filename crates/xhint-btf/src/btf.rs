@@ -136,6 +136,25 @@ impl Btf {
         self.offsets.iter().enumerate().map(move |(n, offset)| self.marked(*offset, first.wrapping_add(n as u32)))
     }
 
+    /// Its own types of these kinds, in order. Faster than to look at all types for a few.
+    pub fn of_kinds<const N: usize>(&self, kinds: [Kind; N]) -> impl Iterator<Item = Type<'_>> {
+        // One byte of each type tells, and a kind above 31 only looks like one below.
+        let bit = |kind: &Kind| if *kind == Kind::Unknown { u32::MAX } else { 1u32.wrapping_shl(*kind as u32) };
+        let wanted = kinds.iter().fold(0, |all, kind| all | bit(kind));
+        let upper = match self.order {
+            ByteOrder::Little => 7,
+            ByteOrder::Big => 4,
+        };
+        let (types, first): (&[u8], _) = (&self.types, self.first_id);
+        let may_be = move |(_, offset): &(usize, &u32)| {
+            let kind = types.get((**offset & !KindInfo::MARKS).wrapping_add(upper) as usize).copied().unwrap_or(0);
+            wanted & 1u32.wrapping_shl(kind.into()) != 0
+        };
+        let all = self.offsets.iter().enumerate().filter(may_be);
+        let all = all.map(move |(n, offset)| self.marked(*offset, first.wrapping_add(n as u32)));
+        all.filter(move |ty| kinds.contains(&ty.kind()))
+    }
+
     /// Structs, unions and enums of a distilled base that the base has no equal of, in order of id; see
     /// [`rebase()`](crate::rebase()).
     pub fn kept(&self) -> &[Kept] {

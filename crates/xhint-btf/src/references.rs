@@ -36,6 +36,9 @@ pub(crate) trait Names: Copy {
 
     /// Whether it is so of the names in `words`, which stand `STRIDE` apart from the first on.
     fn all<const STRIDE: usize>(&self, read: impl Fn(Word) -> u32, words: &[Word]) -> bool;
+
+    /// 0 if it is so of `name`, which likely is the BTF's own.
+    fn fault(&self, name: u32) -> u8;
 }
 
 /// Of those of a BTF that stands alone, nothing.
@@ -46,29 +49,45 @@ impl Names for () {
     fn all<const STRIDE: usize>(&self, _: impl Fn(Word) -> u32, _: &[Word]) -> bool {
         true
     }
+
+    #[inline(always)]
+    fn fault(&self, _: u32) -> u8 {
+        0
+    }
 }
 
 /// Of those of a split BTF, that each begins a string.
 #[derive(Clone, Copy)]
 pub(crate) struct Begins<'a> {
-    base: &'a Btf,
-    /// The split BTF's own strings, without the last zero byte, and the offset of the first.
+    /// Bytes that can stand before a name: the split BTF's own strings without the last byte, and the offset of the
+    /// first.
     own: &'a [u8],
     first: u32,
+    /// The strings before those, if they are all in a row.
+    below: Option<&'a [u8]>,
+    base: &'a Btf,
+    /// Where all strings end.
+    end: u32,
 }
 
 impl<'a> Begins<'a> {
     pub(crate) fn new(own: &'a [u8], base: &'a Btf) -> Begins<'a> {
-        let own = own.split_last().map_or(own, |(_, own)| own);
-        Begins { base, own, first: base.end_string() }
+        let but_last = |strings: &'a [u8]| strings.split_last().map_or(strings, |(_, rest)| rest);
+        let below = &base.string_bytes()[..];
+        // Behind the last string of all begins none.
+        let below = if own.is_empty() { but_last(below) } else { below };
+        let below = base.base().is_none().then_some(below);
+        let first = base.end_string();
+        Begins { own: but_last(own), first, below, base, end: first.saturating_add(own.len() as u32) }
     }
 
-    /// Where the base is itself a split one, whose strings are not all in a row.
+    /// The byte before `name`, or 1 if it is nowhere; for one in a base that is itself a split one.
     #[cold]
-    fn in_chain(&self, name: u32) -> bool {
-        let Some(before) = name.checked_sub(1) else { return true };
-        let own = before.checked_sub(self.first).map(|own| self.own.get(own as usize));
-        own.unwrap_or_else(|| self.base.string_tail(before).first()) == Some(&0)
+    fn in_chain(&self, name: u32) -> u8 {
+        let Some(before) = name.checked_sub(1) else { return 0 };
+        let own = || self.own.get(before.checked_sub(self.first)? as usize);
+        let below = || self.base.string_tail(before).first().filter(|_| name < self.end);
+        own().or_else(below).copied().unwrap_or(1)
     }
 }
 
@@ -78,11 +97,8 @@ impl Names for Begins<'_> {
     #[inline(never)]
     fn all<const STRIDE: usize>(&self, read: impl Fn(Word) -> u32, words: &[Word]) -> bool {
         let mut names = words.as_chunks::<STRIDE>().0.iter().filter_map(|element| element.first());
-        if self.base.base().is_some() {
-            return names.all(|name| self.in_chain(read(*name)));
-        }
+        let Some(below) = self.below else { return names.all(|name| self.in_chain(read(*name)) == 0) };
         let Begins { own, first, .. } = *self;
-        let below = &self.base.string_bytes()[..];
         // All bytes that stand before names, and 1 for a name that is nowhere.
         let mut before_all = 0;
         for name in names {
@@ -94,46 +110,64 @@ impl Names for Begins<'_> {
         }
         before_all == 0
     }
+
+    #[inline(always)]
+    fn fault(&self, name: u32) -> u8 {
+        match self.own.get(name.wrapping_sub(self.first).wrapping_sub(1) as usize) {
+            Some(before) => *before,
+            None => match self.below {
+                Some(below) => below.get(name.saturating_sub(1) as usize).copied().unwrap_or(1),
+                None => self.in_chain(name),
+            },
+        }
+    }
 }
 
 impl<'a> Pass<'a> {
     /// Whether what the types of a split BTF refer to, which all exist, is of the right kinds.
     #[inline(never)]
     pub(crate) fn right_kinds(&self, read: impl Fn(Word) -> u32 + Copy, limits: &Limits<'_>) -> bool {
+        let (types, offsets, first_id) = (self.types, limits.offsets, self.first_id);
         let mut right = true;
-        for offset in limits.offsets {
+        for offset in offsets {
+            // Structs and numbers, say, refer to nothing.
+            if offset & KindInfo::MARKS == KindInfo::NAMED {
+                continue;
+            }
             let at = *offset as usize / 4;
-            let Some([_, word, third, ..]) = self.types.get(at..) else { continue };
+            let Some([_, word, third, ..]) = types.get(at..) else { continue };
             let kind = read(*word) >> 24 & 0x7f;
             let Some(allowed) = ALLOWED.get(kind as usize).filter(|allowed| **allowed != 0) else { continue };
-            right &= match kind == Kind::Datasec as u32 {
-                true => self.right_vars(at, limits),
-                false => allowed & self.bit_of_kind(read, read(*third), limits) != 0,
+            if kind == Kind::Datasec as u32 {
+                right &= self.right_vars(at, limits);
+                continue;
+            }
+            let target = read(*third);
+            let own = offsets.get(target.wrapping_sub(first_id) as usize);
+            right &= match own.and_then(|offset| types.get((*offset as usize / 4).wrapping_add(1))) {
+                Some(word) => allowed & 1u32.checked_shl(read(*word) >> 24 & 0x7f).unwrap_or(0) != 0,
+                None => self.right_in_base(*allowed, target, limits),
             };
         }
         right
     }
 
     #[cold]
+    #[inline(never)]
     fn right_vars(&self, at: usize, limits: &Limits<'_>) -> bool {
         let vars = self.record_at(at).map_or(&[][..], |record| record.tail).as_chunks::<3>().0;
         vars.iter().all(|[var, ..]| wrong(Kind::Datasec, self.kind_of(self.read(*var), limits)).is_none())
     }
 
-    /// The bit of the kind of the type `id`, or for one in the base that of a kind to which all may refer who may to it.
-    #[inline(always)]
-    fn bit_of_kind(&self, read: impl Fn(Word) -> u32, id: u32, limits: &Limits<'_>) -> u32 {
-        let own = limits.offsets.get(id.wrapping_sub(self.first_id) as usize);
-        let kind = match own.and_then(|offset| self.types.get((*offset as usize / 4).wrapping_add(1))) {
-            Some(word) => read(*word) >> 24 & 0x7f,
-            None => match limits.base.map_or(0, |base| base.marks(id)) {
-                0 if id == 0 => Kind::Void as u32,
-                0 => self.kind_of(id, limits) as u32,
-                // Which of the marked kinds it is makes no difference, and need not be looked up.
-                _ => Kind::Int as u32,
-            },
+    /// Whether the type `id` of the base is of one of the kinds in `allowed`.
+    #[inline(never)]
+    fn right_in_base(&self, allowed: u32, id: u32, limits: &Limits<'_>) -> bool {
+        let kind = match limits.base.map_or(0, |base| base.marks(id)) {
+            0 => self.kind_of(id, limits) as u32,
+            // Which of the marked kinds it is makes no difference, and need not be looked up.
+            _ => Kind::Int as u32,
         };
-        1u32.checked_shl(kind).unwrap_or(0)
+        allowed & 1u32.checked_shl(kind).unwrap_or(0) != 0
     }
 
     /// Whether some name is among a split BTF's own strings, or there are none.

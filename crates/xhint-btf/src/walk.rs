@@ -342,16 +342,18 @@ impl<N: Names> Largest<N> {
     /// The members of a struct of `size` bytes; `mask` leaves the offset of what stands in the offset's word.
     #[inline(always)]
     fn members(&mut self, read: impl Fn(Word) -> u32 + Copy, mut tail: &[Word], mask: u32, size: u32) {
-        self.named &= self.names.all::<3>(read, tail);
-        let mut farthest = 0i64;
+        let (mut farthest, mut fault) = (0i64, 0);
         while let [name, ty, offset, rest @ ..] = tail {
-            if !N::ASKED {
+            if N::ASKED {
+                fault |= self.names.fault(read(*name));
+            } else {
                 self.string(read(*name));
             }
             self.id(read(*ty));
             farthest = farthest.max((read(*offset) & mask).into());
             tail = rest;
         }
+        self.named &= fault == 0;
         self.outside |= farthest > i64::from(size).wrapping_mul(8);
     }
 

@@ -392,6 +392,11 @@ fn named_types_are_those_that_c_code_can_ask_for_by_name() {
                 let mut seen = Vec::new();
                 btf.for_each_named(|id, name| seen.push((id, name)));
                 assert_eq!(seen, want);
+                let ids = |types: Vec<xhint_btf::Type<'_>>| types.iter().map(|ty| ty.id()).collect::<Vec<_>>();
+                for pair in can_ask.windows(2).chain([&[Kind::DeclTag, Kind::Ptr][..], &[Kind::Unknown, Kind::Var]]) {
+                    let want = btf.types().filter(|ty| pair.contains(&ty.kind())).collect();
+                    assert_eq!(ids(btf.of_kinds([pair[0], pair[1]]).collect()), ids(want), "{pair:?}");
+                }
             }
         }
     }
@@ -493,6 +498,15 @@ fn a_name_of_a_split_btf_begins_a_string_of_the_base_or_its_own() {
         assert_eq!(named(9, b"xy\0z\0").unwrap().ty(2).unwrap().name(), "z");
         let inside = Error::InsideString { id: 2, at: place(0), offset: 7 };
         assert_eq!(named(7, b"xy\0z\0").unwrap_err(), other_base(inside));
+        // Behind the last string there is none, also where it is the base's.
+        for (strings, name) in [(&b""[..], 6), (b"\0", 7), (b"x\0", 8)] {
+            let beyond = Error::StringOffset { id: 2, at: place(0), offset: name, end: name };
+            assert_eq!(named(name, strings).unwrap_err(), other_base(beyond), "{strings:?}");
+            let link = Arc::new(named(0, strings).unwrap());
+            let beyond = Error::StringOffset { id: 3, at: place(0), offset: name, end: name };
+            let types = [name, info(Kind::Struct, 0), 4];
+            assert_eq!(Btf::parse_split(image(order, &types, b"", &[]), link).unwrap_err(), other_base(beyond));
+        }
         // Its own strings are out of sight: the base is larger than the one it was made for.
         let idle = Error::NoOwnName { first: 6, end: 8 };
         assert_eq!(named(1, b"x\0").unwrap_err(), other_base(idle));

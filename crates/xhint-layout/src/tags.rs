@@ -123,7 +123,7 @@ impl<'a> Tags<'a> {
     /// Those of `btf`.
     pub fn of(btf: &'a Btf) -> Self {
         let mut tags = Tags::default();
-        btf.types().for_each(|ty| tags.see(ty));
+        btf.of_kinds([Kind::DeclTag]).for_each(|ty| tags.see(ty));
         tags
     }
 

@@ -42,7 +42,8 @@ impl<'a> Bound<'a> {
             resolvers.push(resolver(None));
         }
         // All names in one pass over each BTF; which resolver asks is no matter, for the universe remembers.
-        if let Some(resolver) = resolvers.first() {
+        if let Some(resolver) = resolvers.first_mut() {
+            resolver.reserve(object.relos().len());
             resolver.prepare(object.relos().iter().map(|relo| &relo.core));
         }
         let which = object.relos().iter().map(|relo| {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use xhint_relo::Wanted;
+use xhint_relo::{Binding, Resolver, Wanted};
 use xhint_universe::{LayoutId, SourceId, Universe, name::essential};
 
 use crate::bind::asked;
@@ -40,6 +40,11 @@ impl Choice {
         let wanted: BTreeSet<Wanted<'_>> = object.relos().iter().filter_map(|r| asked(object, r, options)).collect();
         let is_asked = |n: &usize| universe.layouts().get(*n).is_some_and(|l| wanted.iter().any(|w| w.means(l)));
         let mut out = Choice { plain: plain(object, universe, options), ..Choice::default() };
+        // All names that linking will ask for in one pass over each BTF, not one pass a name or a question.
+        let look = || {
+            let binding = Binding { layout: None, rename: options.rename.clone(), walk: options.walk };
+            Resolver::new(object.btf(), universe, binding).prepare(object.relos().iter().map(|relo| &relo.core));
+        };
         if options.layouts.is_empty() {
             out.layouts = (0..universe.layouts().len()).filter(is_asked).collect();
         } else {
@@ -47,6 +52,7 @@ impl Choice {
                 let found = named(universe, name)?;
                 if !found.iter().any(is_asked) {
                     out.warnings.push(format!("the program asks for no struct that layout '{name}' answers to"));
+                    look();
                     out.offer(universe, &wanted, found.iter().copied());
                 }
                 out.layouts.extend(found);
@@ -55,6 +61,7 @@ impl Choice {
             out.layouts.dedup();
         }
         if out.layouts.is_empty() {
+            look();
             out.linked_for_none(universe, &wanted);
         }
         out.warnings.extend(out.plain.iter().map(Plain::to_string));
@@ -85,10 +92,9 @@ impl Choice {
 
     /// Says what a program gets that is linked for no layout.
     fn linked_for_none(&mut self, universe: &Universe, wanted: &BTreeSet<Wanted<'_>>) {
-        // All in one pass over each BTF, not one pass a name.
-        universe.require(wanted.iter().map(|w| w.name).filter(|name| !name.is_empty()));
-        let kernels = |w: &&Wanted<'_>| !universe.candidates(SourceId::BASE, w.name).is_empty();
-        for w in wanted.iter().filter(|w| !kernels(w)) {
+        let lacks = |w: &&Wanted<'_>| universe.candidates(SourceId::BASE, w.name).is_empty();
+        let lacking: BTreeSet<_> = wanted.iter().filter(lacks).copied().collect();
+        for w in &lacking {
             if let Some((source, _)) = universe.nic_candidates(w.name).first() {
                 let file = universe.source(*source).map_or("", |s| s.name());
                 self.warnings.push(format!(
@@ -98,7 +104,7 @@ impl Choice {
                 ));
             }
         }
-        self.offer(universe, wanted, 0..universe.layouts().len());
+        self.offer(universe, &lacking, 0..universe.layouts().len());
         let nowhere = self.unbound.as_ref().map(|u| u.names.join("', '"));
         if let Some(names) = nowhere {
             self.warnings.push(format!("{NONE}; it is linked for none, and finds nothing of '{names}'"));

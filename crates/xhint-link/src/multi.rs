@@ -1,5 +1,7 @@
 //! Linking for several layouts at once: a variant for each, one for none, and dispatch between them.
 
+use std::collections::{HashMap, HashSet};
+
 use xhint_bpf::{FunctionId, Reach, SIZE};
 use xhint_object::Image;
 use xhint_universe::{Layout, Universe};
@@ -11,6 +13,7 @@ use crate::explain::explain_all;
 use crate::missing::Reached;
 use crate::report::{DispatchReport, LayoutReport, Report};
 use crate::selectors::{self, Clash};
+use crate::table::SLOT_COUNT;
 use crate::variant::Variant;
 use crate::{Dispatch, Error, Fallback, Function, LinkOptions, Missing, Object, TakenSlot};
 
@@ -37,6 +40,9 @@ pub fn link(
     choice: &Choice,
     report: &mut Report,
 ) -> Result<Image, Error> {
+    if !options.explain && too_many(object, options, choice.layouts.len()) {
+        return Err(Error::NoSlot { slot: SLOT_COUNT });
+    }
     let mut all = Variants::new(object, universe, options, &choice.layouts)?;
     let programs = all.programs();
     if options.explain {
@@ -113,6 +119,13 @@ pub fn link(
     let needs = if kind == Dispatch::Tail { TAIL_NEEDS } else { "" };
     report.dispatch = DispatchReport { kind: kind.name(), why, copies, needs };
     Ok(image)
+}
+
+/// Whether so many layouts would need more slots than there are, so that all work for them would be lost.
+fn too_many(object: &Object, options: &LinkOptions, layouts: usize) -> bool {
+    let in_slots = matches!(options.dispatch, Dispatch::Auto | Dispatch::Tail) && options.program.is_none();
+    let mut programs = object.functions().iter().filter(|f| f.is_xdp()).peekable();
+    layouts > SLOT_COUNT as usize && in_slots && programs.peek().is_some() && programs.all(|f| !f.is_optional())
 }
 
 /// A variant for each layout, and last the one for none.
@@ -265,17 +278,20 @@ fn case(object: &Object, universe: &Universe, layout: usize, options: &LinkOptio
 /// What the copies are named by: the layouts' names, with the id where two have the same.
 fn names(universe: &Universe, layouts: &[usize]) -> Vec<String> {
     let all: Vec<&Layout> = layouts.iter().filter_map(|n| universe.layouts().get(*n)).collect();
-    let name = |layout: &&Layout| {
-        let same = all.iter().filter(|l| l.name == layout.name).count();
-        if same > 1 { format!("{}_{:08x}", layout.name, layout.id) } else { layout.name.clone() }
+    let (mut seen, mut twice) = (HashSet::new(), HashSet::new());
+    twice.extend(all.iter().map(|l| l.name.as_str()).filter(|name| !seen.insert(*name)));
+    let name = |l: &&Layout| {
+        if twice.contains(l.name.as_str()) { format!("{}_{:08x}", l.name, l.id) } else { l.name.clone() }
     };
     all.iter().map(name).chain(["fallback".to_owned()]).collect()
 }
 
 /// The slot of each layout: the one it has, else the lowest that nobody has or had.
 fn slots(layouts: &[LayoutReport], given: &[TakenSlot]) -> Vec<u32> {
-    let mut free = (0..).filter(|slot| given.iter().all(|g| g.slot != *slot));
-    let own = |l: &LayoutReport| given.iter().find(|g| (g.id, g.size) == (l.id, l.size)).map(|g| g.slot);
+    let taken: HashSet<u32> = given.iter().map(|g| g.slot).collect();
+    let slots: HashMap<_, _> = given.iter().rev().map(|g| ((g.id, g.size), g.slot)).collect();
+    let mut free = (0..).filter(|slot| !taken.contains(slot));
+    let own = |l: &LayoutReport| slots.get(&(l.id, l.size)).copied();
     layouts.iter().map(|l| own(l).or_else(|| free.next()).unwrap_or(u32::MAX)).collect()
 }
 

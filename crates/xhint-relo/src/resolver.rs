@@ -64,6 +64,11 @@ impl<'a> Resolver<'a> {
         Resolver { local, universe, binding, targets: HashMap::new(), answers: HashMap::new() }
     }
 
+    /// Makes room for the answers to so many relocations.
+    pub fn reserve(&mut self, relos: usize) {
+        self.answers.reserve(relos);
+    }
+
     /// Looks for all names that these relocations will ask for, in one pass over each BTF.
     pub fn prepare<'r>(&self, relos: impl IntoIterator<Item = &'r CoreRelo>) {
         let mut last = 0;

@@ -78,13 +78,13 @@ struct Nameless {
 }
 
 impl<'a> Maker<'a> {
-    /// Looks once at all types.
+    /// Looks once through all types.
     fn of(file: &'a str, source: SourceId, btf: &'a Btf) -> Self {
         let (mut tags, mut unions) = (Tags::default(), Vec::new());
-        for ty in btf.types() {
+        for ty in btf.of_kinds([Kind::DeclTag, Kind::Union]) {
             match ty.kind() {
                 Kind::DeclTag => tags.see(ty),
-                Kind::Union if !btf.is_string(ty.name_offset(), "") => unions.push(ty),
+                _ if !btf.is_string(ty.name_offset(), "") => unions.push(ty),
                 _ => {}
             }
         }

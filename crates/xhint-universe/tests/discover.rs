@@ -170,7 +170,7 @@ fn one_id_for_two_layouts_is_refused_with_both_files() {
     universe.add("one.btf", btf("struct a { __u32 x; } tag(\"xhint:id=5\"); struct a *a;")).unwrap();
     let error = universe.add("two.btf", btf("struct b { __u32 x; } tag(\"xhint:id=5\"); struct b *b;")).unwrap_err();
     let text = error.to_string();
-    assert!(["'a'", "one.btf", "'b'", "two.btf", "0x5"].iter().all(|part| text.contains(part)), "{text}");
+    assert!(["'a'", "one.btf", "'b'", "two.btf", "0x00000005"].iter().all(|part| text.contains(part)), "{text}");
     // Nothing was added.
     assert_eq!((universe.sources().len(), universe.layouts().len()), (2, 1));
 }

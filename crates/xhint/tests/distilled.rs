@@ -216,7 +216,7 @@ fn works_on_a_device() {
         // Only now is it followed.
         std::thread::sleep(std::time::Duration::from_millis(500));
         fs::rename(other, file).unwrap();
-        assert!(out.any(|line| line.contains("vendor_rx2 (0x78)") && line.contains("swapped in")));
+        assert!(out.any(|line| line.contains("vendor_rx2 (0x00000078)") && line.contains("swapped in")));
         assert!(xhint(&["detach", "near", "--netns", ns]).status.success());
         assert!(child.wait().unwrap().success());
     }

@@ -66,7 +66,7 @@ fn of(words: &[&str]) -> Vec<String> {
 
 #[test]
 fn with_the_number_of_layouts() {
-    let sizes = || [layouts(1, 0), layouts(2_500, 0), layouts(10_000, 0)];
+    let sizes = || [layouts(1, 0), layouts(5_000, 0), layouts(20_000, 0)];
     grows_evenly("layout show", |file| of(&["layout", "show", file]), sizes());
     grows_evenly("layout show --json", |file| of(&["layout", "show", file, "--json"]), sizes());
     let (program, out) = (example("hints.bpf.c"), keep("growth-out", "o", b"").display().to_string());
