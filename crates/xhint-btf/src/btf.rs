@@ -5,9 +5,10 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use crate::check::{Checked, MAX_CHAIN, check};
+use crate::check::{Checked, check};
 use crate::header::Header;
 use crate::kind::KindInfo;
+use crate::pass::MAX_CHAIN;
 use crate::{ByteOrder, Differs, Error, Kept, Kind, Type};
 
 /// A BTF whose every reference has been checked, alone or split on a base.

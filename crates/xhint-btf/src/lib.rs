@@ -24,6 +24,7 @@ pub mod ext;
 pub mod header;
 mod kind;
 mod order;
+mod pass;
 mod rebase;
 mod references;
 mod types;

@@ -13,8 +13,8 @@
 //! The first is asked in the walk ([`Begins`]), the second in one quick pass over all types ([`Pass::right_kinds`]), the
 //! third of as many types as it takes to find one that names one. Where that finds a fault, another pass says which.
 
-use crate::check::{Pass, Record, Word};
 use crate::kind::{KindInfo, Role, Shape};
+use crate::pass::{Pass, Record, Word};
 use crate::{Btf, Error, Kind};
 
 /// What references must keep to.

@@ -14,8 +14,8 @@
 //!
 //! Chains are followed behind the walk, all of them together, a link each at a time.
 
-use crate::check::{HEAD, MAX_CHAIN, Pass, Word};
 use crate::kind::{KindInfo, Role};
+use crate::pass::{HEAD, MAX_CHAIN, Pass, Word};
 use crate::references::Names;
 use crate::{Error, Kind};
 

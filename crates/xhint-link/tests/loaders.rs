@@ -106,7 +106,7 @@ struct Bpffs(PathBuf);
 
 impl Bpffs {
     fn mount() -> Option<Bpffs> {
-        let dir = std::env::temp_dir().join(format!("xhint-object-{}", std::process::id()));
+        let dir = std::env::temp_dir().join(format!("xhint-link-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let done = Command::new("mount").args(["-t", "bpf", "bpf"]).arg(&dir).status().unwrap();
         let mounted = Bpffs(dir);

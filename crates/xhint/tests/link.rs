@@ -151,7 +151,7 @@ fn the_output_may_not_be_an_input() {
 
 /// The files, with a program whose line info has the text of the lines.
 fn files_with_text() -> Files {
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../xhint-object/fixtures/reader.bpf.c");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../xhint-link/fixtures/reader.bpf.c");
     let program = fixture::Compile::new(source.as_ref()).object().display().to_string();
     Files { program, ..files() }
 }

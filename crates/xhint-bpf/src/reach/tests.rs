@@ -190,8 +190,9 @@ fn kept_by(callee: &[Insn], by_loop: bool) -> bool {
     let code = [&head[..], &call, &tail].concat();
     let poison = code.len() - 2;
     let helper = [i(0x7b, 1, 2, 8, 0), EXIT_INSN];
-    let inner = (1, callee.iter().position(|i| (i.code, i.src) == (CALL, 1)).unwrap_or(99));
-    poisoned(&program(&[&code, callee, &helper], &[((0, named), 1), (inner, 2)], &[(0, poison)])).is_empty()
+    let inner = callee.iter().position(|i| (i.code, i.src) == (CALL, 1));
+    let calls: Vec<_> = [((0, named), 1)].into_iter().chain(inner.map(|n| ((1, n), 2))).collect();
+    poisoned(&program(&[&code, callee, &helper], &calls, &[(0, poison)])).is_empty()
 }
 
 #[test]
