@@ -131,7 +131,7 @@ impl<'a> Layouts<'a> {
         let (first, mut warnings) = (state.layouts.len(), Vec::new());
         for layout in new.iter().filter_map(|n| universe.layouts().get(*n)) {
             if layout.selector.is_none() {
-                let layout = format!("{} ({:#010x})", layout.name, layout.id);
+                let layout = format!("{} ({})", layout.name, LayoutId(layout.id));
                 return Err(Error::NoSelector { device: self.device.name().to_owned(), layout });
             }
             let wanted = LayoutState {
@@ -353,6 +353,8 @@ impl Running {
         let options = LinkedAs {
             layouts: vec![LayoutId(layout.id).to_string()],
             asked: "none".to_owned(),
+            // Alone it is tried as it is, whoever is to be tried before others.
+            first: Vec::new(),
             count: false,
             walk: self.state.options.walk && Rights::current().walk(),
             ..self.state.options.clone()

@@ -201,7 +201,7 @@ fn alternative_names_are_names() {
     assert_eq!(device(&world, long).ifindex(), device(&world, "near").ifindex());
     let done = attach(&world.home, &device(&world, long), &counter(&[])).unwrap();
     assert_eq!(runs(&world, "near"), done.program);
-    assert_eq!(status(&world.home, &device(&world, "alt5")).unwrap().device.as_deref(), Some("alt5"));
+    assert_eq!(status(&world.home, &device(&world, "alt5")).unwrap().device.as_deref(), Some("near"));
     let by_long = device(&world, long);
     assert_eq!(by_long.known_as(), long);
     assert_eq!(by_long.firmware().unwrap().driver, "veth");
