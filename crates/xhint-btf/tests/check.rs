@@ -502,7 +502,7 @@ fn a_name_of_a_split_btf_begins_a_string_of_the_base_or_its_own() {
         for (strings, name) in [(&b""[..], 6), (b"\0", 7), (b"x\0", 8)] {
             let beyond = Error::StringOffset { id: 2, at: place(0), offset: name, end: name };
             assert_eq!(named(name, strings).unwrap_err(), other_base(beyond), "{strings:?}");
-            let link = Arc::new(named(0, strings).unwrap());
+            let link = Arc::new(named(if strings == b"x\0" { 6 } else { 0 }, strings).unwrap());
             let beyond = Error::StringOffset { id: 3, at: place(0), offset: name, end: name };
             let types = [name, info(Kind::Struct, 0), 4];
             assert_eq!(Btf::parse_split(image(order, &types, b"", &[]), link).unwrap_err(), other_base(beyond));
