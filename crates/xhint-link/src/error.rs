@@ -127,7 +127,10 @@ pub enum Error {
     #[error("{0}")]
     Plain(crate::Plain),
     /// A slot that there is none of.
-    #[error("slot {slot} is beyond the last, {}", crate::table::SLOT_COUNT - 1)]
+    #[error(
+        "more layouts than the {} that tail calls and counting have slots for; static dispatch or a table takes more, uncounted",
+        crate::table::SLOT_COUNT
+    )]
     NoSlot {
         /// The slot.
         slot: u32,

@@ -83,6 +83,9 @@ pub fn link(
         (kind, why) = (Dispatch::Static, why_not);
     }
     let slots = slots(&report.layouts, &options.slots);
+    if let Some(slot) = slots.iter().copied().find(|slot| options.count && *slot >= SLOT_COUNT) {
+        return Err(Error::NoSlot { slot });
+    }
     for (layout, slot) in report.layouts.iter_mut().zip(&slots) {
         layout.slot = Some(*slot);
     }
@@ -123,7 +126,8 @@ pub fn link(
 
 /// Whether so many layouts would need more slots than there are, so that all work for them would be lost.
 fn too_many(object: &Object, options: &LinkOptions, layouts: usize) -> bool {
-    let in_slots = matches!(options.dispatch, Dispatch::Auto | Dispatch::Tail) && options.program.is_none();
+    let tail = options.dispatch == Dispatch::Tail && options.program.is_none();
+    let in_slots = tail || options.count && options.dispatch != Dispatch::None;
     let mut programs = object.functions().iter().filter(|f| f.is_xdp()).peekable();
     layouts > SLOT_COUNT as usize && in_slots && programs.peek().is_some() && programs.all(|f| !f.is_optional())
 }
@@ -305,6 +309,10 @@ fn pick(object: &Object, asked: Dispatch, programs: &[Dispatched], layouts: usiz
     let insns = code.saturating_mul(layouts).saturating_mul(programs.len());
     if layouts == 1 {
         return (Dispatch::Static, "one layout; the entry tells its packets from others, and counts".to_owned());
+    }
+    if layouts > SLOT_COUNT as usize {
+        let why = format!("{layouts} layouts are more than tail calls have slots for");
+        return (Dispatch::Static, why);
     }
     if layouts > MANY_LAYOUTS {
         return (

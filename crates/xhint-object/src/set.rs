@@ -25,6 +25,14 @@ pub enum SetError {
     /// Variables of that name are in several sections or functions.
     #[error("there are several of that name")]
     Several,
+    /// It was given two values.
+    #[error("it is set to '{first}' and to '{second}'; it can have only one value")]
+    Twice {
+        /// The one.
+        first: String,
+        /// And the other.
+        second: String,
+    },
     /// It is no constant.
     #[error("it stands in {section}, which is no place for constants; only what is declared const volatile can be set")]
     NotConstant {

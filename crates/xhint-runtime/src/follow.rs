@@ -17,7 +17,7 @@ use crate::long::TooLong;
 use crate::moved::moved;
 use crate::sources::Sources;
 pub use crate::sources::check;
-use crate::state::{LinkedAs, Source, State};
+use crate::state::{LinkedAs, Source, State, absolute};
 use crate::sys::Firmware;
 use crate::watch::Watch;
 
@@ -46,6 +46,8 @@ pub struct Follow<'a> {
     paths: Vec<PathBuf>,
     sources: Sources,
     watch: Watch,
+    /// What is followed: the link's id and the object. Another that was attached since is none of ours.
+    of: (u32, String),
     /// What was there when it was last looked at.
     seen: Vec<Source>,
     /// What was wrong then, so that it is said once.
@@ -98,19 +100,22 @@ impl<'a> Follow<'a> {
     /// [`Error::NotAttached`]; [`Error::File`] for what is not there.
     pub fn start(home: &'a Home, device: &'a Device, linker: &'a Linker, paths: Vec<PathBuf>) -> Result<Follow<'a>> {
         check(&paths)?;
+        // As files are kept, wherever they were named from.
+        let paths: Vec<PathBuf> = paths.iter().map(|path| absolute(path)).collect();
         let watch = Watch::on(&paths)?;
-        let seen = Running::whole(home, device)?.state.nics;
+        let running = Running::whole(home, device)?;
+        let (of, seen) = (identity(&running), running.state.nics);
         let firmware = device.firmware().ok();
-        let (mut sources, looked) = (Sources::default(), Instant::now());
+        let (mut sources, looked) = (Sources::followed(), Instant::now());
         // So that it is known what is right from now on.
         sources.read(linker, &paths)?;
-        Ok(Follow { home, device, linker, paths, sources, watch, seen, wrong: Vec::new(), firmware, looked })
+        Ok(Follow { home, device, linker, paths, sources, watch, of, seen, wrong: Vec::new(), firmware, looked })
     }
 
     /// Waits for something to happen, at most a second, and does what is to be done. Often that is nothing.
     ///
     /// # Errors
-    /// [`Error::NotAttached`] once the program was taken off; [`Error::NoDevice`] and [`Error::Netns`] once the device
+    /// [`Error::NotAttached`] once the program was taken off, or another was attached; [`Error::NoDevice`] and [`Error::Netns`] once the device
     /// or its namespace is gone. What is wrong with a source is an [`Event`].
     #[allow(clippy::should_implement_trait)] // it has no end
     pub fn next(&mut self) -> Result<Vec<Event>> {
@@ -124,7 +129,7 @@ impl<'a> Follow<'a> {
         self.device.programs()?;
         self.look_at_firmware(&mut events);
         // Also that the program is still there.
-        Running::on(self.home, self.device)?;
+        self.running(Running::on)?;
         let looked = self.look();
         let mut wrong: Vec<String> = self.sources.wrong().iter().map(Error::to_string).collect();
         match looked {
@@ -156,13 +161,14 @@ impl<'a> Follow<'a> {
         if same(&now, &self.seen) {
             return Ok(Vec::new());
         }
-        let state = &Running::whole(self.home, self.device)?.state;
+        let state = &self.running(Running::whole)?.state;
         let universe = |nics| self.linker.universe_as(&state.options, nics);
         let (old, new) = (universe(&self.seen)?, universe(&now)?);
-        let gone: Vec<Source> = self.seen.iter().filter(|s| !has(&now, s)).cloned().collect();
-        // What came by `layouts add` stays.
-        let others = state.nics.iter().filter(|s| !has(&self.seen, s) && !has(&now, s) && !self.is_ours(&s.path));
-        let others: Vec<Source> = others.cloned().collect();
+        // What was removed since is not brought back.
+        let gone = self.seen.iter().filter(|s| self.is_ours(&s.path) && !has(&now, s) && has(&state.nics, s));
+        let gone: Vec<Source> = gone.cloned().collect();
+        // What came by `layouts add` stays, whatever else holds the same.
+        let others: Vec<Source> = state.nics.iter().filter(|s| !self.is_ours(&s.path)).cloned().collect();
         let mut events = Vec::new();
         let (job, both) = self.job(state, &now, &gone, &others)?;
         let done = attach(self.home, self.device, &job)?;
@@ -171,6 +177,15 @@ impl<'a> Follow<'a> {
         events.extend(warnings.map(|text| Event { kind: EventKind::Note, text }));
         self.seen = now;
         Ok(events)
+    }
+
+    /// What runs, unless it is another than what is followed.
+    fn running(&self, look: fn(&Home, &Device) -> Result<Running>) -> Result<Running> {
+        let running = look(self.home, self.device)?;
+        match identity(&running) == self.of {
+            true => Ok(running),
+            false => Err(Error::NotAttached(self.device.name().to_owned())),
+        }
     }
 
     fn is_ours(&self, path: &Path) -> bool {
@@ -255,6 +270,10 @@ fn changes(title: String, old: (&Layout, &Universe), new: (&Layout, &Universe)) 
         list.push(format!("{} bytes became {}", old.0.size, new.0.size));
     }
     (!list.is_empty()).then(|| format!("{title}: {}", list.join(", ")))
+}
+
+fn identity(running: &Running) -> (u32, String) {
+    (running.live.id, running.state.object.digest().to_owned())
 }
 
 fn same(a: &[Source], b: &[Source]) -> bool {

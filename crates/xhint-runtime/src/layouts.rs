@@ -103,7 +103,7 @@ impl<'a> Layouts<'a> {
         let (_held, running) = self.take()?;
         let coming = Coming::new(linker, &running.state, nic, which)?;
         let (state, new) = (&coming.state, coming.new.as_slice());
-        if new.is_empty() {
+        if new.is_empty() && which.first.is_empty() {
             if !running.state.nics.contains(&coming.nic) {
                 running.write(state, state.addition(state.layouts.len(), &coming.named))?;
             }

@@ -9,7 +9,7 @@ use xhint_link::table::SLOT_COUNT;
 use xhint_link::{
     Dispatch, Fallback, LayoutReport, Link, LinkOptions, Linked, Object, Report, TakenSlot, names_lacking,
 };
-use xhint_object::nic_btf;
+use xhint_object::{SetError, nic_btf};
 use xhint_universe::{Layout, LayoutId, SourceId, Universe, name::essential};
 
 use crate::described::Described;
@@ -268,7 +268,7 @@ impl Linker {
     ) -> Result<Linked> {
         let err = |cause| Error::Link { path: object.path.clone(), cause: Box::new(cause) };
         let mut parsed = parsed(object)?;
-        options.set.iter().try_for_each(|(name, value)| parsed.set(name, value)).map_err(|e| err(e.into()))?;
+        set(&mut parsed, &options.set).map_err(|e| err(e.into()))?;
         let options = LinkOptions {
             layouts: options.layouts.clone(),
             program: options.program.clone().or_else(|| Some(only_program(&parsed)).filter(|p| !p.is_empty())),
@@ -349,4 +349,16 @@ pub(crate) fn only_program(object: &Object) -> String {
         [one] => one.name.clone(),
         _ => String::new(),
     }
+}
+
+/// Gives constants of the object their values, each one value.
+fn set(object: &mut Object, values: &[(String, String)]) -> std::result::Result<(), xhint_object::Error> {
+    for (n, (name, value)) in values.iter().enumerate() {
+        if let Some((_, first)) = values.iter().take(n).find(|(other, old)| other == name && old != value) {
+            let source = SetError::Twice { first: first.clone(), second: value.clone() };
+            return Err(xhint_object::Error::Set { name: name.clone(), source });
+        }
+        object.set(name, value)?;
+    }
+    Ok(())
 }

@@ -59,6 +59,8 @@ pub(crate) struct Held {
 #[derive(Debug)]
 pub(crate) struct Live {
     pub link: Link,
+    /// Its id, which no other link gets.
+    pub id: u32,
     /// The program it runs.
     pub program: u32,
     /// The device it is on.
@@ -221,9 +223,11 @@ impl Site {
             Err(e) if e.kind() == libbpf_rs::ErrorKind::NotFound => return Ok(None),
             link => link.map_err(Error::file(&path))?,
         };
-        let LinkInfo { info, prog_id, .. } = link.info().map_err(Error::file(&path))?;
+        let LinkInfo { info, prog_id, id, .. } = link.info().map_err(Error::file(&path))?;
         Ok(match info {
-            LinkTypeInfo::Xdp(xdp) if xdp.ifindex != 0 => Some(Live { link, program: prog_id, ifindex: xdp.ifindex }),
+            LinkTypeInfo::Xdp(xdp) if xdp.ifindex != 0 => {
+                Some(Live { link, id, program: prog_id, ifindex: xdp.ifindex })
+            }
             _ => None,
         })
     }

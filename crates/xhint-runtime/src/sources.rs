@@ -20,6 +20,8 @@ const SETTLED: Duration = Duration::from_secs(1);
 pub struct Sources {
     seen: HashMap<PathBuf, Seen>,
     wrong: Vec<Error>,
+    /// They are looked at again and again, so none may be a pipe or a device, whatever stood there before.
+    followed: bool,
 }
 
 /// What was made of a file.
@@ -49,6 +51,11 @@ pub fn check(paths: &[PathBuf]) -> Result<()> {
 }
 
 impl Sources {
+    /// Those that are read again whenever they change.
+    pub fn followed() -> Sources {
+        Sources { followed: true, ..Sources::default() }
+    }
+
     /// The NIC BTFs at `paths`: files, and of directories those files that have layouts. What did not change is not
     /// read again.
     ///
@@ -60,7 +67,13 @@ impl Sources {
         self.wrong.clear();
         for path in paths {
             if !path.is_dir() {
-                out.extend(self.one(path, |had| named(linker, path, had))?);
+                let followed = self.followed;
+                out.extend(self.one(path, |had| {
+                    if followed {
+                        check(std::slice::from_ref(path))?;
+                    }
+                    named(linker, path, had)
+                })?);
                 there.insert(path.clone());
                 continue;
             }
@@ -107,9 +120,6 @@ impl Sources {
 
 /// The file that the user named: a struct in it may yet be named a layout. One that was right before is looked into.
 fn named(linker: &Linker, file: &Path, had: bool) -> Result<Option<Source>> {
-    if had {
-        check(&[file.to_owned()])?;
-    }
     let source = Source::read_btf(file)?;
     if had {
         linker.universe(std::slice::from_ref(&source))?;

@@ -175,6 +175,50 @@ fn a_changed_file_is_followed() {
 }
 
 #[test]
+fn what_others_attach_add_and_remove_stays_as_they_left_it() {
+    if !privileged() {
+        return;
+    }
+    let stage = Stage::new(&format!("xlo{}", std::process::id()), &own("stress.bpf.c").object(), 1);
+    let (home, device) = (&stage.world.home, &stage.device);
+    let layouts = || -> Vec<String> {
+        let all = Layouts::of(home, device).list().unwrap();
+        all.into_iter().map(|l| l.layout.name).collect()
+    };
+    // By a relative path, as by any other.
+    let here = std::env::current_dir().unwrap();
+    let up: PathBuf = here.components().skip(1).map(|_| "..").collect();
+    let relative = up.join(stage.file().strip_prefix("/").unwrap());
+    let mut follow = Follow::start(home, device, linker(), vec![relative]).unwrap();
+    let mine = stage.dir.path().join("mine");
+    fs::copy(layout(1), &mine).unwrap();
+    Layouts::of(home, device).add(linker(), Source::read_btf(&mine).unwrap()).unwrap();
+    for n in [5, 6] {
+        stage.describe(n);
+        assert_eq!(next(&mut follow)[0].kind, EventKind::Swapped);
+    }
+    // The oldest of what is followed is gone, but not what was added, though it is the same.
+    let mut now = layouts();
+    now.sort_unstable();
+    assert_eq!(now, ["stress1", "stress5", "stress6"]);
+    Layouts::of(home, device).remove(linker(), &stage.file().display().to_string()).unwrap();
+    stage.describe(7);
+    next(&mut follow);
+    assert!(!layouts().contains(&"stress6".to_owned()), "{:?}", layouts());
+
+    // Another program is none of who followed the first.
+    detach(home, device).unwrap();
+    let program = own("stress.bpf.c").argument("-DUNGUARDED").object();
+    let options = LinkedAs { asked: "static".to_owned(), count: true, ..LinkedAs::default() };
+    let nics = vec![Source::read_btf(&mine).unwrap()];
+    let job = linker().link(Source::read(program).unwrap(), nics, options, Mode::Native).unwrap();
+    let theirs = attach(home, device, &job).unwrap().program;
+    stage.describe(5);
+    assert!(matches!(follow.next(), Err(Error::NotAttached(_))));
+    assert_eq!(device.programs().unwrap().native, theirs);
+}
+
+#[test]
 fn a_device_that_is_renamed_is_followed_and_its_namesake_is_not() {
     if !privileged() {
         return;

@@ -93,6 +93,26 @@ fn a_pipe_is_refused() {
 
 /// Other files of the folder change all the time, which wakes nobody, and keeps nothing from being seen.
 #[test]
+fn a_pipe_in_the_place_of_a_folder_is_refused_too() {
+    if !privileged() {
+        return;
+    }
+    let stage = Stage::new();
+    let mut follow = stage.follow(stage.file());
+    let program = stage.program();
+    fs::remove_file(stage.file()).unwrap();
+    fs::create_dir(stage.file()).unwrap();
+    let _folder = follow.next();
+    thread::sleep(Duration::from_millis(1100));
+    let _folder = follow.next();
+    fs::remove_dir(stage.file()).unwrap();
+    sh(&format!("mkfifo {}", stage.file().display()));
+    let text = next(&mut follow).unwrap().remove(0).text;
+    assert!(text.contains("no file or directory") && text.contains("what ran goes on"), "{text}");
+    assert_eq!(stage.program(), program);
+}
+
+#[test]
 fn what_goes_on_beside_is_not_ours() {
     if !privileged() {
         return;

@@ -133,6 +133,8 @@ fn what_is_set_stays_when_layouts_come_and_go() {
         assert!(refused.contains("variable 'step': '4294967296' does not fit"), "{refused}");
         let refused = stage.job(asked, &[("stop", "1")]).unwrap_err().to_string();
         assert!(refused.contains("variable 'stop': there is none; the program has gear, step"), "{refused}");
+        let refused = stage.job(asked, &[("step", "1"), ("step", "2")]).unwrap_err().to_string();
+        assert!(refused.contains("variable 'step': it is set to '1' and to '2'"), "{refused}");
         assert_eq!(stage.each(), [111, 0], "{asked}: refused");
         let kept = running(&stage.world.home, stage.device()).unwrap().unwrap().options.set;
         assert_eq!(kept, [("step".to_owned(), "0x64".to_owned()), ("gear".to_owned(), "FAST".to_owned())]);
