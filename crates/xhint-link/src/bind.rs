@@ -2,7 +2,7 @@
 //! code.
 
 use xhint_relo::binding::may_be_layout;
-use xhint_relo::{Binding, Explanation, Miss, RelocKind, Resolution, Resolver, Wanted, patch};
+use xhint_relo::{Binding, Bits, Explanation, Miss, RelocKind, Resolution, Resolver, Wanted, patch};
 use xhint_universe::{Layout, Universe};
 
 use crate::variant::Variant;
@@ -111,6 +111,11 @@ impl<'a> Bound<'a> {
                  BPF_CORE_READ_BITFIELD_PROBED()",
                 found.bits
             ),
+            (None, _, Some(answer)) if answer.bits == Bits::Differ => {
+                "it is a bitfield in the program and none there, which \
+                 no plain read can get at; read it with BPF_CORE_READ_BITFIELD()"
+                    .to_owned()
+            }
             (None, _, Some(answer)) if answer.size_conflict => format!(
                 "it has {} bytes there and {} in the program, and being signed or no number it cannot be read so",
                 answer.new_size, answer.orig_size

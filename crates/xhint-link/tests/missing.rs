@@ -137,6 +137,43 @@ fn a_plain_read_of_a_bitfield_is_told_as_that_and_not_to_be_guarded() {
     }
 }
 
+#[test]
+fn a_bitfield_is_read_plainly_where_it_has_the_same_bits_and_nowhere_else() {
+    let source = r#"#include "kernel.h"
+struct nic_meta { __u32 pad : 3; __u32 mark : 4; __u32 word; } CORE;
+__u32 got;
+SEC("xdp") int reader(struct xdp_md *ctx)
+{
+	struct nic_meta *m = (void *)(long)ctx->data_meta;
+	if ((void *)m + bpf_core_type_size(struct nic_meta) > (void *)(long)ctx->data)
+		return 1;
+	got = m->mark;
+	return 2;
+}
+char LICENSE[] SEC("license") = "GPL";
+"#;
+    let program = Compile::new(&fixture::keep("bits-plain", "bpf.c", source.as_bytes())).object();
+    let object = Object::parse(std::fs::read(program).unwrap()).unwrap();
+    let link = |body: &str| {
+        let nic = nic_of(&format!("struct nic {{ {body} }} LAYOUT(7); struct nic *n;"));
+        object.link(&universe(&[("nic.btf", nic)]), &LinkOptions::default())
+    };
+    for other in [
+        "__u32 mark : 4; __u32 pad : 3; __u32 btf_id;",
+        "__u32 pad : 3; __u32 mark : 5; __u32 btf_id;",
+        "__u32 mark; __u32 btf_id;",
+    ] {
+        let says = link(other).unwrap_err().to_string();
+        assert!(says.contains("mark") && says.contains("BPF_CORE_READ_BITFIELD()"), "{other}: {says}");
+    }
+    let linked = link("__u32 pad : 3; __u32 mark : 4; __u32 more : 25; __u32 btf_id;").unwrap();
+    if privileged() {
+        let loaded = Loaded::load(&fixture::keep("bits-plain", "o", &linked.bytes), None).unwrap();
+        let outcome = loaded.run("reader", &[0x2d, 0, 0, 0, 7, 0, 0, 0], &[0; 64]).unwrap();
+        assert_eq!((outcome.returned, loaded.global(".bss")[0]), (2, 5));
+    }
+}
+
 /// A program whose guard is spilled while others are given addresses in its stack.
 fn spilled(call: &str) -> Result<Linked, Error> {
     let source = format!(

@@ -37,4 +37,4 @@ pub use error::Error;
 pub use explain::{Explanation, Miss};
 pub use kind::RelocKind;
 pub use patch::{PatchError, patch, patch_bytes};
-pub use resolver::{Resolution, Resolver};
+pub use resolver::{Bits, Resolution, Resolver};

@@ -4,7 +4,7 @@ use xhint_bpf::insn::{ALU, ALU64, LD, LDDW, LDX, POISON, SRC_REG, ST, STX};
 use xhint_bpf::{Insn, SIZE};
 use xhint_btf::ByteOrder;
 
-use crate::Resolution;
+use crate::{Bits, Resolution};
 
 /// Why an instruction can't be changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +54,11 @@ pub fn patch(insn: Insn, res: &Resolution) -> Result<Option<Insn>, PatchError> {
             Ok(Some(Insn { imm: res.new as i64, ..insn }))
         }
         LDX | ST | STX => {
+            match res.bits {
+                Bits::Plain => {}
+                Bits::Same => return Ok(Some(insn)),
+                Bits::Differ => return Ok(None),
+            }
             check(insn.off.into(), res)?;
             let off = i16::try_from(res.new).map_err(|_| PatchError::Range(res.new))?;
             if res.size_conflict {

@@ -35,6 +35,20 @@ pub struct Resolution {
     pub target: Option<TypeRef>,
     /// Bits from the start of that type to the field.
     pub bit_offset: u32,
+    /// Whether a load or store is of a bitfield: the compiler wrote its place within the word into the code behind it.
+    pub bits: Bits,
+}
+
+/// What a layout's field is, if it or the program's is a bitfield.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Bits {
+    /// Neither is; or the type is no layout, of which is said what libbpf says.
+    #[default]
+    Plain,
+    /// Both are the same bits, so that the code is right as it was compiled.
+    Same,
+    /// They differ, and no plain load or store can follow.
+    Differ,
 }
 
 impl std::fmt::Display for Resolution {
@@ -183,7 +197,14 @@ impl<'a> Resolver<'a> {
         if let (RelocKind::TypeIdTarget, true, Some(l)) = (question.kind, layout, self.binding.layout(self.universe)) {
             new.value = l.id.into();
         }
-        Ok(Some(Resolution { bit_offset: spec.bit_offset, ..resolution(question.kind, local, Some(new), Some(at)) }))
+        let bits = match (bits(self.local, &question.spec), bits(btf, &spec)) {
+            _ if !layout || question.kind != RelocKind::FieldByteOffset => Bits::Plain,
+            (None, None) => Bits::Plain,
+            (own, there) if own == there => Bits::Same,
+            _ => Bits::Differ,
+        };
+        let answer = resolution(question.kind, local, Some(new), Some(at));
+        Ok(Some(Resolution { bit_offset: spec.bit_offset, bits, ..answer }))
     }
 
     fn ambiguous(&self, question: &Question<'a>, first: &Resolution, second: &Resolution) -> Error {
@@ -268,5 +289,13 @@ fn resolution(kind: RelocKind, local: Value, new: Option<Value>, target: Option<
         size_conflict,
         target,
         bit_offset: 0,
+        bits: Bits::Plain,
     }
+}
+
+/// Of a bitfield, its first bit and how many it has.
+fn bits(btf: &Btf, spec: &Spec<'_>) -> Option<(u32, u32)> {
+    let last = spec.steps.last().filter(|step| step.name.is_some())?;
+    let member = btf.ty(last.type_id)?.member(last.index)?;
+    (member.bit_size != 0).then_some((spec.bit_offset, member.bit_size))
 }

@@ -126,6 +126,11 @@ pub(crate) fn attach_held(site: &Site, device: &Device, job: &Job) -> Result<Don
         None => Foreign::on(device, job.replace)?,
     };
     let before = live.as_ref().map(|l| site.current(l)).transpose()?.flatten();
+    if let Some(after) = &job.after
+        && *after != State::mark_of(before.as_ref().and_then(|b| b.state().ok()).as_ref())
+    {
+        return Err(Error::Changed(device.name().to_owned()));
+    }
     if let Some(before) = before.as_ref().filter(|_| !job.replace) {
         check_object(before, device, &job.state.object)?;
     }

@@ -71,6 +71,9 @@ pub enum Error {
         /// The file it came from.
         object: String,
     },
+    /// Another call changed what runs while this one was at work.
+    #[error("{0}: another call changed what it runs in between; try again")]
+    Changed(String),
     /// Nothing of ours is attached.
     #[error("{0}: xhint has nothing attached to it; `xhint status` lists the devices that have")]
     NotAttached(String),

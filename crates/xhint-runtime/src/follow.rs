@@ -171,7 +171,12 @@ impl<'a> Follow<'a> {
         let others: Vec<Source> = state.nics.iter().filter(|s| !self.is_ours(&s.path)).cloned().collect();
         let mut events = Vec::new();
         let (job, both) = self.job(state, &now, &gone, &others)?;
-        let done = attach(self.home, self.device, &job)?;
+        let job = Job { after: Some(State::mark_of(Some(state))), ..job };
+        let done = match attach(self.home, self.device, &job) {
+            // It is looked at again.
+            Err(Error::Changed(_)) => return Ok(Vec::new()),
+            done => done?,
+        };
         events.push(self.swapped(&old, &new, &done, both && !gone.is_empty()));
         let warnings = job.warnings.iter().cloned().chain(done.too_long.iter().map(TooLong::to_string));
         events.extend(warnings.map(|text| Event { kind: EventKind::Note, text }));

@@ -17,6 +17,8 @@ pub struct Job {
     pub unbound: Option<Unbound>,
     /// Why packets are dispatched the way they are, if that was left to the linker.
     pub why: String,
+    /// The mark of the state that it goes on from ([`State::mark_of`]), if it must be that still when it is attached.
+    pub after: Option<String>,
     /// Take the place of a program that xhint did not put there, or that is of another object.
     pub replace: bool,
 }

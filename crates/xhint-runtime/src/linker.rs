@@ -210,7 +210,7 @@ impl Linker {
         state.take_slots();
         let Report { mut warnings, unbound, dispatch, .. } = linked.report;
         warnings.extend(mode.misses().filter(|_| !state.layouts.is_empty()).map(str::to_owned));
-        Ok(Job { linked: linked.bytes, state, warnings, unbound, why: dispatch.why, replace: false })
+        Ok(Job { linked: linked.bytes, state, warnings, unbound, why: dispatch.why, after: None, replace: false })
     }
 
     /// That each id which packets are read by now still means the same layout.

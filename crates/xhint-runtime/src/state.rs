@@ -252,6 +252,12 @@ fn whole<'a>(there: &'a [u8], head: &str) -> Option<&'a [u8]> {
 }
 
 impl State {
+    /// What tells what runs, or that nothing does, from what did before and will after a change.
+    #[must_use]
+    pub fn mark_of(running: Option<&State>) -> String {
+        running.map_or_else(String::new, |state| digest(&serde_json::to_vec(state).unwrap_or_default()))
+    }
+
     /// Writes it into the directory `dir`, which is made: all of it or, on a full disk say, nothing.
     pub(crate) fn write(&self, dir: &Path) -> Result<()> {
         make_dir(dir)?;

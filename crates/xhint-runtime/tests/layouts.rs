@@ -10,9 +10,10 @@ use common::{World, with_only};
 use xhint_btf::Btf;
 use xhint_runtime::Job;
 use xhint_runtime::attach::{attach, running};
+use xhint_runtime::detach::detach;
 use xhint_runtime::follow::{EventKind, Follow, read};
 use xhint_runtime::layouts::{Layouts, Which};
-use xhint_runtime::{Device, Error, LinkedAs, Linker, Mode, Source};
+use xhint_runtime::{Device, Error, LinkedAs, Linker, Mode, Source, State};
 use xhint_testkit::fixture::{Compile, corpus, keep};
 use xhint_testkit::privileged;
 
@@ -248,6 +249,27 @@ fn following_tells_all_causes() {
     {
         assert!(events[0].text.contains(part), "{part}: {events:?}");
     }
+}
+
+#[test]
+fn what_was_linked_for_what_no_longer_runs_is_not_attached() {
+    if !privileged() {
+        return;
+    }
+    let world = World::new();
+    let (home, device) = (&world.home, &Device::find("near", world.netns()).unwrap());
+    attach(home, device, &job(&[firmware(1)], "tail").unwrap()).unwrap();
+    let before = running(home, device).unwrap();
+    let late = Job { after: Some(State::mark_of(before.as_ref())), ..job(&[firmware(1)], "tail").unwrap() };
+    Layouts::of(home, device).add(linker(), firmware(2)).unwrap();
+    let program = device.programs().unwrap().native;
+    assert!(matches!(attach(home, device, &late), Err(Error::Changed(_))));
+    assert_eq!(device.programs().unwrap().native, program);
+    let now = Some(State::mark_of(running(home, device).unwrap().as_ref()));
+    attach(home, device, &Job { after: now, ..late.clone() }).unwrap();
+    detach(home, device).unwrap();
+    assert!(matches!(attach(home, device, &late), Err(Error::Changed(_))));
+    attach(home, device, &Job { after: Some(State::mark_of(None)), ..late }).unwrap();
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use xhint_link::Dispatch;
 use xhint_runtime::Job;
 use xhint_runtime::attach::{attach, running};
-use xhint_runtime::{Home, LayoutState, LinkedAs, Mode, Result, Source};
+use xhint_runtime::{Home, LayoutState, LinkedAs, Mode, Result, Source, State};
 
 use crate::Attached;
 
@@ -188,7 +188,8 @@ impl Link<'_> {
         let options = LinkedAs { count: self.count.unwrap_or(true), ..self.options.clone() };
         let (before, linker) = (running(&home, &device)?, &self.linker.inner);
         let job = linker.link_after(before.as_ref(), self.object.clone(), self.nics.clone(), options, self.mode)?;
-        attach(&home, &device, &Job { replace: self.replace, ..job })?;
+        let after = Some(State::mark_of(before.as_ref()));
+        attach(&home, &device, &Job { replace: self.replace, after, ..job })?;
         Ok(Attached::at(home, device))
     }
 }

@@ -13,7 +13,7 @@ use xhint_runtime::Job;
 use xhint_runtime::attach::{Done, attach, running};
 use xhint_runtime::follow::{self, Event, EventKind, Follow};
 use xhint_runtime::load::{Plan, load};
-use xhint_runtime::{Anew, Device, Error, Home, LinkedAs, Linker, Source, TooLong};
+use xhint_runtime::{Anew, Device, Error, Home, LinkedAs, Linker, Source, State, TooLong};
 
 use super::device::On;
 use super::link::Action;
@@ -94,6 +94,9 @@ enum Mode {
     Generic,
 }
 
+/// Times that it is linked anew because another call changed what runs meanwhile.
+const TRIES: u32 = 10;
+
 impl Args {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let (home, device) = self.on.find()?;
@@ -101,7 +104,14 @@ impl Args {
             follow::check(&self.sources.nics)?;
         }
         let mut job = self.job(&home, &device, !self.no_count)?;
-        let done = match attach(&home, &device, &job) {
+        let mut tries = 0..TRIES;
+        let mut put = attach(&home, &device, &job);
+        // What another call changed meanwhile is gone on from.
+        while matches!(put, Err(Error::Changed(_))) && tries.next().is_some() {
+            job = self.job(&home, &device, !self.no_count)?;
+            put = attach(&home, &device, &job);
+        }
+        let done = match put {
             Err(foreign @ (Error::Foreign { .. } | Error::OtherObject { .. })) if self.replace => {
                 self.may_replace(&foreign)?;
                 job.replace = true;
@@ -209,6 +219,7 @@ impl Args {
         let object = Source::read(&self.program_file)?;
         linker
             .link_after(before.as_ref(), object, nics, options, self.mode.into())
+            .map(|job| Job { after: Some(State::mark_of(before.as_ref())), ..job })
             .map_err(|e| flags::Of::Attach.runtime(e))
     }
 
