@@ -201,7 +201,7 @@ fn what_others_attach_add_and_remove_stays_as_they_left_it() {
     let mut now = layouts();
     now.sort_unstable();
     assert_eq!(now, ["stress1", "stress5", "stress6"]);
-    Layouts::of(home, device).remove(linker(), &stage.file().display().to_string()).unwrap();
+    Layouts::of(home, device).remove(linker(), "stress6").unwrap();
     stage.describe(7);
     next(&mut follow);
     assert!(!layouts().contains(&"stress6".to_owned()), "{:?}", layouts());

@@ -99,12 +99,12 @@ fn a_pipe_in_the_place_of_a_folder_is_refused_too() {
     }
     let stage = Stage::new();
     let mut follow = stage.follow(stage.file());
-    let program = stage.program();
     fs::remove_file(stage.file()).unwrap();
     fs::create_dir(stage.file()).unwrap();
     let _folder = follow.next();
     thread::sleep(Duration::from_millis(1100));
     let _folder = follow.next();
+    let program = stage.program();
     fs::remove_dir(stage.file()).unwrap();
     sh(&format!("mkfifo {}", stage.file().display()));
     let text = next(&mut follow).unwrap().remove(0).text;
