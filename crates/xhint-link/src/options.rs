@@ -25,7 +25,7 @@ pub struct LinkOptions {
     pub allow_missing: bool,
     /// What packets get that no layout is for, when dispatched.
     pub fallback: Fallback,
-    /// Fill [`Report::relocations`].
+    /// Fill [`crate::Report::relocations`].
     pub explain: bool,
     /// Remove what cannot be reached under the chosen layouts, poison included, so that verifiers which walk arms that are
     /// never taken do not see it. Copies that dispatch makes without `walk` are always so; without dispatch, programs
