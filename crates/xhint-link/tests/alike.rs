@@ -10,8 +10,8 @@ use std::fmt::Write;
 use own::{compiled, nic_of, universe};
 use xhint_link::{Dispatch, Link, LinkOptions, Object};
 use xhint_testkit::damage::Random;
-use xhint_testkit::run::Loaded;
-use xhint_testkit::{fixture, privileged};
+use xhint_testkit::run::{Loaded, room};
+use xhint_testkit::{fixture, privileged, skipped};
 
 const PASS: u32 = 2;
 /// Bytes of metadata, and where the id stands.
@@ -108,6 +108,9 @@ fn one_copy_reads_layouts_that_differ_in_places_and_in_what_they_lack() {
     assert_eq!(linked.report.dispatch.copies, Some(1));
     if !privileged() {
         return;
+    }
+    if room() < SIZE {
+        return skipped("this kernel lets no packet with so much metadata through");
     }
     let loaded = Loaded::load(&fixture::keep("alike", "o", &linked.bytes), None).unwrap();
     for packet in 0..400 {

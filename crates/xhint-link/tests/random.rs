@@ -17,7 +17,7 @@ use xhint_link::{Dispatch, Link, LinkOptions, Object};
 use xhint_testkit::damage::Random;
 use xhint_testkit::fixture::{self, Compile};
 use xhint_testkit::run::Loaded;
-use xhint_testkit::{fixture::Variant, privileged};
+use xhint_testkit::{fixture::Variant, privileged, skipped};
 
 /// Programs in an object.
 const PROGRAMS: usize = 24;
@@ -276,8 +276,12 @@ fn linked_programs_compute_what_unlinked_ones_do() {
         |(n, fields): (usize, &&str)| format!("struct l{n} {{ {fields} }} LAYOUT({});\nstruct l{n} *v{n};\n", n + 1);
     let universe = universe(&[("nic", nic_of(&LAYOUTS.iter().enumerate().map(layout).collect::<String>()))]);
     let first = number("XHINT_RANDOM_SEED", 1);
-    let mut runs = 0;
-    for seed in first..first + number("XHINT_RANDOM_FILES", 4) {
+    let files = number("XHINT_RANDOM_FILES", 4);
+    let (mut runs, mut refused, mut linked_files) = (0, 0, 0);
+    for seed in first.. {
+        if linked_files == files {
+            break;
+        }
         let mut random = Random::new(seed);
         let source = fixture::keep("random", "c", source(&mut random).as_bytes());
         let cpu = if seed % 2 == 0 { "v4" } else { "v3" };
@@ -287,11 +291,18 @@ fn linked_programs_compute_what_unlinked_ones_do() {
         let what = format!("seed {seed}, {}, {}", source.display(), path.display());
         let heads: Vec<[u8; 16]> = (0..3).map(|_| std::array::from_fn(|n| (random.next() >> n) as u8 & 0x83)).collect();
         let flats = LAYOUTS.map(flat);
-        let unlinked = |n: usize| {
-            let loaded = Loaded::load(&path, Some(&flats[n])).unwrap_or_else(|e| panic!("{what}: {e}"));
-            run(&loaded, n, &heads)
+        let unlinked = |n: usize| Ok(run(&Loaded::load(&path, Some(&flats[n]))?, n, &heads));
+        let expected: Result<Vec<Vec<Vec<u32>>>, String> = (0..LAYOUTS.len()).map(unlinked).collect();
+        // Old verifiers follow a spilled number less far; what they refuse as it was written tells nothing of linking.
+        let expected = match expected {
+            Err(error) if refused < files => {
+                skipped(&format!("{what}: refused before linking: {}", error.lines().last().unwrap_or_default()));
+                refused += 1;
+                continue;
+            }
+            expected => expected.unwrap_or_else(|e| panic!("{what}: {e}")),
         };
-        let expected: Vec<Vec<Vec<u32>>> = (0..LAYOUTS.len()).map(unlinked).collect();
+        linked_files += 1;
         let object = Object::parse(fs::read(&path).unwrap()).unwrap();
         for (options, together) in ways() {
             let sets: Vec<Vec<usize>> = if together { vec![vec![0, 1, 2]] } else { (0..3).map(|n| vec![n]).collect() };

@@ -36,4 +36,4 @@ pub mod oracle;
 pub mod privilege;
 pub mod run;
 
-pub use privilege::privileged;
+pub use privilege::{privileged, skipped};

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use xhint_softnic::{Mix, SendOptions, SoftNic, Traffic};
 use xhint_testkit::fixture::{Compile, example, keep};
-use xhint_testkit::privilege::skipped;
 use xhint_testkit::privileged;
+use xhint_testkit::skipped;
 
 /// A soft NIC in a network namespace of its own; both gone when dropped.
 struct Stage {

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use xhint_testkit::run::Loaded;
+use xhint_testkit::run::{Loaded, room};
 use xhint_testkit::{fixture, privileged};
 
 use super::*;
@@ -123,6 +123,9 @@ fn check(third: u32, link: impl Fn(Plan<'_>) -> Result<xhint_object::Image, Erro
         }
         // Ids and lengths that are not there, and known ids in metadata of another length.
         for (size, id) in [(16, 0), (16, 0x12), (12, 0x11), (0, 0), (32, 7), (64, 0x11), (4, 7)] {
+            if size as usize > room() {
+                continue; // The kernel lets no such packet through to a program.
+            }
             assert_eq!(run(&loaded, size, id), (PASS, [0, 0, 0]), "{size} {id:#x}");
         }
     }
