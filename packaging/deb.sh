@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Packs what `make install` lays out, by cargo-deb; [package.metadata.deb] in crates/xhint/Cargo.toml says the rest.
+# Packs what `make install` lays out, by cargo-deb; [package.metadata.deb] in crates/xhint-cli/Cargo.toml says the rest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
@@ -19,4 +19,4 @@ xhint ($version-1) unstable; urgency=medium
 
  -- The xhint authors  $(date -R -d "@$(git log -1 --format=%ct)")
 LOG
-"${CARGO:-cargo}" deb --locked --no-build --package xhint --output "$target/debian/" "$@"
+"${CARGO:-cargo}" deb --locked --no-build --package xhint-cli --output "$target/debian/" "$@"

@@ -7,7 +7,7 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 # rustc looks for archives only where it is told. With --target, the flags do not reach build scripts and macros, which
 # are loaded as shared libraries.
 LIBBPF_SYS_LIBRARY_PATH=$(pkg-config --variable=libdir libelf) RUSTFLAGS='-C target-feature=+crt-static' \
-    "${CARGO:-cargo}" build --release -p xhint --bin xhint --features libbpf-sys/static --target "$host" --target-dir "$dir"
+    "${CARGO:-cargo}" build --release -p xhint-cli --bin xhint --features libbpf-sys/static --target "$host" --target-dir "$dir"
 binary=$dir/$host/release/xhint
 if readelf -d "$binary" | grep NEEDED; then
     echo "static: $binary still needs the libraries above" >&2

@@ -18,7 +18,7 @@ while IFS='|' read -r name version licence; do
         done < <(find "$dir" "$dir/libbpf" -maxdepth 1 -type f 2>/dev/null \
             \( -iname 'licen[cs]e*' -o -iname 'copying*' -o -iname 'notice*' -o -iname 'copyright*' \) | LC_ALL=C sort)
     done
-done < <("${CARGO:-cargo}" tree --locked -p xhint --edges normal,no-proc-macro --prefix none --format '{p}|{l}' |
+done < <("${CARGO:-cargo}" tree --locked -p xhint-cli --edges normal,no-proc-macro --prefix none --format '{p}|{l}' |
     sed -n 's/ (\*)$//; s/^\([^ ]*\) \(v[^ ()|]*\)|/\1|\2|/p' | LC_ALL=C sort -u)
 
 for sum in $(for one in "${!users[@]}"; do echo "${users[$one]#, } $one"; done | LC_ALL=C sort | awk '{print $NF}'); do

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use xhint_runtime::follow::Follow;
 use xhint_runtime::layouts::{Changed, LiveLayout};
 use xhint_runtime::status::{Status, status};
 use xhint_runtime::{Device, Error, Home, Netns, Result, Source, detach};
@@ -13,6 +14,7 @@ use crate::Linker;
 pub struct Attached {
     home: Home,
     device: Device,
+    warnings: Vec<String>,
 }
 
 /// The layouts that an attached program reads.
@@ -20,8 +22,8 @@ pub struct Attached {
 pub struct Layouts<'a>(&'a Attached);
 
 impl Attached {
-    pub(crate) fn at(home: Home, device: Device) -> Attached {
-        Attached { home, device }
+    pub(crate) fn at(home: Home, device: Device, warnings: Vec<String>) -> Attached {
+        Attached { home, device, warnings }
     }
 
     /// What runs on the device `ifname` of this network namespace.
@@ -37,13 +39,26 @@ impl Attached {
     /// # Errors
     /// As [`Attached::open`].
     pub fn open_in(netns: Option<&str>, ifname: &str) -> Result<Attached> {
-        let attached = Attached { home: Home::system()?, device: device(ifname, netns)? };
+        Attached::on(Home::system()?, device(ifname, netns)?)
+    }
+
+    /// What runs on `device`, with what is kept at `home`.
+    ///
+    /// # Errors
+    /// As [`Attached::open`].
+    pub fn on(home: Home, device: Device) -> Result<Attached> {
+        let attached = Attached::at(home, device, Vec::new());
         attached.status().map(|_| attached)
     }
 
     /// The device.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// What was worth knowing when it was attached, and stopped nothing. Of what another attached, nothing.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// What runs, and how many packets came of each layout and of unknown ids.
@@ -69,6 +84,30 @@ impl Attached {
     /// The layouts that it reads.
     pub fn layouts(&self) -> Layouts<'_> {
         Layouts(self)
+    }
+
+    /// Follows NIC BTFs, files or directories, and the device's firmware: [`Follow::next`] waits for a change, links anew for
+    /// it and swaps.
+    ///
+    /// ```no_run
+    /// # fn main() -> xhint::Result<()> {
+    /// let linker = xhint::Linker::new()?;
+    /// let attached = xhint::Attached::open("eth0")?;
+    /// let mut follow = attached.follow(&linker, ["/lib/firmware/mynic"])?;
+    /// loop {
+    ///     follow.next()?.iter().for_each(|event| println!("{event}"));
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NotAttached`]; [`Error::File`] for what is not there.
+    pub fn follow<'a, P: Into<PathBuf>>(
+        &'a self,
+        linker: &'a Linker,
+        nics: impl IntoIterator<Item = P>,
+    ) -> Result<Follow<'a>> {
+        Follow::start(&self.home, &self.device, &linker.inner, nics.into_iter().map(Into::into).collect())
     }
 
     /// Takes it off the device, with its maps and all that was kept for it.

@@ -1,16 +1,18 @@
 //! Linking, as a library.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use xhint_btf::Btf;
 use xhint_link::Dispatch;
-use xhint_runtime::Job;
-use xhint_runtime::attach::{attach, running};
-use xhint_runtime::{Home, LayoutState, LinkedAs, Mode, Result, Source, State};
+use xhint_runtime::attach::{Done, attach, running};
+use xhint_runtime::{Device, Error, Home, Job, LayoutState, LinkedAs, Mode, Result, Source, State, follow};
 
-use crate::Attached;
+use crate::layout::{Layout, layouts};
+use crate::{Attached, read};
 
-/// Links programs for NICs' layouts, against the running kernel's BTF. That is read once and what was found in it is
-/// kept, so keep the linker for the next link.
+/// Links programs for NICs' layouts, against a base BTF: the running kernel's, if not said. That is read once and what was
+/// found in it is kept, so keep the linker for the next link.
 #[derive(Debug, Clone)]
 pub struct Linker {
     pub(crate) inner: xhint_runtime::Linker,
@@ -50,19 +52,44 @@ pub struct Linked {
     pub warnings: Vec<String>,
 }
 
+/// Times that a program is linked anew because another call changed what runs meanwhile.
+const TRIES: usize = 10;
+
 impl Linker {
     /// On the running kernel's BTF.
     ///
     /// # Errors
-    /// [`xhint_runtime::Error::File`] if the kernel has none.
+    /// [`Error::File`] if the kernel has none.
     pub fn new() -> Result<Linker> {
-        Ok(Linker { inner: xhint_runtime::Linker::new()? })
+        Linker::with_base(&[])
+    }
+
+    /// On this BTF.
+    pub fn on(base: Arc<Btf>) -> Linker {
+        Linker { inner: xhint_runtime::Linker::on(base) }
+    }
+
+    /// On the BTF in these files, each split on the one before, as a module's is on vmlinux: to link for another kernel than
+    /// the one that runs.
+    ///
+    /// # Errors
+    /// [`Error::File`] and [`Error::Source`].
+    pub fn with_base(files: &[PathBuf]) -> Result<Linker> {
+        Ok(Linker::on(read::base(files)?))
+    }
+
+    /// The layouts that the NIC BTF at `path` describes: where each field lies, and what it means.
+    ///
+    /// # Errors
+    /// [`Error::File`], [`Error::Source`], and [`Error::Layout`] for what cannot be a layout.
+    pub fn layouts(&self, path: impl Into<PathBuf>) -> Result<Vec<Layout>> {
+        layouts(&self.inner.universe(&[Source::read_btf(path)?])?)
     }
 
     /// Begins with the compiled program at `path`.
     ///
     /// # Errors
-    /// [`xhint_runtime::Error::File`] if it cannot be read.
+    /// [`Error::File`] if it cannot be read.
     pub fn program(&self, path: impl Into<PathBuf>) -> Result<Link<'_>> {
         Ok(self.object(Source::read(path)?))
     }
@@ -79,13 +106,13 @@ impl Linker {
 }
 
 impl Link<'_> {
-    /// Adds a NIC's BTF: raw (alone or split on the kernel's), or an ELF object; with its distilled base, if it has one in
-    /// `.BTF.base` or, raw, in a file `PATH.base` beside it.
+    /// Adds a NIC's BTF: raw (alone or split on the base), or an ELF object; with its distilled base, if it has one in
+    /// `.BTF.base` or, raw, in a file `PATH.base` beside it. Of a directory, all files that describe layouts.
     ///
     /// # Errors
-    /// [`xhint_runtime::Error::File`] if it cannot be read.
+    /// [`Error::File`] if it cannot be read.
     pub fn nic(mut self, path: impl Into<PathBuf>) -> Result<Self> {
-        self.nics.push(Source::read_btf(path)?);
+        self.nics.extend(follow::read(&self.linker.inner, &[path.into()])?);
         Ok(self)
     }
 
@@ -133,6 +160,12 @@ impl Link<'_> {
         self
     }
 
+    /// In the driver, where metadata is, or behind it; [`Mode::Native`] if not said.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
     /// Of layouts that a packet can pass for several of, has this one (a name, or an id as `0x…`) tried before those that
     /// are not named so, and after those that were named before. Without it such layouts are refused.
     pub fn first(mut self, layout: &str) -> Self {
@@ -153,6 +186,13 @@ impl Link<'_> {
         self
     }
 
+    /// Whether reads of what a layout lacks are left to the verifier, rather than refused, because the program never comes
+    /// to them; if not said, no.
+    pub fn allow_missing(mut self, allow: bool) -> Self {
+        self.options.allow_missing = allow;
+        self
+    }
+
     /// Takes the place of a program that xhint did not attach.
     pub fn replace(mut self) -> Self {
         self.replace = true;
@@ -162,7 +202,7 @@ impl Link<'_> {
     /// Links, for a loader of your own.
     ///
     /// # Errors
-    /// [`xhint_runtime::Error::Link`] in the terms of the source, [`xhint_runtime::Error::Source`] for a bad NIC BTF.
+    /// [`Error::Link`] in the terms of the source, [`Error::Source`] for a bad NIC BTF.
     pub fn link(&self) -> Result<Linked> {
         let options = LinkedAs { count: self.count.unwrap_or(false), ..self.options.clone() };
         let job = self.linker.inner.link_only(self.object.clone(), self.nics.clone(), options)?;
@@ -185,12 +225,34 @@ impl Link<'_> {
     /// As [`Link::attach`].
     pub fn attach_in(&self, netns: Option<&str>, ifname: &str) -> Result<Attached> {
         let (home, device) = (Home::system()?, crate::attached::device(ifname, netns)?);
+        let (job, done) = self.put(&home, &device)?;
+        let too_long = done.too_long.iter().map(ToString::to_string);
+        Ok(Attached::at(home, device, job.warnings.into_iter().chain(too_long).collect()))
+    }
+
+    /// The same with all that can be told of it: what was linked, and what came of it.
+    ///
+    /// # Errors
+    /// As [`Link::attach`].
+    pub fn put(&self, home: &Home, device: &Device) -> Result<(Job, Done)> {
+        let once = || {
+            let job = self.job(home, device)?;
+            attach(home, device, &job).map(|done| (job, done))
+        };
+        // What another call changed meanwhile is gone on from.
+        (0..TRIES).map(|_| once()).find(|put| !matches!(put, Err(Error::Changed(_)))).unwrap_or_else(once)
+    }
+
+    /// What [`Link::put`] would put on `device`.
+    ///
+    /// # Errors
+    /// As [`Link::attach`].
+    pub fn job(&self, home: &Home, device: &Device) -> Result<Job> {
         let options = LinkedAs { count: self.count.unwrap_or(true), ..self.options.clone() };
-        let (before, linker) = (running(&home, &device)?, &self.linker.inner);
-        let job = linker.link_after(before.as_ref(), self.object.clone(), self.nics.clone(), options, self.mode)?;
-        let after = Some(State::mark_of(before.as_ref()));
-        attach(&home, &device, &Job { replace: self.replace, after, ..job })?;
-        Ok(Attached::at(home, device))
+        let before = running(home, device)?;
+        let (object, nics) = (self.object.clone(), self.nics.clone());
+        let job = self.linker.inner.link_after(before.as_ref(), object, nics, options, self.mode)?;
+        Ok(Job { replace: self.replace, after: Some(State::mark_of(before.as_ref())), ..job })
     }
 }
 

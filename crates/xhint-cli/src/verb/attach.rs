@@ -1,0 +1,316 @@
+//! `xhint attach`
+
+use std::io::{BufRead, IsTerminal};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{anyhow, bail};
+use clap::ValueEnum;
+use serde_json::json;
+use xhint::layout::LayoutId;
+use xhint::runtime::attach::Done;
+use xhint::runtime::load::{Plan, load};
+use xhint::runtime::{Anew, Home, Job, TooLong, follow};
+use xhint::{Attached, Device, Error, Event, EventKind, Link, Linker};
+
+use super::link::Action;
+use crate::arguments::btf::Nics;
+use crate::arguments::device::On;
+use crate::arguments::dispatch::Dispatch;
+use crate::print::{Stdout, line};
+use crate::{files, flags, print, service_manager};
+
+/// Link a program for a NIC's layouts and put it on a device; what is there already keeps running until the new one
+/// takes its place in one step, with its maps.
+///
+/// It stays when xhint ends: pinned under /sys/fs/bpf/xhint. Attach again to relink, for a new firmware say.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: xhint attach prog.o --dev eth0 --nic fw1.btf\n         \
+                        xhint attach prog.o --dev eth0 --nic fw2.btf     (relinks, swaps, keeps the maps)\n         \
+                        xhint attach prog.o --dev eth0 --nic fw1.btf --set sample=0x100 --set mode=FAST")]
+pub struct Args {
+    /// The compiled program, as clang makes it
+    program_file: PathBuf,
+    #[command(flatten)]
+    on: On,
+    #[command(flatten)]
+    nics: Nics,
+    /// Which program of the object, if it has several for XDP
+    #[arg(long, value_name = "NAME")]
+    program: Option<String>,
+    /// Only these layouts of the NIC's; may be repeated [default: all]
+    #[arg(long = "layout", value_name = "NAME")]
+    layouts: Vec<String>,
+    /// Bind a struct of the program to a layout by name; may be repeated
+    #[arg(long, value_name = "LOCAL=TARGET", value_parser = super::link::pair)]
+    bind: Vec<(String, String)>,
+    /// Give a constant of the program, declared const volatile, a value: an integer, in hexadecimal with 0x, true or false,
+    /// an enumerator's name, or text for an array of char; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = assignment)]
+    set: Vec<(String, String)>,
+    /// How packets of several layouts come to the right copy of the program
+    #[arg(long, value_enum, default_value_t = Dispatch::Auto)]
+    dispatch: Dispatch,
+    /// What packets get that no layout is for, when dispatched
+    #[arg(long, value_enum, default_value_t = Action::Program)]
+    fallback: Action,
+    /// In the driver, or behind it
+    #[arg(long, value_enum, default_value_t = Mode::Native)]
+    mode: Mode,
+    /// Where a packet can pass for several layouts, try this one first, by name or 0x id; may be repeated
+    #[arg(long, value_name = "NAME")]
+    first: Vec<String>,
+    /// Keep reads of what a layout lacks unresolved rather than refuse them; the program must never come there
+    #[arg(long)]
+    allow_missing: bool,
+    /// Do not count packets by layout, for the last nanoseconds
+    #[arg(long)]
+    no_count: bool,
+    /// Take the place of a program that xhint did not put there, or of another object's; asks first
+    #[arg(long)]
+    replace: bool,
+    /// Do not ask
+    #[arg(long, requires = "replace")]
+    yes: bool,
+    /// Stay, and when a --nic file or directory or the device's firmware changes, link anew and swap; ends when
+    /// interrupted or when the program is detached
+    #[arg(long)]
+    follow: bool,
+    /// If the kernel refuses the program, print all the verifier says
+    #[arg(long)]
+    verbose: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Mode {
+    /// In the driver, where metadata is
+    Native,
+    /// Behind the driver, on any device; the NIC's metadata is gone by then
+    Generic,
+}
+
+impl Args {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let (home, device) = self.on.find()?;
+        if self.follow {
+            follow::check(&self.nics.files)?;
+        }
+        let linker = Linker::on(files::base(&self.nics.base.files)?);
+        let link = self.link(&linker)?;
+        let put = match link.put(&home, &device) {
+            Err(foreign @ (Error::Foreign { .. } | Error::OtherObject { .. })) if self.replace => {
+                self.may_replace(&foreign)?;
+                link.clone().replace().put(&home, &device)
+            }
+            other => other,
+        };
+        let code = match put {
+            Ok((job, done)) => {
+                let what = format!("{}: {} (id {}) is attached", self.on.dev, done.entry, done.program);
+                print::report(&what, self.tell(&job, &done))?
+            }
+            Err(error) => return Err(self.refused(error, &link, &home, &device)?),
+        };
+        if self.follow
+            && let Err(end) = self.follow(&linker, home, device)
+        {
+            self.ended(end)?;
+        }
+        Ok(code)
+    }
+
+    /// Why nothing was attached, with what would help.
+    fn refused(&self, error: Error, link: &Link<'_>, home: &Home, device: &Device) -> anyhow::Result<anyhow::Error> {
+        Ok(match error {
+            Error::Load { .. } => {
+                let uncounted = !self.no_count && self.goes_uncounted(link, home, device);
+                let how = if uncounted { "; without counting it is taken: --no-count" } else { "" };
+                anyhow!("{}{how}", self.all_of(error)?)
+            }
+            Error::NoProgram { .. }
+            | Error::ManyPrograms(_)
+            | Error::ForMapEntry { .. }
+            | Error::UnknownSection { .. } => {
+                flags::Of::Attach.runtime(error).context(self.program_file.display().to_string())
+            }
+            other => flags::Of::Attach.runtime(other),
+        })
+    }
+
+    /// Why following came to its end: as it should, or an error that says what becomes of the device.
+    fn ended(&self, end: anyhow::Error) -> anyhow::Result<()> {
+        let told = |text: String| self.tell_of(&Event { kind: EventKind::Ended, text });
+        match end.downcast_ref() {
+            Some(Error::NotAttached(_)) => told(format!("{}: detached; nothing left to follow", self.on.dev)),
+            Some(gone @ (Error::NoDevice { .. } | Error::Netns { .. })) => {
+                if self.json {
+                    told(gone.to_string())?;
+                }
+                Err(end.context("nothing left to follow"))
+            }
+            _ if crate::is_broken_pipe(&end) => {
+                bail!("{}: nobody reads what is told, so nothing is followed any more; what runs goes on", self.on.dev)
+            }
+            _ => Err(end),
+        }
+    }
+
+    /// The kernel's refusal, and all that the verifier says or how to come to it.
+    fn all_of(&self, refused: Error) -> anyhow::Result<String> {
+        let Error::Load { log, .. } = &refused else { return Ok(refused.to_string()) };
+        if !self.verbose {
+            return Ok(format!("{refused}; --verbose shows all that it says"));
+        }
+        print::log(log)?;
+        Ok(refused.to_string())
+    }
+
+    /// Goes on until the program is taken off.
+    fn follow(&self, linker: &Linker, home: Home, device: Device) -> anyhow::Result<()> {
+        let attached = Attached::on(home, device)?;
+        let mut follow = attached.follow(linker, &self.nics.files)?;
+        service_manager::ready();
+        loop {
+            follow.next()?.iter().try_for_each(|event| self.tell_of(event))?;
+        }
+    }
+
+    fn tell_of(&self, event: &Event) -> anyhow::Result<()> {
+        match (self.json, event.kind) {
+            (true, _) => print::json_line(event)?,
+            (false, EventKind::Swapped | EventKind::Ended) => print::text(&event.text)?,
+            (false, EventKind::Kept | EventKind::Note) => print::warning(&event.text),
+        }
+        Ok(())
+    }
+
+    /// Whether the kernel takes the program if packets are not counted: what the entry does for that is new to old ones.
+    fn goes_uncounted(&self, link: &Link<'_>, home: &Home, device: &Device) -> bool {
+        let taken = || {
+            let job = link.clone().count(false).job(home, device)?;
+            let entry = self.program.as_deref();
+            load(&Plan { object: &job.linked, entry, keep: &[], same: false, device: &self.on.dev })
+        };
+        taken().is_ok()
+    }
+
+    /// What is to be linked, and how.
+    fn link<'l>(&self, linker: &'l Linker) -> xhint::Result<Link<'l>> {
+        let mut link = linker.program(&self.program_file)?;
+        for nic in &self.nics.files {
+            link = link.nic(nic)?;
+        }
+        link = link.dispatch(self.dispatch.into()).mode(self.mode.into());
+        link = link.count(!self.no_count).allow_missing(self.allow_missing);
+        link = self.layouts.iter().fold(link, |link, name| link.layout(name));
+        link = self.bind.iter().fold(link, |link, (local, target)| link.bind(local, target));
+        link = self.set.iter().fold(link, |link, (name, value)| link.set(name, value));
+        link = self.first.iter().fold(link, |link, name| link.first(name));
+        link = self.program.iter().fold(link, |link, name| link.entry(name));
+        Ok(self.fallback.code().into_iter().fold(link, Link::fallback))
+    }
+
+    fn may_replace(&self, foreign: &Error) -> anyhow::Result<()> {
+        if self.yes {
+            return Ok(());
+        }
+        let (device, program, question) = match foreign {
+            Error::Foreign { device, program, .. } => (device, program.clone(), "which xhint did not put there"),
+            Error::OtherObject { device, program, object } => {
+                (device, format!("{program} of {object}"), "which is another object's")
+            }
+            _ => return Ok(()),
+        };
+        if !std::io::stdin().is_terminal() {
+            bail!("{device}: has the XDP program {program} attached; add --yes to replace it without being asked");
+        }
+        print::ask(&format!("{device} has the XDP program {program}, {question}. Take it off? [y/N]"))?;
+        let mut answer = String::new();
+        std::io::stdin().lock().read_line(&mut answer)?;
+        if answer.trim().eq_ignore_ascii_case("y") { Ok(()) } else { bail!("{device}: left as it was") }
+    }
+
+    fn tell(&self, job: &Job, done: &Done) -> anyhow::Result<ExitCode> {
+        let warnings: Vec<String> =
+            job.warnings.iter().cloned().chain(done.too_long.iter().map(TooLong::to_string)).collect();
+        for warning in &warnings {
+            print::warning(warning);
+        }
+        flags::offer_bind(job.unbound.as_ref());
+        if self.json {
+            print::json(&json!({
+                "device": self.on.dev,
+                "program": done.entry,
+                "program_id": done.program,
+                "before": done.before,
+                "replaced": done.replaced,
+                "anew": done.anew,
+                "dispatch": job.state.options.dispatch,
+                "why": job.why,
+                "walk": job.state.options.walk,
+                "layouts": job.state.layouts,
+                "warnings": warnings,
+            }))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let how = match (done.before, &done.replaced) {
+            (Some(before), _) => format!("swapped in for program {before}, {}", kept(&done.anew)),
+            (None, Some(other)) => format!("attached in the place of {other}"),
+            (None, None) => "attached".to_owned(),
+        };
+        let mut out = print::stdout();
+        line!(out, "{}: {} (id {}) {how}", self.on.dev, done.entry, done.program)?;
+        tell_anew(&mut out, &done.anew)?;
+        for layout in &job.state.layouts {
+            let to = if layout.fallback { ": its packets go to the fallback, see above" } else { "" };
+            line!(out, "  linked for {} (id {}, {} bytes){to}", layout.name, LayoutId(layout.id), layout.size)?;
+            if !layout.selector {
+                NO_SELECTOR.iter().try_for_each(|words| line!(out, "    {words}"))?;
+            }
+        }
+        let why = if job.why.is_empty() { String::new() } else { format!(": {}", job.why) };
+        line!(out, "  dispatch {}{why}", job.state.options.dispatch)?;
+        if !job.state.options.walk {
+            line!(out, "  without CAP_PERFMON pointers in metadata count as absent")?;
+        }
+        out.flush()?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// `NAME=VALUE`; a value may be empty, and have a `=` in it.
+fn assignment(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("give it as NAME=VALUE, such as sample=100".to_owned()),
+    }
+}
+
+/// Which maps do not go on, and why.
+pub fn tell_anew(out: &mut Stdout, anew: &[Anew]) -> std::io::Result<()> {
+    anew.iter().try_for_each(|map| line!(out, "  map {} does not go on: {}", map.map, map.why))
+}
+
+/// What became of the maps.
+pub fn kept(anew: &[Anew]) -> &'static str {
+    if anew.is_empty() { "maps kept" } else { "maps kept but for those below" }
+}
+
+/// What it costs that packets carry no id.
+const NO_SELECTOR: [&str; 3] = [
+    "its packets carry no layout id, so every packet is taken for it: when the NIC changes to another layout, those",
+    "that come between its change and the next `xhint attach` are read wrongly, whichever of the two goes first; stop",
+    "the traffic for that moment, or let the NIC end its metadata with a u32 btf_id",
+];
+
+impl From<Mode> for xhint::Mode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Native => xhint::Mode::Native,
+            Mode::Generic => xhint::Mode::Generic,
+        }
+    }
+}

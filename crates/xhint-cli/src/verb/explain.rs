@@ -1,0 +1,182 @@
+//! `xhint explain`
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use xhint::layout::LayoutId;
+use xhint::link::{Explained, Link, Object, RelocKind, RelocationReport, Report, ResultReport};
+
+use super::link::Choice;
+use crate::arguments::btf::Nics;
+use crate::print::{Stdout, line};
+use crate::{files, flags, print};
+
+/// Tell what `link` would do with the same options: what each CO-RE relocation asks, what it becomes for each layout
+/// and for packets of none, and whether it would link.
+///
+/// Exit code 1 if `link` would refuse; its own reason is the last line then.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: xhint explain prog.o --nic fw1.btf --nic fw2.btf")]
+pub struct Args {
+    /// The program, compiled with `clang -target bpf -O2 -g -c`
+    program: PathBuf,
+    #[command(flatten)]
+    nics: Nics,
+    #[command(flatten)]
+    choice: Choice,
+    /// Print JSON, as docs/explain-json.md describes it
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let name = || format!("{}", self.program.display());
+        let object = Object::parse(files::object(&self.program)?).with_context(name)?;
+        let universe = self.choice.universe(&self.nics)?;
+        let Explained { report, refused, .. } = object.explain(&universe, &self.choice.options());
+        report.warnings.iter().for_each(|w| print::warning(w));
+        flags::offer_bind(report.unbound.as_ref());
+        if self.json {
+            print::json(&report)?;
+        } else {
+            let mut out = print::stdout();
+            text(&mut out, &report)?;
+            out.flush()?;
+            super::link::tell_dispatch(&report.dispatch);
+        }
+        match refused {
+            Some(error) => Err(flags::Of::Link.link(error)).with_context(name),
+            None => Ok(ExitCode::SUCCESS),
+        }
+    }
+}
+
+fn text(out: &mut Stdout, report: &Report) -> io::Result<()> {
+    let (bold, dim) = (print::BOLD, print::DIM);
+    for layout in &report.layouts {
+        let (name, id) = (&layout.name, LayoutId(layout.id));
+        line!(out, "{bold}layout {name}{bold:#}  id {id}, {} bytes, {}", layout.size, layout.source)?;
+    }
+    let mut last = None;
+    for relocation in &report.relocations {
+        let place = relocation.place.as_ref().map(|p| (p.file.as_str(), p.line, p.text.as_str()));
+        if place != last || place.is_none() {
+            line!(out)?;
+            match place {
+                Some((file, line, text)) => line!(out, "{bold}{file}:{line}{bold:#}  {dim}{text}{dim:#}")?,
+                None => line!(out, "{bold}{}{bold:#}, instruction {}", relocation.function, relocation.instruction)?,
+            }
+        }
+        last = place;
+        one(out, report, relocation)?;
+    }
+    summary(out, report)
+}
+
+fn one(out: &mut Stdout, report: &Report, relocation: &RelocationReport) -> io::Result<()> {
+    let column = match relocation.place.as_ref().map_or(0, |p| p.column) {
+        0 => String::new(),
+        column => format!(", column {column}"),
+    };
+    let (question, number) = (question(relocation.kind), relocation.instruction);
+    line!(out, "  {question}  {} ({}, instruction {number}{column})", relocation.access, relocation.function)?;
+    // What all layouts have in common is said once.
+    let first = relocation.results.first();
+    let same = |r: &ResultReport| first.is_some_and(|f| (f.value, &f.why, f.reached) == (r.value, &r.why, r.reached));
+    if relocation.results.len() > 1
+        && relocation.results.iter().all(same)
+        && relocation.results.iter().all(|r| first.is_some_and(|f| f.target == r.target))
+    {
+        return result(out, "all", relocation, 0);
+    }
+    for (n, own) in relocation.results.iter().enumerate() {
+        let name = match (&own.layout, report.layouts.get(n)) {
+            (None, _) => "no layout".to_owned(),
+            (Some(name), Some(l)) if report.layouts.iter().filter(|l| l.name == *name).count() > 1 => {
+                format!("{name} {}", LayoutId(l.id))
+            }
+            (Some(name), _) => name.clone(),
+        };
+        result(out, &name, relocation, n)?;
+    }
+    Ok(())
+}
+
+fn result(out: &mut Stdout, name: &str, relocation: &RelocationReport, n: usize) -> io::Result<()> {
+    let Some(result) = relocation.results.get(n) else { return Ok(()) };
+    let (green, red, yellow) = (print::GREEN, print::RED, print::YELLOW);
+    let why = result.why.as_deref().unwrap_or_default();
+    match (result.value, &result.target) {
+        (Some(value), Some(target)) => {
+            line!(out, "    {name}: {green}{}{green:#}  {target}", answer(relocation.kind, result.was, value))
+        }
+        (Some(value), None) if why.is_empty() => {
+            line!(out, "    {name}: {green}{}{green:#}", answer(relocation.kind, result.was, value))
+        }
+        (Some(value), None) => {
+            line!(out, "    {name}: {yellow}{}{yellow:#}  {why}", answer(relocation.kind, result.was, value))
+        }
+        (None, _) if result.reached => line!(out, "    {name}: {red}fails{red:#}  {why}"),
+        (None, _) => line!(out, "    {name}: {yellow}never run{yellow:#}  {why}"),
+    }
+}
+
+/// What is asked, in words.
+fn question(kind: RelocKind) -> &'static str {
+    match kind {
+        RelocKind::FieldByteOffset => "offset of",
+        RelocKind::FieldByteSize | RelocKind::TypeSize => "size of",
+        RelocKind::FieldExists | RelocKind::EnumeratorExists => "is there",
+        RelocKind::FieldSigned => "is signed",
+        RelocKind::FieldLeftShift => "left shift for",
+        RelocKind::FieldRightShift => "right shift for",
+        RelocKind::TypeIdLocal => "local id of",
+        RelocKind::TypeIdTarget => "id of",
+        RelocKind::TypeExists => "is there a",
+        RelocKind::EnumeratorValue => "value of",
+        RelocKind::TypeMatches => "does it match",
+    }
+}
+
+fn answer(kind: RelocKind, was: u64, value: u64) -> String {
+    match kind {
+        RelocKind::FieldExists
+        | RelocKind::TypeExists
+        | RelocKind::EnumeratorExists
+        | RelocKind::TypeMatches
+        | RelocKind::FieldSigned => if value == 0 { "no" } else { "yes" }.to_owned(),
+        RelocKind::TypeIdTarget | RelocKind::TypeIdLocal => match u32::try_from(value) {
+            Ok(id) => LayoutId(id).to_string(),
+            Err(_) => format!("{value:#x}"),
+        },
+        _ if was == value => value.to_string(),
+        _ => format!("{was} becomes {value}"),
+    }
+}
+
+/// What becomes of each layout, and of packets of none.
+fn summary(out: &mut Stdout, report: &Report) -> io::Result<()> {
+    let (red, green, yellow) = (print::RED, print::GREEN, print::YELLOW);
+    line!(out)?;
+    for layout in &report.layouts {
+        let words = layout.words();
+        match (&layout.refused, &report.refused) {
+            // What is said below is not said twice.
+            (Some(why), all) if Some(why) == all.as_ref() => line!(out, "{red}{words}{red:#}: refused, see below")?,
+            (Some(why), _) => line!(out, "{red}{words}{red:#}: refused: {why}")?,
+            (None, _) if layout.fallback => line!(out, "{yellow}{words}{yellow:#}: {}", layout.lacks)?,
+            (None, Some(_)) => line!(out, "{yellow}{words}{yellow:#}: nothing is missing in it")?,
+            (None, None) => line!(out, "{green}{words}{green:#}: links")?,
+        }
+    }
+    match (&report.fallback_refused, &report.refused) {
+        (Some(_), _) => line!(out, "{red}no layout{red:#}: refused, see below"),
+        (None, None) if report.layouts.is_empty() || report.dispatch.kind != "none" => {
+            line!(out, "{green}no layout{green:#}: links")
+        }
+        _ => Ok(()),
+    }
+}

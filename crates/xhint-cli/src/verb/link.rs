@@ -1,0 +1,154 @@
+//! `xhint link`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::ValueEnum;
+use xhint::link::{DispatchReport, Fallback, Link, LinkOptions, Object};
+
+use crate::arguments::btf::Nics;
+use crate::arguments::dispatch::Dispatch;
+use crate::{files, flags, print};
+
+/// Link a compiled program for NICs' metadata layouts, into an object that any loader loads.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: xhint link prog.o --nic mynic.btf -o out.o\n         \
+                        xhint link prog.o --nic mynic.btf -o - | ssh host 'cat >out.o'")]
+pub struct Args {
+    /// The program, compiled with `clang -target bpf -O2 -g -c`
+    program: PathBuf,
+    #[command(flatten)]
+    nics: Nics,
+    #[command(flatten)]
+    choice: Choice,
+    /// Where to write the linked object; - is standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Print what was done as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which layouts, how names meet them, and what becomes of several: what `link` does and `explain` tells of.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Choice {
+    /// A layout to link for, by name or 0x id; may be repeated [default: all that the program asks for]
+    #[arg(long = "layout", value_name = "NAME")]
+    pub layouts: Vec<String>,
+    /// Let the program's struct LOCAL mean TARGET; may be repeated
+    #[arg(long = "bind", value_name = "LOCAL=TARGET", value_parser = pair)]
+    pub binds: Vec<(String, String)>,
+    /// Where a packet can pass for several layouts, try this one first, by name or 0x id; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub first: Vec<String>,
+    /// Do without CAP_PERFMON: pointers in metadata count as absent
+    #[arg(long)]
+    pub no_walk: bool,
+    /// What to do about several layouts
+    #[arg(long, value_enum, default_value_t = Dispatch::Auto)]
+    dispatch: Dispatch,
+    /// What packets get that no layout is for, when dispatched
+    #[arg(long, value_enum, default_value_t = Action::Program)]
+    fallback: Action,
+    /// Leave reads of what a layout lacks to the verifier, for a guard that hangs on what only the loader sets
+    #[arg(long)]
+    allow_missing: bool,
+    /// Remove what cannot be reached in a layout, for verifiers that walk arms that are never taken: those before Linux
+    /// 6.18, without CAP_PERFMON. With --dispatch none the program loses instructions by it
+    #[arg(long)]
+    prune: bool,
+}
+
+/// What becomes of packets that no layout is for.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Action {
+    /// Run the program, linked for no layout
+    Program,
+    /// XDP_PASS
+    Pass,
+    /// XDP_DROP
+    Drop,
+    /// XDP_ABORTED, which the tracepoint xdp_exception shows
+    Aborted,
+}
+
+impl Action {
+    /// The number of a fixed action, `enum xdp_action` in `linux/bpf.h`.
+    pub fn code(self) -> Option<u32> {
+        match self {
+            Action::Program => None,
+            Action::Aborted => Some(0),
+            Action::Drop => Some(1),
+            Action::Pass => Some(2),
+        }
+    }
+}
+
+impl Args {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        files::check_stdout(&self.output, self.json)?;
+        let inputs = self.nics.files().chain([self.program.as_path()]);
+        files::check_distinct(&self.output, inputs)?;
+        let name = || format!("{}", self.program.display());
+        let object = Object::parse(files::object(&self.program)?).with_context(name)?;
+        let universe = self.choice.universe(&self.nics)?;
+        let options = LinkOptions { explain: self.json, ..self.choice.options() };
+        let linked = object.link(&universe, &options).map_err(|e| flags::Of::Link.link(e));
+        let linked = linked.with_context(name)?;
+        files::write(&self.output, &linked.bytes)?;
+        linked.report.warnings.iter().for_each(|w| print::warning(w));
+        flags::offer_bind(linked.report.unbound.as_ref());
+        if self.json {
+            print::json(&linked.report)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        tell_dispatch(&linked.report.dispatch);
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Choice {
+    /// The universe of `nics`, with the layouts that are named as such.
+    ///
+    /// # Errors
+    /// Names the file, or the layout that does not exist.
+    pub fn universe(&self, nics: &Nics) -> anyhow::Result<xhint::universe::Universe> {
+        let mut universe = nics.universe()?;
+        xhint::runtime::declare(&mut universe, &self.layouts, &self.binds)?;
+        Ok(universe)
+    }
+
+    /// As options for linking.
+    pub fn options(&self) -> LinkOptions {
+        LinkOptions {
+            layouts: self.layouts.clone(),
+            rename: self.binds.clone(),
+            first: self.first.clone(),
+            walk: !self.no_walk,
+            dispatch: self.dispatch.into(),
+            fallback: self.fallback.code().map_or(Fallback::Program, Fallback::Action),
+            allow_missing: self.allow_missing,
+            prune: self.prune,
+            ..LinkOptions::default()
+        }
+    }
+}
+
+/// What was chosen, where it was left to us or asks something of a loader.
+pub fn tell_dispatch(dispatch: &DispatchReport) {
+    if dispatch.kind != "none" && !dispatch.why.is_empty() {
+        print::note(&format!("dispatch {}: {}", dispatch.kind, dispatch.why));
+    }
+    if !dispatch.needs.is_empty() {
+        print::note(&format!("dispatch {} needs {}", dispatch.kind, dispatch.needs));
+    }
+}
+
+/// `LOCAL=TARGET`.
+pub fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((local, target)) if !local.is_empty() && !target.is_empty() => Ok((local.to_owned(), target.to_owned())),
+        _ => Err("give it as LOCAL=TARGET, such as nic_meta=mlx_rx_v3".to_owned()),
+    }
+}
