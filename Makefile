@@ -15,9 +15,10 @@ FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 XHINT ?= $(TARGET)/release/xhint
 # What writes the manual pages and completions: when cross-compiling, an xhint that runs here.
 GENERATE ?= $(XHINT)
+PUBLISHED := --workspace --exclude xhint-testkit --exclude xhint-bench --exclude xhint-fuzz
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 
-.PHONY: help setup setup-vm build demo test vm-test lint doc bench fuzz fuzz-smoke ci
+.PHONY: help setup setup-vm build demo test vm-test lint package doc bench fuzz fuzz-smoke ci
 .PHONY: install uninstall install-test deb deb-test static
 
 help:
@@ -25,6 +26,7 @@ help:
 	@echo 'make test        every test of the workspace'
 	@echo 'make vm-test     the demo, each dispatch, rights and our tests on Debian kernels: make vm-test KERNELS="6.1 7"'
 	@echo 'make ci          what .ci/run runs: lint, test, install-test, vm-test, doc, fuzz-smoke, and that the benches compile'
+	@echo 'make package     build each crate that others would use from its package alone'
 	@echo 'make bench       the benchmarks, beside libbpf in the same run'
 	@echo 'make fuzz        coverage-guided fuzzing: make fuzz FUZZ=btf FUZZ_SECONDS=60'
 	@echo 'make setup       install what is missing (root, apt)'
@@ -55,7 +57,12 @@ vm-test: setup-vm
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) package $(PUBLISHED) --quiet --locked --allow-dirty --no-verify
 	@! grep -L SPDX-License-Identifier $$(git ls-files '*.[ch]') | sed 's/$$/: says no licence/' | grep .
+
+# Each crate that others would use, built from its package alone.
+package: setup
+	$(CARGO) package $(PUBLISHED) --allow-dirty
 
 doc:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps
