@@ -57,7 +57,7 @@ vm-test: setup-vm
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	$(CARGO) package $(PUBLISHED) --quiet --locked --allow-dirty --no-verify
+	$(CARGO) package $(PUBLISHED) --quiet --locked --offline --allow-dirty --no-verify
 	@! grep -L SPDX-License-Identifier $$(git ls-files '*.[ch]') | sed 's/$$/: says no licence/' | grep .
 
 # Each crate that others would use, built from its package alone.

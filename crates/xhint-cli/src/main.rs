@@ -30,23 +30,32 @@ struct Cli {
 enum Verb {
     Link(verb::link::Args),
     Explain(verb::explain::Args),
-    /// Look into and write BTF.
-    #[command(subcommand, after_help = "Example: xhint btf dump /sys/kernel/btf/vmlinux")]
+    /// Print BTF, and merge several BTFs into one.
+    #[command(
+        subcommand,
+        after_help = "Example: xhint btf dump /sys/kernel/btf/vmlinux\n         xhint btf dump mynic.o --json\n         xhint btf stitch mynic.o -o flat.btf"
+    )]
     Btf(verb::btf::Verb),
-    /// Look at the metadata layouts a NIC describes.
-    #[command(subcommand, after_help = "Example: xhint layout show mynic.o")]
+    /// Show the metadata layouts that a NIC's BTF describes.
+    #[command(
+        subcommand,
+        after_help = "Example: xhint layout show mynic.o\n         xhint layout show mynic.btf --layout mynic_rx --json"
+    )]
     Layout(verb::layout::Verb),
     Attach(verb::attach::Args),
     Status(verb::status::Args),
     Detach(verb::detach::Args),
-    /// Add and remove layouts while a program runs.
-    #[command(subcommand, after_help = "Example: xhint layouts add eth0 fw2.btf\n         xhint layouts list eth0")]
-    Layouts(verb::layouts::Verb),
-    Demo(verb::demo::Args),
-    /// A NIC in software, to try things on.
+    /// Add, remove and list the layouts of an attached program, while packets flow.
     #[command(
         subcommand,
-        after_help = "Example: xhint nic up mynic0 --layout fw1.o\n         xhint nic send mynic0\n         xhint nic down mynic0"
+        after_help = "Example: xhint layouts add eth0 fw2.btf\n         xhint layouts list eth0\n         xhint layouts remove eth0 fw1.btf"
+    )]
+    Layouts(verb::layouts::Verb),
+    Demo(verb::demo::Args),
+    /// Make and use a soft NIC: a network device in software that puts metadata in front of packets.
+    #[command(
+        subcommand,
+        after_help = "Example: xhint nic up mynic0 --layout fw1.o\n         xhint nic send mynic0 --count 1000\n         xhint nic status mynic0\n         xhint nic down mynic0"
     )]
     Nic(verb::nic::Verb),
     #[command(hide = true)]

@@ -126,7 +126,7 @@ fn a_split_btf_on_another_base_is_refused_by_name() {
         assert!(error.contains("made for another base") || standalone_on_one, "{error}");
     }
     let alone = text(&xhint(&["btf", "dump", &ice]).stderr);
-    assert!(alone.contains("--base gives what on"), "{alone}");
+    assert!(alone.contains("give that with --base"), "{alone}");
 }
 
 #[test]

@@ -9,8 +9,8 @@ use crate::layouts;
 /// The BTF of NICs, and what it is split on: together a type universe.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Nics {
-    /// A NIC's BTF: raw (standalone, or split on the base) or an ELF object with a section .BTF; a distilled base is taken
-    /// from .BTF.base, or from FILE.base beside a raw FILE; may be repeated
+    /// A NIC's BTF, standalone or split on the base: a raw file, or an ELF object with a section .BTF. BTF that is split on a
+    /// distilled base has that in the section .BTF.base, or in FILE.base beside a raw FILE. May be repeated
     #[arg(long = "nic", value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
     #[command(flatten)]
@@ -20,7 +20,7 @@ pub struct Nics {
 /// What NIC BTF is split on, and where kernel types are found.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Base {
-    /// The kernel's BTF, raw or in an ELF object; may be repeated: each is split on the one before, as a module's is on
+    /// The kernel's BTF, raw or in an ELF object. Repeat it for split BTF: each is split on the one before, as a module's is on
     /// vmlinux [default: the running kernel's]
     #[arg(id = "base", long = "base", value_name = "FILE")]
     pub files: Vec<PathBuf>,

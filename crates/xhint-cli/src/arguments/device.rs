@@ -17,7 +17,7 @@ pub struct On {
 /// A network namespace.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Within {
-    /// The network namespace the device is in, by its name for `ip netns` or a path [default: ours]
+    /// The network namespace the device is in, by its name for `ip netns` or by a path [default: the current one]
     #[arg(long, value_name = "NETNS")]
     pub netns: Option<String>,
 }

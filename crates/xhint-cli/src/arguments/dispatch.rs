@@ -4,15 +4,15 @@ use clap::ValueEnum;
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Dispatch {
-    /// None for one layout, otherwise what suits the program and its layouts
+    /// Whichever suits the program and its layouts; xhint says what it chose, and why
     Auto,
-    /// The program itself, linked for one layout
+    /// No dispatch: the program itself, linked for one layout
     None,
     /// A copy of the program for each layout; code in front reads the packet's layout id and jumps to its copy
     Static,
-    /// The same by tail calls, so that layouts can be added while the program runs
+    /// As static, but with tail calls, so that layouts can be added while the program runs
     Tail,
-    /// One copy, which looks up where the fields of each packet's layout lie; needs CAP_PERFMON
+    /// One copy for all layouts, which looks up where the fields of each packet's layout lie; needs CAP_PERFMON
     Table,
 }
 

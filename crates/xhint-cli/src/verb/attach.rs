@@ -20,10 +20,11 @@ use crate::arguments::dispatch::Dispatch;
 use crate::print::{Stdout, line};
 use crate::{files, flags, print, service_manager};
 
-/// Link a program for a NIC's layouts and put it on a device; what is there already keeps running until the new one
-/// takes its place in one step, with its maps.
+/// Link a program for a NIC's layouts, and attach it to a device or replace what is attached there.
 ///
-/// It stays when xhint ends: pinned under /sys/fs/bpf/xhint. Attach again to relink, for a new firmware say.
+/// What xhint attached before keeps running until the new program is verified; then the new one takes its place in one step,
+/// and keeps its maps. It stays attached when xhint ends, because it is pinned under /sys/fs/bpf/xhint. For new firmware, attach
+/// again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: xhint attach prog.o --dev eth0 --nic fw1.btf\n         \
                         xhint attach prog.o --dev eth0 --nic fw2.btf     (relinks, swaps, keeps the maps)\n         \
@@ -35,48 +36,51 @@ pub struct Args {
     on: On,
     #[command(flatten)]
     nics: Nics,
-    /// Which program of the object, if it has several for XDP
+    /// The program to attach, if the object has several XDP programs
     #[arg(long, value_name = "NAME")]
     program: Option<String>,
-    /// Only these layouts of the NIC's; may be repeated [default: all]
+    /// Link for this layout only, given by its name or by its id as 0x…; may be repeated [default: all layouts that the
+    /// program asks for]
     #[arg(long = "layout", value_name = "NAME")]
     layouts: Vec<String>,
-    /// Bind a struct of the program to a layout by name; may be repeated
+    /// Resolve the program's struct LOCAL against the NIC's struct TARGET, which has another name; may be repeated
     #[arg(long, value_name = "LOCAL=TARGET", value_parser = super::link::pair)]
     bind: Vec<(String, String)>,
-    /// Give a constant of the program, declared const volatile, a value: an integer, in hexadecimal with 0x, true or false,
-    /// an enumerator's name, or text for an array of char; may be repeated
+    /// Set the program's variable NAME, declared const volatile. VALUE is an integer (hexadecimal with 0x), true, false, the name
+    /// of an enumerator, or the text of an array of char; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = assignment)]
     set: Vec<(String, String)>,
-    /// How packets of several layouts come to the right copy of the program
+    /// How packets of several layouts come to the right code
     #[arg(long, value_enum, default_value_t = Dispatch::Auto)]
     dispatch: Dispatch,
-    /// What packets get that no layout is for, when dispatched
+    /// What becomes of packets that have none of the layouts, if there is a dispatch
     #[arg(long, value_enum, default_value_t = Action::Program)]
     fallback: Action,
-    /// In the driver, or behind it
+    /// Where on the device the program runs
     #[arg(long, value_enum, default_value_t = Mode::Native)]
     mode: Mode,
-    /// Where a packet can pass for several layouts, try this one first, by name or 0x id; may be repeated
+    /// Where a packet could be taken for several layouts, try this one first, given by its name or by its id as 0x…; may be
+    /// repeated
     #[arg(long, value_name = "NAME")]
     first: Vec<String>,
-    /// Keep reads of what a layout lacks unresolved rather than refuse them; the program must never come there
+    /// Do not refuse reads of fields that a layout lacks, but leave them to the verifier: for programs that guard such reads by
+    /// a value that is set only when they are loaded
     #[arg(long)]
     allow_missing: bool,
-    /// Do not count packets by layout, for the last nanoseconds
+    /// Do not count the packets of each layout, which saves a few nanoseconds a packet
     #[arg(long)]
     no_count: bool,
-    /// Take the place of a program that xhint did not put there, or of another object's; asks first
+    /// Replace a program that xhint did not attach, or that comes from another object; asks first
     #[arg(long)]
     replace: bool,
-    /// Do not ask
+    /// With --replace: do not ask
     #[arg(long, requires = "replace")]
     yes: bool,
-    /// Stay, and when a --nic file or directory or the device's firmware changes, link anew and swap; ends when
-    /// interrupted or when the program is detached
+    /// Keep running, and link and swap again when a --nic file or directory or the device's firmware changes. Ends when
+    /// interrupted, or when the program is detached
     #[arg(long)]
     follow: bool,
-    /// If the kernel refuses the program, print all the verifier says
+    /// If the kernel refuses the program, print the verifier's whole log
     #[arg(long)]
     verbose: bool,
     /// Print JSON
@@ -86,9 +90,9 @@ pub struct Args {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Mode {
-    /// In the driver, where metadata is
+    /// In the driver, where the NIC's metadata is
     Native,
-    /// Behind the driver, on any device; the NIC's metadata is gone by then
+    /// Behind the driver: on any device, but the NIC's metadata is gone by then
     Generic,
 }
 
@@ -127,7 +131,7 @@ impl Args {
         Ok(match error {
             Error::Load { .. } => {
                 let uncounted = !self.no_count && self.goes_uncounted(link, home, device);
-                let how = if uncounted { "; without counting it is taken: --no-count" } else { "" };
+                let how = if uncounted { "; the kernel takes it without counters: --no-count" } else { "" };
                 anyhow!("{}{how}", self.all_of(error)?)
             }
             Error::NoProgram { .. }
@@ -152,7 +156,10 @@ impl Args {
                 Err(end.context("nothing left to follow"))
             }
             _ if crate::is_broken_pipe(&end) => {
-                bail!("{}: nobody reads what is told, so nothing is followed any more; what runs goes on", self.on.dev)
+                bail!(
+                    "{}: nobody reads the reports any more, so xhint stops following; the attached program goes on",
+                    self.on.dev
+                )
             }
             _ => Err(end),
         }
@@ -162,7 +169,7 @@ impl Args {
     fn all_of(&self, refused: Error) -> anyhow::Result<String> {
         let Error::Load { log, .. } = &refused else { return Ok(refused.to_string()) };
         if !self.verbose {
-            return Ok(format!("{refused}; --verbose shows all that it says"));
+            return Ok(format!("{refused}; --verbose shows the verifier's whole log"));
         }
         print::log(log)?;
         Ok(refused.to_string())
@@ -225,9 +232,9 @@ impl Args {
             _ => return Ok(()),
         };
         if !std::io::stdin().is_terminal() {
-            bail!("{device}: has the XDP program {program} attached; add --yes to replace it without being asked");
+            bail!("{device}: has the XDP program {program} attached; add --yes to replace it without a question");
         }
-        print::ask(&format!("{device} has the XDP program {program}, {question}. Take it off? [y/N]"))?;
+        print::ask(&format!("{device} has the XDP program {program}, {question}. Replace it? [y/N]"))?;
         let mut answer = String::new();
         std::io::stdin().lock().read_line(&mut answer)?;
         if answer.trim().eq_ignore_ascii_case("y") { Ok(()) } else { bail!("{device}: left as it was") }
@@ -274,7 +281,7 @@ impl Args {
         let why = if job.why.is_empty() { String::new() } else { format!(": {}", job.why) };
         line!(out, "  dispatch {}{why}", job.state.options.dispatch)?;
         if !job.state.options.walk {
-            line!(out, "  without CAP_PERFMON pointers in metadata count as absent")?;
+            line!(out, "  without CAP_PERFMON, so pointers in metadata count as missing fields")?;
         }
         out.flush()?;
         Ok(ExitCode::SUCCESS)

@@ -29,7 +29,7 @@ use stage::{Firmware, Stage};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: xhint demo --packets 200000\n\nExit code 1 if a packet was lost or misread.")]
 pub struct Args {
-    /// Packets in all, 3000 to 10000000
+    /// How many packets to send in all, 3000 to 10000000
     #[arg(long, default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(3000..=10_000_000))]
     packets: u64,
     /// Print JSON

@@ -8,7 +8,7 @@ use xhint::runtime::detach::detach;
 use crate::arguments::device::Within;
 use crate::print;
 
-/// Take the program that `xhint attach` put there off a device, with its maps and all that was kept for it.
+/// Detach the program that `xhint attach` put on a device, and remove its maps and all that xhint keeps for it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: xhint detach eth0")]
 pub struct Args {
@@ -27,7 +27,7 @@ impl Args {
         let program = detach(&home, &device)?;
         let done = match program {
             Some(id) => format!("program {id} detached"),
-            None => "nothing was attached; cleared away what was left".to_owned(),
+            None => "nothing was attached; removed what an earlier call had left".to_owned(),
         };
         let done = format!("{}: {done}", self.ifname);
         let told = match self.json {

@@ -13,10 +13,10 @@ use crate::arguments::btf::Nics;
 use crate::print::{Stdout, line};
 use crate::{files, flags, print};
 
-/// Tell what `link` would do with the same options: what each CO-RE relocation asks, what it becomes for each layout
-/// and for packets of none, and whether it would link.
+/// Show what `link` would do with the same options: what each CO-RE relocation asks for, what it becomes for each layout
+/// and in the fallback, and whether the program links.
 ///
-/// Exit code 1 if `link` would refuse; its own reason is the last line then.
+/// The exit code is 1 if `link` would refuse the program; the last line then says why, as `link` would.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: xhint explain prog.o --nic fw1.btf --nic fw2.btf")]
 pub struct Args {

@@ -17,13 +17,13 @@ use crate::{files, flags, print};
 /// What can be done with the layouts of an attached program.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Add the layouts of a NIC BTF: linked and verified first, then live from one packet to the next.
+    /// Link an attached program for the layouts of one more NIC BTF too, while packets flow.
     #[command(after_help = "Example: xhint layouts add eth0 fw2.btf")]
     Add(Add),
-    /// Take layouts away; their packets are then of no known layout.
+    /// Remove layouts from an attached program; their packets then get the fallback.
     #[command(after_help = "Example: xhint layouts remove eth0 fw1.btf\n         xhint layouts remove eth0 0xa161c227")]
     Remove(Remove),
-    /// List them.
+    /// List the layouts that an attached program reads.
     #[command(after_help = "Example: xhint layouts list eth0 --json")]
     List(List),
 }
@@ -32,13 +32,14 @@ pub enum Verb {
 pub struct Add {
     /// The network device
     ifname: String,
-    /// The NIC's BTF: raw or an ELF object
+    /// The NIC's BTF, raw or in an ELF object
     nic: PathBuf,
-    /// Only these layouts of the file, by name or 0x id; a struct that no tag makes a layout becomes one by being named; may be
-    /// repeated [default: all that the program asks for]
+    /// Add this layout only, given by its name or by its id as 0x…. A struct that has no tag xhint:layout counts as a layout if
+    /// it is named here. May be repeated [default: all layouts that the program asks for]
     #[arg(long = "layout", value_name = "NAME")]
     layouts: Vec<String>,
-    /// Where a packet can pass for several layouts, try this one first, by name or 0x id; links anew; may be repeated
+    /// Where a packet could be taken for several layouts, try this one first, given by its name or by its id as 0x…; the whole
+    /// program is then linked again. May be repeated
     #[arg(long, value_name = "NAME")]
     first: Vec<String>,
     #[command(flatten)]
@@ -49,7 +50,7 @@ pub struct Add {
 pub struct Remove {
     /// The network device
     ifname: String,
-    /// A layout's name, its id, a name that it is declared `as`, or the file it came from
+    /// The layout, by its name, by its id as 0x…, by another name that it answers to, or by the file it came from
     which: String,
     #[command(flatten)]
     rest: Rest,

@@ -25,7 +25,7 @@ pub struct Args {
     /// Where to write the linked object; - is standard output
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Print what was done as JSON
+    /// Report as JSON
     #[arg(long)]
     json: bool,
 }
@@ -33,29 +33,33 @@ pub struct Args {
 /// Which layouts, how names meet them, and what becomes of several: what `link` does and `explain` tells of.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Choice {
-    /// A layout to link for, by name or 0x id; may be repeated [default: all that the program asks for]
+    /// Link for this layout only, given by its name or by its id as 0x…; may be repeated [default: all layouts that the
+    /// program asks for]
     #[arg(long = "layout", value_name = "NAME")]
     pub layouts: Vec<String>,
-    /// Let the program's struct LOCAL mean TARGET; may be repeated
+    /// Resolve the program's struct LOCAL against the NIC's struct TARGET, which has another name; may be repeated
     #[arg(long = "bind", value_name = "LOCAL=TARGET", value_parser = pair)]
     pub binds: Vec<(String, String)>,
-    /// Where a packet can pass for several layouts, try this one first, by name or 0x id; may be repeated
+    /// Where a packet could be taken for several layouts, try this one first, given by its name or by its id as 0x…; may be
+    /// repeated
     #[arg(long, value_name = "NAME")]
     pub first: Vec<String>,
-    /// Do without CAP_PERFMON: pointers in metadata count as absent
+    /// Link for loading without CAP_PERFMON: pointers in metadata count as missing fields
     #[arg(long)]
     pub no_walk: bool,
-    /// What to do about several layouts
+    /// How packets of several layouts come to the right code
     #[arg(long, value_enum, default_value_t = Dispatch::Auto)]
     dispatch: Dispatch,
-    /// What packets get that no layout is for, when dispatched
+    /// What becomes of packets that have none of the layouts, if there is a dispatch
     #[arg(long, value_enum, default_value_t = Action::Program)]
     fallback: Action,
-    /// Leave reads of what a layout lacks to the verifier, for a guard that hangs on what only the loader sets
+    /// Do not refuse reads of fields that a layout lacks, but leave them to the verifier: for programs that guard such reads by
+    /// a value that is set only when they are loaded
     #[arg(long)]
     allow_missing: bool,
-    /// Remove what cannot be reached in a layout, for verifiers that walk arms that are never taken: those before Linux
-    /// 6.18, without CAP_PERFMON. With --dispatch none the program loses instructions by it
+    /// Remove the code that cannot be reached for a layout. Before Linux 6.18, programs that are loaded without CAP_PERFMON
+    /// need it, because the verifier also checks branches that are never taken. Without it, and with --dispatch none, the
+    /// program keeps all its instructions
     #[arg(long)]
     prune: bool,
 }
@@ -63,13 +67,13 @@ pub struct Choice {
 /// What becomes of packets that no layout is for.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Action {
-    /// Run the program, linked for no layout
+    /// Run the fallback: the program linked for no layout, in which every metadata field is missing
     Program,
-    /// XDP_PASS
+    /// Return XDP_PASS
     Pass,
-    /// XDP_DROP
+    /// Return XDP_DROP
     Drop,
-    /// XDP_ABORTED, which the tracepoint xdp_exception shows
+    /// Return XDP_ABORTED, which the tracepoint xdp:xdp_exception reports
     Aborted,
 }
 

@@ -21,22 +21,22 @@ use crate::{layouts, print};
 /// layouts say.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Bring one up.
+    /// Make a soft NIC and bring it up.
     #[command(after_help = "Example: xhint nic up mynic0 --layout fw1.o")]
     Up(Up),
-    /// Replace its firmware, while packets flow.
+    /// Replace a soft NIC's firmware, while packets flow.
     #[command(after_help = "Example: xhint nic flash mynic0 --layout fw2.o")]
     Flash(Flash),
-    /// Send packets into it from the wire.
+    /// Send packets to a soft NIC, as if from the wire.
     #[command(
         after_help = "Example: xhint nic send mynic0 --count 10000 --rate 1000\n         xhint nic send mynic0 --pcap trace.pcap\n\n\
                       Exit code 1 if a packet did not arrive at the device."
     )]
     Send(Send),
-    /// Show its firmware and counters.
+    /// Show a soft NIC's firmware and counters.
     #[command(after_help = "Example: xhint nic status mynic0 --json")]
     Status(Show),
-    /// Remove it.
+    /// Remove a soft NIC.
     #[command(after_help = "Example: xhint nic down mynic0")]
     Down(Down),
 }
@@ -44,7 +44,7 @@ pub enum Verb {
 /// The layouts of a firmware.
 #[derive(Debug, clap::Args)]
 struct Firmware {
-    /// NIC BTF whose layouts the NIC writes: raw BTF or an ELF object; may be given again
+    /// The NIC BTF whose layouts the soft NIC writes, raw or in an ELF object; may be repeated
     #[arg(long = "layout", value_name = "NIC.btf")]
     layouts: Vec<PathBuf>,
     #[command(flatten)]
@@ -56,11 +56,11 @@ struct Firmware {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Mode {
-    /// Packets of one flow get one layout
+    /// All packets of a flow get the same layout
     Flow,
-    /// One after the other
+    /// The layouts take turns, packet by packet
     Round,
-    /// Any
+    /// Each packet gets a random layout
     Random,
 }
 
@@ -70,13 +70,13 @@ pub struct Up {
     name: String,
     #[command(flatten)]
     firmware: Firmware,
-    /// Network namespace the device is to be in, by its name for `ip netns` or a path [default: ours]
+    /// The network namespace to make the device in, by its name for `ip netns` or by a path [default: the current one]
     #[arg(long)]
     netns: Option<String>,
     /// The device's MTU in bytes
     #[arg(long, default_value_t = Config::default().mtu)]
     mtu: u32,
-    /// Print what it is then as JSON
+    /// Print the soft NIC's status afterwards, as JSON
     #[arg(long)]
     json: bool,
 }
@@ -87,7 +87,7 @@ pub struct Flash {
     name: String,
     #[command(flatten)]
     firmware: Firmware,
-    /// Print what it is then as JSON
+    /// Print the soft NIC's status afterwards, as JSON
     #[arg(long)]
     json: bool,
 }
@@ -96,22 +96,22 @@ pub struct Flash {
 pub struct Send {
     /// The device's name
     name: String,
-    /// Packets of this pcap or pcapng file rather than generated ones
+    /// Send the packets of this pcap or pcapng file, not generated ones
     #[arg(long, value_name = "FILE", conflicts_with_all = ["flows", "seed", "bad_checksums"])]
     pcap: Option<PathBuf>,
-    /// How many packets; 0 goes on until interrupted [default: 1000, or each of the file once]
+    /// How many packets to send; 0 sends until interrupted [default: 1000, or each packet of the file once]
     #[arg(long)]
     count: Option<u64>,
-    /// Packets a second [default: as fast as none is lost]
+    /// Packets a second [default: as many as arrive without loss]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     rate: Option<u64>,
-    /// Number of different flows generated
+    /// How many different flows to generate
     #[arg(long, default_value_t = Mix::default().flows, value_parser = flows)]
     flows: usize,
-    /// Other seeds generate other flows
+    /// The seed of the generated flows; each seed gives other flows
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// One flow in so many gets a wrong checksum
+    /// Give one flow in N a wrong checksum; 0 gives none
     #[arg(long, value_name = "N", default_value_t = 0)]
     bad_checksums: usize,
     /// Print JSON

@@ -14,15 +14,15 @@ use xhint::runtime::status::{Status, all, status};
 use crate::arguments::device::Within;
 use crate::print::{self, BOLD, DIM, PLAIN, Stdout, Style, YELLOW, column, columns, line};
 
-/// Show what runs on a device, or on all: which layouts, how many packets of each, and which ids nobody knows.
+/// Show what runs on a device, or on all devices: the layouts, how many packets came of each, and which unknown ids came.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: xhint status\n         xhint status eth0 --json\n         xhint status eth0 --watch")]
 pub struct Args {
-    /// The network device [default: all that xhint attached something to]
+    /// The network device [default: every device that xhint attached a program to]
     ifname: Option<String>,
     #[command(flatten)]
     within: Within,
-    /// Show it again and again, with packets a second, until interrupted; with --json one line each time
+    /// Repeat every SECONDS (1 if not given) until interrupted, with packets a second; with --json, print one line each time
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1", value_parser = seconds)]
     watch: Option<f64>,
     /// Print JSON

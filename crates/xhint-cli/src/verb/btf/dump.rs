@@ -14,10 +14,10 @@ use crate::{files, print};
 pub struct Args {
     /// Raw BTF, or an ELF object with a section .BTF
     file: PathBuf,
-    /// What FILE is split on: raw BTF or ELF; may be repeated: each is split on the one before
+    /// The BTF that FILE is split on, raw or in an ELF object. Repeat it if that is split too: each is split on the one before
     #[arg(long, value_name = "BTF")]
     base: Vec<PathBuf>,
-    /// How to print them
+    /// How to print the types
     #[arg(long, value_enum, default_value_t = Format::Raw)]
     format: Format,
     /// The same as --format json

@@ -25,7 +25,7 @@ pub struct Args {
     /// Where to write the flat BTF; - is standard output
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Print what was done as JSON
+    /// Report as JSON
     #[arg(long)]
     json: bool,
 }
