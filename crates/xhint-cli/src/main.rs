@@ -18,7 +18,9 @@ use clap::{Parser, Subcommand};
 /// One XDP program, any NIC metadata: describe, link, attach, read.
 #[derive(Debug, Parser)]
 #[command(name = "xhint", version, propagate_version = true, max_term_width = 100)]
-#[command(after_help = "Example: xhint demo\n         xhint attach prog.o --dev eth0 --nic fw1.btf\n         \
+#[command(after_help = "Example: xhint demo\n         xhint layout show fw1.btf\n         \
+                        xhint explain prog.o --nic fw1.btf\n         \
+                        xhint attach prog.o --dev eth0 --nic fw1.btf\n         xhint status eth0\n         \
                         xhint attach --help")]
 struct Cli {
     #[command(subcommand)]

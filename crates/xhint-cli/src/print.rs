@@ -138,7 +138,7 @@ impl Display for Column<'_> {
 /// How many columns these names need: the widest's, but at least `least`, and at most 48: a name that is longer than that
 /// stands out by itself and does not push the others away.
 pub fn columns<'a>(names: impl IntoIterator<Item = &'a str>, least: usize) -> usize {
-    names.into_iter().map(escape::width).filter(|w| *w <= 48).max().unwrap_or(0).max(least)
+    names.into_iter().map(escape::width).filter(|w| *w <= 48).fold(least, usize::max)
 }
 
 /// Prints `value` as indented JSON and a newline.

@@ -166,7 +166,7 @@ fn an_unknown_id_is_told_with_those_that_are() {
     let explain = ["explain", &program, "--nic", &right];
     for verb in [&link[..], &explain] {
         let says = bad(&[verb, &["--layout", "0x99"]].concat());
-        assert!(says.contains("no layout is called '0x99'; there is right"), "{says}");
+        assert!(says.contains("no layout is called '0x99'; there is right (0x00000011)"), "{says}");
         for form in ["0x11", "0x00000011", "0X11", "17", "right"] {
             good(&[verb, &["--layout", form]].concat());
         }

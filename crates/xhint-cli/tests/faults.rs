@@ -104,7 +104,21 @@ fn output_that_cannot_be_written_is_a_fault_and_no_panic() {
         let all = said.contains(done) && said.contains(told);
         assert!(all && said.lines().count() == 1, "{arguments:?}: {said}");
     };
-    let full = |arguments: &[&str]| full_after(arguments, "");
+    let closed = |arguments: &[&str]| {
+        let binary = env!("CARGO_BIN_EXE_xhint");
+        let output =
+            Command::new("sh").args(["-c", "exec \"$0\" \"$@\" >&-", binary]).args(arguments).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        let told = said.starts_with("error: ") && said.contains("standard output: Bad file descriptor");
+        assert!(told && said.lines().count() == 1, "{arguments:?}: {said}");
+    };
+    let full = |arguments: &[&str]| {
+        full_after(arguments, "");
+        closed(arguments);
+    };
+    closed(&["link", &example("hints.bpf.c"), "--nic", &beta, "-o", "-"]);
+    closed(&["btf", "stitch", &beta, "-o", "-"]);
     full(&["--help"]);
     full(&["attach", "--help"]);
     full(&["--version"]);

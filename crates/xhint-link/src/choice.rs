@@ -154,7 +154,7 @@ pub fn named(universe: &Universe, wanted: &str) -> Result<Vec<usize>, Error> {
     let all = universe.layouts().iter().enumerate();
     let found: Vec<_> = all.filter(|(_, l)| l.name == wanted || Some(LayoutId(l.id)) == id).map(|(n, _)| n).collect();
     if found.is_empty() {
-        let have: Vec<_> = universe.layouts().iter().map(|l| l.name.as_str()).collect();
+        let have: Vec<_> = universe.layouts().iter().map(|l| format!("{} ({})", l.name, LayoutId(l.id))).collect();
         let have = if have.is_empty() { "none".to_owned() } else { have.join(", ") };
         return Err(Error::NoLayout { name: wanted.to_owned(), have });
     }

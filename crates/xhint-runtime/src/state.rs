@@ -29,6 +29,14 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// As options and reports have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Native => "native",
+            Mode::Generic => "generic",
+        }
+    }
+
     /// What a program that reads metadata misses in this mode.
     pub fn misses(self) -> Option<&'static str> {
         match self {

@@ -1,4 +1,5 @@
 //! `xhint demo`: one compiled program on two vendors' NICs, one of which gets new firmware while packets flow.
+#![allow(clippy::arithmetic_side_effects, reason = "it counts packets, of which it sends ten million at most")]
 
 mod collect;
 mod fields;
@@ -73,7 +74,7 @@ fn play(packets: u64, stop: &Arc<AtomicBool>) -> anyhow::Result<Report> {
     let third = packets / 3;
     let mut report = Report { room, ..Report::default() };
     print::progress("Vendor Alpha: bringing up a soft NIC with firmware 1");
-    let alpha = Act { home: &home, linker: &linker, vendor: "alpha", packets: packets.saturating_sub(third) };
+    let alpha = Act { home: &home, linker: &linker, vendor: "alpha", packets: packets - third };
     alpha.play(&mut stage, &fw1, Some(&fw2), &mut report)?;
     print::progress("Vendor Beta: bringing up a soft NIC with the same program");
     let act = Act { vendor: "beta", packets: third, ..alpha };
@@ -148,7 +149,7 @@ impl Act<'_> {
     fn send(&self, stage: &Stage, nic: &SoftNic, progress: &Progress) -> anyhow::Result<u64> {
         let traffic = Traffic::mixed(&Mix { to: nic.mac(), bad_checksums: 16, ..Mix::default() });
         let fifth = self.packets / 5;
-        let rest = self.packets.saturating_sub(fifth.saturating_mul(2));
+        let rest = self.packets - 2 * fifth;
         let mut sent = 0u64;
         self.wait(stage, progress, |p| p.open.load(Ordering::Acquire))?;
         for (steps, count) in [(0, rest), (1, fifth), (2, fifth)] {
@@ -161,7 +162,7 @@ impl Act<'_> {
                 first_key: u32::try_from(sent)?,
             };
             let part = nic.send(&traffic, &options)?.packets;
-            sent = sent.saturating_add(part);
+            sent += part;
             // What the sender may do is counted anew for each part.
             self.wait(stage, progress, |p| p.described.load(Ordering::Acquire) >= part)?;
             progress.described.store(0, Ordering::Release);
@@ -217,12 +218,12 @@ impl Act<'_> {
     }
 
     fn add(&self, report: &mut Report, firmwares: &[&Firmware], sent: u64, tallies: &BTreeMap<u32, Tally>, swaps: u64) {
-        let seen = tallies.values().fold(0u64, |n, t| n.saturating_add(t.packets));
-        let misread = tallies.values().fold(0u64, |n, t| n.saturating_add(t.misread));
+        let seen = tallies.values().map(|t| t.packets).sum();
+        let misread = tallies.values().map(|t| t.misread).sum();
         report.add(sent, seen, misread, swaps);
         for (n, firmware) in firmwares.iter().enumerate() {
             let tally = tallies.get(&firmware.plan.id).cloned().unwrap_or_default();
-            report.runs.push(Run::new(self.vendor, n.saturating_add(1), &firmware.plan, &tally));
+            report.runs.push(Run::new(self.vendor, n + 1, &firmware.plan, &tally));
         }
     }
 }

@@ -93,8 +93,7 @@ fn one(out: &mut Stdout, s: &Status, rates: &mut Rates, passed: Option<Duration>
     line!(out, "{BOLD}{device}{BOLD:#} (index {index}, network namespace {netns}): program {program}")?;
     if let Some(state) = &s.state {
         let since = SystemTime::now().duration_since(state.since()).map_or(0, |d| d.as_secs());
-        let mode = serde_json::to_string(&state.mode).unwrap_or_default();
-        let (mode, dispatch) = (mode.trim_matches('"'), &state.options.dispatch);
+        let (mode, dispatch) = (state.mode.name(), &state.options.dispatch);
         let file = state.object.path.display();
         line!(out, "  {} of {file}, {mode}, dispatch {dispatch}, since {}", state.entry, ago(since))?;
         match &s.counters {
@@ -143,9 +142,10 @@ fn table(
     let mut row = |out: &mut Stdout, style: Style, what: &str, id: &str, size: &str, count: Count, note: &str| {
         let key = format!("{device} {what} {id} {size}");
         let before = rates.packets.insert(key, count.packets);
-        let rate = before.zip(passed).map(|(before, passed)| {
-            let new = count.packets.saturating_sub(before);
-            format!("{:.0}/s", new as f64 / passed.as_secs_f64().max(0.001))
+        // Counts that began anew have no rate yet.
+        let rate = before.zip(passed).and_then(|(before, passed)| {
+            let new = count.packets.checked_sub(before)?;
+            Some(format!("{:.0}/s", new as f64 / passed.as_secs_f64().max(0.001)))
         });
         let (rate, seen) = (rate.unwrap_or_default(), count.last_seen.map_or_else(|| "never".to_owned(), seen));
         let packets = count.packets;
@@ -169,8 +169,8 @@ fn table(
         let note = id.layout.as_ref().map(|name| format!("  ({name}, not read then)")).unwrap_or_default();
         row(out, YELLOW, "unknown", &LayoutId(id.id).to_string(), &id.size.to_string(), id.count, &note)?;
     }
-    if counters.ids.len() > SHOWN {
-        let more = counters.ids.len().saturating_sub(SHOWN);
+    let more = counters.ids.iter().skip(SHOWN).count();
+    if more > 0 {
         row(out, PLAIN, &format!("unknown, with {more} more"), "", "", counters.unknown, "")?;
     }
     if counters.no_metadata.packets > 0 {

@@ -100,6 +100,6 @@ fn members(ty: Type<'_>) -> Value {
 
 fn values(ty: Type<'_>) -> Value {
     let signed = ty.kind_flag();
-    let number = |v: u64| if signed { Value::from(v as i64) } else { Value::from(v) };
+    let number = |v: u64| if signed { Value::from(v.cast_signed()) } else { Value::from(v) };
     ty.enumerators().map(|e| json!({"name": name(e.name), "val": number(e.value)})).collect()
 }

@@ -87,7 +87,7 @@ fn enumerators(out: &mut Stdout, ty: Type<'_>) -> io::Result<()> {
         (_, false) => "",
     };
     ty.enumerators().try_for_each(|one| match signed {
-        true => out.item(format_args!("'{}' val={}{suffix}", name(one.name), one.value as i64)),
+        true => out.item(format_args!("'{}' val={}{suffix}", name(one.name), one.value.cast_signed())),
         false => out.item(format_args!("'{}' val={}{suffix}", name(one.name), one.value)),
     })
 }

@@ -144,7 +144,7 @@ impl Open<'_> {
 
     fn compare(&mut self, truth: &Truth, record: &Record, progress: &Progress) {
         let tally = self.tallies.entry(truth.layout).or_default();
-        tally.packets = tally.packets.saturating_add(1);
+        tally.packets += 1;
         match self.plans.get(&truth.layout) {
             Some(plan) if record.layout == truth.layout => tally.compare(plan, truth, record, self.ring),
             _ => tally.misread(format!("layout {} was taken for {}", LayoutId(truth.layout), LayoutId(record.layout))),
@@ -161,7 +161,7 @@ impl Tally {
             let (must, is) = (expected(place, plan, truth, ring), record.value(n));
             let counts = if must == is { &mut self.right } else { &mut self.wrong };
             if let Some(count) = counts.get_mut(n).filter(|_| must.is_some() || must != is) {
-                *count = count.saturating_add(1);
+                *count += 1;
             }
             if must != is {
                 wrong.get_or_insert(format!("{}: the NIC wrote {}, read was {}", place.name, say(must), say(is)));
@@ -173,7 +173,7 @@ impl Tally {
     }
 
     fn misread(&mut self, what: String) {
-        self.misread = self.misread.saturating_add(1);
+        self.misread += 1;
         self.first.get_or_insert(what);
     }
 }

@@ -80,11 +80,11 @@ pub struct FieldRun {
 impl Report {
     /// Adds an act's packets.
     pub fn add(&mut self, sent: u64, seen: u64, misread: u64, swaps: u64) {
-        self.sent = self.sent.saturating_add(sent);
-        self.seen = self.seen.saturating_add(seen);
+        self.sent += sent;
+        self.seen += seen;
         self.lost = self.sent.saturating_sub(self.seen);
-        self.misread = self.misread.saturating_add(misread);
-        self.swaps = self.swaps.saturating_add(swaps);
+        self.misread += misread;
+        self.swaps += swaps;
     }
 
     /// Whether every packet was seen and read right.
@@ -96,7 +96,7 @@ impl Report {
 impl Run {
     /// What came of `tally` under `plan`.
     pub fn new(nic: &str, firmware: usize, plan: &Plan, tally: &Tally) -> Run {
-        let one = |(n, place): (usize, &super::fields::Place)| {
+        let one = |((place, read), misread): ((&super::fields::Place, &u64), &u64)| {
             let at = field(plan, place.hint);
             FieldRun {
                 name: place.name,
@@ -104,8 +104,8 @@ impl Run {
                 bit_offset: at.map(|f| f.bit_offset),
                 bits: at.map(|f| f.bits),
                 big_endian: at.map(|f| f.order == Order::Big && f.bits > 8),
-                read: tally.right.get(n).copied().unwrap_or(0),
-                misread: tally.wrong.get(n).copied().unwrap_or(0),
+                read: *read,
+                misread: *misread,
             }
         };
         Run {
@@ -117,7 +117,7 @@ impl Run {
             packets: tally.packets,
             misread: tally.misread,
             first_misread: tally.first.clone(),
-            fields: PLACES.iter().enumerate().map(one).collect(),
+            fields: PLACES.iter().zip(&tally.right).zip(&tally.wrong).map(one).collect(),
         }
     }
 
