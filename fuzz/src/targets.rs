@@ -74,7 +74,8 @@ fn walk(btf: &Btf) {
 fn ext(bytes: &[u8]) {
     match BtfExt::parse(bytes) {
         Ok(ext) => {
-            let again = BtfExt::parse(&ext.write()).expect("what was written can be read");
+            let again = BtfExt::parse(&ext.write().expect("what was read can be written"))
+                .expect("what was written can be read");
             assert_eq!(ext, again);
         }
         Err(error) => assert!(!error.to_string().is_empty()),

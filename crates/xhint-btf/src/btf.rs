@@ -1,14 +1,16 @@
 //! A checked BTF.
 
 use std::ffi::CStr;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
 use crate::check::{Checked, check};
 use crate::header::Header;
-use crate::kind::KindInfo;
-use crate::pass::MAX_CHAIN;
+use crate::kind::{KindInfo, Kinds};
+use crate::number::index;
+use crate::pass::Word;
 use crate::{ByteOrder, Differs, Error, Kept, Kind, Type};
 
 /// A BTF whose every reference has been checked, alone or split on a base.
@@ -27,14 +29,14 @@ pub struct Btf {
     offsets: Vec<u32>,
     /// All strings are ASCII, the base's too.
     ascii: bool,
-    first_id: u32,
-    first_string: u32,
+    /// Its own ids and string offsets.
+    ids: Range<u32>,
+    string_offsets: Range<u32>,
     base: Option<Arc<Btf>>,
-    /// Types of a distilled base that the base has no equal of; how many of the own types are no copies of such.
+    /// Types of a distilled base that the base has no equal of, in order of id.
     kept: Vec<Kept>,
-    originals: usize,
-    /// The longest chain of modifiers, typedefs and arrays that there can be: each BTF may add its own.
-    max_chain: usize,
+    /// From here on own types are copies of such.
+    copies: u32,
     pointer_size: OnceLock<u32>,
 }
 
@@ -59,24 +61,24 @@ impl Btf {
 
     fn read(raw: Bytes, base: Option<Arc<Btf>>) -> Result<Btf, Error> {
         let header = Header::parse(&raw)?;
-        if base.as_ref().is_some_and(|b| b.order != header.order) {
-            return Err(Error::BaseOrder);
+        if let Some(base) = base.as_ref().filter(|base| base.order != header.order) {
+            return Err(Error::BaseOrder { own: header.order, base: base.order });
         }
         let checked = check(&raw, &header, base.as_deref());
-        let Checked { offsets, ascii } = checked.map_err(|e| if base.is_some() { e.of_split() } else { e })?;
+        let checked = checked.map_err(|e| if base.is_some() { e.of_split() } else { e })?;
+        let Checked { offsets, ascii, ids, string_offsets } = checked;
         Ok(Btf {
             order: header.order,
             types: raw.slice(header.types),
             strings: raw.slice(header.strings),
             kept: Vec::new(),
-            originals: offsets.len(),
+            copies: ids.end,
             layouts: raw.slice(header.layouts),
             raw,
             offsets,
             ascii,
-            first_id: base.as_ref().map_or(1, |b| b.end_id()),
-            first_string: base.as_ref().map_or(0, |b| b.end_string()),
-            max_chain: base.as_ref().map_or(0, |b| b.max_chain).saturating_add(MAX_CHAIN),
+            ids,
+            string_offsets,
             base,
             pointer_size: OnceLock::new(),
         })
@@ -99,61 +101,60 @@ impl Btf {
 
     /// The id of its own first type: 1, or one past the base's last.
     pub fn first_id(&self) -> u32 {
-        self.first_id
+        self.ids.start
     }
 
     /// One past the id of its last type.
     pub fn end_id(&self) -> u32 {
-        // `check` has refused more types than fit.
-        self.first_id.saturating_add(self.offsets.len() as u32)
+        self.ids.end
     }
 
     /// The offset of its own first string: 0, or where the base's strings end.
     pub fn first_string(&self) -> u32 {
-        self.first_string
+        self.string_offsets.start
     }
 
     /// One past the last string offset.
     pub fn end_string(&self) -> u32 {
-        self.first_string.saturating_add(self.strings.len() as u32)
+        self.string_offsets.end
     }
 
     /// The type with this id, here or in the base; id 0 is `void`. `None` for an id that does not exist.
     #[inline]
     pub fn ty(&self, id: u32) -> Option<Type<'_>> {
-        if id < self.first_id {
-            return match &self.base {
-                Some(base) => base.ty(id),
-                None => Some(Type::void(self)),
-            };
+        match (id.checked_sub(self.ids.start), &self.base) {
+            (Some(own), _) => self.offsets.get(index(own)).map(|offset| self.marked(*offset, id)),
+            (None, Some(base)) => base.ty(id),
+            (None, None) => Some(Type::void(self)),
         }
-        let offset = *self.offsets.get(id.wrapping_sub(self.first_id) as usize)?;
-        Some(self.marked(offset, id))
+    }
+
+    /// The type that one of its types refers to, which exists, as the check has seen.
+    #[inline]
+    fn referred(&self, id: u32) -> Type<'_> {
+        self.ty(id).unwrap_or_else(|| Type::void(self))
     }
 
     /// Its own types in order, without the base's.
     pub fn types(&self) -> impl ExactSizeIterator<Item = Type<'_>> + Clone {
-        let first = self.first_id;
-        self.offsets.iter().enumerate().map(move |(n, offset)| self.marked(*offset, first.wrapping_add(n as u32)))
+        self.ids.clone().zip(&self.offsets).map(|(id, offset)| self.marked(*offset, id))
     }
 
     /// Its own types of these kinds, in order. Faster than to look at all types for a few.
     pub fn of_kinds<const N: usize>(&self, kinds: [Kind; N]) -> impl Iterator<Item = Type<'_>> {
         // One byte of each type tells, and a kind above 31 only looks like one below.
-        let bit = |kind: &Kind| if *kind == Kind::Unknown { u32::MAX } else { 1u32.wrapping_shl(*kind as u32) };
-        let wanted = kinds.iter().fold(0, |all, kind| all | bit(kind));
+        let wanted = if kinds.contains(&Kind::Unknown) { Kinds::ALL } else { Kinds::of(kinds) };
         let upper = match self.order {
             ByteOrder::Little => 7,
             ByteOrder::Big => 4,
         };
-        let (types, first): (&[u8], _) = (&self.types, self.first_id);
-        let may_be = move |(_, offset): &(usize, &u32)| {
-            let kind = types.get((**offset & !KindInfo::MARKS).wrapping_add(upper) as usize).copied().unwrap_or(0);
-            wanted & 1u32.wrapping_shl(kind.into()) != 0
+        let types: &[u8] = &self.types;
+        let may_be = move |offset: u32| {
+            let kind = types.get(index(offset & !KindInfo::MARKS).wrapping_add(upper));
+            kind.is_some_and(|kind| wanted.may_have((*kind).into()))
         };
-        let all = self.offsets.iter().enumerate().filter(may_be);
-        let all = all.map(move |(n, offset)| self.marked(*offset, first.wrapping_add(n as u32)));
-        all.filter(move |ty| kinds.contains(&ty.kind()))
+        let all = self.ids.clone().zip(&self.offsets).filter(move |(_, offset)| may_be(**offset));
+        all.map(|(id, offset)| self.marked(*offset, id)).filter(move |ty| kinds.contains(&ty.kind()))
     }
 
     /// Structs, unions and enums of a distilled base that the base has no equal of, in order of id; see
@@ -170,47 +171,47 @@ impl Btf {
 
     /// Notes what was kept of a distilled base. From `copies` on own types are copies of such.
     pub(crate) fn keep(&mut self, kept: Vec<Kept>, copies: u32) {
-        self.kept = kept;
-        self.originals = copies.saturating_sub(self.first_id) as usize;
+        (self.kept, self.copies) = (kept, copies);
     }
 
     /// Visits those of its own types that C code can ask for by name, in order: ints, floats, structs, unions, enums,
-    /// typedefs and forward declarations. What was kept of a distilled base is none: that is asked of the base. `visit` takes the type's id and its name's offset among the strings, 0 if it
-    /// has none. Faster than to look at all types.
+    /// typedefs and forward declarations. What was kept of a distilled base is none: that is asked of the base. `visit`
+    /// takes the type's id and its name's offset among the strings, 0 if it has none. Faster than to look at all types.
     #[inline]
     pub fn for_each_named(&self, mut visit: impl FnMut(u32, u32)) {
-        const BLOCK: usize = 256;
-        let types: &[u8] = &self.types;
-        let mut id = self.first_id;
-        for offsets in self.offsets.get(..self.originals).unwrap_or_default().chunks(BLOCK) {
+        // So many types in a row that their places, and how many they are, fit in a byte.
+        const BLOCK: usize = 255;
+        let Some((originals, _)) = self.offsets.split_at_checked((self.ids.start..self.copies).len()) else { return };
+        for (block, first) in originals.chunks(BLOCK).zip((self.ids.start..).step_by(BLOCK)) {
             // Gathered first, without a branch, as the processor would guess badly which types are among them.
-            let (mut named, mut count) = ([(0, 0); BLOCK], 0usize);
-            for offset in offsets {
-                if let Some(one) = named.get_mut(count % BLOCK) {
-                    *one = (id, offset & !KindInfo::MARKS);
+            let (mut named, mut count) = ([0; BLOCK + 1], 0u8);
+            for (offset, place) in block.iter().zip(0u8..) {
+                if let Some(next) = named.get_mut(usize::from(count)) {
+                    *next = place;
                 }
-                count = count.wrapping_add(usize::from(offset & KindInfo::NAMED != 0));
-                id = id.wrapping_add(1);
+                count = count.wrapping_add(u8::from(offset & KindInfo::NAMED != 0));
             }
-            for (id, offset) in named.iter().take(count) {
-                visit(*id, self.order.u32(types, *offset as usize).unwrap_or(0));
+            for place in named.iter().take(count.into()) {
+                let Some(offset) = block.get(usize::from(*place)) else { continue };
+                let id = first.wrapping_add((*place).into());
+                visit(id, self.marked(*offset, id).name_offset());
             }
         }
     }
 
     #[inline]
     fn marked(&self, offset: u32, id: u32) -> Type<'_> {
-        Type::at(self, id, (offset & !KindInfo::MARKS) as usize)
+        // What is below a word are the marks.
+        Type::at(self, id, index(offset >> 2))
     }
 
     /// The string at this offset, here or in the base; `None` beyond the end.
     #[inline]
     pub fn str_at(&self, offset: u32) -> Option<&str> {
-        if offset < self.first_string {
+        let Some(own) = offset.checked_sub(self.string_offsets.start) else {
             return self.base.as_ref()?.str_at(offset);
-        }
-        let tail = self.strings.get(offset.wrapping_sub(self.first_string) as usize..)?;
-        CStr::from_bytes_until_nul(tail).ok()?.to_str().ok()
+        };
+        CStr::from_bytes_until_nul(self.strings.get(index(own)..)?).ok()?.to_str().ok()
     }
 
     pub(crate) fn is_ascii(&self) -> bool {
@@ -221,9 +222,10 @@ impl Btf {
     /// the end. For who looks at many names and needs the whole of few: nothing is searched for the string's end.
     #[inline]
     pub fn string_tail(&self, offset: u32) -> &[u8] {
-        match offset.checked_sub(self.first_string) {
-            Some(at) => self.strings.get(at as usize..).unwrap_or_default(),
-            None => self.base.as_ref().map_or(&[], |base| base.string_tail(offset)),
+        match (offset.checked_sub(self.string_offsets.start), &self.base) {
+            (Some(own), _) => self.strings.get(index(own)..).unwrap_or_default(),
+            (None, Some(base)) => base.string_tail(offset),
+            (None, None) => &[],
         }
     }
 
@@ -233,15 +235,21 @@ impl Btf {
         matches!(self.string_tail(offset).strip_prefix(text.as_bytes()), Some([0, ..]))
     }
 
-    /// What is noted of the kind of one of its own types; 0 for void and those of its base.
-    pub(crate) fn marks(&self, id: u32) -> u32 {
-        let offset = self.offsets.get(id.wrapping_sub(self.first_id) as usize);
-        offset.map_or(0, |offset| offset & KindInfo::MARKS)
+    /// Whether one of its own types has a kind that is marked.
+    pub(crate) fn is_marked(&self, id: u32) -> bool {
+        let own = id.checked_sub(self.ids.start);
+        own.and_then(|own| self.offsets.get(index(own))).is_some_and(|offset| offset & KindInfo::MARKS != 0)
     }
 
     /// The bytes of its own types, as they stand in the file.
     pub(crate) fn type_bytes(&self) -> &Bytes {
         &self.types
+    }
+
+    /// The same in words.
+    #[inline]
+    pub(crate) fn type_words(&self) -> &[Word] {
+        self.types.as_chunks().0
     }
 
     /// Its own strings, as they stand in the file.
@@ -276,25 +284,24 @@ impl Btf {
 
     /// The type behind modifiers, typedefs and arrays.
     pub fn skip_to_element(&self, mut id: u32) -> Type<'_> {
-        for _ in 0..=self.max_chain {
+        // This ends, as do the other chains: the check has followed each.
+        loop {
             let ty = self.skip_mods_and_typedefs(id);
             match ty.array() {
                 Some(array) => id = array.elem,
                 None => return ty,
             }
         }
-        Type::void(self)
     }
 
     fn skip(&self, mut id: u32, through: impl Fn(Kind) -> bool) -> Type<'_> {
-        for _ in 0..=self.max_chain {
-            match self.ty(id) {
-                Some(ty) if through(ty.kind()) => id = ty.target(),
-                Some(ty) => return ty,
-                None => break,
+        loop {
+            let ty = self.referred(id);
+            if !through(ty.kind()) {
+                return ty;
             }
+            id = ty.target();
         }
-        Type::void(self)
     }
 
     /// Bytes of a pointer on the machine whose types these are: the base's; else those of a `long`, if there is one; else
@@ -318,14 +325,14 @@ impl Btf {
     /// what has no size (void, a function, a forward declaration) or one beyond 32 bits.
     pub fn type_size(&self, mut id: u32) -> Option<u32> {
         let mut count: u32 = 1;
-        for _ in 0..=self.max_chain {
+        loop {
             let ty = self.skip_mods_and_typedefs(id);
+            if let Some(array) = ty.array() {
+                count = count.checked_mul(array.len)?;
+                id = array.elem;
+                continue;
+            }
             match ty.kind() {
-                Kind::Array => {
-                    let array = ty.array()?;
-                    count = count.checked_mul(array.len)?;
-                    id = array.elem;
-                }
                 Kind::Ptr => return count.checked_mul(self.pointer_size()),
                 Kind::Int | Kind::Float | Kind::Struct | Kind::Union | Kind::Enum | Kind::Enum64 | Kind::Datasec => {
                     return count.checked_mul(ty.size());
@@ -333,6 +340,5 @@ impl Btf {
                 _ => return None,
             }
         }
-        None
     }
 }

@@ -5,7 +5,9 @@
 use std::collections::HashMap;
 
 use crate::header::{HEADER_LEN, HEADER_LEN_LAYOUT};
-use crate::kind::{KindInfo, Role};
+use crate::kind::{Role, kind_number};
+use crate::number::Shift;
+use crate::reader::MAGIC;
 use crate::{Btf, ByteOrder, Def, Error, SecVar, Type};
 
 /// A BTF that grows.
@@ -84,6 +86,7 @@ impl Builder {
         // A zero byte inside would make two strings of it.
         self.strings.extend(text.bytes().filter(|b| *b != 0));
         self.strings.push(0);
+        self.fits()?;
         self.end_string()?;
         self.added.insert(text.to_owned(), offset);
         Ok(offset)
@@ -108,15 +111,14 @@ impl Builder {
         let too_large = Error::TooLarge { what: "the number of variables" };
         let count =
             u32::try_from(vars.len()).ok().and_then(|n| n.checked_add(section.vlen())).ok_or(too_large.clone())?;
-        let (true, Some(start)) = (count < 1 << 24, section.offset()) else { return Err(too_large) };
+        let place = section.place().filter(|place| count < 1 << 24 && place.end <= self.types.len());
+        let Some(place) = place else { return Err(too_large) };
         let info = section.word(1) & 0xff00_0000 | count;
-        let words = section.words();
-        let end = start.saturating_add(words.saturating_mul(4)).min(self.types.len());
-        let old = (3..words).map(|n| section.word(n));
+        let old = section.tail();
         let new = vars.iter().flat_map(|v| [v.type_id, v.offset, v.size]);
         let all = [section.word(0), info, size].into_iter().chain(old).chain(new);
         let bytes: Vec<u8> = all.flat_map(|w| self.order.bytes(w)).collect();
-        self.types.splice(start.min(end)..end, bytes);
+        self.types.splice(place, bytes);
         Ok(())
     }
 
@@ -124,17 +126,20 @@ impl Builder {
     /// the ids of its own types moved.
     ///
     /// # Errors
-    /// [`Error::TooLarge`]; [`Error::BaseOrder`] if the byte orders differ; [`Error::Immovable`] for kinds newer
-    /// than this crate.
+    /// [`Error::TooLarge`]; [`Error::BaseOrder`] if the byte orders differ; [`Error::Base`] if `btf` is split on more
+    /// types than are here; [`Error::Immovable`] for kinds newer than this crate.
     pub fn append(&mut self, btf: &Btf) -> Result<u32, Error> {
         if btf.order() != self.order {
-            return Err(Error::BaseOrder);
+            return Err(Error::BaseOrder { own: btf.order(), base: self.order });
         }
-        let (first_id, first_string) = (btf.first_id(), btf.first_string());
-        let by_ids = self.next_id.saturating_sub(first_id);
-        let by_strings = self.end_string()?.saturating_sub(first_string);
+        if btf.first_id() > self.next_id {
+            return Err(Error::Base { first: btf.first_id(), here: self.next_id });
+        }
+        let ids = Shift::new("the number of types", btf.first_id(), btf.end_id(), self.next_id)?;
+        let (first, end) = (btf.first_string(), btf.end_string());
+        let strings = Shift::new("the string section", first, end, self.end_string()?)?;
         self.append_strings(btf.string_bytes())?;
-        if self.next_id == first_id && by_strings == 0 {
+        if ids.is_none() && strings.is_none() {
             // Nothing moves, so kinds that are not known may be among them.
             self.types.extend_from_slice(btf.type_bytes());
             self.next_id = btf.end_id();
@@ -143,13 +148,12 @@ impl Builder {
             }
             return self.fits().map(|()| 0);
         }
-        let id = |id: u32| if id < first_id { id } else { id.saturating_add(by_ids) };
         // Offset 0 means no name, whichever BTF says so.
-        let string = |off: u32| if off == 0 || off < first_string { off } else { off.saturating_add(by_strings) };
+        let string = |off: u32| if off == 0 { 0 } else { strings.of(off) };
         for ty in btf.types() {
-            self.copy(ty, id, string)?;
+            self.copy(ty, |id| ids.of(id), string)?;
         }
-        Ok(by_ids)
+        Ok(ids.by())
     }
 
     /// Adds a type of another BTF, with what `id` and `string` make of its references.
@@ -162,15 +166,15 @@ impl Builder {
         id: impl Fn(u32) -> u32,
         string: impl Fn(u32) -> u32,
     ) -> Result<(), Error> {
-        let info = KindInfo::of(ty.word(1));
+        let info = ty.info();
         if !info.known() {
-            return Err(Error::Immovable { id: ty.id(), kind: (ty.word(1) >> 24) as u8 & 0x7f });
+            return Err(Error::Immovable { id: ty.id(), kind: kind_number(ty.word(1)) });
         }
         let third = if ty.target() != 0 { id(ty.target()) } else { ty.word(2) };
-        let tail = (3..ty.words()).zip(info.shape.roles().iter().cycle()).map(|(n, role)| match role {
-            Role::Id => id(ty.word(n)),
-            Role::Str => string(ty.word(n)),
-            Role::Plain => ty.word(n),
+        let tail = ty.tail().zip(info.shape.roles().iter().cycle()).map(|(word, role)| match role {
+            Role::Id => id(word),
+            Role::Str => string(word),
+            Role::Plain => word,
         });
         self.words([string(ty.word(0)), ty.word(1), third].into_iter().chain(tail));
         self.take_id().map(drop)
@@ -182,30 +186,28 @@ impl Builder {
     /// [`Error::TooLarge`] if they no longer fit in 32 bits.
     pub(crate) fn append_strings(&mut self, strings: &[u8]) -> Result<(), Error> {
         self.strings.extend_from_slice(strings);
+        self.fits()?;
         self.end_string().map(drop)
     }
 
     /// The bytes of the whole: header, types, sizes of kinds if there are such, strings.
     pub fn finish(self) -> Vec<u8> {
-        let word = |n: usize| self.order.bytes(n as u32);
-        let (types, layouts) = (self.types.len(), self.layouts.len());
-        let strings = types.saturating_add(layouts);
+        // All together fit in 32 bits.
+        let len = |section: &[u8]| section.len() as u32;
+        let (types, layouts) = (len(&self.types), len(&self.layouts));
         let magic = match self.order {
-            ByteOrder::Little => [0x9f, 0xeb],
-            ByteOrder::Big => [0xeb, 0x9f],
+            ByteOrder::Little => MAGIC.to_le_bytes(),
+            ByteOrder::Big => MAGIC.to_be_bytes(),
         };
-        let mut out = Vec::with_capacity(strings.saturating_add(self.strings.len()).saturating_add(HEADER_LEN_LAYOUT));
-        out.extend(magic);
-        out.extend([1, 0]);
-        out.extend(word(if layouts == 0 { HEADER_LEN } else { HEADER_LEN_LAYOUT }));
-        out.extend([word(0), word(types), word(strings), word(self.strings.len())].as_flattened());
-        if layouts != 0 {
-            out.extend([word(types), word(layouts)].as_flattened());
+        let mut header = vec![0, types, types.wrapping_add(layouts), len(&self.strings)];
+        if layouts == 0 {
+            header.insert(0, HEADER_LEN);
+        } else {
+            header.insert(0, HEADER_LEN_LAYOUT);
+            header.extend([types, layouts]);
         }
-        out.extend(self.types);
-        out.extend(self.layouts);
-        out.extend(self.strings);
-        out
+        let header: Vec<u8> = header.into_iter().flat_map(|word| self.order.bytes(word)).collect();
+        [&magic, &[1, 0][..], &header, &self.types, &self.layouts, &self.strings].concat()
     }
 
     fn words(&mut self, words: impl Iterator<Item = u32>) {
@@ -219,7 +221,9 @@ impl Builder {
     }
 
     fn fits(&self) -> Result<(), Error> {
-        u32::try_from(self.types.len()).map(drop).map_err(|_| Error::TooLarge { what: "the type section" })
+        let sections = [&self.types, &self.layouts, &self.strings];
+        let len = sections.iter().try_fold(0u32, |sum, part| sum.checked_add(u32::try_from(part.len()).ok()?));
+        len.map(drop).ok_or(Error::TooLarge { what: "the sum of the sections" })
     }
 
     /// Where the next string will stand.

@@ -14,7 +14,10 @@
 //!
 //! Steps 2 to 4 are the file `walk.rs`, monomorphic in the byte order.
 
+use std::ops::Range;
+
 use crate::header::Header;
+use crate::number::index;
 pub use crate::pass::MAX_CHAIN;
 use crate::pass::{Pass, Word};
 use crate::references::{Begins, Limits};
@@ -24,32 +27,37 @@ use crate::{Btf, ByteOrder, Error};
 pub(crate) struct Checked {
     /// The offset of each type within the type section, and the marks of its kind.
     pub(crate) offsets: Vec<u32>,
+    /// Its own ids and string offsets.
+    pub(crate) ids: Range<u32>,
+    pub(crate) string_offsets: Range<u32>,
     /// All strings are ASCII, the base's too, so every offset is that of a character.
     pub(crate) ascii: bool,
 }
 
 /// Checks `raw`.
 pub(crate) fn check(raw: &[u8], header: &Header, base: Option<&Btf>) -> Result<Checked, Error> {
-    let strings = raw.get(header.strings.clone()).unwrap_or_default();
+    let section = |range: &Range<usize>| raw.get(range.clone()).unwrap_or_default();
+    let strings = section(&header.strings);
     let ascii = check_strings(strings, header, base)? && base.is_none_or(Btf::is_ascii);
-    let (types, rest) = raw.get(header.types.clone()).unwrap_or_default().as_chunks::<4>();
-    let pass = Pass {
-        types,
-        layouts: match raw.get(header.layouts.clone()) {
-            Some(own) if !own.is_empty() => own,
-            _ => base.map_or(&[], Btf::layouts),
-        },
-        section: header.types.start,
-        over: rest.len(),
-        first_id: base.map_or(1, Btf::end_id),
-        order: header.order,
+    let (types, rest) = section(&header.types).as_chunks::<4>();
+    let (first_id, first_string, layouts) = match base {
+        Some(base) => (base.end_id(), base.end_string(), base.layouts()),
+        None => (1, 0, &[][..]),
     };
-    let strings = Strings { own: strings, first: base.map_or(0, Btf::end_string), ascii };
-    let offsets = match header.order {
-        ByteOrder::Little => pass.check(u32::from_le_bytes, &strings, base)?,
-        ByteOrder::Big => pass.check(u32::from_be_bytes, &strings, base)?,
-    };
-    Ok(Checked { offsets, ascii })
+    let layouts = if header.layouts.is_empty() { layouts } else { section(&header.layouts) };
+    let (section, over, order) = (header.types.start, rest.len(), header.order);
+    let pass = Pass { types, layouts, section, over, first_id, order };
+    let offsets = first_string..count(strings.len(), first_string, "the string section")?;
+    let strings = Strings { own: strings, offsets, ascii };
+    match order {
+        ByteOrder::Little => pass.check(u32::from_le_bytes, &strings, base),
+        ByteOrder::Big => pass.check(u32::from_be_bytes, &strings, base),
+    }
+}
+
+/// Where so many, counted from `first` on, end.
+fn count(len: usize, first: u32, what: &'static str) -> Result<u32, Error> {
+    u32::try_from(len).ok().and_then(|len| first.checked_add(len)).ok_or(Error::TooLarge { what })
 }
 
 /// Says whether the strings are ASCII.
@@ -70,43 +78,40 @@ fn check_strings(strings: &[u8], header: &Header, base: Option<&Btf>) -> Result<
     let ascii = strings.is_ascii();
     match std::str::from_utf8(if ascii { &[] } else { strings }) {
         Ok(_) => Ok(ascii),
-        Err(e) => Err(Error::NotUtf8 { at: at.saturating_add(e.valid_up_to()) }),
+        // Within the file.
+        Err(e) => Err(Error::NotUtf8 { at: at.wrapping_add(e.valid_up_to()) }),
     }
 }
 
 /// The strings of a BTF.
 struct Strings<'a> {
     own: &'a [u8],
-    /// The offset of its own first.
-    first: u32,
+    /// At which offsets those stand.
+    offsets: Range<u32>,
     ascii: bool,
 }
 
 impl Pass<'_> {
-    /// Where each type starts.
     fn check(
         &self,
         read: impl Fn(Word) -> u32 + Copy,
         strings: &Strings,
         base: Option<&Btf>,
-    ) -> Result<Vec<u32>, Error> {
+    ) -> Result<Checked, Error> {
         let mut seen = match base {
             None => self.walk(read, ())?,
-            Some(base) => self.walk(read, Begins::new(strings.own, base))?,
-        };
-        let count = |len: usize, first: u32, what| {
-            u32::try_from(len).ok().and_then(|len| first.checked_add(len)).ok_or(Error::TooLarge { what })
+            Some(base) => self.walk(read, Begins::new(strings.own, &strings.offsets, base))?,
         };
         let end_id = count(seen.offsets.len(), self.first_id, "the number of types")?;
         if self.over != 0 {
             return Err(self.no_record(self.types.len(), end_id));
         }
         // Offset 0 means no name, also where there are no strings.
-        let end_string = count(strings.own.len(), strings.first, "the string section")?.max(1);
+        let end_string = strings.offsets.end.max(1);
         let limits = Limits {
             end_id,
             end_string,
-            first_string: strings.first,
+            first_string: strings.offsets.start,
             strings: strings.own,
             offsets: &seen.offsets,
             base,
@@ -122,9 +127,15 @@ impl Pass<'_> {
             debug_assert_eq!(self.check_references(&limits), Ok(()), "what is quick finds as much as what is careful");
         }
         self.follow(read, &mut seen);
-        match seen.links.first() {
-            Some(link) => Err(self.endless(&seen.offsets, link.number)),
-            None => Ok(seen.offsets),
+        let first = seen.links.first().map(|link| link.number);
+        match first.and_then(|number| (self.first_id..).zip(&seen.offsets).nth(index(number))) {
+            Some((id, offset)) => Err(self.endless(id, index(offset >> 2))),
+            None => Ok(Checked {
+                offsets: seen.offsets,
+                ids: self.first_id..end_id,
+                string_offsets: strings.offsets.clone(),
+                ascii: strings.ascii,
+            }),
         }
     }
 }

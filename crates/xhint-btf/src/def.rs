@@ -5,7 +5,11 @@
 
 use std::borrow::Cow;
 
+use crate::number::{bits, index};
 use crate::{Array, Enumerator, Error, IntEncoding, Kind, Linkage, Member, Param, SecVar, Type};
+
+/// The component of a declaration tag on the whole of its target.
+const WHOLE: u32 = u32::MAX;
 
 /// What a type is. Sizes are in bytes; an empty name is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,14 +156,13 @@ impl<'a> Def<'a> {
     /// An unsigned number of so many bytes.
     #[must_use]
     pub fn unsigned(name: &'a str, size: u32) -> Def<'a> {
-        Def::Int { name, size, encoding: IntEncoding { bits: size.saturating_mul(8) as u8, ..IntEncoding::default() } }
+        Def::Int { name, size, encoding: IntEncoding { bits: int_bits(size), ..IntEncoding::default() } }
     }
 
     /// A number with a sign, of so many bytes.
     #[must_use]
     pub fn signed(name: &'a str, size: u32) -> Def<'a> {
-        let bits = size.saturating_mul(8) as u8;
-        Def::Int { name, size, encoding: IntEncoding { signed: true, bits, ..IntEncoding::default() } }
+        Def::Int { name, size, encoding: IntEncoding { signed: true, bits: int_bits(size), ..IntEncoding::default() } }
     }
 
     /// A struct.
@@ -207,7 +210,7 @@ impl<'a> Def<'a> {
         let Head { name, flag, count, third } = self.head();
         let vlen = u32::try_from(count).ok().filter(|n| *n < 1 << 24);
         let vlen = vlen.ok_or(Error::TooLarge { what: "the number of elements of a type" })?;
-        let info = u32::from(flag) << 31 | u32::from(self.kind() as u8) << 24 | vlen;
+        let info = u32::from(flag) << 31 | self.kind().number() << 24 | vlen;
         let mut out = vec![string(name)?, info, third];
         match self {
             Def::Int { encoding, .. } => out.push(encoding.word()),
@@ -220,12 +223,12 @@ impl<'a> Def<'a> {
             }
             Def::Enum(Enumeration { values, .. }) => {
                 for e in values.iter() {
-                    out.extend([string(e.name)?, e.value as u32]);
+                    out.extend([string(e.name)?, low(e.value)]);
                 }
             }
             Def::Enum64(Enumeration { values, .. }) => {
                 for e in values.iter() {
-                    out.extend([string(e.name)?, e.value as u32, (e.value >> 32) as u32]);
+                    out.extend([string(e.name)?, low(e.value), low(e.value >> 32)]);
                 }
             }
             Def::FuncProto { params, .. } => {
@@ -233,9 +236,9 @@ impl<'a> Def<'a> {
                     out.extend([string(p.name)?, p.type_id]);
                 }
             }
-            Def::Var { linkage, .. } => out.push(*linkage as u32),
+            Def::Var { linkage, .. } => out.push(linkage.number()),
             Def::Datasec { vars, .. } => out.extend(vars.iter().flat_map(|v| [v.type_id, v.offset, v.size])),
-            Def::DeclTag { component, .. } => out.push(component.unwrap_or(u32::MAX)),
+            Def::DeclTag { component, .. } => out.push(component.unwrap_or(WHOLE)),
             _ => {}
         }
         Ok(out)
@@ -258,7 +261,7 @@ impl<'a> Def<'a> {
             }
             Def::Fwd { name, union } => Head { flag: *union, ..head(name, 0) },
             Def::Typedef { name, target } | Def::Var { name, target, .. } => head(name, *target),
-            Def::Func { name, proto, linkage } => Head { count: *linkage as usize, ..head(name, *proto) },
+            Def::Func { name, proto, linkage } => Head { count: index(linkage.number()), ..head(name, *proto) },
             Def::FuncProto { result, params } => Head { count: params.len(), ..head("", *result) },
             Def::Datasec { name, size, vars } => Head { count: vars.len(), ..head(name, *size) },
             Def::DeclTag { text, target, attribute, .. } | Def::TypeTag { text, target, attribute } => {
@@ -266,6 +269,16 @@ impl<'a> Def<'a> {
             }
         }
     }
+}
+
+/// Bits of an int of so many bytes, of which C has 16 at most; the format counts them in eight bits.
+fn int_bits(size: u32) -> u8 {
+    u8::try_from(bits(size)).unwrap_or(u8::MAX)
+}
+
+/// The lower half.
+fn low(value: u64) -> u32 {
+    value as u32
 }
 
 /// The first three words of a type.

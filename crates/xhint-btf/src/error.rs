@@ -1,6 +1,6 @@
 //! What can be wrong with BTF bytes, and where.
 
-use crate::Kind;
+use crate::{ByteOrder, Kind};
 
 /// A fault in BTF or `.BTF.ext` bytes. Offsets count from the start of the section's bytes, header included.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -154,8 +154,21 @@ pub enum Error {
         size: u32,
     },
     /// A BTF of the other byte order than its base.
-    #[error("the split BTF and its base have different byte order")]
-    BaseOrder,
+    #[error("it is {own}, but the base BTF is {base}; give the base that it was made for")]
+    BaseOrder {
+        /// Its own.
+        own: ByteOrder,
+        /// The base's.
+        base: ByteOrder,
+    },
+    /// A BTF that is split on more than what it was to be put behind.
+    #[error("its own types begin with [{first}], but the next here is [{here}]: it is split on something else")]
+    Base {
+        /// The id of its first own type.
+        first: u32,
+        /// Which id that would get here.
+        here: u32,
+    },
     /// More types or strings than 32-bit offsets can count.
     #[error("too large: {what} does not fit in 32 bits")]
     TooLarge {

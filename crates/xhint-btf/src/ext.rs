@@ -11,7 +11,14 @@
 
 use std::ops::Range;
 
-use crate::{ByteOrder, Error, header::byte_order};
+use crate::number::index;
+use crate::reader::{MAGIC, Start};
+use crate::{ByteOrder, Error};
+
+/// Length of a header without CO-RE relocations.
+const HEADER_LEN: u32 = 24;
+/// Length of a header that tells where they stand.
+const HEADER_LEN_RELOS: u32 = 32;
 
 /// A function starts here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,39 +95,22 @@ impl BtfExt {
     /// # Errors
     /// Any fault of the bytes, see [`Error`]. Type ids and string offsets are not checked: they belong to `.BTF`.
     pub fn parse(data: &[u8]) -> Result<BtfExt, Error> {
-        let order = byte_order(data)?;
-        let reader = Reader { data, order };
-        let hdr_len = reader.word("hdr_len", 4)?;
-        if hdr_len < 24 || !hdr_len.is_multiple_of(4) || hdr_len as usize > data.len() {
-            return Err(Error::Header { what: "hdr_len", value: hdr_len, at: 4 });
-        }
-        let part = |what, at: usize| -> Result<Range<usize>, Error> {
-            let (off, len) = (reader.word(what, at)?, reader.word(what, at.saturating_add(4))?);
-            let start = (hdr_len as usize).saturating_add(off as usize);
-            let end = start.saturating_add(len as usize);
-            if end > data.len() {
-                let have = data.len().saturating_sub(start);
-                return Err(Error::Truncated { what, at: start, need: len as usize, have });
-            }
-            Ok(start..end)
-        };
-        let relos = if hdr_len >= 32 { part("core_relo", 24)? } else { 0..0 };
+        let mut start = Start::read(data, HEADER_LEN)?;
+        let (funcs, lines) = (start.section("func_info")?, start.section("line_info")?);
+        let relos = if start.len >= HEADER_LEN_RELOS { start.section("core_relo")? } else { 0..0 };
         Ok(BtfExt {
-            order,
-            funcs: reader.sections("func_info", part("func_info", 8)?, 2, |[insn_off, type_id, ..]| FuncInfo {
+            order: start.header.order(),
+            funcs: sections(&start, "func_info", funcs, |[insn_off, type_id]| FuncInfo { insn_off, type_id })?,
+            lines: sections(&start, "line_info", lines, |[insn_off, file_name_off, line_off, line_col]| LineInfo {
+                insn_off,
+                file_name_off,
+                line_off,
+                line_col,
+            })?,
+            relos: sections(&start, "core_relo", relos, |[insn_off, type_id, access_str_off, kind]| CoreRelo {
                 insn_off,
                 type_id,
-            })?,
-            lines: reader.sections("line_info", part("line_info", 16)?, 4, |[insn_off, file, line, col]| LineInfo {
-                insn_off,
-                file_name_off: file,
-                line_off: line,
-                line_col: col,
-            })?,
-            relos: reader.sections("core_relo", relos, 4, |[insn_off, type_id, access, kind]| CoreRelo {
-                insn_off,
-                type_id,
-                access_str_off: access,
+                access_str_off,
                 kind,
             })?,
         })
@@ -136,99 +126,81 @@ impl BtfExt {
 
     /// The bytes of the section; [`BtfExt::parse`] reads them back equal. Parts without records are left out, so
     /// that an object without CO-RE relocations has none to stumble over.
-    pub fn write(&self) -> Vec<u8> {
-        let funcs = self.part(&self.funcs, |r| [r.insn_off, r.type_id]);
-        let lines = self.part(&self.lines, |r| [r.insn_off, r.file_name_off, r.line_off, r.line_col]);
-        let relos = self.part(&self.relos, |r| [r.insn_off, r.type_id, r.access_str_off, r.kind]);
-        let magic = 0xEB9F_u16;
-        let mut out = match self.order {
-            ByteOrder::Little => magic.to_le_bytes().to_vec(),
-            ByteOrder::Big => magic.to_be_bytes().to_vec(),
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] if a part does not fit in 32 bits.
+    pub fn write(&self) -> Result<Vec<u8>, Error> {
+        let funcs = self.part(&self.funcs, |r| [r.insn_off, r.type_id])?;
+        let lines = self.part(&self.lines, |r| [r.insn_off, r.file_name_off, r.line_off, r.line_col])?;
+        let relos = self.part(&self.relos, |r| [r.insn_off, r.type_id, r.access_str_off, r.kind])?;
+        let magic = match self.order {
+            ByteOrder::Little => MAGIC.to_le_bytes(),
+            ByteOrder::Big => MAGIC.to_be_bytes(),
         };
-        out.extend([1, 0]);
-        out.extend(self.order.bytes(32));
+        let mut out = [magic, [1, 0]].concat();
+        out.extend(self.order.bytes(HEADER_LEN_RELOS));
         let mut off = 0u32;
         for part in [&funcs, &lines, &relos] {
-            let len = part.len() as u32;
-            out.extend(self.order.bytes(off));
-            out.extend(self.order.bytes(len));
-            off = off.saturating_add(len);
+            let len = fits(part.len())?;
+            out.extend([off, len].map(|word| self.order.bytes(word)).as_flattened());
+            off = off.checked_add(len).ok_or(TOO_LARGE)?;
         }
-        out.extend(funcs);
-        out.extend(lines);
-        out.extend(relos);
-        out
+        out.extend([funcs, lines, relos].concat());
+        Ok(out)
     }
 
-    fn part<T, const N: usize>(&self, sections: &[Section<T>], words: impl Fn(&T) -> [u32; N]) -> Vec<u8> {
-        let mut out = Vec::new();
-        if sections.iter().all(|s| s.records.is_empty()) {
-            return out;
-        }
-        out.extend(self.order.bytes((N as u32).saturating_mul(4)));
-        for section in sections.iter().filter(|s| !s.records.is_empty()) {
-            out.extend(self.order.bytes(section.name_off));
-            out.extend(self.order.bytes(section.records.len() as u32));
-            for word in section.records.iter().flat_map(&words) {
-                out.extend(self.order.bytes(word));
-            }
-        }
-        out
-    }
-}
-
-struct Reader<'a> {
-    data: &'a [u8],
-    order: ByteOrder,
-}
-
-impl Reader<'_> {
-    fn word(&self, what: &'static str, at: usize) -> Result<u32, Error> {
-        let have = self.data.len().saturating_sub(at);
-        self.order.u32(self.data, at).ok_or(Error::Truncated { what, at, need: 4, have })
-    }
-
-    /// The records of one part. A record may be longer than the `words` we know, never shorter.
-    fn sections<T>(
+    fn part<T, const N: usize>(
         &self,
-        what: &'static str,
-        part: Range<usize>,
-        words: usize,
-        make: impl Fn([u32; 4]) -> T,
-    ) -> Result<Vec<Section<T>>, Error> {
+        sections: &[Section<T>],
+        words: impl Fn(&T) -> [u32; N],
+    ) -> Result<Vec<u8>, Error> {
         let mut out = Vec::new();
-        if part.is_empty() {
-            return Ok(out);
-        }
-        let size = self.word(what, part.start)? as usize;
-        if size < words.saturating_mul(4) || !size.is_multiple_of(4) {
-            return Err(Error::Ext {
-                what,
-                at: part.start,
-                why: "the record size is too small or not a multiple of 4",
-            });
-        }
-        let mut at = part.start.saturating_add(4);
-        while at < part.end {
-            let name_off = self.word(what, at)?;
-            let count = self.word(what, at.saturating_add(4))? as usize;
-            let start = at.saturating_add(8);
-            let end = start.saturating_add(count.saturating_mul(size));
-            if count == 0 {
-                return Err(Error::Ext { what, at, why: "a section without records" });
+        for section in sections.iter().filter(|s| !s.records.is_empty()) {
+            if out.is_empty() {
+                out.extend(self.order.bytes(fits(size_of::<[u32; N]>())?));
             }
-            if end > part.end {
-                return Err(Error::Ext { what, at, why: "more records than the part has room for" });
-            }
-            let mut records = Vec::with_capacity(count);
-            for record in self.data.get(start..end).unwrap_or_default().chunks_exact(size) {
-                let word =
-                    |n: usize| if n < words { self.order.u32(record, n.wrapping_mul(4)).unwrap_or(0) } else { 0 };
-                records.push(make([word(0), word(1), word(2), word(3)]));
-            }
-            out.push(Section { name_off, records });
-            at = end;
+            out.extend([section.name_off, fits(section.records.len())?].map(|w| self.order.bytes(w)).as_flattened());
+            out.extend(section.records.iter().flat_map(&words).flat_map(|word| self.order.bytes(word)));
         }
         Ok(out)
     }
+}
+
+const TOO_LARGE: Error = Error::TooLarge { what: ".BTF.ext" };
+
+fn fits(count: usize) -> Result<u32, Error> {
+    u32::try_from(count).map_err(|_| TOO_LARGE)
+}
+
+/// The records of one part, of `N` words that we know; they may be longer, never shorter.
+fn sections<T, const N: usize>(
+    start: &Start<'_>,
+    what: &'static str,
+    part: Range<usize>,
+    make: impl Fn([u32; N]) -> T,
+) -> Result<Vec<Section<T>>, Error> {
+    let mut out = Vec::new();
+    if part.is_empty() {
+        return Ok(out);
+    }
+    let mut part = start.within(part);
+    let fault = |at, why| Error::Ext { what, at, why };
+    let at = part.at();
+    let size = index(part.word(what)?);
+    if size < size_of::<[u32; N]>() || !size.is_multiple_of(4) {
+        return Err(fault(at, "the record size is too small or not a multiple of 4"));
+    }
+    while !part.is_empty() {
+        let at = part.at();
+        let (name_off, count) = (part.word(what)?, index(part.word(what)?));
+        if count == 0 {
+            return Err(fault(at, "a section without records"));
+        }
+        let bytes = count.checked_mul(size).and_then(|len| part.take(what, len).ok());
+        let bytes = bytes.ok_or(fault(at, "more records than the part has room for"))?;
+        let words = bytes.chunks_exact(size).filter_map(|record| record.as_chunks().0.first_chunk::<N>());
+        let records = words.map(|words| make(words.map(|word| part.order().word(word)))).collect();
+        out.push(Section { name_off, records });
+    }
+    Ok(out)
 }

@@ -1,5 +1,10 @@
 //! The kinds of types, and how many bytes each takes.
 
+use crate::number::index;
+
+/// Words of `struct btf_type`.
+const HEAD: u32 = 3;
+
 /// What a type is: the kernel's `BTF_KIND_*`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -45,6 +50,57 @@ pub(crate) struct KindInfo {
     /// What is noted beside a type's offset, in the two low bits, which words leave free: [`KindInfo::LINK`] and
     /// [`KindInfo::NAMED`]. So those who look for the like need not look at the other types.
     pub(crate) marks: u32,
+    /// Of which kinds may be what the third word refers to, or a data section's elements. All, if they refer to nothing.
+    pub(crate) targets: Kinds,
+}
+
+/// Kinds, a bit for each; all that are newer than this crate have one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kinds(u32);
+
+impl Kinds {
+    pub(crate) const ALL: Kinds = Kinds(u32::MAX);
+
+    pub(crate) const fn of<const N: usize>(kinds: [Kind; N]) -> Kinds {
+        let (mut bits, mut left) = (0, kinds.as_slice());
+        while let [kind, rest @ ..] = left {
+            bits |= 1 << if kind.number() > 31 { 31 } else { kind.number() };
+            left = rest;
+        }
+        Kinds(bits)
+    }
+
+    pub(crate) const fn and(self, others: Kinds) -> Kinds {
+        Kinds(self.0 | others.0)
+    }
+
+    pub(crate) const fn but(self, others: Kinds) -> Kinds {
+        Kinds(self.0 & !others.0)
+    }
+
+    /// Whether the kind that this `info` word tells is one of them.
+    #[inline(always)]
+    pub(crate) fn have(self, info: u32) -> bool {
+        self.0 >> (info >> 24 & 0x7f).min(31) & 1 != 0
+    }
+
+    /// Whether this is one of them.
+    #[inline]
+    pub(crate) fn include(self, kind: Kind) -> bool {
+        self.0 >> kind.number().min(31) & 1 != 0
+    }
+
+    /// Whether they have the kind of this number, or one that differs from it by 32.
+    #[inline(always)]
+    pub(crate) fn may_have(self, kind: u32) -> bool {
+        self.0 & 1u32.wrapping_shl(kind) != 0
+    }
+}
+
+/// The number of a kind, known or not, by the `info` word of a type.
+pub(crate) fn kind_number(info: u32) -> u8 {
+    let [.., kind] = info.to_le_bytes();
+    kind & 0x7f
 }
 
 /// What a type has behind the three words of `struct btf_type`.
@@ -85,7 +141,16 @@ static INFO: [KindInfo; 256] = {
         let named = matches!(kind, Kind::Int | Kind::Struct | Kind::Union | Kind::Enum | Kind::Fwd)
             || matches!(kind, Kind::Typedef | Kind::Float | Kind::Enum64);
         let marks = if link { KindInfo::LINK } else { 0 } | if named { KindInfo::NAMED } else { 0 };
-        KindInfo { kind, shape, each, once, refers, marks }
+        // What stands for a type in a program, and what does not.
+        const TYPES: Kinds = Kinds::ALL.but(Kinds::of([Kind::Func, Kind::Var, Kind::Datasec, Kind::DeclTag]));
+        let targets = match kind {
+            Kind::Func => Kinds::of([Kind::FuncProto]),
+            Kind::Datasec => Kinds::of([Kind::Var, Kind::Func]),
+            Kind::DeclTag => Kinds::ALL.but(Kinds::of([Kind::Void, Kind::Datasec, Kind::DeclTag])),
+            _ if refers != 0 => TYPES,
+            _ => Kinds::ALL,
+        };
+        KindInfo { kind, shape, each, once, refers, marks, targets }
     }
     let known = [
         info(Kind::Void, Shape::Plain, KindInfo::NEVER, 0),
@@ -134,7 +199,7 @@ impl KindInfo {
     #[inline(always)]
     pub(crate) fn of(info: u32) -> &'static KindInfo {
         #[allow(clippy::indexing_slicing)] // 8 bits, 256 entries
-        &INFO[(info >> 24) as usize]
+        &INFO[index(info >> 24)]
     }
 
     /// Neither void nor newer than this crate.
@@ -143,11 +208,11 @@ impl KindInfo {
         self.once != KindInfo::NEVER
     }
 
-    /// Words behind the common three of a type with `vlen` elements.
+    /// Words of a type with `vlen` elements, the common three among them.
     #[inline(always)]
-    pub(crate) fn tail(&self, vlen: u32) -> usize {
-        // 24 bits times 2 bits and 30 bits: fits in 32.
-        vlen.wrapping_mul(self.each.into()).wrapping_add(self.once) as usize
+    pub(crate) fn words(&self, vlen: u32) -> usize {
+        // 24 bits times 2 bits and a little more than 30 bits: fits in 32.
+        index(vlen.wrapping_mul(self.each.into()).wrapping_add(self.once).wrapping_add(HEAD))
     }
 }
 
@@ -168,6 +233,11 @@ impl Shape {
 }
 
 impl Kind {
+    /// Its number in the format.
+    pub(crate) const fn number(self) -> u32 {
+        self as u32
+    }
+
     /// The kind by the `info` word of a type; [`Kind::Unknown`] for a number above 19.
     #[inline]
     pub(crate) fn of(info: u32) -> Kind {

@@ -1,5 +1,7 @@
 //! Byte order, and reading words in it.
 
+use std::fmt;
+
 /// The order in which the bytes of a word stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ByteOrder {
@@ -7,6 +9,15 @@ pub enum ByteOrder {
     Little,
     /// Most significant byte first.
     Big,
+}
+
+impl fmt::Display for ByteOrder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ByteOrder::Little => "little-endian",
+            ByteOrder::Big => "big-endian",
+        })
+    }
 }
 
 impl ByteOrder {
@@ -26,11 +37,16 @@ impl ByteOrder {
     /// The `u32` at byte `at`, or `None` if it does not lie within `data`.
     #[inline]
     pub fn u32(self, data: &[u8], at: usize) -> Option<u32> {
-        let raw = *data.get(at..)?.first_chunk()?;
-        Some(match self {
-            ByteOrder::Little => u32::from_le_bytes(raw),
-            ByteOrder::Big => u32::from_be_bytes(raw),
-        })
+        Some(self.word(*data.get(at..)?.first_chunk()?))
+    }
+
+    /// The number that these four bytes are.
+    #[inline]
+    pub fn word(self, bytes: [u8; 4]) -> u32 {
+        match self {
+            ByteOrder::Little => u32::from_le_bytes(bytes),
+            ByteOrder::Big => u32::from_be_bytes(bytes),
+        }
     }
 
     /// The bytes of `value` in this order.

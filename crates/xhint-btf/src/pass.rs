@@ -1,6 +1,7 @@
 //! What the checking pass looks at: the type section in words, and each type of it as a record.
 
-use crate::kind::{KindInfo, Role};
+use crate::kind::{KindInfo, Role, kind_number};
+use crate::number::bytes;
 use crate::{ByteOrder, Error};
 
 /// The longest chain of modifiers, typedefs and arrays; the kernel's `MAX_RESOLVE_DEPTH` (kernel/bpf/btf.c).
@@ -34,67 +35,65 @@ pub(crate) struct Record<'a> {
     pub(crate) third: u32,
     /// The words behind the common three.
     pub(crate) tail: &'a [Word],
+    /// What follows the type.
+    pub(crate) next: &'a [Word],
 }
 
 impl<'a> Pass<'a> {
     /// The type at word `at`; `None` if its kind is not known or not all of it is there.
     pub(crate) fn record_at(&self, at: usize) -> Option<Record<'a>> {
-        let [name, word, third, rest @ ..] = self.types.get(at..)? else { return None };
+        let words @ [name, word, third, ..] = self.types.get(at..)? else { return None };
         let word = self.read(*word);
-        let tail = rest.get(..self.tail_len(word)?)?;
+        let (own, next) = words.split_at_checked(self.words_of(word)?)?;
+        let tail = own.get(HEAD..)?;
         Some(Record {
             info: KindInfo::of(word),
             flag: word >> 31 != 0,
             name: self.read(*name),
             third: self.read(*third),
             tail,
+            next,
         })
     }
 
     pub(crate) fn read(&self, word: Word) -> u32 {
-        match self.order {
-            ByteOrder::Little => u32::from_le_bytes(word),
-            ByteOrder::Big => u32::from_be_bytes(word),
-        }
+        self.order.word(word)
     }
 
-    /// Words behind the common three of a type with this `info` word; `None` if its kind is not known. The sizes of
-    /// kinds newer than this crate are in the layout section: bytes `{u8 info_sz, u8 elem_sz, u16 flags}` a kind.
-    fn tail_len(&self, word: u32) -> Option<usize> {
+    /// Words of a type with this `info` word; `None` if its kind is not known. The sizes of kinds newer than this crate
+    /// are in the layout section: bytes `{u8 info_sz, u8 elem_sz, u16 flags}` a kind.
+    fn words_of(&self, word: u32) -> Option<usize> {
         let (info, vlen) = (KindInfo::of(word), word & 0x00ff_ffff);
         if info.known() {
-            return Some(info.tail(vlen));
+            return Some(info.words(vlen));
         }
-        let raw_kind = (word >> 24) as usize & 0x7f;
-        if raw_kind == 0 {
-            return None;
-        }
-        let [once, each, _, _] = *self.layouts.get(raw_kind.saturating_mul(4)..)?.first_chunk::<4>()?;
-        // Types stay aligned to words. 24 bits times 6 bits and a little: fits in 32.
-        let words = vlen.wrapping_mul((each / 4).into()).wrapping_add((once / 4).into());
-        (once.is_multiple_of(4) && each.is_multiple_of(4)).then_some(words as usize)
+        let number = Some(kind_number(word)).filter(|number| *number != 0)?;
+        let [once, each, _, _] = *self.layouts.as_chunks::<4>().0.get(usize::from(number))?;
+        // Types stay aligned to words.
+        let aligned = once.is_multiple_of(4) && each.is_multiple_of(4);
+        let info = KindInfo { once: (once / 4).into(), each: each / 4, ..*info };
+        aligned.then_some(info.words(vlen))
     }
 
     /// Why there is no record at `at`.
     #[cold]
     pub(crate) fn no_record(&self, at: usize, id: u32) -> Error {
         let rest = self.types.get(at..).unwrap_or_default();
-        let have = rest.len().saturating_mul(4);
-        let Some(word) = rest.get(1).map(|word| self.read(*word)) else {
-            return Error::Truncated { what: "a type", at: self.place(at), need: HEAD.saturating_mul(4), have };
+        let truncated = |words| {
+            let (at, need, have) = (self.place(at), bytes(words), size_of_val(rest));
+            Error::Truncated { what: "a type", at, need, have }
         };
-        match self.tail_len(word) {
-            Some(words) => {
-                let need = HEAD.saturating_add(words).saturating_mul(4);
-                Error::Truncated { what: "a type", at: self.place(at), need, have }
-            }
-            None => Error::Kind { id, at: self.place(at), kind: (word >> 24) as u8 & 0x7f },
+        let [_, word, ..] = rest else { return truncated(HEAD) };
+        let word = self.read(*word);
+        match self.words_of(word) {
+            Some(words) => truncated(words),
+            None => Error::Kind { id, at: self.place(at), kind: kind_number(word) },
         }
     }
 
     /// Where word `at` of the type section stands in the file.
     pub(crate) fn place(&self, at: usize) -> usize {
-        self.section.saturating_add(at.saturating_mul(4))
+        self.section.wrapping_add(bytes(at))
     }
 
     /// The words of a type that may be references, and which they are.
@@ -104,10 +103,9 @@ impl<'a> Pass<'a> {
         head.into_iter().chain(tail.zip(record.info.shape.roles().iter().copied().cycle()))
     }
 
-    /// The chain of the type with `number` types before it does not end.
+    /// The chain of the type `id`, which starts at word `at`, does not end.
     #[cold]
-    pub(crate) fn endless(&self, offsets: &[u32], number: u32) -> Error {
-        let at = offsets.get(number as usize).map_or(0, |offset| *offset as usize / 4);
-        Error::Chain { id: self.first_id.saturating_add(number), at: self.place(at), limit: MAX_CHAIN }
+    pub(crate) fn endless(&self, id: u32, at: usize) -> Error {
+        Error::Chain { id, at: self.place(at), limit: MAX_CHAIN }
     }
 }

@@ -18,6 +18,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::number::{Shift, index};
 use crate::{Btf, Builder, Error, Kind, Type};
 
 /// A struct, union or enum of a distilled base that the base has no equal of: nothing is known of it but its size.
@@ -57,14 +58,14 @@ impl std::fmt::Display for Differs {
 pub fn rebase(split: &Btf, base: Arc<Btf>) -> Result<Btf, Error> {
     let Some(distilled) = split.base() else { return Btf::parse_split(split.raw().clone(), base) };
     if distilled.order() != base.order() {
-        return Err(Error::BaseOrder);
+        return Err(Error::BaseOrder { own: distilled.order(), base: base.order() });
     }
     let embedded = embedded(split, distilled);
     let found = Found::of(distilled, &base);
-    let (first, end) = (split.first_id(), split.end_id());
-    // Where own types go on; what is kept follows them.
-    let moved = |id: u32| base.end_id().saturating_add(id.saturating_sub(first));
-    let mut next = moved(end);
+    // Own types follow the base's, and what is kept follows them.
+    let own = Shift::new("the number of types", split.first_id(), split.end_id(), base.end_id())?;
+    let copies_from = own.of(split.end_id());
+    let mut next = copies_from;
     let (mut ids, mut copies, mut kept) = (vec![0], Vec::new(), Vec::new());
     for ty in distilled.chain().into_iter().flat_map(Btf::types) {
         match found.answer(ty, embedded.contains(&ty.id())) {
@@ -80,10 +81,10 @@ pub fn rebase(split: &Btf, base: Arc<Btf>) -> Result<Btf, Error> {
             }
         }
     }
-    let id = |id: u32| ids.get(id as usize).copied().unwrap_or_else(|| moved(id));
-    let first_string = base.end_string();
+    let id = |id: u32| ids.get(index(id)).copied().unwrap_or_else(|| own.of(id));
     // Nothing is unnamed but by offset 0, and the strings of both follow the base's.
-    let string = |off: u32| if off == 0 { 0 } else { first_string.saturating_add(off) };
+    let strings = Shift::new("the string section", 0, split.end_string(), base.end_string())?;
+    let string = |off: u32| if off == 0 { 0 } else { strings.of(off) };
     let mut builder = Builder::split(&base);
     for link in distilled.chain() {
         builder.append_strings(link.string_bytes())?;
@@ -92,7 +93,6 @@ pub fn rebase(split: &Btf, base: Arc<Btf>) -> Result<Btf, Error> {
     for ty in split.types().chain(copies) {
         builder.copy(ty, id, string)?;
     }
-    let copies_from = moved(end);
     let mut btf = Btf::parse_split(builder.finish(), base)?;
     btf.keep(kept, copies_from);
     Ok(btf)
@@ -141,8 +141,8 @@ impl<'a> Found<'a> {
 
     /// The base's type that a distilled one stands for.
     fn answer(&self, ty: Type<'_>, embedded: bool) -> Result<u32, Differs> {
-        let ids = self.by_name.get(ty.name().as_bytes()).map_or(&[][..], Vec::as_slice);
-        let all = || ids.iter().filter_map(|id| self.base.ty(*id)).filter(|other| fits(ty, *other));
+        let ids = || self.by_name.get(ty.name().as_bytes()).into_iter().flatten();
+        let all = || ids().filter_map(|id| self.base.ty(*id)).filter(|other| fits(ty, *other));
         if ty.kind() == Kind::Fwd {
             // What it declares, rather than another declaration.
             let declared = one(all().filter(|other| other.kind() != Kind::Fwd));

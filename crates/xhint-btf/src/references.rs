@@ -13,7 +13,10 @@
 //! The first is asked in the walk ([`Begins`]), the second in one quick pass over all types ([`Pass::right_kinds`]), the
 //! third of as many types as it takes to find one that names one. Where that finds a fault, another pass says which.
 
-use crate::kind::{KindInfo, Role, Shape};
+use std::ops::Range;
+
+use crate::kind::{KindInfo, Kinds, Role, Shape};
+use crate::number::{bits, index};
 use crate::pass::{Pass, Record, Word};
 use crate::{Btf, Error, Kind};
 
@@ -34,8 +37,8 @@ pub(crate) trait Names: Copy {
     /// Whether anything is; then it need not be asked whether the name is there.
     const ASKED: bool;
 
-    /// Whether it is so of the names in `words`, which stand `STRIDE` apart from the first on.
-    fn all<const STRIDE: usize>(&self, read: impl Fn(Word) -> u32, words: &[Word]) -> bool;
+    /// Whether it is so of all `names`.
+    fn all<'w>(&self, read: impl Fn(Word) -> u32, names: impl Iterator<Item = &'w Word>) -> bool;
 
     /// 0 if it is so of `name`, which likely is the BTF's own.
     fn fault(&self, name: u32) -> u8;
@@ -46,7 +49,7 @@ impl Names for () {
     const ASKED: bool = false;
 
     #[inline(always)]
-    fn all<const STRIDE: usize>(&self, _: impl Fn(Word) -> u32, _: &[Word]) -> bool {
+    fn all<'w>(&self, _: impl Fn(Word) -> u32, _: impl Iterator<Item = &'w Word>) -> bool {
         true
     }
 
@@ -71,54 +74,59 @@ pub(crate) struct Begins<'a> {
 }
 
 impl<'a> Begins<'a> {
-    pub(crate) fn new(own: &'a [u8], base: &'a Btf) -> Begins<'a> {
+    /// Of the BTF whose own strings are `own`, and stand at `offsets`.
+    pub(crate) fn new(own: &'a [u8], offsets: &Range<u32>, base: &'a Btf) -> Begins<'a> {
         let but_last = |strings: &'a [u8]| strings.split_last().map_or(strings, |(_, rest)| rest);
         let below = &base.string_bytes()[..];
         // Behind the last string of all begins none.
         let below = if own.is_empty() { but_last(below) } else { below };
         let below = base.base().is_none().then_some(below);
-        let first = base.end_string();
-        Begins { own: but_last(own), first, below, base, end: first.saturating_add(own.len() as u32) }
+        Begins { own: but_last(own), first: offsets.start, below, base, end: offsets.end }
     }
 
-    /// The byte before `name`, or 1 if it is nowhere; for one in a base that is itself a split one.
+    /// The byte before `name`; for one in a base that is itself a split one.
     #[cold]
     fn in_chain(&self, name: u32) -> u8 {
         let Some(before) = name.checked_sub(1) else { return 0 };
-        let own = || self.own.get(before.checked_sub(self.first)? as usize);
+        let own = || self.own.get(index(before.checked_sub(self.first)?));
         let below = || self.base.string_tail(before).first().filter(|_| name < self.end);
-        own().or_else(below).copied().unwrap_or(1)
+        *own().or_else(below).unwrap_or(&NOWHERE)
     }
+}
+
+/// What stands before a name that is nowhere: not the end of a string.
+const NOWHERE: u8 = 1;
+
+/// The offset before a name's. The first string begins at 0 and is empty, so there no name stands for itself.
+#[inline(always)]
+fn before(name: u32) -> u32 {
+    name.saturating_sub(1)
 }
 
 impl Names for Begins<'_> {
     const ASKED: bool = true;
 
     #[inline(never)]
-    fn all<const STRIDE: usize>(&self, read: impl Fn(Word) -> u32, words: &[Word]) -> bool {
-        let mut names = words.as_chunks::<STRIDE>().0.iter().filter_map(|element| element.first());
+    fn all<'w>(&self, read: impl Fn(Word) -> u32, mut names: impl Iterator<Item = &'w Word>) -> bool {
         let Some(below) = self.below else { return names.all(|name| self.in_chain(read(*name)) == 0) };
         let Begins { own, first, .. } = *self;
-        // All bytes that stand before names, and 1 for a name that is nowhere.
+        // All bytes that stand before names.
         let mut before_all = 0;
         for name in names {
-            // The first string begins at 0 and is empty, so no name stands for itself.
-            let before = read(*name).saturating_sub(1);
+            let before = before(read(*name));
             // Where to look is chosen without a branch, which the processor would guess badly.
-            let byte = below.get(before as usize).unwrap_or(&1);
-            before_all |= *own.get(before.wrapping_sub(first) as usize).unwrap_or(byte);
+            let byte = below.get(index(before)).unwrap_or(&NOWHERE);
+            before_all |= *own.get(index(before.wrapping_sub(first))).unwrap_or(byte);
         }
         before_all == 0
     }
 
     #[inline(always)]
     fn fault(&self, name: u32) -> u8 {
-        match self.own.get(name.wrapping_sub(self.first).wrapping_sub(1) as usize) {
-            Some(before) => *before,
-            None => match self.below {
-                Some(below) => below.get(name.saturating_sub(1) as usize).copied().unwrap_or(1),
-                None => self.in_chain(name),
-            },
+        match (self.own.get(index(name.wrapping_sub(self.first).wrapping_sub(1))), self.below) {
+            (Some(byte), _) => *byte,
+            (None, Some(below)) => *below.get(index(before(name))).unwrap_or(&NOWHERE),
+            (None, None) => self.in_chain(name),
         }
     }
 }
@@ -134,19 +142,19 @@ impl<'a> Pass<'a> {
             if offset & KindInfo::MARKS == KindInfo::NAMED {
                 continue;
             }
-            let at = *offset as usize / 4;
-            let Some([_, word, third, ..]) = types.get(at..) else { continue };
-            let kind = read(*word) >> 24 & 0x7f;
-            let Some(allowed) = ALLOWED.get(kind as usize).filter(|allowed| **allowed != 0) else { continue };
-            if kind == Kind::Datasec as u32 {
-                right &= self.right_vars(at, limits);
+            let Some([_, word, third, tail @ ..]) = types.get(index(offset >> 2)..) else { continue };
+            let info = KindInfo::of(read(*word));
+            if info.kind == Kind::Datasec {
+                right &= self.right_vars(read(*word), tail, limits);
+            }
+            if info.refers == 0 {
                 continue;
             }
             let target = read(*third);
-            let own = offsets.get(target.wrapping_sub(first_id) as usize);
-            right &= match own.and_then(|offset| types.get((*offset as usize / 4).wrapping_add(1))) {
-                Some(word) => allowed & 1u32.checked_shl(read(*word) >> 24 & 0x7f).unwrap_or(0) != 0,
-                None => self.right_in_base(*allowed, target, limits),
+            let own = offsets.get(index(target.wrapping_sub(first_id)));
+            right &= match own.and_then(|offset| types.get(index(offset >> 2).wrapping_add(1))) {
+                Some(word) => info.targets.have(read(*word)),
+                None => self.right_in_base(info.targets, target, limits),
             };
         }
         right
@@ -154,27 +162,25 @@ impl<'a> Pass<'a> {
 
     #[cold]
     #[inline(never)]
-    fn right_vars(&self, at: usize, limits: &Limits<'_>) -> bool {
-        let vars = self.record_at(at).map_or(&[][..], |record| record.tail).as_chunks::<3>().0;
-        vars.iter().all(|[var, ..]| wrong(Kind::Datasec, self.kind_of(self.read(*var), limits)).is_none())
+    fn right_vars(&self, info: u32, tail: &[Word], limits: &Limits<'_>) -> bool {
+        let vars = tail.as_chunks::<3>().0.iter().take(index(info & 0x00ff_ffff));
+        let targets = KindInfo::of(info).targets;
+        vars.map(|[var, ..]| self.read(*var)).all(|var| targets.include(self.kind_of(var, limits)))
     }
 
-    /// Whether the type `id` of the base is of one of the kinds in `allowed`.
+    /// Whether the type `id` of the base is of one of these kinds.
     #[inline(never)]
-    fn right_in_base(&self, allowed: u32, id: u32, limits: &Limits<'_>) -> bool {
-        let kind = match limits.base.map_or(0, |base| base.marks(id)) {
-            0 => self.kind_of(id, limits) as u32,
-            // Which of the marked kinds it is makes no difference, and need not be looked up.
-            _ => Kind::Int as u32,
-        };
-        allowed & 1u32.checked_shl(kind).unwrap_or(0) != 0
+    fn right_in_base(&self, targets: Kinds, id: u32, limits: &Limits<'_>) -> bool {
+        // Which of the marked kinds it is makes no difference, and need not be looked up.
+        let marked = limits.base.is_some_and(|base| base.is_marked(id));
+        targets.include(if marked { Kind::Int } else { self.kind_of(id, limits) })
     }
 
     /// Whether some name is among a split BTF's own strings, or there are none.
     pub(crate) fn names_own(&self, limits: &Limits<'_>) -> bool {
         let first = limits.first_string.max(1);
         let own = |record: Record<'a>| self.words(&record).any(|(value, role)| role == Role::Str && value >= first);
-        let mut records = limits.offsets.iter().filter_map(|offset| self.record_at(*offset as usize / 4));
+        let mut records = limits.offsets.iter().filter_map(|offset| self.record_at(index(offset >> 2)));
         records.any(own) || limits.strings.iter().all(|byte| *byte == 0)
     }
 
@@ -183,7 +189,7 @@ impl<'a> Pass<'a> {
     pub(crate) fn check_references(&self, limits: &Limits<'_>) -> Result<(), Error> {
         let mut names_own = false;
         for (offset, id) in limits.offsets.iter().zip(self.first_id..) {
-            let at = *offset as usize / 4;
+            let at = index(offset >> 2);
             let Some(record) = self.record_at(at) else { continue };
             names_own |= self.check_record(&record, limits, id, self.place(at))?;
         }
@@ -198,11 +204,13 @@ impl<'a> Pass<'a> {
         for (word, (value, role)) in self.words(record).enumerate() {
             match role {
                 Role::Id if value >= end_id => {
-                    return Err(Error::TypeId { id, at, target: value, last: end_id.saturating_sub(1) });
+                    // The first id is 1.
+                    return Err(Error::TypeId { id, at, target: value, last: end_id.wrapping_sub(1) });
                 }
                 Role::Id if limits.base.is_some() && judged(word, record.info) => {
                     let (kind, found) = (record.info.kind, self.kind_of(value, limits));
-                    if let Some(wanted) = wrong(kind, found) {
+                    if !record.info.targets.include(found) {
+                        let wanted = wanted(kind);
                         return Err(Error::TargetKind { id, at, kind, target: value, found, wanted });
                     }
                 }
@@ -224,7 +232,7 @@ impl<'a> Pass<'a> {
         let mask = if record.flag { 0x00ff_ffff } else { u32::MAX };
         for (member, [_, _, offset]) in (0..).zip(record.tail.as_chunks::<3>().0) {
             let bit = self.read(*offset) & mask;
-            if u64::from(bit) > u64::from(record.third).saturating_mul(8) {
+            if u64::from(bit) > bits(record.third) {
                 return Err(Error::MemberOffset { id, at, member, bit, size: record.third });
             }
         }
@@ -236,9 +244,11 @@ impl<'a> Pass<'a> {
         let Some(own) = id.checked_sub(self.first_id) else {
             return limits.base.and_then(|base| base.ty(id)).map_or(Kind::Void, crate::Type::kind);
         };
-        let at = limits.offsets.get(own as usize).map_or(usize::MAX, |offset| *offset as usize / 4);
-        let info = at.checked_add(1).and_then(|at| self.types.get(at));
-        info.map_or(Kind::Unknown, |word| KindInfo::of(self.read(*word)).kind)
+        let own = limits.offsets.get(index(own)).and_then(|offset| self.types.get(index(offset >> 2)..));
+        match own {
+            Some([_, word, ..]) => KindInfo::of(self.read(*word)).kind,
+            _ => Kind::Unknown,
+        }
     }
 }
 
@@ -247,47 +257,20 @@ fn judged(word: usize, info: &KindInfo) -> bool {
     info.refers != 0 && word == 1 || info.shape == Shape::Vars && word > 1
 }
 
-/// By the number of a kind: those that such a type may refer to ([`wrong`]), as far as they are known, a bit each; none
-/// for what refers to nothing.
-#[allow(clippy::indexing_slicing)] // evaluated when compiled
-static ALLOWED: [u32; 20] = {
-    const fn bit(kind: Kind) -> u32 {
-        1 << kind as u32
-    }
-    const NO_TYPE: u32 = bit(Kind::Func) | bit(Kind::Var) | bit(Kind::Datasec) | bit(Kind::DeclTag);
-    const ALL: u32 = (1 << 20) - 1;
-    let mut allowed = [0; 20];
-    allowed[Kind::Ptr as usize] = ALL & !NO_TYPE;
-    allowed[Kind::Typedef as usize] = ALL & !NO_TYPE;
-    allowed[Kind::Volatile as usize] = ALL & !NO_TYPE;
-    allowed[Kind::Const as usize] = ALL & !NO_TYPE;
-    allowed[Kind::Restrict as usize] = ALL & !NO_TYPE;
-    allowed[Kind::TypeTag as usize] = ALL & !NO_TYPE;
-    allowed[Kind::FuncProto as usize] = ALL & !NO_TYPE;
-    allowed[Kind::Var as usize] = ALL & !NO_TYPE;
-    allowed[Kind::Func as usize] = bit(Kind::FuncProto);
-    allowed[Kind::Datasec as usize] = bit(Kind::Var) | bit(Kind::Func);
-    allowed[Kind::DeclTag as usize] = ALL & !(bit(Kind::Void) | bit(Kind::Datasec) | bit(Kind::DeclTag));
-    allowed
-};
-
-/// What a type of this kind must refer to, if `found` is not that.
-fn wrong(kind: Kind, found: Kind) -> Option<&'static str> {
-    let no_type = matches!(found, Kind::Func | Kind::Var | Kind::Datasec | Kind::DeclTag);
+/// What a type of this kind must refer to, in words.
+fn wanted(kind: Kind) -> &'static str {
     match kind {
-        Kind::Func if found != Kind::FuncProto => Some("a function prototype"),
-        Kind::Datasec if !matches!(found, Kind::Var | Kind::Func) => Some("a variable or function"),
-        Kind::DeclTag if matches!(found, Kind::Void | Kind::Datasec | Kind::DeclTag) => Some("a declaration"),
-        Kind::Func | Kind::Datasec | Kind::DeclTag => None,
-        _ if no_type => Some("a type"),
-        _ => None,
+        Kind::Func => "a function prototype",
+        Kind::Datasec => "a variable or function",
+        Kind::DeclTag => "a declaration",
+        _ => "a type",
     }
 }
 
 impl Limits<'_> {
     /// The offset is inside a character of several bytes.
     fn inside_character(&self, offset: u32) -> bool {
-        let own = offset.checked_sub(self.first_string).and_then(|own| self.strings.get(own as usize));
+        let own = offset.checked_sub(self.first_string).and_then(|own| self.strings.get(index(own)));
         own.is_some_and(|byte| byte & 0xc0 == 0x80)
     }
 
@@ -295,7 +278,7 @@ impl Limits<'_> {
     fn begins(&self, offset: u32) -> bool {
         let Some(before) = offset.checked_sub(1) else { return true };
         match before.checked_sub(self.first_string) {
-            Some(own) => self.strings.get(own as usize) == Some(&0),
+            Some(own) => self.strings.get(index(own)) == Some(&0),
             None => self.base.is_some_and(|base| base.string_tail(before).first() == Some(&0)),
         }
     }

@@ -1,7 +1,15 @@
 //! A view of one type.
 
+use std::ops::Range;
+
 use crate::kind::KindInfo;
+use crate::number::{bits, bytes, index};
+use crate::pass::HEAD;
 use crate::{Btf, Kind};
+
+/// Behind the words of any type section, which has no more than 30 bits count, and so far from the end of `usize` that no
+/// type's words lead there.
+const VOID: usize = 1 << 31;
 
 /// One type of a [`Btf`], read from its bytes when asked. Cheap to copy.
 ///
@@ -11,7 +19,7 @@ use crate::{Btf, Kind};
 pub struct Type<'a> {
     btf: &'a Btf,
     id: u32,
-    /// Offset in the type section; `usize::MAX` for void.
+    /// Words in the type section before it; more than there are for void.
     at: usize,
 }
 
@@ -75,14 +83,8 @@ pub struct IntEncoding {
 impl IntEncoding {
     /// From the word of a type.
     fn of(raw: u32) -> IntEncoding {
-        let encoding = raw >> 24 & 0xf;
-        IntEncoding {
-            signed: encoding & 1 != 0,
-            char: encoding & 2 != 0,
-            bool: encoding & 4 != 0,
-            bit_offset: (raw >> 16) as u8,
-            bits: raw as u8,
-        }
+        let [bits, _, bit_offset, encoding] = raw.to_le_bytes();
+        IntEncoding { signed: encoding & 1 != 0, char: encoding & 2 != 0, bool: encoding & 4 != 0, bit_offset, bits }
     }
 
     /// The word of a type.
@@ -123,31 +125,45 @@ pub enum Linkage {
     Extern = 2,
 }
 
+impl Linkage {
+    /// Its number in the format.
+    pub(crate) fn number(self) -> u32 {
+        self as u32
+    }
+}
+
 impl<'a> Type<'a> {
     pub(crate) fn at(btf: &'a Btf, id: u32, at: usize) -> Self {
         Type { btf, id, at }
     }
 
     pub(crate) fn void(btf: &'a Btf) -> Self {
-        Type { btf, id: 0, at: usize::MAX }
+        Type { btf, id: 0, at: VOID }
     }
 
-    /// The `n`-th 32-bit word, `struct btf_type` first. 0 beyond the end, which `check` has made unreachable.
+    /// The `n`-th 32-bit word, `struct btf_type` first. Those of void are 0; no other type is asked for more words than it
+    /// has, and all that it has are there ([`crate::check`]).
     #[inline]
     pub(crate) fn word(self, n: usize) -> u32 {
-        let at = self.at.saturating_add(n.saturating_mul(4));
-        self.btf.order().u32(self.btf.type_bytes(), at).unwrap_or(0)
+        self.btf.type_words().get(self.at.wrapping_add(n)).map_or(0, |word| self.btf.order().word(*word))
     }
 
-    /// Where it starts in the type section; `None` for void.
-    pub(crate) fn offset(self) -> Option<usize> {
-        (self.at != usize::MAX).then_some(self.at)
+    /// What is to be known of its kind.
+    pub(crate) fn info(self) -> &'static KindInfo {
+        KindInfo::of(self.word(1))
     }
 
-    /// How many 32-bit words it takes, the three of `struct btf_type` included; only those if its kind is not known.
-    pub(crate) fn words(self) -> usize {
-        let info = KindInfo::of(self.word(1));
-        if info.known() { info.tail(self.vlen()).saturating_add(3) } else { 3 }
+    /// The words behind those of `struct btf_type`; none if its kind is not known.
+    pub(crate) fn tail(self) -> impl Iterator<Item = u32> {
+        let (info, vlen) = (self.info(), self.vlen());
+        let words = if info.known() { info.words(vlen) } else { 0 };
+        (HEAD..words).map(move |n| self.word(n))
+    }
+
+    /// The bytes it takes in the type section; `None` for void, and if its kind is not known.
+    pub(crate) fn place(self) -> Option<Range<usize>> {
+        let words = Some(self.info()).filter(|info| info.known())?.words(self.vlen());
+        Some(bytes(self.at)..bytes(self.at.checked_add(words)?))
     }
 
     /// The BTF it stands in (the base, if it is the base's).
@@ -190,6 +206,7 @@ impl<'a> Type<'a> {
         self.string(self.name_offset())
     }
 
+    /// A name of its own: those are all there ([`crate::check`]).
     fn string(self, offset: u32) -> &'a str {
         self.btf.str_at(offset).unwrap_or("")
     }
@@ -205,11 +222,17 @@ impl<'a> Type<'a> {
         }
     }
 
+    /// The same in bits.
+    #[inline]
+    pub fn bits(self) -> u64 {
+        bits(self.size())
+    }
+
     /// The type id it refers to (a pointer's target, a typedef's or modifier's type, a function's prototype, a
     /// prototype's return type, a variable's type, what a tag is on); 0 for others.
     #[inline]
     pub fn target(self) -> u32 {
-        self.word(2) & KindInfo::of(self.word(1)).refers
+        self.word(2) & self.info().refers
     }
 
     /// Fields of a struct or union.
@@ -220,7 +243,7 @@ impl<'a> Type<'a> {
 
     /// The field with this number.
     pub fn member(self, n: u32) -> Option<Member<'a>> {
-        let at = self.elements(self.kind().is_composite(), 3).nth(n as usize)?;
+        let at = self.elements(self.kind().is_composite(), 3).nth(index(n))?;
         Some(self.member_at(at, self.kind_flag()))
     }
 
@@ -245,7 +268,7 @@ impl<'a> Type<'a> {
     /// The name and value with this number.
     pub fn enumerator(self, n: u32) -> Option<Enumerator<'a>> {
         let (words, signed) = self.enumerator_shape();
-        let at = self.elements(self.kind().is_any_enum(), words).nth(n as usize)?;
+        let at = self.elements(self.kind().is_any_enum(), words).nth(index(n))?;
         Some(self.enumerator_at(at, words, signed))
     }
 
@@ -258,7 +281,7 @@ impl<'a> Type<'a> {
         let low = self.word(at.wrapping_add(1));
         let value = match (words, signed) {
             (3, _) => u64::from(self.word(at.wrapping_add(2))) << 32 | u64::from(low),
-            (_, true) => i64::from(low as i32) as u64,
+            (_, true) => i64::from(low.cast_signed()).cast_unsigned(),
             (_, false) => u64::from(low),
         };
         Enumerator { name: self.string(self.word(at)), value }
@@ -281,7 +304,7 @@ impl<'a> Type<'a> {
 
     /// Word offsets of the elements behind the three common words, if this kind has them.
     fn elements(self, fits: bool, words: usize) -> impl ExactSizeIterator<Item = usize> + Clone {
-        let count = if fits { self.vlen() as usize } else { 0 };
+        let count = if fits { index(self.vlen()) } else { 0 };
         (0..count).map(move |n| n.wrapping_mul(words).wrapping_add(3))
     }
 
@@ -312,7 +335,7 @@ impl<'a> Type<'a> {
 
     /// Which member or parameter a declaration tag is on; -1 for the type itself. `None` for other kinds.
     pub fn component(self) -> Option<i32> {
-        (self.kind() == Kind::DeclTag).then(|| self.word(3) as i32)
+        (self.kind() == Kind::DeclTag).then(|| self.word(3).cast_signed())
     }
 }
 

@@ -14,7 +14,8 @@
 //!
 //! Chains are followed behind the walk, all of them together, a link each at a time.
 
-use crate::kind::{KindInfo, Role};
+use crate::kind::{KindInfo, Kinds, Role};
+use crate::number::index;
 use crate::pass::{HEAD, MAX_CHAIN, Pass, Word};
 use crate::references::Names;
 use crate::{Error, Kind};
@@ -77,26 +78,26 @@ const MOST_WORDS: u32 = (1 << 30) - 1;
 /// Bits of an `info` word that are the number of elements.
 const VLEN: u32 = 0x00ff_ffff;
 
-/// Kinds below 32, a bit for each.
-struct Kinds(u32);
+/// What is noted of types that are no links; those of the base have been followed there.
+const NO_LINK: u32 = 0;
+
+/// How many there are: of words and types no more than 30 bits count, as the header counts bytes in 32.
+#[inline(always)]
+fn len<T>(of: &[T]) -> u32 {
+    of.len() as u32
+}
 
 /// The third word is the next link of a chain that has to end, and nothing stands behind it.
-const LINKS: Kinds = Kinds(
-    1 << Kind::Typedef as u32
-        | 1 << Kind::Volatile as u32
-        | 1 << Kind::Const as u32
-        | 1 << Kind::Restrict as u32
-        | 1 << Kind::TypeTag as u32,
-);
+const LINKS: Kinds = Kinds::of([Kind::Typedef, Kind::Volatile, Kind::Const, Kind::Restrict, Kind::TypeTag]);
 /// The third word is a type id, and nothing stands behind it.
-const BARE: Kinds = Kinds(LINKS.0 | 1 << Kind::Ptr as u32 | 1 << Kind::Func as u32);
-const PROTO: u32 = Kind::FuncProto as u32;
-const STRUCT: u32 = Kind::Struct as u32;
-const UNION: u32 = Kind::Union as u32;
-const ENUM: u32 = Kind::Enum as u32;
-const ARRAY: u32 = Kind::Array as u32;
-const VAR: u32 = Kind::Var as u32;
-const DECL_TAG: u32 = Kind::DeclTag as u32;
+const BARE: Kinds = LINKS.and(Kinds::of([Kind::Ptr, Kind::Func]));
+const PROTO: u32 = Kind::FuncProto.number();
+const STRUCT: u32 = Kind::Struct.number();
+const UNION: u32 = Kind::Union.number();
+const ENUM: u32 = Kind::Enum.number();
+const ARRAY: u32 = Kind::Array.number();
+const VAR: u32 = Kind::Var.number();
+const DECL_TAG: u32 = Kind::DeclTag.number();
 
 /// Parameters that are looked at together.
 const WINDOW: usize = 4;
@@ -117,7 +118,7 @@ impl<'a> Pass<'a> {
     #[inline(always)]
     pub(crate) fn walk<N: Names>(&self, read: impl Fn(Word) -> u32 + Copy, names: N) -> Result<Seen, Error> {
         // No type takes fewer than three words. Pages that are never written to cost nothing.
-        let most = (self.types.len() / HEAD).saturating_add(BLOCK);
+        let most = (self.types.len() / HEAD).wrapping_add(BLOCK);
         let mut seen = Seen { offsets: Vec::with_capacity(most), ..Seen::default() };
         let mut largest = Largest { id: 0, string: 0, outside: false, params: [0; 4], named: true, names };
         let mut block = Block { len: 0, starts: [0; BLOCK], links: 0, places: [0; BLOCK], names: [[0; 4]; BLOCK] };
@@ -125,11 +126,11 @@ impl<'a> Pass<'a> {
         while !left.is_empty() {
             left = self.block(read, left, &mut block, &mut largest);
             self.links(read, &mut block, &mut seen);
-            let names = block.names.get(..block.len).unwrap_or_default();
-            largest.named &= largest.names.all::<1>(read, names);
-            let total = self.types.len() as u32;
+            let names = block.names.iter().take(block.len);
+            largest.named &= largest.names.all(read, names);
+            let total = len(self.types);
             // Words become bytes, which shifts the marks out, and they come back below.
-            let offset = |start: &u32| total.wrapping_sub(*start).wrapping_mul(4) | *start >> 30;
+            let offset = |start: &u32| total.wrapping_sub(*start) << 2 | *start >> 30;
             seen.offsets.extend(block.starts.iter().take(block.len).map(offset));
             if block.len < BLOCK {
                 left = self.odd_one(left, &mut seen.offsets, &mut largest)?;
@@ -158,9 +159,9 @@ impl<'a> Pass<'a> {
             if kind > 31 {
                 break;
             }
-            // The header counts bytes in 32 bits, so words take 30.
-            *start = left.len() as u32;
+            *start = len(left);
             if let Some(place) = block.places.get_mut(links % BLOCK) {
+                // Below the length of a block.
                 *place = count as u8;
             }
             if N::ASKED {
@@ -168,9 +169,9 @@ impl<'a> Pass<'a> {
             } else {
                 largest.string(read(*name));
             }
-            if BARE.has(kind) {
+            if BARE.may_have(kind) {
                 largest.id(read(*third));
-                links = links.wrapping_add(LINKS.has(kind).into());
+                links = links.wrapping_add(LINKS.may_have(kind).into());
                 left = rest;
             } else if kind == PROTO {
                 largest.id(read(*third));
@@ -192,10 +193,10 @@ impl<'a> Pass<'a> {
     /// Marks the links of a block, and keeps them.
     #[inline(never)]
     fn links(&self, read: impl Fn(Word) -> u32 + Copy, block: &mut Block, seen: &mut Seen) {
-        let before = seen.offsets.len() as u32;
+        let before = len(&seen.offsets);
         for place in block.places.iter().take(block.links) {
             let Some(start) = block.starts.get_mut(usize::from(*place)) else { continue };
-            let at = self.types.len().wrapping_sub((*start & MOST_WORDS) as usize);
+            let at = self.types.len().wrapping_sub(index(*start & MOST_WORDS));
             let Some([_, word, ..]) = self.types.get(at..) else { continue };
             *start |= KindInfo::of(read(*word)).marks << 30;
             seen.links.push(Link { number: before.wrapping_add((*place).into()), target: self.target(read, at) });
@@ -212,16 +213,16 @@ impl<'a> Pass<'a> {
                 let Some(Link { number, target }) = links.get(n).copied() else { break };
                 // All ids exist by now, and what lies in the base has been checked there.
                 let own = target.wrapping_sub(self.first_id);
-                let offset = offsets.get(own as usize).copied().unwrap_or(0);
+                let offset = offsets.get(index(own)).unwrap_or(&NO_LINK);
                 if let Some(link) = links.get_mut(kept) {
                     *link = Link { number, target: offset / 4 };
                 }
-                kept = kept.wrapping_add((offset & KindInfo::LINK) as usize);
+                kept = kept.wrapping_add(index(offset & KindInfo::LINK));
             }
             links.truncate(kept);
             // Few lead to another link, and only those types are looked at.
             for link in links.iter_mut() {
-                link.target = self.target(read, link.target as usize);
+                link.target = self.target(read, index(link.target));
             }
         }
     }
@@ -230,8 +231,10 @@ impl<'a> Pass<'a> {
     #[inline(always)]
     fn target(&self, read: impl Fn(Word) -> u32, at: usize) -> u32 {
         let Some([_, word, third, tail @ ..]) = self.types.get(at..) else { return 0 };
-        let is_array = read(*word) >> 24 & 0x7f == ARRAY;
-        read(*if is_array { tail.first().unwrap_or(third) } else { third })
+        match tail {
+            [elem, ..] if read(*word) >> 24 & 0x7f == ARRAY => read(*elem),
+            _ => read(*third),
+        }
     }
 
     /// Takes the type at the start of `left`, of whatever kind.
@@ -245,11 +248,11 @@ impl<'a> Pass<'a> {
         if left.is_empty() {
             return Ok(left);
         }
-        let (at, number) = (self.types.len().saturating_sub(left.len()), offsets.len() as u32);
+        let at = self.types.len().wrapping_sub(left.len());
         let Some(record) = self.record_at(at) else {
-            return Err(self.no_record(at, self.first_id.wrapping_add(number)));
+            return Err(self.no_record(at, self.first_id.wrapping_add(len(offsets))));
         };
-        offsets.push((at as u32).wrapping_mul(4) | record.info.marks);
+        offsets.push(len(self.types).wrapping_sub(len(left)) << 2 | record.info.marks);
         // The block took it, or it is cut short.
         debug_assert!(record.info.marks & KindInfo::LINK == 0, "a link is not rare");
         for (value, role) in self.words(&record) {
@@ -257,12 +260,12 @@ impl<'a> Pass<'a> {
                 Role::Id => largest.id(value),
                 Role::Str => {
                     largest.string(value);
-                    largest.named &= largest.names.all::<1>(u32::from_ne_bytes, &[value.to_ne_bytes()]);
+                    largest.named &= largest.names.fault(value) == 0;
                 }
                 Role::Plain => {}
             }
         }
-        Ok(left.get(HEAD.saturating_add(record.tail.len())..).unwrap_or_default())
+        Ok(record.next)
     }
 }
 
@@ -280,7 +283,7 @@ impl<N: Names> Largest<N> {
     /// The parameters of a prototype; yields what follows it, if it and a whole window are there.
     #[inline(always)]
     fn params<'a>(&mut self, read: impl Fn(Word) -> u32 + Copy, count: u32, rest: &'a [Word]) -> Option<&'a [Word]> {
-        let count = count as usize;
+        let count = index(count);
         let window = rest.first_chunk::<{ WINDOW * 2 }>()?;
         let (tail, next) = rest.split_at_checked(count.wrapping_mul(2))?;
         let (front, back) = (window.first_chunk::<4>()?, window.last_chunk::<4>()?);
@@ -290,7 +293,7 @@ impl<N: Names> Largest<N> {
         for (largest, ((front, front_mask), (back, back_mask))) in self.params.iter_mut().zip(both) {
             *largest = (*largest).max(read(*front) & front_mask).max(read(*back) & back_mask);
         }
-        self.named &= self.names.all::<2>(read, tail);
+        self.named &= self.names.all(read, tail.iter().step_by(2));
         if count > WINDOW {
             let mut tail = tail.get(WINDOW * 2..)?;
             while let [name, ty, rest @ ..] = tail {
@@ -312,7 +315,7 @@ impl<N: Names> Largest<N> {
         third: u32,
         rest: &'a [Word],
     ) -> Option<&'a [Word]> {
-        let vlen = (word & VLEN) as usize;
+        let vlen = index(word & VLEN);
         match word >> 24 & 0x7f {
             STRUCT | UNION => {
                 let (tail, next) = rest.split_at_checked(vlen.wrapping_mul(3))?;
@@ -359,7 +362,7 @@ impl<N: Names> Largest<N> {
 
     #[inline(always)]
     fn enumerators(&mut self, read: impl Fn(Word) -> u32 + Copy, mut tail: &[Word]) {
-        self.named &= self.names.all::<2>(read, tail);
+        self.named &= self.names.all(read, tail.iter().step_by(2));
         if N::ASKED {
             return;
         }
@@ -367,13 +370,5 @@ impl<N: Names> Largest<N> {
             self.string(read(*name));
             tail = rest;
         }
-    }
-}
-
-impl Kinds {
-    /// For a kind below 32.
-    #[inline(always)]
-    fn has(&self, kind: u32) -> bool {
-        self.0 & 1u32.wrapping_shl(kind) != 0
     }
 }

@@ -472,7 +472,7 @@ fn a_split_btf_goes_on_where_its_base_ends() {
         let looped = split(&[0, info(Kind::Const, 0), 2], b"").unwrap_err();
         assert_eq!(looped, Error::Chain { id: 2, at, limit: MAX_CHAIN });
         let strange = Btf::parse_split(image(other, &[], b"", &[]), base.clone());
-        assert_eq!(strange.unwrap_err(), Error::BaseOrder);
+        assert_eq!(strange.unwrap_err(), Error::BaseOrder { own: other, base: order });
     }
 }
 

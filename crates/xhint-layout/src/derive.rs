@@ -21,11 +21,12 @@
 //! of the third layer if they agree on one, or else of the fourth, or else the one the arm is called
 //! by. A tag `xhint:when=ipv4` on a member says it outright.
 
-use xhint_btf::{Btf, ByteOrder, Type};
+use xhint_btf::{Btf, ByteOrder, Type, essential};
 
+use crate::class::Class;
 use crate::error::Error;
-use crate::hint::{Class, Hint, Value};
-use crate::limits::MAX_SIZE;
+use crate::hint::{Hint, Value};
+use crate::limits::{MAX_BITS, MAX_SIZE};
 use crate::order::FieldOrder;
 use crate::places::holds_structs;
 use crate::plan::{Field, Order, Plan};
@@ -89,10 +90,7 @@ impl<'a> Visit<'a> for Derive<'a, '_> {
     type Error = Stop;
 
     fn enter(&mut self, field: &walk::Field<'a>) -> Result<Go, Stop> {
-        let meaning = self.tags.meaning(field).map_err(|(tag, cause)| {
-            let (layout, path, tag) = (self.plan.name.clone(), field.path.clone(), tag.to_string());
-            Stop::Here(Error::Tag { layout, path, tag, cause })
-        })?;
+        let meaning = self.tags.meaning(field)?;
         self.open.push((self.plan.fields.len(), meaning.when));
         let structs = holds_structs(self.btf, field);
         let hint = match self.array {
@@ -109,7 +107,7 @@ impl<'a> Visit<'a> for Derive<'a, '_> {
             }
             (Some(hint), _) if structs => Err(self.not_a_number(hint, field)),
             (Some(hint), What::Array { len, stride }) => {
-                if stride == 0 || stride > u64::from(MAX_SIZE).saturating_mul(8) || len > MAX_SIZE {
+                if stride == 0 || stride > MAX_BITS || len > MAX_SIZE {
                     return Err(self.not_a_number(hint, field));
                 }
                 self.array.get_or_insert((hint, field.bit_end()));
@@ -137,9 +135,13 @@ impl<'a> Visit<'a> for Derive<'a, '_> {
 impl<'a> Derive<'a, '_> {
     fn number(&mut self, hint: Hint, field: &walk::Field<'a>) -> Result<Go, Stop> {
         // An array of numbers is one value, cut into elements, the most significant one first.
-        let shift = self.array.map_or(0, |(_, end)| end.saturating_sub(field.bit_end()));
-        let (Ok(bit_offset), Ok(bits), Ok(shift)) =
-            (u32::try_from(field.bit_offset), u32::try_from(field.bits), u32::try_from(shift))
+        let shift = match self.array {
+            Some((_, end)) => end.checked_sub(field.bit_end()),
+            None => Some(0),
+        };
+        let small = |number: u64| u32::try_from(number).ok();
+        let (Some(bit_offset), Some(bits), Some(shift)) =
+            (small(field.bit_offset), small(field.bits), shift.and_then(small))
         else {
             return Err(Stop::Here(Error::BadPlace {
                 layout: self.plan.name.clone(),
@@ -170,7 +172,7 @@ impl<'a> Derive<'a, '_> {
         let mut found: Vec<Class> = Vec::new();
         for field in self.plan.fields.iter().skip(first) {
             found.extend(&field.when);
-            found.extend(field.hint.word().class);
+            found.extend(field.hint.class());
         }
         for layer in [3, 4] {
             let mut of_layer = found.iter().filter(|c| c.layer() == layer);
@@ -249,11 +251,7 @@ fn enumerated(ty: Type<'_>, table: &[Value], name: &str) -> u64 {
 
 /// `MY_PKT_IPV4___v2` ends in `ipv4`.
 fn ends_in(enumerator: &str, wanted: &str) -> bool {
-    let essential = match enumerator.rfind("___") {
-        Some(at) if at > 0 => enumerator.get(..at).unwrap_or(enumerator),
-        _ => enumerator,
-    };
-    let name = essential.to_ascii_lowercase();
+    let name = essential(enumerator).to_ascii_lowercase();
     match name.strip_suffix(wanted) {
         Some(before) => before.is_empty() || before.ends_with('_'),
         None => false,

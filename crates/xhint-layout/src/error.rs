@@ -1,7 +1,6 @@
 //! What can be wrong with a layout.
 
 use crate::limits::{MAX_FIELDS, MAX_SIZE};
-use crate::tags::TagFault;
 use crate::walk::Fault;
 
 /// Why no plan could be made. Every one names the layout, and the field where there is one.
@@ -46,18 +45,6 @@ pub enum Error {
         layout: String,
         /// Why not.
         cause: Fault,
-    },
-    /// A tag that says nothing we understand.
-    #[error("layout {layout}: field {path} has the tag {tag:?}: {cause}")]
-    Tag {
-        /// The layout's name.
-        layout: String,
-        /// The field.
-        path: String,
-        /// The tag in full.
-        tag: String,
-        /// What is wrong with it.
-        cause: TagFault,
     },
     /// A hint stands on something that cannot hold a number.
     #[error(

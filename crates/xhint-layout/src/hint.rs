@@ -1,195 +1,112 @@
-//! The vocabulary: what a field of a layout can mean.
+//! What a field of a layout can mean.
 //!
-//! A field has the hint its `xhint:hint=NAME` tag names, or else the one its own name is. Values are
-//! numbers: an IPv4 address 10.0.0.1 is 0x0a000001, and a field declared `__be32` stores it most
-//! significant byte first.
+//! A field has the hint its `xhint:hint=NAME` tag names, or else the one its own name is. `NAME` is a word of the
+//! [vocabulary](mod@crate::vocabulary), or a vendor's own, `VENDOR.WORD`. Values are numbers: an IPv4 address 10.0.0.1 is
+//! 0x0a000001, and a field declared `__be32` stores it most significant byte first.
 
 use std::fmt;
 
-/// What one field of a layout means. The number a plain hint has is its slot: the place of its
-/// value, and of its presence bit, in whatever records values by hint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Hint {
-    /// The selector: which layout this packet carries.
-    LayoutId,
-    /// The same number in every packet: `xhint:hint=const=N`.
-    Const(u64),
-    /// When the packet came off the wire: nanoseconds, `CLOCK_TAI`, as a NIC's PTP clock counts.
-    RxTimestamp,
-    /// Toeplitz hash over addresses, and ports where there are, with the key of Microsoft's RSS
-    /// documents, as most NICs' drivers do by default or for tests.
-    RxHash,
-    /// What went into the hash: the bits of `enum xdp_rss_hash_type`, include/net/xdp.h.
-    RxHashType,
-    /// What the parser found, see [`PKT_TYPES`].
-    PktType,
-    /// The outer VLAN tag's priority, DEI and id: 16 bits. Absent without a tag.
-    VlanTci,
-    /// The outer VLAN tag's EtherType: 0x8100 or 0x88a8. Absent without a tag.
-    VlanProto,
-    /// Whether the checksums hold, see [`CSUM_STATES`].
-    CsumState,
-    /// A number that all packets of a flow have in common, and other flows most likely not.
-    FlowMark,
-    /// The receive queue.
-    RxQueue,
-    /// Bytes of the packet, from the Ethernet header on.
-    PktLen,
-    /// Source port of TCP or UDP.
-    SrcPort,
-    /// Destination port of TCP or UDP.
-    DstPort,
-    /// The IP protocol; of IPv6, the one behind the extension headers.
-    IpProto,
-    /// IPv4 source address.
-    Ipv4Src,
-    /// IPv4 destination address.
-    Ipv4Dst,
-    /// IPv6 flow label: 20 bits.
-    Ipv6Flow,
-    /// IPv6 source address: 128 bits, whole as an array of bytes or big-endian words.
-    Ipv6Src,
-    /// IPv6 destination address, in the same way.
-    Ipv6Dst,
-    /// ARP operation: 1 request, 2 reply.
-    ArpOp,
-    /// ICMP or ICMPv6 type.
-    IcmpType,
-    /// ICMP or ICMPv6 code.
-    IcmpCode,
-    /// A running number over all packets of the device, from 0.
-    Seq,
-    /// A kernel pointer to the receive descriptor.
-    RxDesc,
-    /// IPv4 type of service, IPv6 traffic class: DSCP and ECN.
-    IpTos,
-    /// IPv4 time to live, IPv6 hop limit.
-    IpTtl,
-    /// TCP flags, FIN being bit 0.
-    TcpFlags,
-    /// The EtherType behind any VLAN tags.
-    EthProto,
-    /// Bytes from the packet's start to its TCP, UDP or ICMP header.
-    L4Offset,
-}
-
-/// The kinds of packets that a part of a layout may be for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Class {
-    /// IPv4.
-    Ipv4 = 32,
-    /// IPv6.
-    Ipv6 = 33,
-    /// ARP.
-    Arp = 34,
-    /// TCP over either IP.
-    Tcp = 35,
-    /// UDP over either IP.
-    Udp = 36,
-    /// ICMP or ICMPv6.
-    Icmp = 37,
-    /// With a VLAN tag.
-    Vlan = 38,
-    /// Neither IP nor ARP.
-    Other = 39,
-}
-
-/// Every class with its name, as in `xhint:when=NAME`.
-pub const CLASSES: &[(&str, Class)] = &[
-    ("ipv4", Class::Ipv4),
-    ("ipv6", Class::Ipv6),
-    ("arp", Class::Arp),
-    ("tcp", Class::Tcp),
-    ("udp", Class::Udp),
-    ("icmp", Class::Icmp),
-    ("vlan", Class::Vlan),
-    ("other", Class::Other),
-];
-
-impl Class {
-    /// The class that is called so in a tag.
-    pub fn from_name(name: &str) -> Option<Class> {
-        CLASSES.iter().find(|(n, _)| *n == name).map(|(_, c)| *c)
-    }
-
-    /// Its bit where presence is recorded, above the 32 slots of hints.
-    pub fn bit(self) -> u64 {
-        1u64.wrapping_shl(self as u32)
-    }
-
-    /// The layer that decides it: two classes of one layer exclude each other.
-    pub fn layer(self) -> u8 {
-        match self {
-            Class::Vlan => 2,
-            Class::Ipv4 | Class::Ipv6 | Class::Arp | Class::Other => 3,
-            Class::Tcp | Class::Udp | Class::Icmp => 4,
-        }
-    }
-}
-
-impl fmt::Display for Class {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = CLASSES.iter().find(|(_, c)| c == self).map(|(n, _)| *n);
-        f.write_str(name.unwrap_or("?"))
-    }
-}
+use crate::class::Class;
+pub use crate::vocabulary::{Hint, WORDS};
 
 /// A row of the vocabulary.
 #[derive(Clone, Copy, Debug)]
 pub struct Word {
-    /// The hint.
+    /// The hint; of constants, that of 0.
     pub hint: Hint,
     /// Its name, in tags, as a field's name and in output.
     pub name: &'static str,
-    /// Where its value stands among 32.
-    pub slot: u8,
+    /// Its bit in [`Hint::Valid`]. No other word ever gets it.
+    pub bit: u8,
     /// Bits of its largest value.
     pub bits: u32,
+    /// A field of fewer bits, which holds the low ones, does not tell enough.
+    pub least: u32,
+    /// What the number counts or names.
+    pub unit: Unit,
     /// The one kind of packet that has it; `None` if several or all do.
     pub class: Option<Class>,
+    /// The kernel's function that asks the driver for it.
+    pub kfunc: Option<Kfunc>,
+    /// Drivers whose receive descriptor holds it, of those that were looked at: ice (`struct ice_32b_rx_flex_desc_nic`)
+    /// and mlx5 (`struct mlx5_cqe64`).
+    pub descriptors: &'static [&'static str],
+    /// It can be worked out from the packet's bytes alone.
+    pub in_packet: bool,
     /// What it is, in a line.
     pub about: &'static str,
 }
 
-const fn word(hint: Hint, name: &'static str, slot: u8, bits: u32, class: Option<Class>, about: &'static str) -> Word {
-    Word { hint, name, slot, bits, class, about }
+/// What a number counts or names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Nothing by itself: it can be compared.
+    Mark,
+    /// Things of which there are so many, or which are numbered.
+    Number,
+    /// Nanoseconds.
+    Nanoseconds,
+    /// Bytes.
+    Bytes,
+    /// A bit for each thing that is so.
+    Flags,
+    /// One of a registry's numbers, such as an EtherType.
+    Code,
+    /// One of a few values that have names, see [`Hint::values`].
+    Values,
+    /// An address.
+    Address,
+    /// A pointer of the kernel's.
+    Pointer,
 }
 
-/// The vocabulary. One table: tags, the wire program's slots, and the documentation follow it.
-#[rustfmt::skip]
-pub const WORDS: &[Word] = &[
-    word(Hint::LayoutId, "layout_id", 0, 32, None, "which layout this is"),
-    word(Hint::Const(0), "const", 1, 64, None, "the number N of xhint:hint=const=N"),
-    word(Hint::RxTimestamp, "rx_timestamp", 2, 64, None, "when it came, ns of CLOCK_TAI"),
-    word(Hint::RxHash, "rx_hash", 3, 32, None, "Toeplitz hash over addresses and ports"),
-    word(Hint::RxHashType, "rx_hash_type", 4, 32, None, "what was hashed, enum xdp_rss_hash_type"),
-    word(Hint::PktType, "pkt_type", 5, 8, None, "what the parser found"),
-    word(Hint::VlanTci, "vlan_tci", 6, 16, Some(Class::Vlan), "outer VLAN tag"),
-    word(Hint::VlanProto, "vlan_proto", 7, 16, Some(Class::Vlan), "outer VLAN EtherType"),
-    word(Hint::CsumState, "csum_state", 8, 8, None, "whether the checksums hold"),
-    word(Hint::FlowMark, "flow_mark", 9, 32, None, "the same for all packets of a flow"),
-    word(Hint::RxQueue, "rx_queue", 10, 32, None, "receive queue"),
-    word(Hint::PktLen, "pkt_len", 11, 32, None, "bytes of the packet"),
-    word(Hint::SrcPort, "src_port", 12, 16, None, "TCP or UDP source port"),
-    word(Hint::DstPort, "dst_port", 13, 16, None, "TCP or UDP destination port"),
-    word(Hint::IpProto, "ip_proto", 14, 8, None, "IP protocol"),
-    word(Hint::Ipv4Src, "ipv4_src", 15, 32, Some(Class::Ipv4), "IPv4 source address"),
-    word(Hint::Ipv4Dst, "ipv4_dst", 16, 32, Some(Class::Ipv4), "IPv4 destination address"),
-    word(Hint::Ipv6Flow, "ipv6_flow", 17, 20, Some(Class::Ipv6), "IPv6 flow label"),
-    word(Hint::Ipv6Src, "ipv6_src", 18, 128, Some(Class::Ipv6), "IPv6 source address"),
-    word(Hint::Ipv6Dst, "ipv6_dst", 20, 128, Some(Class::Ipv6), "IPv6 destination address"),
-    word(Hint::ArpOp, "arp_op", 22, 16, Some(Class::Arp), "ARP operation"),
-    word(Hint::IcmpType, "icmp_type", 23, 8, Some(Class::Icmp), "ICMP type"),
-    word(Hint::IcmpCode, "icmp_code", 24, 8, Some(Class::Icmp), "ICMP code"),
-    word(Hint::Seq, "seq", 25, 64, None, "running number of the device"),
-    word(Hint::RxDesc, "rx_desc", 26, 64, None, "kernel pointer to the receive descriptor"),
-    word(Hint::IpTos, "ip_tos", 27, 8, None, "DSCP and ECN"),
-    word(Hint::IpTtl, "ip_ttl", 28, 8, None, "time to live, hop limit"),
-    word(Hint::TcpFlags, "tcp_flags", 29, 8, Some(Class::Tcp), "TCP flags"),
-    word(Hint::EthProto, "eth_proto", 30, 16, None, "EtherType behind VLAN tags"),
-    word(Hint::L4Offset, "l4_offset", 31, 16, None, "where the transport header starts"),
-];
+impl Unit {
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Unit::Mark => "mark",
+            Unit::Number => "number",
+            Unit::Nanoseconds => "ns",
+            Unit::Bytes => "bytes",
+            Unit::Flags => "flags",
+            Unit::Code => "code",
+            Unit::Values => "values",
+            Unit::Address => "address",
+            Unit::Pointer => "pointer",
+        }
+    }
+}
+
+/// A function of the kernel's by which an XDP program asks the driver (include/net/xdp.h, `XDP_METADATA_KFUNC_xxx`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kfunc {
+    /// When the packet came.
+    RxTimestamp,
+    /// Its hash, and what went into that.
+    RxHash,
+    /// Its VLAN tag, and of which sort that is.
+    RxVlanTag,
+}
+
+impl Kfunc {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kfunc::RxTimestamp => "bpf_xdp_metadata_rx_timestamp",
+            Kfunc::RxHash => "bpf_xdp_metadata_rx_hash",
+            Kfunc::RxVlanTag => "bpf_xdp_metadata_rx_vlan_tag",
+        }
+    }
+
+    /// Drivers that answer (`xdp_metadata_ops` of Linux 7.3).
+    pub fn drivers(self) -> &'static [&'static str] {
+        match self {
+            Kfunc::RxTimestamp => &["gve", "ice", "idpf", "igc", "mlx4", "mlx5", "stmmac", "veth"],
+            Kfunc::RxHash => &["bnxt", "ice", "idpf", "igc", "mlx4", "mlx5", "veth", "virtio_net"],
+            Kfunc::RxVlanTag => &["ice", "mlx5", "veth"],
+        }
+    }
+}
 
 /// A value of an enumeration of ours: its name, its number, the name it falls back to, and the number
 /// that fields get which are no enumeration.
@@ -215,28 +132,60 @@ pub const PKT_TYPES: &[Value] = &[
 /// without a checksum), all good, or bad.
 pub const CSUM_STATES: &[Value] = &[("none", 0, None, 0), ("ok", 1, Some("none"), 1), ("bad", 2, Some("none"), 2)];
 
-impl Hint {
-    /// Its row of the vocabulary.
-    pub fn word(self) -> &'static Word {
-        let plain = match self {
-            Hint::Const(_) => Hint::Const(0),
-            other => other,
+/// A vendor's own word for what the vocabulary has none for: `VENDOR.WORD`, in small letters, digits and underscores.
+/// Nobody but who knows the vendor knows what it means; fields that bear the same one mean the same.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct VendorWord {
+    /// Zeroes follow it.
+    text: [u8; VendorWord::MAX],
+}
+
+impl VendorWord {
+    /// Most letters.
+    pub const MAX: usize = 31;
+
+    /// Reads one; `None` if it is not formed so, or is too long.
+    pub fn read(text: &str) -> Option<VendorWord> {
+        let fits = |part: &str| {
+            let letter = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
+            part.starts_with(|first: char| first.is_ascii_lowercase()) && part.bytes().all(letter)
         };
-        // Every variant has its row, as a test holds; the first row never stands in for another.
-        WORDS.iter().find(|w| w.hint == plain).unwrap_or(&const { word(Hint::LayoutId, "layout_id", 0, 32, None, "") })
+        let (vendor, word) = text.split_once('.')?;
+        if !fits(vendor) || !fits(word) {
+            return None;
+        }
+        let mut own = [0; VendorWord::MAX];
+        own.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+        Some(VendorWord { text: own })
+    }
+}
+
+impl fmt::Display for VendorWord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let letters = self.text.iter().take_while(|byte| **byte != 0);
+        letters.map(|byte| char::from(*byte)).collect::<String>().fmt(f)
+    }
+}
+
+impl fmt::Debug for VendorWord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VendorWord({self})")
+    }
+}
+
+impl Hint {
+    /// The kind of packet that has it, if it is one kind only.
+    pub fn class(self) -> Option<Class> {
+        self.word()?.class
     }
 
-    /// Its name, without the number of a constant.
-    pub fn name(self) -> &'static str {
-        self.word().name
-    }
-
-    /// Reads a tag's `NAME`, or `const=N` with N decimal or 0x hexadecimal.
+    /// Reads a tag's `NAME`: a word, `const=N` with N decimal or 0x hexadecimal, or a vendor's word.
     pub fn from_name(name: &str) -> Option<Hint> {
         if let Some(number) = name.strip_prefix("const=") {
             return number_from(number).map(Hint::Const);
         }
-        WORDS.iter().find(|w| w.name == name && w.name != "const").map(|w| w.hint)
+        let known = WORDS.iter().find(|w| w.name == name && w.name != "const").map(|w| w.hint);
+        known.or_else(|| VendorWord::read(name).map(Hint::Vendor))
     }
 
     /// The names that its values have, if they are an enumeration of ours.
@@ -251,9 +200,10 @@ impl Hint {
 
 impl fmt::Display for Hint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Hint::Const(n) => write!(f, "const={n:#x}"),
-            other => f.write_str(other.name()),
+        match (self, self.word()) {
+            (Hint::Const(n), _) => write!(f, "const={n:#x}"),
+            (Hint::Vendor(word), _) => word.fmt(f),
+            (_, word) => word.map_or("", |word| word.name).fmt(f),
         }
     }
 }
@@ -273,15 +223,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_slots_are_unique_and_lead_back() {
+    fn names_and_bits_are_unique_and_lead_back() {
         for (i, w) in WORDS.iter().enumerate() {
             for other in &WORDS[i + 1..] {
                 assert_ne!(w.name, other.name);
-                assert_ne!(w.slot, other.slot);
+                assert_ne!(w.bit, other.bit);
             }
-            assert_eq!(w.hint.word().name, w.name);
+            assert!(w.bit < 64 && (1..=w.bits).contains(&w.least), "{}", w.name);
+            assert_eq!(w.hint.word().unwrap().name, w.name);
+            assert_eq!(w.hint.values().is_some(), w.unit == Unit::Values, "{}", w.name);
             if w.name != "const" {
                 assert_eq!(Hint::from_name(w.name), Some(w.hint));
+                assert_eq!(w.hint.to_string(), w.name);
             }
         }
     }
@@ -292,6 +245,20 @@ mod tests {
         assert_eq!(Hint::from_name("const=42"), Some(Hint::Const(42)));
         assert_eq!(Hint::Const(42).to_string(), "const=0x2a");
         for wrong in ["const", "const=", "const=-1", "const=0x", "const=0x+1", "const=18446744073709551616"] {
+            assert_eq!(Hint::from_name(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_vendor_has_words_of_its_own() {
+        for name in ["acme.lane", "p4.x", "a.b_2", "vendor0.a2345678901234567890123"] {
+            let hint = Hint::from_name(name).unwrap();
+            assert_eq!((hint.to_string().as_str(), hint.word().is_none()), (name, true));
+            assert_eq!(Hint::from_name(name), Some(hint));
+        }
+        assert_ne!(Hint::from_name("acme.lane"), Hint::from_name("acme.lanes"));
+        let long = format!("acme.{}", "x".repeat(27));
+        for wrong in ["lane", ".lane", "acme.", "acme.Lane", "acme.la-ne", "a.b.c", "acme.1", "\u{e4}.b", &long] {
             assert_eq!(Hint::from_name(wrong), None, "{wrong}");
         }
     }

@@ -8,10 +8,11 @@
 //! 4. [`Plan`]: the fields that mean something, each with its bit offset, width and byte order and the [`Hint`] that says
 //!    what. The soft NIC writes metadata by it, user space reads metadata by it.
 //!
-//! [`tags`] are how a BTF says what it means, [`hint`] is the vocabulary. `docs/layout-abi.md` specifies all of it.
+//! [`tags`] are how a BTF says what it means, by the words of the [`vocabulary`](mod@vocabulary). `docs/layout-abi.md` specifies all of it.
 
 #![forbid(unsafe_code)]
 
+pub mod class;
 pub mod content;
 pub mod derive;
 pub mod error;
@@ -23,11 +24,13 @@ pub mod places;
 pub mod plan;
 pub mod selector;
 pub mod tags;
+pub mod vocabulary;
 pub mod walk;
 
+pub use class::Class;
 pub use content::{content, derived_id};
 pub use error::Error;
-pub use hint::{Class, Hint};
+pub use hint::Hint;
 pub use id::LayoutId;
 pub use limits::{MAX_FIELDS, MAX_SIZE};
 pub use order::{FieldOrder, field_order};

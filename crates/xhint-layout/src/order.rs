@@ -14,17 +14,16 @@ pub enum FieldOrder {
 }
 
 /// The byte order that a type declares by a typedef on the way to its number.
-pub fn field_order(btf: &Btf, type_id: u32) -> FieldOrder {
-    let mut ty = btf.skip_mods(type_id);
-    // The check of the BTF has bounded every chain; this only keeps the loop from having to know.
-    for _ in 0..64 {
-        match (ty.kind(), ty.name()) {
-            (Kind::Typedef, "__be16" | "__be32" | "__be64") => return FieldOrder::Big,
-            (Kind::Typedef, "__le16" | "__le32" | "__le64") => return FieldOrder::Little,
-            (Kind::Typedef, _) => ty = btf.skip_mods(ty.target()),
-            (Kind::Array, _) => ty = btf.skip_mods(ty.array().map_or(0, |a| a.elem)),
-            _ => break,
-        }
+pub fn field_order(btf: &Btf, mut type_id: u32) -> FieldOrder {
+    // The check of the BTF has bounded every chain.
+    loop {
+        let ty = btf.skip_mods(type_id);
+        type_id = match (ty.kind(), ty.name(), ty.array()) {
+            (Kind::Typedef, "__be16" | "__be32" | "__be64", _) => return FieldOrder::Big,
+            (Kind::Typedef, "__le16" | "__le32" | "__le64", _) => return FieldOrder::Little,
+            (Kind::Typedef, ..) => ty.target(),
+            (.., Some(array)) => array.elem,
+            _ => return FieldOrder::Host,
+        };
     }
-    FieldOrder::Host
 }

@@ -56,7 +56,7 @@ impl Places {
         let ty = btf.skip_mods_and_typedefs(type_id);
         let mut gather = Gather { btf, tags, fields: Vec::new(), taken: Vec::new() };
         walk(btf, ty, &mut gather)?;
-        let gaps = gaps(gather.taken, u64::from(ty.size()).saturating_mul(8));
+        let gaps = gaps(gather.taken, ty.bits());
         Ok(Places { fields: gather.fields, gaps })
     }
 }
@@ -80,8 +80,7 @@ impl<'a> Visit<'a> for Gather<'a, '_> {
         if !holds {
             self.taken.push((field.bit_offset, field.bit_end()));
         }
-        // A tag that is not understood has been refused before.
-        let meaning = self.tags.meaning(field).unwrap_or_default();
+        let meaning = self.tags.meaning(field)?;
         self.fields.push(Place {
             path: field.path.clone(),
             type_name: type_name(self.btf, field.type_id),
@@ -100,9 +99,9 @@ fn gaps(mut taken: Vec<(u64, u64)>, end: u64) -> Vec<Gap> {
     taken.sort_unstable();
     let (mut gaps, mut at) = (Vec::new(), 0u64);
     for (from, to) in taken.into_iter().chain([(end, end)]) {
-        if from > at && at < end {
-            let to = from.min(end);
-            gaps.push(Gap { bit_offset: at, bits: to.saturating_sub(at), tail: to == end });
+        let until = from.min(end);
+        if let Some(bits @ 1..) = until.checked_sub(at) {
+            gaps.push(Gap { bit_offset: at, bits, tail: until == end });
         }
         at = at.max(to);
     }
@@ -111,14 +110,7 @@ fn gaps(mut taken: Vec<(u64, u64)>, end: u64) -> Vec<Gap> {
 
 /// Whether a field is a struct or union, or an array, of arrays perhaps, of such.
 pub(crate) fn holds_structs<'a>(btf: &'a Btf, field: &Field<'a>) -> bool {
-    let mut ty = field.ty;
-    for _ in 0..crate::walk::MAX_DEPTH {
-        match ty.array() {
-            Some(array) => ty = btf.skip_mods_and_typedefs(array.elem),
-            None => break,
-        }
-    }
-    field.what != What::Unknown && ty.kind().is_composite()
+    field.what != What::Unknown && btf.skip_to_element(field.type_id).kind().is_composite()
 }
 
 /// A type as C writes it.
@@ -126,9 +118,13 @@ fn type_name(btf: &Btf, id: u32) -> String {
     let (mut id, mut behind) = (id, String::new());
     for _ in 0..32 {
         let ty = btf.skip_mods(id);
+        if let Some(array) = ty.array() {
+            behind.push_str(&format!("[{}]", array.len));
+            id = array.elem;
+            continue;
+        }
         match (ty.kind(), ty.name()) {
             (Kind::Ptr, _) => behind = format!(" *{}", behind.trim_start()),
-            (Kind::Array, _) => behind.push_str(&format!("[{}]", ty.array().map_or(0, |a| a.len))),
             (Kind::Void, _) => return format!("void{behind}"),
             (Kind::FuncProto, _) => return format!("function{behind}"),
             (Kind::Int | Kind::Float | Kind::Typedef, name) => return format!("{name}{behind}"),
@@ -136,7 +132,7 @@ fn type_name(btf: &Btf, id: u32) -> String {
             (kind, "") => return format!("{kind}{behind}"),
             (kind, name) => return format!("{kind} {name}{behind}"),
         }
-        id = ty.array().map_or(ty.target(), |a| a.elem);
+        id = ty.target();
     }
     format!("…{behind}")
 }

@@ -1,8 +1,9 @@
 //! A layout, flattened: which value stands at which bits.
 
+use crate::class::Class;
 use crate::error::Error;
-use crate::hint::{Class, Hint};
-use crate::limits::{MAX_FIELDS, MAX_SIZE};
+use crate::hint::Hint;
+use crate::limits::{self, MAX_FIELDS, MAX_SIZE};
 
 /// The order of a field's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,13 +61,14 @@ pub struct Field {
 
 impl Field {
     /// One past its last bit.
-    pub fn bit_end(&self) -> u32 {
-        self.bit_offset.saturating_add(self.bits)
+    pub fn bit_end(&self) -> u64 {
+        // Two numbers of 32 bits.
+        u64::from(self.bit_offset).wrapping_add(self.bits.into())
     }
 
     /// The largest number it can hold.
     pub fn mask(&self) -> u64 {
-        u64::MAX.wrapping_shr(64u32.saturating_sub(self.bits.clamp(1, 64)))
+        !u64::MAX.unbounded_shl(self.bits)
     }
 
     /// Reads its number from `meta`, the layout's bytes in memory order; `None` if they are too few.
@@ -80,9 +82,10 @@ impl Field {
             value |= bit.wrapping_shl(i);
         }
         if self.order == Order::Big {
-            value = value.swap_bytes().wrapping_shr(64u32.saturating_sub(self.bits.clamp(1, 64)));
+            // Its bytes are now the upper ones.
+            value = value.swap_bytes().rotate_left(self.bits);
         }
-        let sign = 1u64.wrapping_shl(self.bits.saturating_sub(1));
+        let sign = self.mask() ^ self.mask() >> 1;
         if self.signed && value & sign != 0 {
             value |= !self.mask();
         }
@@ -91,7 +94,7 @@ impl Field {
 
     /// The classes that a packet with this field has for certain.
     fn classes(&self) -> impl Iterator<Item = Class> {
-        self.when.iter().copied().chain(self.hint.word().class)
+        self.when.iter().copied().chain(self.hint.class())
     }
 
     /// Whether no packet has both.
@@ -100,7 +103,7 @@ impl Field {
     }
 
     fn overlaps(&self, other: &Field) -> bool {
-        self.bit_offset < other.bit_end() && other.bit_offset < self.bit_end()
+        u64::from(self.bit_offset) < other.bit_end() && u64::from(other.bit_offset) < self.bit_end()
     }
 }
 
@@ -146,16 +149,16 @@ impl Plan {
     }
 
     fn check_overlaps(&self) -> Result<(), Error> {
-        for (i, first) in self.fields.iter().enumerate() {
-            for second in self.fields.iter().skip(i.saturating_add(1)) {
-                if first.overlaps(second) && !first.excludes(second) {
-                    return Err(Error::Overlap {
-                        layout: self.name.clone(),
-                        first: first.path.clone(),
-                        second: second.path.clone(),
-                    });
-                }
+        let mut rest = self.fields.as_slice();
+        while let [first, others @ ..] = rest {
+            if let Some(second) = others.iter().find(|second| first.overlaps(second) && !first.excludes(second)) {
+                return Err(Error::Overlap {
+                    layout: self.name.clone(),
+                    first: first.path.clone(),
+                    second: second.path.clone(),
+                });
             }
+            rest = others;
         }
         Ok(())
     }
@@ -163,8 +166,7 @@ impl Plan {
     fn check_field(&self, field: &Field) -> Result<(), Error> {
         let (layout, path) = (self.name.clone(), field.path.clone());
         let (bits, bit_offset) = (field.bits, field.bit_offset);
-        let room = self.size.saturating_mul(8);
-        if bits == 0 || bits > 64 || bit_offset.checked_add(bits).is_none_or(|end| end > room) {
+        if bits == 0 || bits > 64 || field.bit_end() > limits::bits(self.size) {
             return Err(Error::BadPlace {
                 layout,
                 path,

@@ -34,6 +34,9 @@ pub enum Almost {
         /// The first that does.
         field: String,
     },
+    /// It ends behind the struct.
+    #[error("btf_id ends behind the struct's last byte")]
+    Beyond,
     /// It is no number of 32 bits.
     #[error("btf_id is no number of 32 bits")]
     Width,
@@ -68,8 +71,7 @@ pub enum SelectorFault {
 /// [`SelectorFault`].
 pub fn selector(btf: &Btf, tags: &Tags<'_>, type_id: u32) -> Result<Selection, SelectorFault> {
     let ty = btf.skip_mods_and_typedefs(type_id);
-    let end = u64::from(ty.size()).saturating_mul(8);
-    let mut find = Find { tags, end, tagged: Vec::new(), by_name: None, behind: None };
+    let mut find = Find { tags, end: ty.bits(), tagged: Vec::new(), by_name: None, behind: None };
     walk(btf, ty, &mut find)?;
     find.found()
 }
@@ -89,6 +91,7 @@ struct Find<'a, 't> {
 struct Place {
     path: String,
     bit_offset: u64,
+    bit_end: u64,
     bits: u64,
     order: FieldOrder,
     number: bool,
@@ -101,6 +104,7 @@ impl<'a> Visit<'a> for Find<'a, '_> {
         let place = || Place {
             path: field.path.clone(),
             bit_offset: field.bit_offset,
+            bit_end: field.bit_end(),
             bits: field.bits,
             order: field.order,
             number: matches!(field.what, What::Int { .. } | What::Enum { .. }),
@@ -108,13 +112,13 @@ impl<'a> Visit<'a> for Find<'a, '_> {
         if let Some(id) = &self.by_name
             && !field.what.is_composite()
             && self.behind.is_none()
-            && field.bit_offset >= id.bit_end()
+            && field.bit_offset >= id.bit_end
         {
             self.behind = Some(field.path.clone());
         }
-        // In arrays there is none that could select. A tag that is not understood has been refused before.
+        // In arrays there is none that could select.
         if !field.in_array {
-            if self.tags.meaning(field).is_ok_and(|m| m.selector) {
+            if self.tags.meaning(field)?.selector {
                 self.tagged.push(place());
                 return Ok(Go::Past);
             }
@@ -139,25 +143,23 @@ impl Find<'_, '_> {
             (None, named) => Ok(Selection::None(named.map(|named| match behind {
                 _ if named.bits != 32 || !named.number => Almost::Width,
                 Some(field) => Almost::Followed { field },
-                None => Almost::Padding { bytes: end.saturating_sub(named.bit_end()) / 8 },
+                None => {
+                    end.checked_sub(named.bit_end).map_or(Almost::Beyond, |bits| Almost::Padding { bytes: bits / 8 })
+                }
             }))),
         }
     }
 }
 
 impl Place {
-    fn bit_end(&self) -> u64 {
-        self.bit_offset.saturating_add(self.bits)
-    }
-
     /// Whether it is the last four bytes of a struct that ends there.
     fn ends(&self, end: u64) -> bool {
-        self.bits == 32 && self.bit_end() == end
+        self.bits == 32 && self.bit_end == end
     }
 
     fn selector(self, end: u64) -> Result<Selection, SelectorFault> {
         match (u32::try_from(self.bit_offset), u32::try_from(self.bits)) {
-            (Ok(bit_offset), Ok(bits @ 1..=32)) if self.number && self.bit_end() <= end => {
+            (Ok(bit_offset), Ok(bits @ 1..=32)) if self.number && self.bit_end <= end => {
                 Ok(Selection::Field(Selector { field: self.path, bit_offset, bits, order: self.order }))
             }
             _ => Err(SelectorFault::NoNumber(self.path)),

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use xhint_btf::{Btf, Kind, Type};
 
-use crate::hint::{CLASSES, Class, Hint, WORDS};
-use crate::walk::Field;
+use crate::class::{CLASSES, Class};
+use crate::hint::{Hint, WORDS};
+use crate::walk::{Fault, Field};
 
 /// How a tag of ours begins.
 pub const PREFIX: &str = "xhint:";
@@ -42,7 +43,7 @@ pub enum TagFault {
     #[error("goes on {0}")]
     Elsewhere(&'static str),
     /// No such word in the vocabulary.
-    #[error("no such hint; the nearest are {}", near.join(", "))]
+    #[error("no such hint; the nearest are {}; a word of your own is VENDOR.WORD", near.join(", "))]
     NoHint {
         /// Words that look alike.
         near: Vec<&'static str>,
@@ -69,7 +70,7 @@ impl FieldTag {
             return Hint::from_name(name).map(FieldTag::Hint).ok_or_else(|| TagFault::NoHint { near: near() });
         }
         if let Some(name) = tag.strip_prefix("xhint:when=") {
-            let known = || nearest(name, CLASSES.iter().map(|(name, _)| *name));
+            let known = || nearest(name, CLASSES.iter().map(|class| class.name()));
             return Class::from_name(name).map(FieldTag::When).ok_or_else(|| TagFault::NoClass { known: known() });
         }
         if ON_TYPES.iter().any(|known| is(tag, known)) {
@@ -157,13 +158,14 @@ impl<'a> Tags<'a> {
     /// C's grammar takes an attribute behind the closing brace for the struct's. Elements have none of their own.
     ///
     /// # Errors
-    /// The tag that is not understood, and why.
-    pub fn meaning(&self, field: &Field<'a>) -> Result<Meaning, (&'a str, TagFault)> {
+    /// [`Fault::Tag`].
+    pub fn meaning(&self, field: &Field<'a>) -> Result<Meaning, Fault> {
         let own = self.fields.get(&field.member).filter(|_| !field.element);
         let body = self.nameless(field);
         let mut meaning = Meaning::default();
         for tag in own.into_iter().flatten().chain(body) {
-            match FieldTag::parse(tag).map_err(|fault| (*tag, fault))? {
+            let fault = |cause| Fault::Tag { path: field.path.clone(), tag: (*tag).to_owned(), cause };
+            match FieldTag::parse(tag).map_err(fault)? {
                 FieldTag::Selector => meaning.selector = true,
                 FieldTag::Hint(hint) => _ = meaning.hint.get_or_insert(hint),
                 FieldTag::When(class) => _ = meaning.when.get_or_insert(class),

@@ -4,9 +4,11 @@
 //! Members come in the order of the BTF, each before what is in it. A path is as C writes it from the struct on; an
 //! anonymous member adds nothing to it.
 
-use xhint_btf::{Btf, Kind, Member, Type};
+use xhint_btf::{Array, Btf, Kind, Member, Type};
 
+use crate::limits::bits;
 use crate::order::{FieldOrder, field_order};
+use crate::tags::TagFault;
 
 /// Levels of structs, unions and arrays.
 pub const MAX_DEPTH: usize = 16;
@@ -40,6 +42,7 @@ pub struct Field<'a> {
     pub in_array: bool,
     /// Whether it is an element and no member.
     pub element: bool,
+    bit_end: u64,
     depth: usize,
 }
 
@@ -107,6 +110,22 @@ pub enum Fault {
         /// Where it was given up.
         path: String,
     },
+    /// A place that cannot be counted.
+    #[error("'{path}' has no size, or is too large or too far from the start")]
+    NoSize {
+        /// The field.
+        path: String,
+    },
+    /// A tag that says nothing we understand.
+    #[error("field {path} has the tag {tag:?}: {cause}")]
+    Tag {
+        /// The field.
+        path: String,
+        /// The tag in full.
+        tag: String,
+        /// What is wrong with it.
+        cause: TagFault,
+    },
     /// More of them than there are places.
     #[error("more than {MAX_FIELDS} fields")]
     TooMany,
@@ -146,14 +165,14 @@ pub trait Visit<'a> {
 /// [`Fault`], and those of `visit`.
 pub fn walk<'a, V: Visit<'a>>(btf: &'a Btf, ty: Type<'a>, visit: &mut V) -> Result<(), V::Error> {
     let top = Above { path: String::new(), bit_offset: 0, in_union: false, in_array: false, depth: 0 };
-    Walk { btf, visit, seen: 0 }.members(ty, &top)
+    Walk { btf, visit, left: MAX_FIELDS }.members(ty, &top)
 }
 
 struct Walk<'a, 'v, V> {
     btf: &'a Btf,
     visit: &'v mut V,
-    /// Fields seen: empty structs that fan out must end too.
-    seen: usize,
+    /// Fields still to be seen: empty structs that fan out must end too.
+    left: usize,
 }
 
 /// What a field inherits.
@@ -178,58 +197,49 @@ impl<'a, V: Visit<'a>> Walk<'a, '_, V> {
     }
 
     fn one(&mut self, field: Field<'a>) -> Result<(), V::Error> {
-        self.seen = self.seen.saturating_add(1);
-        if self.seen > MAX_FIELDS {
-            return Err(Fault::TooMany.into());
-        }
+        self.left = self.left.checked_sub(1).ok_or(Fault::TooMany)?;
         let go = self.visit.enter(&field)?;
-        match field.what {
+        match (field.what, field.ty.array()) {
             _ if go == Go::Past => {}
-            What::Struct | What::Union => self.members(field.ty, &field.above())?,
-            What::Array { len, stride } => self.elements(&field, len, stride, go)?,
+            (What::Struct | What::Union, _) => self.members(field.ty, &field.above())?,
+            (What::Array { stride, .. }, Some(array)) => self.elements(&field, array, stride, go)?,
             _ => {}
         }
         self.visit.leave(&field)
     }
 
-    fn elements(&mut self, array: &Field<'a>, len: u32, stride: u64, go: Go) -> Result<(), V::Error> {
-        if array.depth > MAX_DEPTH {
-            return Err(Fault::TooDeep { path: array.path.clone() }.into());
+    fn elements(&mut self, field: &Field<'a>, array: Array, stride: u64, go: Go) -> Result<(), V::Error> {
+        if field.depth > MAX_DEPTH {
+            return Err(Fault::TooDeep { path: field.path.clone() }.into());
         }
         if go == Go::Once {
-            let path = format!("{}[{len}]", array.path);
-            return self.element(array, path, array.bit_offset);
+            let path = format!("{}[{}]", field.path, array.len);
+            return self.element(field, array, path, field.bit_offset);
         }
         // Elements without bits hold nothing, however many they say they are.
-        for n in 0..if stride == 0 { 0 } else { len } {
-            let offset = array.bit_offset.saturating_add(stride.saturating_mul(n.into()));
-            self.element(array, format!("{}[{n}]", array.path), offset)?;
+        let Ok(stride @ 1..) = usize::try_from(stride) else { return Ok(()) };
+        for (n, offset) in (0..array.len).zip((field.bit_offset..).step_by(stride)) {
+            self.element(field, array, format!("{}[{n}]", field.path), offset)?;
         }
         Ok(())
     }
 
-    fn element(&mut self, array: &Field<'a>, path: String, bit_offset: u64) -> Result<(), V::Error> {
-        let type_id = array.ty.array().map_or(0, |a| a.elem);
-        let above = Above { path, bit_offset, in_array: true, ..array.above() };
-        let member = Member { name: "", type_id, bit_offset: 0, bit_size: 0 };
-        let element = self.field(array.member, member, &above)?;
-        self.one(Field { name: array.name, element: true, ..element })
+    fn element(&mut self, field: &Field<'a>, array: Array, path: String, bit_offset: u64) -> Result<(), V::Error> {
+        let above = Above { path, bit_offset, in_array: true, ..field.above() };
+        let element = self.field(field.member, Member::new("", array.elem, 0), &above)?;
+        self.one(Field { name: field.name, element: true, ..element })
     }
 
     fn field(&self, member: (u32, u32), of: Member<'a>, above: &Above) -> Result<Field<'a>, V::Error> {
         let path = join(&above.path, of.name);
         let ty = self.btf.skip_mods_and_typedefs(of.type_id);
+        let no_size = || Fault::NoSize { path: path.clone() };
         let Some(what) = self.what(ty) else {
             return Err(Fault::NoPlace { path, kind: ty.kind() }.into());
         };
-        let size = u64::from(self.btf.type_size(of.type_id).unwrap_or(0)).saturating_mul(8);
-        let start = above.bit_offset.saturating_add(of.bit_offset.into());
-        // Older encoders put a bitfield's place and width into its int.
-        let (bit_offset, bits) = match ty.int() {
-            _ if of.bit_size != 0 => (start, u64::from(of.bit_size)),
-            Some(int) if u64::from(int.bits) < size => (start.saturating_add(int.bit_offset.into()), int.bits.into()),
-            _ => (start, size),
-        };
+        let (within, bits) = self.within(of, ty).ok_or_else(no_size)?;
+        let bit_offset = above.bit_offset.checked_add(within).ok_or_else(no_size)?;
+        let bit_end = bit_offset.checked_add(bits).ok_or_else(no_size)?;
         Ok(Field {
             path,
             name: of.name,
@@ -243,8 +253,23 @@ impl<'a, V: Visit<'a>> Walk<'a, '_, V> {
             in_union: above.in_union || self.btf.ty(member.0).is_some_and(|t| t.kind() == Kind::Union),
             in_array: above.in_array,
             element: false,
+            bit_end,
             depth: above.depth,
         })
+    }
+
+    /// First bit within what the member is in, and width.
+    fn within(&self, member: Member<'a>, ty: Type<'a>) -> Option<(u64, u64)> {
+        let size = bits(self.btf.type_size(member.type_id)?);
+        let start = u64::from(member.bit_offset);
+        // Older encoders put a bitfield's place and width into its int.
+        match ty.int() {
+            _ if member.bit_size != 0 => Some((start, member.bit_size.into())),
+            Some(int) if u64::from(int.bits) < size => {
+                Some((start.checked_add(int.bit_offset.into())?, int.bits.into()))
+            }
+            _ => Some((start, size)),
+        }
     }
 
     fn what(&self, ty: Type<'a>) -> Option<What> {
@@ -254,8 +279,7 @@ impl<'a, V: Visit<'a>> Walk<'a, '_, V> {
             Kind::Union => What::Union,
             Kind::Array => {
                 let array = ty.array()?;
-                let stride = u64::from(self.btf.type_size(array.elem).unwrap_or(0)).saturating_mul(8);
-                What::Array { len: array.len, stride }
+                What::Array { len: array.len, stride: bits(self.btf.type_size(array.elem)?) }
             }
             Kind::Int => What::Int { signed: ty.int().is_some_and(|i| i.signed) },
             Kind::Enum | Kind::Enum64 => What::Enum { signed: ty.kind_flag() },
@@ -269,7 +293,8 @@ impl<'a, V: Visit<'a>> Walk<'a, '_, V> {
 impl Field<'_> {
     fn above(&self) -> Above {
         let Field { bit_offset, in_union, in_array, depth, .. } = *self;
-        Above { path: self.path.clone(), bit_offset, in_union, in_array, depth: depth.saturating_add(1) }
+        // No deeper than a little below the limit.
+        Above { path: self.path.clone(), bit_offset, in_union, in_array, depth: depth.wrapping_add(1) }
     }
 
     /// Whether it is an arm of a union.
@@ -279,7 +304,7 @@ impl Field<'_> {
 
     /// One past its last bit.
     pub fn bit_end(&self) -> u64 {
-        self.bit_offset.saturating_add(self.bits)
+        self.bit_end
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use xhint_btf::essential;
 use xhint_relo::{Binding, Resolver, Wanted};
-use xhint_universe::{LayoutId, SourceId, Universe, name::essential};
+use xhint_universe::{LayoutId, SourceId, Universe};
 
 use crate::bind::asked;
 use crate::plain::plain;

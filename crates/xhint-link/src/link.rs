@@ -145,7 +145,7 @@ fn link_one(
         let all = variant.reach(object.entries());
         variant.fold(&all);
     }
-    if options.prune { pruned(object, variant) } else { Ok(image_of(object, &variant)) }
+    if options.prune { pruned(object, variant) } else { image_of(object, &variant) }
 }
 
 /// The object under the variant, without what cannot be reached.
@@ -157,7 +157,7 @@ fn pruned(object: &Object, variant: Variant<'_>) -> Result<Image, Error> {
 }
 
 /// The object with the variant's instructions in place and no CO-RE relocations.
-fn image_of(object: &Object, variant: &Variant<'_>) -> Image {
+fn image_of(object: &Object, variant: &Variant<'_>) -> Result<Image, Error> {
     let mut image = object.image().clone();
     let mut sections: BTreeMap<SectionId, Vec<u8>> = BTreeMap::new();
     for (id, function) in object.functions().entries() {
@@ -181,6 +181,6 @@ fn image_of(object: &Object, variant: &Variant<'_>) -> Image {
     }
     let mut ext = object.ext().clone();
     ext.relos.clear();
-    image.set_btf(object.btf().raw().clone(), &ext);
-    image
+    image.set_btf(object.btf().raw().clone(), &ext)?;
+    Ok(image)
 }

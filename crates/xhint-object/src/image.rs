@@ -247,16 +247,19 @@ impl Image {
 
     /// Writes `.BTF` and `.BTF.ext` anew. The relocations of `.BTF.ext` go: its records have moved, and what it says is
     /// right without.
-    pub fn set_btf(&mut self, btf: Bytes, ext: &BtfExt) {
+    ///
+    /// # Errors
+    /// [`xhint_btf::Error::TooLarge`] if `.BTF.ext` does not fit in 32 bits.
+    pub fn set_btf(&mut self, btf: Bytes, ext: &BtfExt) -> Result<(), xhint_btf::Error> {
         self.section_named(".BTF").into_iter().for_each(|section| self.set_bytes(section, btf.clone()));
         if ext.is_empty() {
             // A loader takes a header with nothing behind it for a fault.
-            return self.drop_section(".BTF.ext");
-        }
-        if let Some(section) = self.section_named(".BTF.ext") {
-            self.set_bytes(section, ext.write().into());
+            self.drop_section(".BTF.ext");
+        } else if let Some(section) = self.section_named(".BTF.ext") {
+            self.set_bytes(section, ext.write()?.into());
             self.drop_relocations(section);
         }
+        Ok(())
     }
 
     /// Drops DWARF, which describes code where it was, and the symbols that only it names.

@@ -1,7 +1,7 @@
 //! Where a local type's name leads.
 
-use xhint_btf::Kind;
-use xhint_universe::{Candidate, Layout, SourceId, TypeRef, Universe, name::essential};
+use xhint_btf::{Kind, essential};
+use xhint_universe::{Candidate, Layout, SourceId, TypeRef, Universe};
 
 /// The choice of a layout, for one link of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]

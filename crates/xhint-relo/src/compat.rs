@@ -5,8 +5,8 @@
 
 use std::cell::Cell;
 
-use xhint_btf::{Btf, ByteOrder, Kind, Type};
-use xhint_universe::{FieldOrder, field_order, name::essential};
+use xhint_btf::{Btf, ByteOrder, Kind, Type, essential};
+use xhint_universe::{FieldOrder, field_order};
 
 /// Levels of types that are compared (libbpf's and the kernel's bound).
 const MAX_DEPTH: u32 = 32;

@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 
 use xhint_btf::ext::CoreRelo;
-use xhint_btf::{Btf, Differs, Kind, Type};
-use xhint_universe::{FieldOrder, SourceId, TypeRef, field_order, name::essential};
+use xhint_btf::{Btf, Differs, Kind, Type, essential};
+use xhint_universe::{FieldOrder, SourceId, TypeRef, field_order};
 
 use crate::binding::{Targets, may_be_layout};
 use crate::matching::{Target, field_type, find, is_pointer};

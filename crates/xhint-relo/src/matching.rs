@@ -54,8 +54,8 @@ pub(crate) fn find<'a>(
 
 fn enumerator<'a>(spec: &Spec<'_>, target: Target<'a>) -> Option<Spec<'a>> {
     let ty = target.btf.skip_mods_and_typedefs(target.id);
-    let wanted = xhint_universe::name::essential(spec.steps.first()?.name?);
-    let fits = |name: &str| xhint_universe::name::essential(name) == wanted;
+    let wanted = xhint_btf::essential(spec.steps.first()?.name?);
+    let fits = |name: &str| xhint_btf::essential(name) == wanted;
     let (index, found) = (0u32..).zip(ty.enumerators()).find(|(_, e)| fits(e.name))?;
     let step = Accessor { type_id: ty.id(), index, name: Some(found.name) };
     Some(Spec { root: target.id, steps: vec![step], bit_offset: 0 })

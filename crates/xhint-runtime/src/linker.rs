@@ -4,13 +4,13 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use xhint_btf::{Btf, Kind};
+use xhint_btf::{Btf, Kind, essential};
 use xhint_link::table::SLOT_COUNT;
 use xhint_link::{
     Dispatch, Fallback, LayoutReport, Link, LinkOptions, Linked, Object, Report, TakenSlot, names_lacking,
 };
 use xhint_object::{SetError, nic_btf};
-use xhint_universe::{Layout, LayoutId, SourceId, Universe, name::essential};
+use xhint_universe::{Layout, LayoutId, SourceId, Universe};
 
 use crate::described::Described;
 use crate::error::{Error, Result};

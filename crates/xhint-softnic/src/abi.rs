@@ -1,6 +1,6 @@
 //! The wire program's maps as bytes: what bpf/wire.h declares, in the same order.
 
-use xhint_layout::{Field, Hint, Order, Plan};
+use xhint_layout::{Class, Field, Hint, Order, Plan};
 
 /// Slots of values in a truth record.
 pub(crate) const SLOTS: usize = 32;
@@ -49,15 +49,81 @@ pub(crate) struct Firmware {
     pub(crate) slots: u64,
 }
 
+/// `enum slot`: where the value of a hint stands among the [`SLOTS`]; `None` for what the NIC has no value for. Values of
+/// more than 64 bits take two slots, the high half first.
+pub(crate) fn slot_of(hint: Hint) -> Option<u8> {
+    Some(match hint {
+        Hint::LayoutId => 0,
+        Hint::Const(_) => CONST,
+        Hint::RxTimestamp => 2,
+        Hint::RxHash => 3,
+        Hint::RxHashType => 4,
+        Hint::PktType => 5,
+        Hint::VlanTci => 6,
+        Hint::VlanProto => 7,
+        Hint::CsumState => 8,
+        Hint::FlowMark => FLOW_MARK,
+        Hint::RxQueue => 10,
+        Hint::PktLen => 11,
+        Hint::SrcPort => 12,
+        Hint::DstPort => 13,
+        Hint::IpProto => 14,
+        Hint::Ipv4Src => 15,
+        Hint::Ipv4Dst => 16,
+        Hint::Ipv6Flow => 17,
+        Hint::Ipv6Src => 18,
+        Hint::Ipv6Dst => 20,
+        Hint::ArpOp => 22,
+        Hint::IcmpType => 23,
+        Hint::IcmpCode => 24,
+        Hint::Seq => 25,
+        Hint::RxDesc => 26,
+        Hint::IpTos => 27,
+        Hint::IpTtl => 28,
+        Hint::TcpFlags => 29,
+        Hint::EthProto => 30,
+        Hint::L4Offset => 31,
+        Hint::L3Offset | Hint::IfIndex | Hint::Csum | Hint::Valid | Hint::Vendor(_) => return None,
+    })
+}
+
+const CONST: u8 = 1;
+/// What the choice among plans looks at.
+pub(crate) const FLOW_MARK: u8 = 9;
+
+/// `enum class`: the bit of presence of a kind of packets, above those of the slots.
+pub(crate) fn class_bit(class: Class) -> u64 {
+    match class {
+        Class::Ipv4 => 1 << 32,
+        Class::Ipv6 => 1 << 33,
+        Class::Arp => 1 << 34,
+        Class::Tcp => 1 << 35,
+        Class::Udp => 1 << 36,
+        Class::Icmp => 1 << 37,
+        Class::Vlan => 1 << 38,
+        Class::Other => 1 << 39,
+    }
+}
+
+/// The fields that the NIC writes, and where their values come from.
+fn written(plan: &Plan) -> impl Iterator<Item = (&Field, Source)> {
+    plan.fields.iter().filter_map(|field| Some((field, source(field)?)))
+}
+
+/// The fields that the NIC has no values for, and leaves 0.
+pub fn unwritten(plan: &Plan) -> impl Iterator<Item = &Field> {
+    plan.fields.iter().filter(|field| source(field).is_none())
+}
+
 /// The slots that a plan's fields read, as bits.
 pub(crate) fn slots(plan: &Plan) -> u64 {
-    plan.fields.iter().fold(0, |bits, field| bits | slot_bit(slot(field)))
+    written(plan).fold(0, |bits, (_, source)| bits | slot_bit(source.slot))
 }
 
 /// A `struct plan`.
 pub(crate) fn plan(plan: &Plan, firmware: Firmware) -> Vec<u8> {
     let mut out = Vec::with_capacity(PLAN_SIZE);
-    for word in [plan.id, plan.size, count(plan.fields.len()), firmware.mode, firmware.count, firmware.serial] {
+    for word in [plan.id, plan.size, count(written(plan).count()), firmware.mode, firmware.count, firmware.serial] {
         out.extend(word.to_ne_bytes());
     }
     out.extend(firmware.slots.to_ne_bytes());
@@ -71,8 +137,8 @@ pub(crate) fn plan(plan: &Plan, firmware: Firmware) -> Vec<u8> {
             out.extend(u32::try_from(value).unwrap_or(0).to_ne_bytes());
         }
     }
-    for field in plan.fields.iter().take(MAX_OPS) {
-        op(field, &tables, &mut out);
+    for (field, source) in written(plan).take(MAX_OPS) {
+        op(field, source, &tables, &mut out);
     }
     out.resize(PLAN_SIZE, 0);
     out
@@ -100,8 +166,8 @@ fn narrow(value: u64) -> bool {
     u32::try_from(value).is_ok() || i32::try_from(value.cast_signed()).is_ok()
 }
 
-fn op(field: &Field, tables: &[Vec<u64>], out: &mut Vec<u8>) {
-    let (slot, shift) = source(field);
+fn op(field: &Field, source: Source, tables: &[Vec<u64>], out: &mut Vec<u8>) {
+    let Source { slot, shift } = source;
     let table = tables.iter().position(|t| *t == field.values);
     let mut flags = 0;
     if field.order == Order::Big && field.bits > 8 {
@@ -111,32 +177,33 @@ fn op(field: &Field, tables: &[Vec<u64>], out: &mut Vec<u8>) {
         flags |= OP_TABLE;
     }
     out.extend(konst(field).to_ne_bytes());
-    out.extend(need(field).to_ne_bytes());
+    out.extend(need_of(field, source).to_ne_bytes());
     out.extend(u16::try_from(field.bit_offset).unwrap_or(u16::MAX).to_ne_bytes());
     let table = u8::try_from(table.unwrap_or(0)).unwrap_or(0);
     let bits = u8::try_from(field.bits).unwrap_or(0);
     out.extend([bits, slot, shift, flags, table, 0]);
 }
 
-/// Where a field's value comes from: a slot, and how far it is shifted right. Values of more than 64
-/// bits have two slots, the high half first; what an array has beyond a value's first bit is 0.
-fn source(field: &Field) -> (u8, u8) {
-    let word = field.hint.word();
+/// Where a field's value comes from: a slot, and how far it is shifted right.
+#[derive(Clone, Copy)]
+struct Source {
+    slot: u8,
+    shift: u8,
+}
+
+/// The source of a field, if the NIC has a value for it. What an array has beyond a value's first bit is 0.
+fn source(field: &Field) -> Option<Source> {
+    let slot = slot_of(field.hint)?;
     if beyond(field) {
-        return (Hint::Const(0).word().slot, 0);
+        return Some(Source { slot: CONST, shift: 0 });
     }
-    let low = u8::from(word.bits > 64 && field.shift < 64);
-    let shift = u8::try_from(field.shift % 64).unwrap_or(0);
-    (word.slot.saturating_add(low), shift)
+    let wide = field.hint.word().is_some_and(|word| word.bits > 64);
+    let shift = u8::try_from(field.shift % 64).ok()?;
+    Some(Source { slot: if wide && field.shift < 64 { slot.checked_add(1)? } else { slot }, shift })
 }
 
 fn beyond(field: &Field) -> bool {
-    field.shift >= field.hint.word().bits.next_multiple_of(64)
-}
-
-/// The slot that a field's value comes from.
-pub(crate) fn slot(field: &Field) -> u8 {
-    source(field).0
+    field.hint.word().is_some_and(|word| field.shift >= word.bits.next_multiple_of(64))
 }
 
 fn konst(field: &Field) -> u64 {
@@ -148,9 +215,9 @@ fn konst(field: &Field) -> u64 {
 
 /// The value of a field in a packet with these values, before it is cut to the field's width.
 pub(crate) fn value(field: &Field, values: &[u64; SLOTS]) -> u64 {
-    let (slot, shift) = source(field);
+    let Some(Source { slot, shift }) = source(field) else { return 0 };
     let value = match slot {
-        1 => konst(field),
+        CONST => konst(field),
         slot => values.get(usize::from(slot)).copied().unwrap_or(0),
     };
     let value = value.wrapping_shr(shift.into());
@@ -161,10 +228,14 @@ pub(crate) fn value(field: &Field, values: &[u64; SLOTS]) -> u64 {
     field.values.get(index).copied().unwrap_or(0)
 }
 
-/// The bits of presence that a packet needs for the field to be written.
-pub(crate) fn need(field: &Field) -> u64 {
-    let classes = field.when.iter().fold(0, |bits, class| bits | class.bit());
-    classes | slot_bit(slot(field))
+/// The bits of presence that a packet needs for the field to be written; `None` if it never is.
+pub(crate) fn need(field: &Field) -> Option<u64> {
+    Some(need_of(field, source(field)?))
+}
+
+fn need_of(field: &Field, source: Source) -> u64 {
+    let classes = field.when.iter().fold(0, |bits, class| bits | class_bit(*class));
+    classes | slot_bit(source.slot)
 }
 
 /// The bit of presence of a slot.

@@ -32,6 +32,7 @@ mod traffic;
 mod truth;
 mod wire;
 
+pub use abi::unwritten;
 pub use error::{Error, Result};
 pub use flash::{MAX_LAYOUTS, MAX_META, Mode, max_meta};
 pub use netns::{add as add_netns, owned as owns_netns, remove as remove_netns};

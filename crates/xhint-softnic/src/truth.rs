@@ -35,7 +35,7 @@ impl Truth {
         if let Hint::Const(value) = hint {
             return Some(value);
         }
-        let slot = hint.word().slot;
+        let slot = abi::slot_of(hint)?;
         let has = self.present & abi::slot_bit(slot) != 0;
         has.then(|| self.values.get(usize::from(slot)).copied()).flatten()
     }
@@ -52,15 +52,14 @@ impl Truth {
 
     /// Whether the packet is of this kind.
     pub fn is(&self, class: Class) -> bool {
-        self.present & class.bit() != 0
+        self.present & abi::class_bit(class) != 0
     }
 
     /// What must stand in `field`, if the packet carries a layout with it: the number that
     /// [`Field::read`] gives. `None` if nothing is said of it, as it is a part of a union that is not
     /// for this packet.
     pub fn expect(&self, field: &Field) -> Option<u64> {
-        let need = abi::need(field);
-        let value = if self.present & need == need {
+        let value = if abi::need(field).is_some_and(|need| self.present & need == need) {
             abi::value(field, &self.values) & field.mask()
         } else if field.shared || !field.when.is_empty() {
             return None;

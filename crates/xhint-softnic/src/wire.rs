@@ -6,7 +6,7 @@ use std::path::Path;
 
 use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, MapType, Object, ObjectBuilder, ProgramMut, libbpf_sys};
 use xhint_host::said;
-use xhint_layout::{Hint, Plan};
+use xhint_layout::Plan;
 
 use crate::abi::{self, Counter, Firmware};
 use crate::error::{Error, Result, bpf};
@@ -189,7 +189,7 @@ impl Maps {
     /// What the choice among plans looks at.
     fn slots_for(&self, mode: Mode) -> u64 {
         match mode {
-            Mode::Flow => abi::slot_bit(Hint::FlowMark.word().slot),
+            Mode::Flow => abi::slot_bit(abi::FLOW_MARK),
             Mode::Round | Mode::Random => 0,
         }
     }

@@ -10,13 +10,12 @@
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use xhint_btf::{Btf, Kind, Type};
+use xhint_btf::{Btf, Kind, Type, essential};
 use xhint_layout::content::told;
 use xhint_layout::tags::{FieldTag, unknown_on_type};
 use xhint_layout::{LayoutId, Selection, Selector, TagFault, Tags, derived_id, selector};
 
-use crate::layout::{Layout, MAX_SIZE};
-use crate::name::essential;
+use crate::layout::{Content, Layout, MAX_SIZE};
 use crate::{Error, SourceId};
 
 /// Unions that list layouts, by the convention proposed on the mailing list, and ours.
@@ -127,9 +126,11 @@ impl<'a> Maker<'a> {
 
     fn bad_field(&self, id: u32, member: u32, tag: &str, why: TagFault) -> Error {
         let ty = self.btf.ty(id);
-        let field = ty.and_then(|t| t.member(member)).map_or("", |m| m.name);
-        let field =
-            if field.is_empty() { format!("member {member}, which has no name,") } else { format!("'{field}'") };
+        let field = match ty.and_then(|t| t.member(member)) {
+            Some(field) if !field.name.is_empty() => format!("'{}'", field.name),
+            Some(_) => format!("member {member}, which has no name,"),
+            None => format!("member {member}, which is not there,"),
+        };
         let (file, of) = (self.file.to_owned(), ty.map_or_else(String::new, |t| self.called(t)));
         Error::FieldTag { file, id, of, field, tag: tag.to_owned(), why }
     }
@@ -220,9 +221,10 @@ impl<'a> Maker<'a> {
         let (declared, answers_to) = self.read_tags(ty, body, tags)?;
         // Also when the id is declared: what has no content can't be read.
         let content = told(self.btf, name, type_id).map_err(|fault| not(fault.to_string()))?;
+        let text = content.text;
         let id = match (declared, content.unknown) {
             (Some(id), _) => id,
-            (None, None) => derived_id(&content.text),
+            (None, None) => derived_id(&text),
             (None, Some(why)) => {
                 let cure = "declare one (tag xhint:id=…)";
                 return Err(not(format!("no id can be derived from its content, since {why}; {cure}")));
@@ -245,7 +247,7 @@ impl<'a> Maker<'a> {
         }
         let (name, declared) = (name.to_owned(), declared.is_some());
         let (source, type_id, also) = (self.source, ty.id(), Vec::new());
-        let (by_name, content) = (false, None);
+        let (by_name, content) = (false, Content::Text(text.into()));
         Ok(Layout { name, id, declared, source, also, type_id, size, answers_to, selector, by_name, content })
     }
 
@@ -254,7 +256,10 @@ impl<'a> Maker<'a> {
         if !ty.name().is_empty() {
             return ty;
         }
-        self.nameless().typedefs.get(&body.id()).and_then(|id| self.btf.ty(*id)).unwrap_or(ty)
+        match self.nameless().typedefs.get(&body.id()).and_then(|id| self.btf.ty(*id)) {
+            Some(typedef) => typedef,
+            None => ty,
+        }
     }
 
     /// The declared id and all names.
@@ -274,15 +279,15 @@ impl<'a> Maker<'a> {
                 let (file, name, tag) = (self.file.to_owned(), ty.name().to_owned(), (*tag).to_owned());
                 Error::Tag { file, id: ty.id(), name, tag, why: why.to_owned() }
             };
-            match tag.strip_prefix("xhint:").unwrap_or_default().split_once('=') {
-                Some(("id", text)) => {
+            match tag.split_once('=') {
+                Some(("xhint:id", text)) => {
                     let id = parse_id(text).ok_or_else(|| bad(BAD_ID))?;
                     if declared.replace(id).is_some_and(|other| other != id) {
                         return Err(bad("another tag declares another id"));
                     }
                 }
-                Some(("as", "")) => return Err(bad("a name must follow the '='")),
-                Some(("as", alias)) => answer(alias),
+                Some(("xhint:as", "")) => return Err(bad("a name must follow the '='")),
+                Some(("xhint:as", alias)) => answer(alias),
                 None if *tag == "xhint:layout" => {}
                 _ => return Err(bad(&unknown_on_type(tag).to_string())),
             }

@@ -1,5 +1,6 @@
 //! What keeps BTFs from forming a universe.
 
+use xhint_btf::ByteOrder;
 use xhint_layout::TagFault;
 
 /// A fault in how NIC BTFs describe layouts, or fit together. `file` is the name the BTF was added under.
@@ -12,11 +13,15 @@ pub enum Error {
         /// The NIC BTF.
         file: String,
     },
-    /// Byte order differs from the base's.
-    #[error("{file}: its byte order is not the base's")]
+    /// Byte order differs from what is there.
+    #[error("{file}: it is {own}, but the base BTF, or the NIC's before it, is {other}; give a base of its byte order")]
     ByteOrder {
         /// The NIC BTF.
         file: String,
+        /// Its own.
+        own: ByteOrder,
+        /// That of all others.
+        other: ByteOrder,
     },
     /// A tag that says nothing we understand.
     #[error("{file}: type [{id}] '{name}': tag \"{tag}\": {why}")]

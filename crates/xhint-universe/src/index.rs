@@ -8,9 +8,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use xhint_btf::{Btf, Kind};
+use xhint_btf::{Btf, Kind, essential};
 
-use crate::name::essential;
 
 /// A type that answers to an essential name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

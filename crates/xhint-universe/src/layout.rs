@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use xhint_btf::Btf;
-use xhint_layout::{Selector, content};
+use xhint_layout::Selector;
 
 use crate::SourceId;
 
@@ -34,8 +33,35 @@ pub struct Layout {
     pub selector: Option<Selector>,
     /// Whether no tag or union makes it one, but that it was named ([`crate::Universe::add_layout`]).
     pub by_name: bool,
-    /// What tells its content from others', where its BTF is not at hand.
-    pub(crate) content: Option<Arc<str>>,
+    /// What tells it from others of its name.
+    pub(crate) content: Content,
+}
+
+/// The content of a layout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// As text; its BTF is at hand.
+    Text(Arc<str>),
+    /// SHA-256 of the text, where the BTF is not at hand.
+    Digest(Arc<str>),
+}
+
+impl Content {
+    fn digest(&self) -> Arc<str> {
+        match self {
+            Content::Text(text) => {
+                Sha256::digest(&**text).iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+            }
+            Content::Digest(digest) => Arc::clone(digest),
+        }
+    }
+
+    fn is(&self, other: &Content) -> bool {
+        match (self, other) {
+            (Content::Text(a), Content::Text(b)) => a == b,
+            _ => self.digest() == other.digest(),
+        }
+    }
 }
 
 /// A layout whose BTF is not at hand: what tells whether others can stand beside it. It cannot be linked for.
@@ -60,16 +86,20 @@ pub struct Known {
 impl Layout {
     /// Whether its BTF is at hand.
     pub fn is_at_hand(&self) -> bool {
-        self.content.is_none()
+        matches!(self.content, Content::Text(_))
     }
 
-    /// What tells its content, which is in `btf`, from others'.
-    pub(crate) fn digest(&self, btf: &Btf) -> Arc<str> {
-        self.content.clone().unwrap_or_else(|| {
-            // What has no content is no layout.
-            let text = content::content(btf, &self.name, self.type_id).unwrap_or_default();
-            Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
-        })
+    /// What is to be known of it where its BTF is not at hand.
+    pub(crate) fn known(&self) -> Known {
+        let content = self.content.digest();
+        let Layout { name, id, size, answers_to, selector, by_name, .. } = self.clone();
+        Known { name, id, size, answers_to, selector, by_name, content }
+    }
+
+    /// Whether the two are one: packets of the two cannot be told apart, and need not be.
+    pub(crate) fn is_equal(&self, other: &Layout) -> bool {
+        let same = (self.id, &self.name, &self.selector) == (other.id, &other.name, &other.selector);
+        same && self.content.is(&other.content)
     }
 
     /// The BTFs that have it.

@@ -1,9 +1,8 @@
 //! The type universe: one base BTF and any number of NIC BTFs, addressed together.
 //!
-//! 1. [`name`]: the essential name, by which local and target types meet.
-//! 2. [`index`]: types by essential name, found in one pass over a BTF for all names that are asked for, and kept.
-//! 3. [`layout`]: what is known of a layout; `discover`: which structs of a NIC BTF are some.
-//! 4. [`Universe`]: the sources together, and which of them answers for a name.
+//! 1. [`index`]: types by [essential name](xhint_btf::essential), by which local and target types meet, found in one pass over a BTF for all names that are asked for, and kept.
+//! 2. [`layout`]: what is known of a layout; `discover`: which structs of a NIC BTF are some.
+//! 3. [`Universe`]: the sources together, and which of them answers for a name.
 //!
 //! What stands in front of a packet, how layouts are tagged and how ids are derived is specified in
 //! `docs/layout-abi.md`; this crate follows it.
@@ -13,7 +12,6 @@ mod discover;
 mod error;
 pub mod index;
 pub mod layout;
-pub mod name;
 mod universe;
 
 pub use error::Error;

@@ -3,13 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use xhint_btf::{Btf, Type};
+use xhint_btf::{Btf, Builder, ByteOrder, Type};
 
 use crate::Error;
-use crate::content::content;
 use crate::discover;
 use crate::index::{Candidate, Index, Wanted};
-use crate::layout::{Known, Layout};
+use crate::layout::{Content, Known, Layout};
 
 /// Which of a universe's BTFs: the base is 0, NIC BTFs follow in the order they were added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -103,13 +102,13 @@ pub struct Universe {
 }
 
 impl Universe {
-    /// A universe whose base could not be had, and why. That is an error for who asks for one of its types, and for
-    /// nobody else: NIC BTFs that stand alone have their layouts.
+    /// A universe for NIC BTFs of this byte order, whose base could not be had, and why. That is an error for who asks for
+    /// one of its types, and for nobody else: NIC BTFs that stand alone have their layouts.
     ///
     /// # Errors
     /// None in practice: an empty BTF is read in its place.
-    pub fn without_base(why: &str) -> Result<Universe, xhint_btf::Error> {
-        let empty = Btf::parse(xhint_btf::Builder::new(xhint_btf::ByteOrder::NATIVE).finish())?;
+    pub fn without_base(why: &str, order: ByteOrder) -> Result<Universe, xhint_btf::Error> {
+        let empty = Btf::parse(Builder::new(order).finish())?;
         Ok(Universe { absent: Some(why.into()), ..Universe::new(Arc::new(empty)) })
     }
 
@@ -139,31 +138,37 @@ impl Universe {
     /// [`Error::OtherBase`], [`Error::ByteOrder`], a tag or a layout that makes no sense, or an id that a different
     /// layout has. The universe is unchanged then.
     pub fn add(&mut self, name: &str, btf: Arc<Btf>) -> Result<SourceId, Error> {
-        if btf.order() != self.base().order() {
-            return Err(Error::ByteOrder { file: name.to_owned() });
+        let (own, other) = (btf.order(), self.base().order());
+        if own != other {
+            return Err(Error::ByteOrder { file: name.to_owned(), own, other });
         }
         if btf.base().is_some_and(|base| !self.base().chain().iter().any(|link| same(base, link))) {
             return Err(Error::OtherBase { file: name.to_owned() });
         }
-        let id = SourceId(u32::try_from(self.sources.len()).unwrap_or(u32::MAX));
+        let id = self.next_source();
         let found = discover::find(name, id, &btf)?;
         let source = Source::new(name, btf);
         self.check_ids(&found, &source)?;
         self.sources.push(source);
         self.nics = Arc::default();
-        found.into_iter().for_each(|layout| self.push(layout));
+        found.into_iter().for_each(|layout| _ = self.push(layout));
         Ok(id)
+    }
+
+    /// The id of the source that is added next. Memory has no room for more of them than 32 bits count.
+    fn next_source(&self) -> SourceId {
+        SourceId(self.sources.len() as u32)
     }
 
     /// Adds a NIC BTF that is not at hand, with what is known of its layouts: others are held against them, and nothing is
     /// found in it. What [`Universe::known`] told of sources that stood together can stand together.
     pub fn add_known(&mut self, name: &str, layouts: impl IntoIterator<Item = Known>) -> SourceId {
-        let source = SourceId(u32::try_from(self.sources.len()).unwrap_or(u32::MAX));
+        let source = self.next_source();
         self.sources.push(Source { at_hand: false, ..Source::new(name, Arc::clone(self.base())) });
         self.nics = Arc::default();
         for known in layouts {
             let Known { name, id, size, answers_to, selector, by_name, content } = known;
-            let (declared, also, type_id, content) = (false, Vec::new(), 0, Some(content));
+            let (declared, also, type_id, content) = (false, Vec::new(), 0, Content::Digest(content));
             let layout =
                 Layout { name, id, declared, source, also, type_id, size, answers_to, selector, by_name, content };
             self.push(layout);
@@ -173,23 +178,16 @@ impl Universe {
 
     /// What is known of the layouts of one source, so that it need not be at hand.
     pub fn known(&self, source: SourceId) -> Vec<Known> {
-        let known = |layout: &Layout| {
-            let btf = &self.source(layout.source)?.btf;
-            let (layout, content) = (layout.clone(), layout.digest(btf));
-            let Layout { name, id, size, answers_to, selector, by_name, .. } = layout;
-            Some(Known { name, id, size, answers_to, selector, by_name, content })
-        };
-        self.layouts.iter().filter(|l| l.is_of(source)).filter_map(known).collect()
+        self.layouts.iter().filter(|l| l.is_of(source)).map(Layout::known).collect()
     }
 
-    /// Adds a layout, or makes it one with the equal one that is there.
-    fn push(&mut self, layout: Layout) {
+    /// Adds a layout, or makes it one with the equal one that is there; yields its place.
+    fn push(&mut self, layout: Layout) -> usize {
         self.metadata.extend(layout.answers_to.iter().cloned());
-        let there = self.by_id.get(&layout.id).and_then(|n| self.layouts.get_mut(*n));
-        let Some(there) = there else {
-            self.by_id.insert(layout.id, self.layouts.len());
+        let place = *self.by_id.entry(layout.id).or_insert(self.layouts.len());
+        let Some(there) = self.layouts.get_mut(place) else {
             self.layouts.push(layout);
-            return;
+            return place;
         };
         if layout.is_at_hand() && !there.is_at_hand() {
             // What can be linked for comes first.
@@ -200,6 +198,7 @@ impl Universe {
         }
         let new = layout.answers_to.into_iter().filter(|name| !there.answers(name)).collect::<Vec<_>>();
         there.answers_to.extend(new);
+        place
     }
 
     /// Makes the struct or typedef `name` a layout, of each NIC BTF that has it, if no layout is called so yet, and yields
@@ -220,10 +219,12 @@ impl Universe {
         if let Some(last) = self.sources.last() {
             self.check_ids(&found, last)?;
         }
-        if let Some(first) = found.first().map(|l| l.id) {
-            found.into_iter().for_each(|layout| self.push(layout));
-            return Ok(self.by_id.get(&first).copied().unwrap_or(0));
+        let mut places = found.into_iter().map(|layout| self.push(layout));
+        if let Some(first) = places.next() {
+            places.for_each(drop);
+            return Ok(first);
         }
+        drop(places);
         if let Some(n) = self.layouts.iter().position(|l| l.name == name) {
             return Ok(n);
         }
@@ -239,7 +240,10 @@ impl Universe {
     /// Whether each of `found` may join: it has an id of its own, or is equal to the layout that has it. `last` is the
     /// source that is not among the universe's yet.
     fn check_ids(&self, found: &[Layout], last: &Source) -> Result<(), Error> {
-        let source = |l: &Layout| self.source(l.source).unwrap_or(last).clone();
+        let source = |l: &Layout| match self.source(l.source) {
+            Some(source) => source.clone(),
+            None => last.clone(),
+        };
         let mut own: HashMap<u32, &Layout> = HashMap::new();
         for new in found {
             let there = self.by_id.get(&new.id).and_then(|n| self.layouts.get(*n));
@@ -247,8 +251,8 @@ impl Universe {
                 own.insert(new.id, new);
                 continue;
             };
-            let (a, b) = (source(first), source(new));
-            if !equal((first, &a.btf), (new, &b.btf)) {
+            if !first.is_equal(new) {
+                let (a, b) = (source(first), source(new));
                 return Err(Error::SameId {
                     id: new.id,
                     first: first.name.clone(),
@@ -268,11 +272,7 @@ impl Universe {
 
     /// Whether `layout` of this universe and the one with its id in `other`, if there is one, are different layouts.
     pub fn contradicts(&self, layout: &Layout, other: &Universe) -> bool {
-        let Some(there) = other.layout_of_id(layout.id) else { return false };
-        match (self.source(layout.source), other.source(there.source)) {
-            (Some(a), Some(b)) => !equal((layout, &a.btf), (there, &b.btf)),
-            _ => true,
-        }
+        other.layout_of_id(layout.id).is_some_and(|there| !layout.is_equal(there))
     }
 
     /// All BTFs, the base first.
@@ -282,7 +282,7 @@ impl Universe {
 
     /// One BTF.
     pub fn source(&self, id: SourceId) -> Option<&Source> {
-        self.sources.get(id.0 as usize)
+        self.sources.get(usize::try_from(id.0).ok()?)
     }
 
     /// All layouts, in the order their BTFs were added.
@@ -320,14 +320,14 @@ impl Universe {
             return;
         }
         let wanted = Wanted::new(names);
-        let mut found: Vec<_> =
-            self.nics().map(|(id, nic)| (id, nic.index.find(&nic.links(), &wanted).into_iter())).collect();
-        let mut known = self.nics.write().unwrap_or_else(PoisonError::into_inner);
-        for name in wanted.names() {
-            let mut spread = Vec::new();
-            for (id, lists) in &mut found {
-                spread.extend(lists.next().unwrap_or_default().iter().map(|candidate| (*id, *candidate)));
+        let mut spreads: Vec<Vec<(SourceId, Candidate)>> = vec![Vec::new(); wanted.names().len()];
+        for (id, nic) in self.nics() {
+            for (spread, list) in spreads.iter_mut().zip(nic.index.find(&nic.links(), &wanted)) {
+                spread.extend(list.iter().map(|candidate| (id, *candidate)));
             }
+        }
+        let mut known = self.nics.write().unwrap_or_else(PoisonError::into_inner);
+        for (name, spread) in wanted.names().iter().zip(spreads) {
             known.insert(name.clone(), if spread.is_empty() { Arc::default() } else { spread.into() });
         }
     }
@@ -352,16 +352,6 @@ impl Universe {
     fn nics(&self) -> impl Iterator<Item = (SourceId, &Source)> {
         (0u32..).map(SourceId).zip(&self.sources).skip(1)
     }
-}
-
-/// Whether two layouts are one: packets of the two cannot be told apart, and need not be.
-fn equal(a: (&Layout, &Btf), b: (&Layout, &Btf)) -> bool {
-    let text = |(l, btf): (&Layout, &Btf)| content(btf, &l.name, l.type_id);
-    let same_content = || match (a.0.is_at_hand(), b.0.is_at_hand()) {
-        (true, true) => text(a) == text(b),
-        _ => a.0.digest(a.1) == b.0.digest(b.1),
-    };
-    (a.0.id, &a.0.name, &a.0.selector) == (b.0.id, &b.0.name, &b.0.selector) && same_content()
 }
 
 /// Whether two BTFs are one: the same in memory, or read twice from the same bytes on the same base.

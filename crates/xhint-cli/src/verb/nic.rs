@@ -11,7 +11,7 @@ use clap::{Subcommand, ValueEnum};
 use serde_json::json;
 use xhint::layout::LayoutId;
 use xhint::universe::SourceId;
-use xhint_softnic::{Config, Error, MAX_FLOWS, Mix, SendOptions, Sent, SoftNic, Status, Traffic};
+use xhint_softnic::{Config, Error, MAX_FLOWS, Mix, SendOptions, Sent, SoftNic, Status, Traffic, unwritten};
 
 use crate::arguments::btf::Base;
 use crate::print::{Stdout, column, columns, line};
@@ -182,7 +182,15 @@ impl Firmware {
             }
         }
         layouts::tell_differing(&universe);
-        layouts::plans(&universe)
+        let plans = layouts::plans(&universe)?;
+        for plan in &plans {
+            let zero: Vec<_> = unwritten(plan).map(|field| format!("{} ({})", field.path, field.hint)).collect();
+            if !zero.is_empty() {
+                let (name, zero) = (&plan.name, zero.join(", "));
+                print::note(&format!("layout {name}: the soft NIC has no values for these fields, they are 0: {zero}"));
+            }
+        }
+        Ok(plans)
     }
 }
 

@@ -294,7 +294,7 @@ impl<'a> Copies<'a> {
         let btf = &mut self.btf;
         self.assembly.put(&mut self.image, &mut ext, |name| Ok(btf.string(name)?))?;
         self.image.drop_debug();
-        self.image.set_btf(self.btf.finish().into(), &ext);
+        self.image.set_btf(self.btf.finish().into(), &ext)?;
         Ok(self.image)
     }
 

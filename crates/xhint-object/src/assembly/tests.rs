@@ -67,7 +67,7 @@ fn reassemble(bytes: &Bytes) -> Vec<u8> {
         Ok(object.ext().lines.iter().map(|s| s.name_off).find(|o| object.btf().str_at(*o) == Some(name)).unwrap_or(0))
     };
     Assembly::take(&object).unwrap().put(&mut image, &mut ext, name).unwrap();
-    image.set_btf(object.btf().raw().clone(), &ext);
+    image.set_btf(object.btf().raw().clone(), &ext).unwrap();
     image.write().unwrap()
 }
 

@@ -6,7 +6,7 @@
 /// underscores, so neither `___x` nor `x____y` has a flavour.
 ///
 /// ```
-/// use xhint_universe::name::essential;
+/// use xhint_btf::essential;
 /// assert_eq!(essential("nic_meta___v2"), "nic_meta");
 /// assert_eq!(essential("a___b___c"), "a___b");
 /// assert_eq!(essential("a____b"), "a____b");
@@ -16,11 +16,13 @@
 pub fn essential(name: &str) -> &str {
     let bytes = name.as_bytes();
     // Three underscores in a row hold every third byte counted from anywhere, and most names have none there.
-    for at in (1..bytes.len().saturating_sub(1)).rev().step_by(3) {
+    let [_, inner @ .., _] = bytes else { return name };
+    for at in (1..=inner.len()).rev().step_by(3) {
         if bytes.get(at) == Some(&b'_')
             && let Some(end) = flavour_near(bytes, at)
+            && let Some(essential) = name.get(..end)
         {
-            return name.get(..end).unwrap_or(name);
+            return essential;
         }
     }
     name
@@ -28,10 +30,12 @@ pub fn essential(name: &str) -> &str {
 
 /// Where the essential name ends, if one of the three underscores that start a flavour is at `at`.
 fn flavour_near(bytes: &[u8], at: usize) -> Option<usize> {
-    (at.saturating_sub(2)..=at).rev().find(|end| {
-        let before = end.checked_sub(1).and_then(|before| bytes.get(before..end.saturating_add(4)));
-        matches!(before, Some([a, b'_', b'_', b'_', b]) if *a != b'_' && *b != b'_')
-    })
+    let starts = |end: &usize| {
+        let around = end.checked_sub(1).and_then(|before| bytes.get(before..)?.first_chunk());
+        matches!(around, Some([a, b'_', b'_', b'_', b]) if *a != b'_' && *b != b'_')
+    };
+    let ends = [Some(at), at.checked_sub(1), at.checked_sub(2)];
+    ends.into_iter().flatten().find(starts)
 }
 
 #[cfg(test)]
