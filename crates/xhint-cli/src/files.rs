@@ -48,12 +48,13 @@ pub fn chain(paths: &[PathBuf]) -> anyhow::Result<Option<Arc<Btf>>> {
 /// # Errors
 /// Names the file, and `--base` where that may be what lacks.
 pub fn btf(path: &Path, base: Option<Arc<Btf>>) -> anyhow::Result<Btf> {
-    use xhint::btf::Error::{StringOffset, Strings, TypeId};
+    use xhint::btf::Error::{Kind, StringOffset, Strings, TypeId};
     let alone = base.is_none();
     read::btf(path, base).map_err(|error| match &error {
         Error::Source { cause, .. } if alone => match &**cause {
             xhint::object::Error::Btf {
-                source: Strings { what: "begin", .. } | StringOffset { .. } | TypeId { .. },
+                // A kind may be one that the base describes, and the type's number counts from there.
+                source: Strings { what: "begin", .. } | StringOffset { .. } | TypeId { .. } | Kind { .. },
                 ..
             } => anyhow!("{error} (if it is split on another BTF, give that with --base)"),
             _ => error.into(),
