@@ -7,6 +7,8 @@
 mod read;
 mod write;
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use object::elf;
 use object::write::elf::FileHeader;
@@ -137,6 +139,15 @@ impl Image {
         self.sections.position(|s| !s.gone && s.name == name)
     }
 
+    /// All sections by name; of several that are called so, the first.
+    pub fn sections_by_name(&self) -> HashMap<&str, SectionId> {
+        let mut all = HashMap::new();
+        for (id, section) in self.sections.entries().filter(|(_, section)| !section.gone) {
+            all.entry(section.name.as_str()).or_insert(id);
+        }
+        all
+    }
+
     /// The bytes of a section; empty if it has none.
     pub fn bytes(&self, section: SectionId) -> &[u8] {
         match &self.sections.at(section).content {
@@ -158,6 +169,15 @@ impl Image {
             Content::Relocations(r) if r.target == target => r.entries.as_slice(),
             _ => &[],
         })
+    }
+
+    /// All relocations, each with the section it is of.
+    pub fn all_relocations(&self) -> impl Iterator<Item = (SectionId, &Relocation)> {
+        let all = self.sections.iter().filter_map(|section| match &section.content {
+            Content::Relocations(relocations) if !section.gone => Some(relocations),
+            _ => None,
+        });
+        all.flat_map(|r| r.entries.iter().map(move |entry| (r.target, entry)))
     }
 
     /// Adds a section of bytes that a loader maps, with these flags beside.

@@ -117,16 +117,18 @@ impl Object {
         if btf.order() != image.order || ext.order != image.order {
             return Err(Error::ByteOrder);
         }
-        let lines = lines(&image, &btf, &ext);
+        let sections = image.sections_by_name();
+        let (lines, funcs) = (lines(&sections, &btf, &ext), func_info(&btf, &ext));
         let mut functions = functions(&image)?;
         for function in &mut functions {
-            function.func = func_info(&btf, &ext, function);
+            let start = u32::try_from(function.start).ok();
+            function.func = start.and_then(|start| funcs.get(&(&*function.section_name, start)).copied());
             function.code = code(&image, function)?;
             function.starts = starts(&function.code);
             add_lines(function, &lines);
         }
         add_names(&image, &mut functions);
-        let relos = relos(&image, &btf, &ext, &functions)?;
+        let relos = relos(&image, &sections, &btf, &ext, &functions)?;
         Ok(Object { image, btf: Arc::new(btf), ext, functions, relos, lines })
     }
 
@@ -310,10 +312,16 @@ fn starts(code: &[Instruction]) -> Vec<usize> {
     code.iter().scan(0, next).collect()
 }
 
-/// The type id of the FUNC that func info has for a function.
-fn func_info(btf: &Btf, ext: &BtfExt, function: &Function) -> Option<u32> {
-    let part = ext.funcs.iter().find(|s| btf.str_at(s.name_off) == Some(&function.section_name))?;
-    part.records.iter().find(|r| r.insn_off as usize == function.start).map(|r| r.type_id)
+/// The type id of the FUNC that func info has, by the name of the section and where in it the function starts.
+fn func_info<'a>(btf: &'a Btf, ext: &BtfExt) -> HashMap<(&'a str, u32), u32> {
+    let mut all = HashMap::new();
+    for part in &ext.funcs {
+        let Some(section) = btf.str_at(part.name_off) else { continue };
+        for record in &part.records {
+            all.entry((section, record.insn_off)).or_insert(record.type_id);
+        }
+    }
+    all
 }
 
 /// Gives each instruction the line that begins with it.
@@ -332,16 +340,13 @@ fn add_lines(function: &mut Function, lines: &HashMap<SectionId, Vec<LineInfo>>)
 /// As libbpf has it: a relocated call goes one instruction further than its immediate says from the symbol, a
 /// relocated wide load's immediate is bytes from the symbol, and without a relocation a call is a distance.
 fn add_names(image: &Image, functions: &mut Arena<FunctionId, Function>) {
-    let sections: Vec<SectionId> = image.sections.entries().filter(|(_, s)| s.is_code()).map(|s| s.0).collect();
-    for section in sections {
-        for r in image.relocations(section) {
-            let offset = r.offset as usize;
-            let Some(id) = function_at(functions, section, offset) else { continue };
-            let function = functions.at_mut(id);
-            let at = function.instruction_at(offset.saturating_sub(function.start));
-            let reference = Reference { symbol: r.symbol, kind: r.kind.0, addend: r.addend };
-            at.and_then(|n| function.code.get_mut(n)).into_iter().for_each(|i| i.reference = Some(reference));
-        }
+    for (section, r) in image.all_relocations() {
+        let offset = r.offset as usize;
+        let Some(id) = function_at(functions, section, offset) else { continue };
+        let function = functions.at_mut(id);
+        let at = function.instruction_at(offset.saturating_sub(function.start));
+        let reference = Reference { symbol: r.symbol, kind: r.kind.0, addend: r.addend };
+        at.and_then(|n| function.code.get_mut(n)).into_iter().for_each(|i| i.reference = Some(reference));
     }
     for id in functions.ids() {
         let function = functions.at(id);
@@ -397,12 +402,18 @@ fn callee(
 }
 
 /// The relocations, each in the function it stands in.
-fn relos(image: &Image, btf: &Btf, ext: &BtfExt, functions: &Arena<FunctionId, Function>) -> Result<Vec<Relo>, Error> {
+fn relos(
+    image: &Image,
+    sections: &HashMap<&str, SectionId>,
+    btf: &Btf,
+    ext: &BtfExt,
+    functions: &Arena<FunctionId, Function>,
+) -> Result<Vec<Relo>, Error> {
     let mut out = Vec::new();
     for part in &ext.relos {
         let name = btf.str_at(part.name_off).unwrap_or("");
         let missing = || Error::ExtSection { name: name.to_owned(), what: "no such ELF section".to_owned() };
-        let section = image.section_named(name).ok_or_else(missing)?;
+        let section = *sections.get(name).ok_or_else(missing)?;
         for core in &part.records {
             let at = core.insn_off as usize;
             let fault = |what: &str| Error::ExtSection {
@@ -424,11 +435,11 @@ fn relos(image: &Image, btf: &Btf, ext: &BtfExt, functions: &Arena<FunctionId, F
     Ok(out)
 }
 
-fn lines(image: &Image, btf: &Btf, ext: &BtfExt) -> HashMap<SectionId, Vec<LineInfo>> {
+fn lines(sections: &HashMap<&str, SectionId>, btf: &Btf, ext: &BtfExt) -> HashMap<SectionId, Vec<LineInfo>> {
     let mut out: HashMap<SectionId, Vec<LineInfo>> = HashMap::new();
     for part in &ext.lines {
-        if let Some(section) = btf.str_at(part.name_off).and_then(|n| image.section_named(n)) {
-            out.entry(section).or_default().extend(&part.records);
+        if let Some(section) = btf.str_at(part.name_off).and_then(|name| sections.get(name)) {
+            out.entry(*section).or_default().extend(&part.records);
         }
     }
     out.values_mut().for_each(|l| l.sort_by_key(|l| l.insn_off));

@@ -2,14 +2,16 @@
 //!
 //! An object asks for a handful of names; a kernel has 130,000 types. So nothing is indexed beforehand: all names an
 //! object asks for are looked for in one pass over the kinds that can answer, and what was found is kept for the next
-//! object. The first four bytes of a name tell for nearly every type that it is none of those wanted, and what follows the
-//! wanted name for nearly all others; names are read and cut only to be found.
+//! object. The first four bytes of a name tell for nearly every type that it is none of those wanted, and the first eight and
+//! what follows the wanted name for nearly all others; names are read and cut only to be found.
+//!
+//! Kernels since Linux 7.0 sort their BTF by name. Names could be found there by halving, but only after a proof that it is
+//! sorted, which has to look at every name as the search here does, and takes nearly as long (docs/benchmarks.md).
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use xhint_btf::{Btf, Kind, essential};
-
 
 /// A type that answers to an essential name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,12 +76,27 @@ fn scan(links: &[&Btf], wanted: &Wanted) -> Vec<Vec<Candidate>> {
 pub(crate) struct Wanted {
     /// Sorted, each once.
     names: Vec<Arc<str>>,
-    /// By a hash of a name's first four bytes: where the list of such names begins in `starts`, 0 where there is none.
+    /// By a hash of a name's first four bytes: where the list of such names begins in `starts`, or [`END`].
     /// 8 KiB: stays in the nearest cache.
     first: [u32; Wanted::HASHES],
-    /// The number of a name, and where its list goes on, 0 at the end. What stands at 0 is no name's.
-    starts: Vec<(u32, u32)>,
+    starts: Vec<Start>,
+    /// Some name has fewer than three bytes, so that of the first four not all are its own or what must follow it.
+    short: bool,
 }
+
+/// How a name begins.
+struct Start {
+    /// The first eight bytes, and which of them are the name's.
+    bytes: u64,
+    mask: u64,
+    /// Which name it is.
+    number: usize,
+    /// Where the list goes on, or [`END`].
+    next: u32,
+}
+
+/// No place in `starts`.
+const END: u32 = u32::MAX;
 
 impl Wanted {
     const HASHES: usize = 1 << 11;
@@ -88,28 +105,19 @@ impl Wanted {
         let mut names: Vec<&str> = names.into_iter().collect();
         names.sort_unstable();
         names.dedup();
-        let mut wanted = Wanted { names: Vec::new(), first: [0; Wanted::HASHES], starts: vec![(0, 0)] };
-        for (number, name) in (0u32..).zip(&names) {
-            wanted.add(first_four(name.as_bytes()), number);
-            if name.len() < 4 {
-                // A flavour may follow, and then underscores do.
-                wanted.add(first_four(format!("{name}___").as_bytes()), number);
+        let short = names.iter().any(|name| name.len() < 3);
+        let (mut first, mut starts) = ([END; Wanted::HASHES], Vec::new());
+        for (place, (number, four)) in (0..).zip(names.iter().enumerate().flat_map(with_firsts)) {
+            if let (Some(list), Some(name)) = (first.get_mut(Wanted::hash(four)), names.get(number)) {
+                starts.push(Start::new(number, name, std::mem::replace(list, place)));
             }
         }
-        wanted.names = names.into_iter().map(Arc::from).collect();
-        wanted
+        Wanted { names: names.into_iter().map(Arc::from).collect(), first, starts, short }
     }
 
     /// Sorted, each once.
     pub(crate) fn names(&self) -> &[Arc<str>] {
         &self.names
-    }
-
-    fn add(&mut self, start: u32, number: u32) {
-        if let Some(first) = self.first.get_mut(Wanted::hash(start)) {
-            let next = std::mem::replace(first, self.starts.len() as u32);
-            self.starts.push((number, next));
-        }
     }
 
     fn number(&self, name: &str) -> Option<usize> {
@@ -119,44 +127,74 @@ impl Wanted {
     /// Whether the string at the start of `tail`, which a zero ends, can be one of the names with or without a flavour.
     #[inline]
     fn may_have(&self, tail: &[u8]) -> bool {
-        let first = self.first.get(Wanted::hash(first_four(tail))).copied().unwrap_or(0);
-        first != 0 && self.has_start(first, tail)
+        let four = first_bytes(tail).map_or_else(|| padded(tail), u32::from_le_bytes);
+        let four = if self.short { to_zero(four) } else { four };
+        self.first.get(Wanted::hash(four)).is_some_and(|first| *first != END && self.has_start(*first, tail))
     }
 
     /// Whether one of the names in the list at `at` is followed in `tail` by the string's end or a flavour.
     fn has_start(&self, mut at: u32, tail: &[u8]) -> bool {
-        while at != 0 {
-            let Some((number, next)) = self.starts.get(at as usize) else { return false };
-            let Some(name) = self.names.get(*number as usize) else { return false };
-            if matches!(tail.strip_prefix(name.as_bytes()), Some([] | [0 | b'_', ..])) {
+        let bytes = first_bytes(tail).map(u64::from_le_bytes);
+        while let Some(start) = usize::try_from(at).ok().and_then(|at| self.starts.get(at)) {
+            // What is quickly told comes first: many a name has its first four bytes in common with others, fewer have
+            // eight, and few end in the same place.
+            if bytes.is_none_or(|bytes| bytes & start.mask == start.bytes)
+                && let Some(name) = self.names.get(start.number)
+                && let Some((begin, [] | [0 | b'_', ..])) = tail.split_at_checked(name.len())
+                && begin == name.as_bytes()
+            {
                 return true;
             }
-            at = *next;
+            at = start.next;
         }
         false
     }
 
     #[inline]
-    fn hash(start: u32) -> usize {
+    fn hash(four: u32) -> usize {
         // Fibonacci hashing: the upper bits of a product are mixed best.
-        (start.wrapping_mul(0x9e37_79b9) >> 21) as usize
+        (four.wrapping_mul(0x9e37_79b9) >> 21) as usize
     }
 }
 
-/// The first four bytes, zeros from the first zero or the end on.
-#[inline]
-fn first_four(text: &[u8]) -> u32 {
-    let word = u32::from_le_bytes(text.first_chunk().copied().unwrap_or_else(|| padded(text)));
-    // The top bit of the first zero byte, maybe of some behind it; all bits below that are kept.
-    let zeros = word.wrapping_sub(0x0101_0101) & !word & 0x8080_8080;
-    word & (zeros & zeros.wrapping_neg()).wrapping_sub(1)
+impl Start {
+    fn new(number: usize, name: &str, next: u32) -> Start {
+        let eight = |byte: fn(u8) -> u8| {
+            let mut eight = [0; 8];
+            eight.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = byte(from));
+            u64::from_le_bytes(eight)
+        };
+        Start { bytes: eight(|byte| byte), mask: eight(|_| u8::MAX), number, next }
+    }
 }
 
+/// A name's number with the first four bytes that it can have: what follows a shorter one is its end, or a flavour, which
+/// begins with underscores.
+fn with_firsts((number, name): (usize, &&str)) -> impl Iterator<Item = (usize, u32)> {
+    let flavoured = (name.len() < 4).then(|| padded(format!("{name}___").as_bytes()));
+    [padded(name.as_bytes())].into_iter().chain(flavoured).map(move |four| (number, four))
+}
+
+/// The first bytes, if there are so many.
+#[inline]
+fn first_bytes<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+    text.first_chunk().copied()
+}
+
+/// The first four bytes, and zeros where there are fewer.
 #[cold]
-fn padded(text: &[u8]) -> [u8; 4] {
-    let mut start = [0; 4];
-    start.iter_mut().zip(text).for_each(|(to, from)| *to = *from);
-    start
+fn padded(text: &[u8]) -> u32 {
+    let mut four = [0; 4];
+    four.iter_mut().zip(text).for_each(|(to, from)| *to = *from);
+    u32::from_le_bytes(four)
+}
+
+/// Four bytes, zeros from the first zero on.
+#[inline]
+fn to_zero(four: u32) -> u32 {
+    // The top bit of the first zero byte, maybe of some behind it; all bits below that are kept.
+    let zeros = four.wrapping_sub(0x0101_0101) & !four & 0x8080_8080;
+    four & (zeros & zeros.wrapping_neg()).wrapping_sub(1)
 }
 
 #[cfg(test)]
