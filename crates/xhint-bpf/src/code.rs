@@ -73,7 +73,7 @@ pub enum Named {
 #[non_exhaustive]
 pub enum Fault {
     /// Bytes that are no whole instruction.
-    #[error("the bytes at {at:#x} are no whole instruction")]
+    #[error("the bytes at {at:#x} are not a whole instruction")]
     Cut {
         /// Its first byte, from the start of the function.
         at: usize,
@@ -85,7 +85,7 @@ pub enum Fault {
         at: usize,
     },
     /// A jump longer than an instruction can hold.
-    #[error("a jump over {distance} instructions is more than eBPF can")]
+    #[error("a jump over {distance} instructions is longer than eBPF allows")]
     TooFar {
         /// How far.
         distance: i64,

@@ -93,7 +93,7 @@ pub enum Error {
         offset: u32,
     },
     /// A reference to a type of a kind that it cannot mean.
-    #[error("type [{id}] at offset {at}, a {kind}, refers to [{target}], a {found}, where {wanted} must be")]
+    #[error("type [{id}] at offset {at}, a {kind}, refers to [{target}], which is a {found} and must be {wanted}")]
     TargetKind {
         /// The referring type.
         id: u32,
@@ -109,7 +109,7 @@ pub enum Error {
         wanted: &'static str,
     },
     /// Strings of a split BTF, none of which a type of it names.
-    #[error("no type names any of its strings ({first} to {end})")]
+    #[error("none of its types has a name from its own strings (offsets {first} to {end})")]
     NoOwnName {
         /// Offset of its first string.
         first: u32,
@@ -120,7 +120,7 @@ pub enum Error {
     #[error("made for another base: {0}")]
     OtherBase(Box<Error>),
     /// A type of a kind that is newer than this crate, where its references would have to be changed.
-    #[error("type [{id}] has kind {kind}, which is not known: what it refers to cannot be renumbered")]
+    #[error("type [{id}] has kind {kind}, which is not known, so the types it refers to cannot be renumbered")]
     Immovable {
         /// The type's id.
         id: u32,

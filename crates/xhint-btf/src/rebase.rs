@@ -46,7 +46,7 @@ impl std::fmt::Display for Differs {
         match self {
             Differs::Missing => f.write_str("the base has none"),
             Differs::Size(bytes) => write!(f, "it has {bytes} bytes in the base"),
-            Differs::Several => f.write_str("the base has several, and which is meant cannot be told"),
+            Differs::Several => f.write_str("the base has several, and nothing says which is meant"),
         }
     }
 }

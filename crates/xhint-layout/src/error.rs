@@ -31,7 +31,9 @@ pub enum Error {
         size: u32,
     },
     /// Too many fields with a hint.
-    #[error("layout {layout} has more than {MAX_FIELDS} fields with a hint, {path} being the next; drop some hints")]
+    #[error(
+        "layout {layout} has more than {MAX_FIELDS} fields with a hint; {path} is the first beyond that; remove some hints"
+    )]
     TooManyFields {
         /// The layout's name.
         layout: String,
@@ -62,7 +64,7 @@ pub enum Error {
     },
     /// A field is wider than any value, or lies beyond its struct.
     #[error(
-        "layout {layout}: field {path} has {bits} bits at bit {bit_offset}; 1 to 64 bits inside the {size} bytes of the layout can be written"
+        "layout {layout}: field {path} has {bits} bits at bit {bit_offset}; only fields of 1 to 64 bits that lie inside the {size} bytes of the layout can be written"
     )]
     BadPlace {
         /// The layout's name.
@@ -78,7 +80,7 @@ pub enum Error {
     },
     /// A bitfield with a byte order, or a big-endian field of odd width.
     #[error(
-        "layout {layout}: field {path} is big-endian by its type and {bits} bits at bit {bit_offset} wide; only whole bytes have an order"
+        "layout {layout}: field {path} is big-endian by its type, but has {bits} bits at bit {bit_offset}; only whole bytes have a byte order"
     )]
     OddBigEndian {
         /// The layout's name.
@@ -92,7 +94,7 @@ pub enum Error {
     },
     /// Two fields of one place are both written for the same packet.
     #[error(
-        "layout {layout}: fields {first} and {second} lie on each other and the same packets have both; say which with a tag xhint:when=ipv4|ipv6|arp|tcp|udp|icmp|vlan|other, or drop one's hint"
+        "layout {layout}: fields {first} and {second} overlap, and the same packets have both; say which packets have which by a tag xhint:when=ipv4|ipv6|arp|tcp|udp|icmp|vlan|other on each, or remove the hint of one"
     )]
     Overlap {
         /// The layout's name.

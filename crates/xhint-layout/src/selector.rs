@@ -29,7 +29,7 @@ pub enum Almost {
         bytes: u64,
     },
     /// A field follows.
-    #[error("{field} stands behind btf_id; btf_id has to be the last field")]
+    #[error("{field} comes after btf_id; btf_id has to be the last field")]
     Followed {
         /// The first that does.
         field: String,
@@ -38,7 +38,7 @@ pub enum Almost {
     #[error("btf_id ends behind the struct's last byte")]
     Beyond,
     /// It is no number of 32 bits.
-    #[error("btf_id is no number of 32 bits")]
+    #[error("btf_id is not an integer of 32 bits")]
     Width,
 }
 

@@ -125,7 +125,7 @@ fn what_is_no_layout_is_told() {
     assert!(told("unknown_kind").contains(r#"field a has the tag "xhint:when=ipv5""#));
     assert!(told("no_number").contains("field a has the hint rx_hash, but is the struct inner"));
     assert!(told("floating").contains("field rx_hash has the hint rx_hash, but is the float float"));
-    assert!(told("overlap").contains("fields rx_hash and flow_mark lie on each other"));
+    assert!(told("overlap").contains("fields rx_hash and flow_mark overlap"));
     assert!(told("crowd").contains("more than 64 fields with a hint, a[64] being the next"));
     assert!(told("odd_order").contains("field a is big-endian by its type and 12 bits"));
     let btf = Btf::parse(section()).unwrap();

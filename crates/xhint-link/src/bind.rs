@@ -117,7 +117,7 @@ impl<'a> Bound<'a> {
                     .to_owned()
             }
             (None, _, Some(answer)) if answer.size_conflict => format!(
-                "it has {} bytes there and {} in the program, and being signed or no number it cannot be read so",
+                "it has {} bytes there and {} in the program; as it is signed or not a number, it cannot be read with another width",
                 answer.new_size, answer.orig_size
             ),
             _ => Miss::Mismatch.to_string(),

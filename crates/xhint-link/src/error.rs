@@ -88,7 +88,7 @@ pub enum Error {
     },
     /// A name that what we generate would bear, too.
     #[error(
-        "the object has a '{name}' of its own, and what dispatch generates is called so: rename it; or, if the object was \
+        "the object has a '{name}' of its own, a name that dispatch uses: rename it; or, if the object was \
          linked by xhint before, give the one that the compiler made"
     )]
     Reserved {
@@ -97,7 +97,7 @@ pub enum Error {
     },
     /// No XDP program, but one in a section of old, which says of no type what it is.
     #[error(
-        "program {program} stands in section {section}, which loaders do not know as one of XDP programs any more; \
+        "program {program} is in section {section}, which loaders no longer take for an XDP program's; \
          write SEC(\"xdp\")"
     )]
     OldSection {
@@ -113,7 +113,7 @@ pub enum Error {
     NothingToDispatch,
     /// Packets that do not say what layout they carry.
     #[error(
-        "layout {layout} has no selector that one load could read: no field says that a packet carries it, so its packets \
+        "layout {layout} has no selector that one load can read: no field says that a packet carries it, so its packets \
          cannot be told from others; end it with a u32 btf_id, tag a field xhint:selector, or use it alone"
     )]
     NoSelector {
@@ -128,7 +128,7 @@ pub enum Error {
     Plain(crate::Plain),
     /// A slot that there is none of.
     #[error(
-        "more layouts than the {} that tail calls and counting have slots for; static dispatch or a table takes more, uncounted",
+        "there are more layouts than the {} slots of tail calls and counters; static or table dispatch without counting takes more",
         crate::table::SLOT_COUNT
     )]
     NoSlot {
@@ -144,18 +144,22 @@ pub enum Error {
         functions: usize,
     },
     /// A table without the right to compute pointers into metadata.
-    #[error("a table is asked for, and to compute where fields lie takes CAP_PERFMON; static dispatch does without")]
+    #[error(
+        "dispatch by a table computes at run time where fields lie, which needs CAP_PERFMON; static dispatch does not need it"
+    )]
     TableNeedsWalk,
     /// More numbers differ between layouts than a row holds.
     #[error(
-        "so much differs between the layouts that their offsets do not fit in a row of {most} bytes of a table; static dispatch does without"
+        "the layouts differ in more offsets than a table's row of {most} bytes can hold; static dispatch has no such limit"
     )]
     RowTooLong {
         /// Bytes of the largest row.
         most: usize,
     },
     /// More kinds of layouts than an entry can number.
-    #[error("the layouts are of {copies} kinds, and a table can have {most} copies; tail calls have no such limit")]
+    #[error(
+        "the layouts need {copies} different copies of the program, and a table can have {most}; tail calls have no such limit"
+    )]
     TooManyCopies {
         /// How many.
         copies: usize,

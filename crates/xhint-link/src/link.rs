@@ -63,13 +63,13 @@ impl Link for Object {
 fn uncounted(cause: &Error) -> Option<String> {
     let why = match cause {
         Error::NothingToDispatch => "no XDP program of the object depends on it".to_owned(),
-        Error::NoSelector { .. } => "its packets carry no id that would tell them from others".to_owned(),
+        Error::NoSelector { .. } => "its packets carry no id".to_owned(),
         Error::FallbackMissing { first, .. } => {
-            format!("there is nothing to give to packets of no layout, unless a fixed action is said: {first}")
+            format!("packets of no layout would need a fixed action: {first}")
         }
         _ => return None,
     };
-    Some(format!("for one layout only; every packet is taken for it and none is counted, since {why}"))
+    Some(format!("for one layout only: every packet is read by it and none is counted, because {why}"))
 }
 
 /// Links, and fills `report` as far as it comes: what is known of a refused object stands there too.

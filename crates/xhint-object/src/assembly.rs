@@ -105,7 +105,7 @@ fn body(object: &Object, function: &Function) -> Result<Body, Error> {
             Named::Function(callee) => name_callee(instruction, object.functions().at(callee).symbol),
             _ if leads_into_code(object.image(), instruction) => {
                 let what = format!(
-                    "the instruction at {:#x}, in {}, leads into code, and to no function's start there",
+                    "the instruction at {:#x}, in {}, leads into the middle of code, where no function begins",
                     function.start.saturating_add(function.start_of(number)),
                     function.name
                 );

@@ -28,7 +28,7 @@ pub enum Error {
         what: String,
     },
     /// Parts that add up to more than the file.
-    #[error("bad ELF file: the {what} add up to more than the file holds, so some lie over others")]
+    #[error("bad ELF file: the {what} are together larger than the file, so some of them overlap")]
     Overlap {
         /// Which parts.
         what: &'static str,
@@ -69,7 +69,9 @@ pub enum Error {
         what: String,
     },
     /// A dispatch that needs a jump longer than an instruction can hold.
-    #[error("the dispatch needs a jump over {distance} instructions, more than eBPF can; tail calls span it")]
+    #[error(
+        "the dispatch needs a jump over {distance} instructions, which is longer than eBPF allows; tail calls have no such limit"
+    )]
     TooFar {
         /// How far.
         distance: i64,

@@ -270,7 +270,7 @@ fn functions(image: &Image) -> Result<Arena<FunctionId, Function>, Error> {
             return Err(fault(format!("it ends at {end:#x}, beyond section {}", home.name)));
         }
         if !start.is_multiple_of(SIZE) || !size.is_multiple_of(SIZE) {
-            return Err(fault(format!("bytes {start:#x} to {end:#x} are no whole instructions")));
+            return Err(fault(format!("bytes {start:#x} to {end:#x} are not whole instructions")));
         }
         out.push(Function {
             name: symbol.name.clone(),

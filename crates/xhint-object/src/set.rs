@@ -34,7 +34,7 @@ pub enum SetError {
         second: String,
     },
     /// It is no constant.
-    #[error("it stands in {section}, which is no place for constants; only what is declared const volatile can be set")]
+    #[error("it is in {section}, where no constants are; only variables declared const volatile can be set")]
     NotConstant {
         /// The section it stands in.
         section: String,
@@ -45,7 +45,7 @@ pub enum SetError {
     )]
     NotVolatile,
     /// It is of a type that no text stands for.
-    #[error("it is {what}; integers, bool, enums and arrays of char can be set")]
+    #[error("it is {what}; only integers, bool, enums and arrays of char can be set")]
     Kind {
         /// What it is.
         what: String,

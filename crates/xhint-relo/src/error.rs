@@ -52,7 +52,7 @@ pub enum Error {
         second_value: String,
     },
     /// It is asked of the base BTF, and there is none.
-    #[error("{what} is no layout's, and asked of the kernel's BTF: {why}")]
+    #[error("{what} belongs to no layout, so it is looked for in the kernel's BTF: {why}")]
     NoBase {
         /// What was asked, in C words.
         what: String,

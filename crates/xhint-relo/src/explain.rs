@@ -149,7 +149,7 @@ impl std::fmt::Display for Miss {
                 instead(f, similar)
             }
             Miss::NoLayout => f.write_str("no layout is bound that answers to this name"),
-            Miss::Disagree(error) => write!(f, "no layout is bound that tells whose counts: {error}"),
+            Miss::Disagree(error) => write!(f, "no layout is bound that decides between them: {error}"),
             Miss::NoMember { within, name, selector: Some(field), .. } => write!(
                 f,
                 "{within} has no '{name}', its packets say which layout they have in '{field}': where xhint dispatches, that \
@@ -160,7 +160,10 @@ impl std::fmt::Display for Miss {
                 instead(f, similar)
             }
             Miss::Distilled { within, name, why } => {
-                write!(f, "where {within} has its '{name}' is not known: only its size was given, and {why}")
+                write!(
+                    f,
+                    "the place of '{name}' in {within} is not known: only the size of {within} was given, and {why}"
+                )
             }
             Miss::Type { member, local, target } => write!(f, "'{member}' is {target}, not {local}"),
             Miss::ByteOrder { member, local, target, flavour } => {
@@ -174,7 +177,7 @@ impl std::fmt::Display for Miss {
             Miss::Pointer { member } => {
                 write!(
                     f,
-                    "'{member}' is a pointer, and without CAP_PERFMON, or where that is not counted on, pointers count as absent"
+                    "'{member}' is a pointer, and pointers count as missing where the program must do without CAP_PERFMON"
                 )
             }
             Miss::Mismatch => f.write_str("the type does not match"),

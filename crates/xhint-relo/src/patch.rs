@@ -27,10 +27,10 @@ pub enum PatchError {
         expected: u64,
     },
     /// The new offset is too large for an instruction.
-    #[error("offset {0} does not fit in the 15 bits of an instruction")]
+    #[error("offset {0} is too large for an instruction, which has 15 bits for it")]
     Range(u64),
     /// The field's new size is no load's or store's.
-    #[error("the field changes from {from} to {to} bytes, which no load or store can follow")]
+    #[error("the field changes from {from} to {to} bytes, and no load or store has that size")]
     Size {
         /// Size that the program was compiled for.
         from: u32,

@@ -58,7 +58,7 @@ impl<'a> Spec<'a> {
         }
         let ty = btf.skip_mods_and_typedefs(root);
         if !ty.kind().is_any_enum() {
-            return Err("it asks for an enumerator of what is no enum");
+            return Err("it asks for an enumerator, but the type is not an enum");
         }
         let enumerator = ty.enumerator(*first).ok_or("the enum has fewer enumerators")?;
         let step = Accessor { type_id: ty.id(), index: *first, name: Some(enumerator.name) };
@@ -88,7 +88,7 @@ fn numbers(text: &str) -> Result<Vec<u32>, &'static str> {
         }
         // `parse` alone would take a sign.
         let digits = part.bytes().all(|b| b.is_ascii_digit());
-        out.push(part.parse().ok().filter(|_| digits).ok_or("it is not a list of numbers with colons between")?);
+        out.push(part.parse().ok().filter(|_| digits).ok_or("it is not a list of numbers separated by colons")?);
     }
     Ok(out)
 }
@@ -117,7 +117,7 @@ fn field<'a>(btf: &'a Btf, root: u32, first: u32, rest: &[u32]) -> Result<Spec<'
                 spec.steps.push(Accessor { type_id: id, index, name: None });
                 spec.advance(btf, id, index)?;
             }
-            _ => return Err("it goes into what is neither struct nor array"),
+            _ => return Err("it goes into a type that is neither a struct nor an array"),
         }
     }
     Ok(spec)

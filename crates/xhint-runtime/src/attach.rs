@@ -178,7 +178,7 @@ fn load_after(before: Option<&Generation>, device: &Device, job: &Job) -> Result
     let mut uncounted = Vec::new();
     if !was.as_ref().is_some_and(|was| job.state.goes_on_counting(was)) {
         let why = match was {
-            Some(_) => "layouts are counted under other slots now",
+            Some(_) => "layouts have other slots now",
             None => "it is lost which layouts were counted in it",
         };
         keep.retain(|(name, _)| {

@@ -97,7 +97,7 @@ fn end(name: &str, kind: MapType, same: bool) -> Option<&'static str> {
     let section = name.split_once('.').map_or("", |s| s.1);
     match section.split('.').next().unwrap_or("") {
         "rodata" | "kconfig" => return Some(CONSTANT),
-        "data" | "bss" => return (!same).then_some("its variables may stand elsewhere in another object"),
+        "data" | "bss" => return (!same).then_some("its variables may be at other places in another object"),
         _ => {}
     }
     use MapType as M;
@@ -108,7 +108,7 @@ fn end(name: &str, kind: MapType, same: bool) -> Option<&'static str> {
         M::Sockmap | M::Sockhash | M::ReuseportSockarray | M::CgroupArray => None,
         M::CgroupStorage | M::PercpuCgroupStorage | M::CGrpStorage => None,
         M::SkStorage | M::InodeStorage | M::TaskStorage => None,
-        M::Arena => (!same).then_some("what is in an arena is known to one object only"),
+        M::Arena => (!same).then_some("only its own object knows what is in an arena"),
         M::ProgArray => Some("the programs in it are the old object's"),
         _ => Some("the kernel ties it to one load"),
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No such device in this network namespace.
-    #[error("{device}: no such network device{}; `ip link` lists those that are", in_netns(.netns.as_deref()))]
+    #[error("{device}: no such network device{}; `ip link` lists the devices", in_netns(.netns.as_deref()))]
     NoDevice {
         /// The name asked for.
         device: String,
@@ -72,7 +72,7 @@ pub enum Error {
         object: String,
     },
     /// Another call changed what runs while this one was at work.
-    #[error("{0}: another call changed what it runs in between; try again")]
+    #[error("{0}: another call changed what runs on it meanwhile; try again")]
     Changed(String),
     /// Nothing of ours is attached.
     #[error("{0}: xhint has nothing attached to it; `xhint status` lists the devices that have")]
@@ -142,8 +142,8 @@ pub enum Error {
     },
     /// A program in a section that does not say what it is.
     #[error(
-        "{program} stands in section {section}, which says of no program type what it is; write SEC(\"xdp\"), as \
-         libbpf 1.0 and later want it"
+        "{program} is in section {section}, which names no type of program; write SEC(\"xdp\"), as \
+         libbpf 1.0 and later require"
     )]
     UnknownSection {
         /// Its name.
@@ -165,7 +165,7 @@ pub enum Error {
         have: String,
     },
     /// Several layouts are called so.
-    #[error("{device}: several layouts are called '{which}': {have}; take one away by its id")]
+    #[error("{device}: several layouts are called '{which}': {have}; give the id of one")]
     ManyLayouts {
         /// The device.
         device: String,
@@ -197,7 +197,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A NIC BTF with layouts that the program does not ask for.
-    #[error("{}: the program asks for no struct that a layout of it answers to; bind one", .path.display())]
+    #[error("{}: none of its layouts answers to a struct that the program asks for; bind one", .path.display())]
     NotAsked {
         /// The file.
         path: PathBuf,
@@ -224,7 +224,7 @@ pub enum Error {
         why: String,
     },
     /// Layouts were to come to a program that is linked for one.
-    #[error("{device}: was attached without dispatch, for one layout alone; attach again with one")]
+    #[error("{device}: its program was attached without dispatch, for one layout; attach again with dispatch")]
     OneLayout {
         /// The device.
         device: String,
@@ -240,7 +240,7 @@ pub enum Error {
     Layout(xhint_universe::Error),
     /// A layout that is another than the one with its id that packets are read by now.
     #[error(
-        "layout '{is}' ({is_file}) is another than '{was}' ({was_file}), for which packets with its id {} are taken \
+        "layout '{is}' ({is_file}) differs from '{was}' ({was_file}), by which packets with the same id {} are read \
          now; give it another id (tag xhint:id=…), or detach first", xhint_universe::LayoutId(*.id)
     )]
     IdTaken {

@@ -173,7 +173,7 @@ impl Linker {
         }
         let gone = options.first.iter().filter(|name| !now.first.contains(name));
         linked.report.warnings.extend(
-            gone.map(|name| format!("no layout is called '{name}' any more; it is tried first again once it is back")),
+            gone.map(|name| format!("no layout is called '{name}' any more; once one is, it is tried first again")),
         );
         let report = &linked.report;
         let layout = |l: &LayoutReport| {

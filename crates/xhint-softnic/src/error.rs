@@ -27,7 +27,7 @@ pub enum Error {
         name: String,
     },
     /// A device of this name is not ours.
-    #[error("a device {name} exists and is no soft NIC; choose another name")]
+    #[error("a device {name} exists and is not a soft NIC; choose another name")]
     NameTaken {
         /// Its name.
         name: String,

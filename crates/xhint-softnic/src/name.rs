@@ -26,7 +26,7 @@ pub(crate) fn check(name: &str) -> Result<()> {
     } else if name.contains('%') {
         "the kernel would number it at a %"
     } else if name.bytes().any(|b| b == b'/' || b == b':' || !b.is_ascii_graphic()) {
-        "letters, digits and signs but / : and blanks are allowed"
+        "letters, digits and other signs are allowed, but no / : or blanks"
     } else {
         return Ok(());
     };

@@ -84,7 +84,7 @@ impl Frames<'_> {
         if link == DataLink::ETHERNET {
             return Ok(());
         }
-        Err(self.bad(format!("its packets are {link:?}, and only Ethernet can be sent")))
+        Err(self.bad(format!("its packets are {link:?}; only Ethernet can be sent")))
     }
 
     fn push(&mut self, data: &[u8], original: u32) -> Result<()> {

@@ -61,7 +61,7 @@ impl Source {
             None | Some(0) => String::new(),
             Some(more) => format!(" and {more} more"),
         };
-        let what = "made with other types than the base's, of which only the sizes are known: what is in them counts as absent";
+        let what = "split on types that differ from the base's; only their sizes are known, so every field in them counts as missing";
         (!some.is_empty()).then(|| format!("{}: {what}: {}{more}", self.name, some.join(", ")))
     }
 

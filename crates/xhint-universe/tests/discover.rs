@@ -356,7 +356,7 @@ fn a_btf_id_that_is_no_selector_is_explained() {
     };
     assert_eq!(why("__u64 x; __u32 y; __u32 btf_id;"), "btf_id");
     assert!(why("__u64 x; __u32 btf_id;").starts_with("4 bytes of padding follow btf_id"));
-    assert!(why("__u32 btf_id; __u32 x, y;").starts_with("x stands behind btf_id"));
-    assert!(why("__u32 x; __u16 y, btf_id;").starts_with("btf_id is no number of 32 bits"));
+    assert!(why("__u32 btf_id; __u32 x, y;").starts_with("x comes after btf_id"));
+    assert!(why("__u32 x; __u16 y, btf_id;").starts_with("btf_id is not an integer of 32 bits"));
     assert_eq!(why("__u32 x;"), "");
 }
