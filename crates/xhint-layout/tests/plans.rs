@@ -126,8 +126,8 @@ fn what_is_no_layout_is_told() {
     assert!(told("no_number").contains("field a has the hint rx_hash, but is the struct inner"));
     assert!(told("floating").contains("field rx_hash has the hint rx_hash, but is the float float"));
     assert!(told("overlap").contains("fields rx_hash and flow_mark overlap"));
-    assert!(told("crowd").contains("more than 64 fields with a hint, a[64] being the next"));
-    assert!(told("odd_order").contains("field a is big-endian by its type and 12 bits"));
+    assert!(told("crowd").contains("more than 64 fields with a hint; a[64] is the first beyond"));
+    assert!(told("odd_order").contains("field a is big-endian by its type, but has 12 bits"));
     let btf = Btf::parse(section()).unwrap();
     let int = btf.types().find(|t| t.kind() == Kind::Int).unwrap();
     assert!(Plan::of(&btf, int.id(), "x", 1).unwrap_err().to_string().contains("a layout has to be a struct"));

@@ -45,7 +45,7 @@ pub enum SetError {
     )]
     NotVolatile,
     /// It is of a type that no text stands for.
-    #[error("it is {what}; only integers, bool, enums and arrays of char can be set")]
+    #[error("it is {what}; integers, bool, enums and arrays of char can be set")]
     Kind {
         /// What it is.
         what: String,

@@ -177,7 +177,7 @@ impl std::fmt::Display for Miss {
             Miss::Pointer { member } => {
                 write!(
                     f,
-                    "'{member}' is a pointer, and pointers count as missing where the program must do without CAP_PERFMON"
+                    "'{member}' is a pointer, and without CAP_PERFMON, or linked to be loaded without it, pointers count as missing"
                 )
             }
             Miss::Mismatch => f.write_str("the type does not match"),
