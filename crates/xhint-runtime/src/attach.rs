@@ -9,6 +9,7 @@ use libbpf_rs::Program;
 use xhint_link::counts::{COUNTS, UNKNOWN};
 
 use crate::carry::Anew;
+use crate::counters::reset;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::foreign::Foreign;
@@ -117,18 +118,33 @@ impl Running {
     }
 }
 
+/// What ran before.
+struct Before {
+    live: Live,
+    generation: Option<Generation>,
+    /// What it was made from, unless that is lost.
+    state: Option<State>,
+}
+
+impl Before {
+    fn on(site: &Site) -> Result<Option<Before>> {
+        let Some(live) = site.live()? else { return Ok(None) };
+        let generation = site.current(&live)?;
+        let state = generation.as_ref().and_then(|g| g.state().ok());
+        Ok(Some(Before { live, generation, state }))
+    }
+}
+
 /// [`attach`], by who holds the device's site.
 pub(crate) fn attach_held(site: &Site, device: &Device, job: &Job) -> Result<Done> {
     site.repair(device)?;
-    let live = site.live()?;
-    let foreign = match &live {
+    let before = Before::on(site)?;
+    let foreign = match &before {
         Some(_) => None,
         None => Foreign::on(device, job.replace)?,
     };
-    let before = live.as_ref().map(|l| site.current(l)).transpose()?.flatten();
-    if let Some(after) = &job.after
-        && *after != State::mark_of(before.as_ref().and_then(|b| b.state().ok()).as_ref())
-    {
+    let was = before.as_ref().and_then(|b| b.state.as_ref());
+    if job.after.as_ref().is_some_and(|after| *after != State::mark_of(was)) {
         return Err(Error::Changed(device.name().to_owned()));
     }
     if let Some(before) = before.as_ref().filter(|_| !job.replace) {
@@ -140,43 +156,49 @@ pub(crate) fn attach_held(site: &Site, device: &Device, job: &Job) -> Result<Don
     state.entry = loaded.entry().to_owned();
     state.object.path = absolute(&state.object.path);
     state.since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let put = || match &live {
-        Some(live) => update(device, live, before.as_ref(), &loaded, state.mode),
+    let put = || match &before {
+        Some(before) => {
+            if uncounted.is_empty() {
+                recount(before, &state)?;
+            }
+            update(device, before, &loaded, state.mode)
+        }
         None => create(site, device, &loaded, state.mode, foreign.as_ref()),
     };
     next.make(&loaded, &state).and_then(|()| put()).inspect_err(|_| {
         // The first error counts. What cannot be undone now the next call undoes.
         let _first = next.clear();
-        let _rest = if live.is_some() { Ok(()) } else { site.repair(device) };
+        let _rest = if before.is_some() { Ok(()) } else { site.repair(device) };
     })?;
     // From here on it runs, whatever becomes of the tidying up: the next call does that again.
     let _later = site.keep_only(&next);
     let program = Program::id_from_fd(loaded.entry_fd()?).map_err(Error::system("the program's id"))?;
     let (too_long, anew) = (too_long(device, &state.layouts), [loaded.anew(), &uncounted].concat());
-    let (before, replaced) = (live.map(|l| l.program), foreign.map(|f| f.name));
+    let (before, replaced) = (before.map(|b| b.live.program), foreign.map(|f| f.name));
     Ok(Done { entry: state.entry, program, before, replaced, too_long, anew })
 }
 
 /// What runs gives way to the object that it was made from, linked anew, and to what that file holds by now. Another object
 /// is another program, as a stranger's is.
-fn check_object(before: &Generation, device: &Device, object: &Source) -> Result<()> {
-    if before.is_of(object) {
+fn check_object(before: &Before, device: &Device, object: &Source) -> Result<()> {
+    if before.generation.as_ref().is_none_or(|g| g.is_of(object)) {
         return Ok(());
     }
-    let (program, was) = match before.state() {
-        Ok(was) if was.object.path == absolute(&object.path) => return Ok(()),
-        Ok(was) => (was.entry, was.object.path.display().to_string()),
-        Err(_) => ("a program".to_owned(), "of which nothing is known any more".to_owned()),
+    let (program, was) = match &before.state {
+        Some(was) if was.object.path == absolute(&object.path) => return Ok(()),
+        Some(was) => (was.entry.clone(), was.object.path.display().to_string()),
+        None => ("a program".to_owned(), "of which nothing is known any more".to_owned()),
     };
     Err(Error::OtherObject { device: device.name().to_owned(), program, object: was })
 }
 
 /// Loads the job's object with the maps of `before`, and tells of counts that begin anew.
-fn load_after(before: Option<&Generation>, device: &Device, job: &Job) -> Result<(Loaded, Vec<Anew>)> {
-    let was = before.and_then(|b| b.state().ok());
-    let mut keep = before.map(Generation::maps).transpose()?.unwrap_or_default();
+fn load_after(before: Option<&Before>, device: &Device, job: &Job) -> Result<(Loaded, Vec<Anew>)> {
+    let generation = before.and_then(|b| b.generation.as_ref());
+    let was = before.and_then(|b| b.state.as_ref());
+    let mut keep = generation.map(Generation::maps).transpose()?.unwrap_or_default();
     let mut uncounted = Vec::new();
-    if !was.as_ref().is_some_and(|was| job.state.goes_on_counting(was)) {
+    if !was.is_some_and(|was| job.state.goes_on_counting(was)) {
         let why = match was {
             Some(_) => "layouts have other slots now",
             None => "it is lost which layouts were counted in it",
@@ -187,19 +209,24 @@ fn load_after(before: Option<&Generation>, device: &Device, job: &Job) -> Result
             !counts
         });
     }
-    let same = before.is_some_and(|b| b.is_of(&job.state.object));
+    let same = generation.is_some_and(|g| g.is_of(&job.state.object));
     let entry = Some(job.state.entry.as_str()).filter(|e| !e.is_empty());
     let loaded = load(&Plan { object: &job.linked, entry, keep: &keep, same, device: device.name() })?;
     Ok((loaded, uncounted))
 }
 
+/// Forgets counts under slots that are another layout's from now on. Nobody counts there: the layout that had it is gone.
+fn recount(before: &Before, state: &State) -> Result<()> {
+    let Some((generation, was)) = before.generation.as_ref().zip(before.state.as_ref()) else { return Ok(()) };
+    state.recounted(was).try_for_each(|taken| reset(generation, taken.slot))
+}
+
 /// Another program on the link that is there.
-fn update(device: &Device, live: &Live, before: Option<&Generation>, loaded: &Loaded, mode: Mode) -> Result<()> {
-    let was = before.and_then(|b| b.state().ok()).map(|s| s.mode);
-    if was.is_some_and(|was| was != mode) {
+fn update(device: &Device, before: &Before, loaded: &Loaded, mode: Mode) -> Result<()> {
+    if before.state.as_ref().is_some_and(|was| was.mode != mode) {
         return Err(Error::Mode { device: device.name().to_owned() });
     }
-    sys::link_update(live.link.as_fd(), loaded.entry_fd()?).map_err(|e| refused(device, e))
+    sys::link_update(before.live.link.as_fd(), loaded.entry_fd()?).map_err(|e| refused(device, e))
 }
 
 /// A first link, pinned.

@@ -60,6 +60,11 @@ impl Described {
         self.layouts.iter().any(|l| l.id == id && l.answers_to.iter().any(|own| own == name))
     }
 
+    /// What tells the content of its layout with this id from others'.
+    pub fn content(&self, id: u32) -> Option<&str> {
+        self.layouts.iter().find(|l| l.id == id).map(|l| l.content.as_str())
+    }
+
     /// Its layouts.
     pub fn layouts(&self) -> impl Iterator<Item = Known> {
         self.layouts.iter().cloned().map(Known::from)

@@ -28,6 +28,11 @@ impl Device {
         Ok(Device { name: name.to_owned(), ifindex, netns })
     }
 
+    /// One of which this is known.
+    pub(crate) fn known(name: String, ifindex: u32, netns: Netns) -> Device {
+        Device { name, ifindex, netns }
+    }
+
     /// The name it was found by.
     pub fn name(&self) -> &str {
         &self.name

@@ -14,6 +14,12 @@ pub enum Error {
         /// The network namespace it was looked for in, if one was given.
         netns: Option<String>,
     },
+    /// A device that is no longer in its network namespace, but runs our program still.
+    #[error("{device}: moved to a network namespace that cannot be found or entered; its program runs on there")]
+    Moved {
+        /// The name it had.
+        device: String,
+    },
     /// A name that no device can have.
     #[error("'{0}' cannot be the name of a network device")]
     BadDevice(String),

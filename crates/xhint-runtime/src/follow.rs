@@ -1,23 +1,27 @@
 //! Following a NIC: when its BTF or its firmware changes, the program is linked anew and swapped in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use xhint_link::{LayoutReport, Link};
 use xhint_universe::{Layout, LayoutId, Universe};
 
 use crate::attach::{Done, Running, attach};
+use crate::described::Described;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::job::Job;
-use crate::linker::Linker;
+use crate::linker::{Linker, link_options, parsed};
+use crate::locate::locate;
 use crate::long::TooLong;
 use crate::moved::moved;
 use crate::sources::Sources;
+use crate::site::Site;
 pub use crate::sources::check;
-use crate::state::{LinkedAs, Source, State, absolute};
+use crate::state::{LayoutState, LinkedAs, Source, State, absolute};
 use crate::sys::Firmware;
 use crate::watch::Watch;
 
@@ -41,7 +45,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// ```
 pub struct Follow<'a> {
     home: &'a Home,
-    device: &'a Device,
+    device: Device,
     linker: &'a Linker,
     paths: Vec<PathBuf>,
     sources: Sources,
@@ -109,14 +113,16 @@ impl<'a> Follow<'a> {
         let (mut sources, looked) = (Sources::followed(), Instant::now());
         // So that it is known what is right from now on.
         sources.read(linker, &paths)?;
+        let device = device.clone();
         Ok(Follow { home, device, linker, paths, sources, watch, of, seen, wrong: Vec::new(), firmware, looked })
     }
 
     /// Waits for something to happen, at most a second, and does what is to be done. Often that is nothing.
     ///
     /// # Errors
-    /// [`Error::NotAttached`] once the program was taken off, or another was attached; [`Error::NoDevice`] and [`Error::Netns`] once the device
-    /// or its namespace is gone. What is wrong with a source is an [`Event`].
+    /// [`Error::NotAttached`] once the program was taken off, or another was attached; [`Error::NoDevice`] and
+    /// [`Error::Netns`] once the device or its namespace is gone, [`Error::Moved`] if it went where it cannot be followed.
+    /// What is wrong with a source is an [`Event`].
     #[allow(clippy::should_implement_trait)] // it has no end
     pub fn next(&mut self) -> Result<Vec<Event>> {
         let touched = self.watch.wait(LOOK)?;
@@ -125,11 +131,10 @@ impl<'a> Follow<'a> {
             return Ok(events);
         }
         self.looked = Instant::now();
-        // Of a device that is gone nothing was taken off.
-        self.device.programs()?;
+        if let Err(lost) = self.check() {
+            events.push(self.find_again(lost)?);
+        }
         self.look_at_firmware(&mut events);
-        // Also that the program is still there.
-        self.running(Running::on)?;
         let looked = self.look();
         let mut wrong: Vec<String> = self.sources.wrong().iter().map(Error::to_string).collect();
         match looked {
@@ -141,6 +146,30 @@ impl<'a> Follow<'a> {
         }
         self.wrong = wrong;
         Ok(events)
+    }
+
+    /// That the device is there, and runs what is followed.
+    fn check(&self) -> Result<()> {
+        // Of a device that is gone nothing was taken off.
+        self.device.programs()?;
+        self.running(Running::on).map(drop)
+    }
+
+    /// Goes after a device that is `lost` where it was: one that moves to another network namespace takes its link along.
+    fn find_again(&mut self, lost: Error) -> Result<Event> {
+        if !matches!(lost, Error::NoDevice { .. } | Error::Netns { .. } | Error::NotAttached(_)) {
+            return Err(lost);
+        }
+        let mut links = Site::all(self.home)?.into_iter().filter_map(|site| site.live().ok().flatten());
+        let Some(link) = links.find(|link| link.id == self.of.0) else { return Err(lost) };
+        let was = self.device.name().to_owned();
+        let Some(device) = locate(&[&link]).pop().flatten() else { return Err(Error::Moved { device: was }) };
+        self.device = device;
+        self.check()?;
+        let (name, netns) = (self.device.name(), self.device.netns());
+        let netns = netns.name().map_or_else(|| "this one".to_owned(), str::to_owned);
+        let text = format!("{was}: moved to another network namespace, {netns}; followed there as {name}");
+        Ok(Event { kind: EventKind::Note, text })
     }
 
     fn look_at_firmware(&mut self, events: &mut Vec<Event>) {
@@ -164,20 +193,19 @@ impl<'a> Follow<'a> {
         let state = &self.running(Running::whole)?.state;
         let universe = |nics| self.linker.universe_as(&state.options, nics);
         let (old, new) = (universe(&self.seen)?, universe(&now)?);
-        // What was removed since is not brought back.
-        let gone = self.seen.iter().filter(|s| self.is_ours(&s.path) && !has(&now, s) && has(&state.nics, s));
-        let gone: Vec<Source> = gone.cloned().collect();
-        // What came by `layouts add` stays, whatever else holds the same.
-        let others: Vec<Source> = state.nics.iter().filter(|s| !self.is_ours(&s.path)).cloned().collect();
+        let files = self.files(state, &now);
         let mut events = Vec::new();
-        let (job, both) = self.job(state, &now, &gone, &others)?;
-        let job = Job { after: Some(State::mark_of(Some(state))), ..job };
-        let done = match attach(self.home, self.device, &job) {
+        let Some(job) = self.job(state, &files, &old)? else {
+            self.seen = now;
+            return Ok(events);
+        };
+        let done = match attach(self.home, &self.device, &job) {
             // It is looked at again.
             Err(Error::Changed(_)) => return Ok(Vec::new()),
             done => done?,
         };
-        events.push(self.swapped(&old, &new, &done, both && !gone.is_empty()));
+        let before: Vec<&LayoutState> = job.state.layouts.iter().filter(|l| files.is_of_gone(l)).collect();
+        events.push(self.swapped(&old, &new, &done, &before));
         let warnings = job.warnings.iter().cloned().chain(done.too_long.iter().map(TooLong::to_string));
         events.extend(warnings.map(|text| Event { kind: EventKind::Note, text }));
         self.seen = now;
@@ -186,7 +214,7 @@ impl<'a> Follow<'a> {
 
     /// What runs, unless it is another than what is followed.
     fn running(&self, look: fn(&Home, &Device) -> Result<Running>) -> Result<Running> {
-        let running = look(self.home, self.device)?;
+        let running = look(self.home, &self.device)?;
         match identity(&running) == self.of {
             true => Ok(running),
             false => Err(Error::NotAttached(self.device.name().to_owned())),
@@ -197,25 +225,53 @@ impl<'a> Follow<'a> {
         self.paths.iter().any(|p| p == path || path.parent() == Some(p))
     }
 
-    /// Links for the new BTFs and those they replace, so that packets on the way and a NIC that is not flashed yet are
-    /// read right; where that cannot be, for the new ones alone.
-    fn job(&self, state: &State, now: &[Source], gone: &[Source], others: &[Source]) -> Result<(Job, bool)> {
-        let layouts = state.options.layouts.iter().filter(|l| !l.starts_with("0x")).cloned().collect();
-        let options = LinkedAs { layouts, ..state.options.clone() };
-        let link = |nics: Vec<Source>| {
-            self.linker.link_after(Some(state), state.object.clone(), nics, options.clone(), state.mode)
-        };
-        let new = [now, others].concat();
-        if gone.is_empty() {
-            return link(new).map(|job| (job, true));
-        }
-        match link([now, others, gone].concat()) {
-            Ok(job) => Ok((job, true)),
-            Err(_) => link(new).map(|job| (job, false)),
+    /// What there is to link for, after `now` was found where `self.seen` was.
+    fn files(&self, state: &State, now: &[Source]) -> Files {
+        // What was removed since is not brought back, neither what is there still nor what was before.
+        let stays = |s: &&Source| !has(&self.seen, s) || has(&state.nics, s);
+        let gone = self.seen.iter().filter(|s| self.is_ours(&s.path) && !has(now, s) && has(&state.nics, s));
+        // What came by `layouts add` stays, whatever else holds the same.
+        let others = state.nics.iter().filter(|s| !self.is_ours(&s.path));
+        Files {
+            new: now.iter().filter(stays).chain(others).cloned().collect(),
+            gone: gone.cloned().collect(),
         }
     }
 
-    fn swapped(&self, old: &Universe, new: &Universe, done: &Done, both: bool) -> Event {
+    /// Links for the new BTFs and those they replace, so that packets on the way and a NIC that is not flashed yet are
+    /// read right; where that cannot be, for the new ones alone. `None` if there is nothing to read, as before.
+    fn job(&self, state: &State, files: &Files, old: &Universe) -> Result<Option<Job>> {
+        let link = |nics: Vec<Source>| -> Result<Option<Job>> {
+            let only = self.chosen(state, &nics, old)?;
+            if only.is_empty() && state.layouts.is_empty() {
+                return Ok(None);
+            }
+            let options = LinkedAs { only, ..state.options.clone() };
+            let job = self.linker.link_after(Some(state), state.object.clone(), nics, options, state.mode)?;
+            Ok(Some(Job { after: Some(State::mark_of(Some(state))), ..job }))
+        };
+        let both = if files.gone.is_empty() { None } else { link([files.new.as_slice(), &files.gone].concat()).ok() };
+        both.map_or_else(|| link(files.new.clone()), Ok)
+    }
+
+    /// Ids of the layouts of `nics` that are to be read: those that are, and those that are new. One of a file that is
+    /// known by now, but that is not read, was removed, or not wanted in the first place.
+    fn chosen(&self, state: &State, nics: &[Source], old: &Universe) -> Result<Vec<u32>> {
+        let universe = self.linker.universe_as(&state.options, nics)?;
+        let object = parsed(&state.object)?;
+        let err = |cause| Error::Link { path: state.object.path.clone(), cause: Box::new(cause) };
+        let live: HashSet<u32> = state.layouts.iter().map(|l| l.id).collect();
+        let known = state.nics.iter().filter_map(|nic| nic.described.as_deref()).flat_map(Described::layouts);
+        let known: HashSet<u32> = known.map(|l| l.id).chain(old.layouts().iter().map(|l| l.id)).collect();
+        let names: Vec<&String> = state.options.layouts.iter().filter(|l| LayoutId::read(l).is_none()).collect();
+        let wanted = |l: &LayoutReport| names.is_empty() || names.iter().any(|name| **name == l.name);
+        let asked = object.asked(&universe, &link_options(&state.options)).map_err(err)?;
+        let chosen = asked.into_iter().filter(|l| live.contains(&l.id) || !known.contains(&l.id) && wanted(l));
+        Ok(chosen.map(|l| l.id).collect())
+    }
+
+    /// What a swap changed; `before` are the layouts of files that are gone, as far as they are linked for still.
+    fn swapped(&self, old: &Universe, new: &Universe, done: &Done, before: &[&LayoutState]) -> Event {
         let mut parts: Vec<String> = Vec::new();
         let mut replaced = Vec::new();
         for layout in new.layouts() {
@@ -245,12 +301,36 @@ impl<'a> Follow<'a> {
                 "; packets of {} carry no id, so those between this and the NIC's own change are read wrongly",
                 layout.name
             ),
-            None if both => "; packets of the old layout are still read".to_owned(),
-            None => String::new(),
+            None => [(false, "are still read"), (true, "go to the fallback")]
+                .map(|(fallback, what)| {
+                    let named = before.iter().filter(|l| l.fallback == fallback);
+                    let named: Vec<_> = named.map(|l| format!("{} ({})", l.name, LayoutId(l.id))).collect();
+                    match named.as_slice() {
+                        [] => String::new(),
+                        [one] => format!("; packets of the old layout {what}: {one}"),
+                        all => format!("; packets of old layouts {what}: {}", all.join(", ")),
+                    }
+                })
+                .concat(),
         };
         let what = if parts.is_empty() { "nothing moved".to_owned() } else { parts.join("; ") };
         let text = format!("{device}: {what}; linked anew and swapped in as program {}{rest}", done.program);
         Event { kind: EventKind::Swapped, text }
+    }
+}
+
+/// NIC BTFs after a change.
+struct Files {
+    /// What there is now.
+    new: Vec<Source>,
+    /// What was there before in the place of some of it.
+    gone: Vec<Source>,
+}
+
+impl Files {
+    /// Whether a layout of a job for `new` and `gone` is of the latter alone.
+    fn is_of_gone(&self, layout: &LayoutState) -> bool {
+        layout.nics().all(|nic| nic >= self.new.len())
     }
 }
 

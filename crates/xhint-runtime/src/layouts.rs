@@ -140,7 +140,7 @@ impl<'a> Layouts<'a> {
                 size: layout.size,
                 nic: state.nics.len().saturating_sub(1),
                 also: Vec::new(),
-                slot: Some(running.slot_for(&mut state, layout)?),
+                slot: Some(running.slot_for(&state, layout)?),
                 added: Some(c_name(ADDED, &format!("{}_{:08x}", layout.name, layout.id))),
                 fallback: false,
                 lacks: String::new(),
@@ -150,6 +150,10 @@ impl<'a> Layouts<'a> {
             warnings.extend(said.inspect_err(|_| running.drop_unused())?);
             state.take_slot(&wanted);
             state.layouts.push(wanted);
+        }
+        for taken in state.recounted(&running.state) {
+            reset(&running.generation, taken.slot)?;
+            warnings.push(taken.note());
         }
         let written = running.write(&state, state.addition(first, &named));
         written.and_then(|()| running.bring(&state)).inspect_err(|_| running.drop_unused())?;
@@ -214,7 +218,7 @@ impl<'a> Layouts<'a> {
         if state.options.asked == "none" && ids.len() > 1 {
             return Err(Error::OneLayout { device: self.device.name().to_owned() });
         }
-        let options = LinkedAs { layouts: ids.iter().map(|id| LayoutId(*id).to_string()).collect(), ..options };
+        let options = LinkedAs { only: ids.to_vec(), ..options };
         let job = linker.link_after(Some(state), state.object.clone(), nics, options, state.mode)?;
         let known = |l: &LayoutState| state.layouts.iter().any(|k| k.id == l.id);
         let layouts: Vec<LayoutState> = job.state.layouts.iter().filter(|l| !known(l)).cloned().collect();
@@ -351,7 +355,7 @@ impl Running {
         layout: &LayoutState,
     ) -> Result<Vec<String>> {
         let options = LinkedAs {
-            layouts: vec![LayoutId(layout.id).to_string()],
+            only: vec![layout.id],
             asked: "none".to_owned(),
             // Alone it is tried as it is, whoever is to be tried before others.
             first: Vec::new(),
@@ -373,17 +377,14 @@ impl Running {
         Ok(linked.report.warnings)
     }
 
-    /// The slot for a layout that comes. One that another had counts from 0; the entry must not know it as the other's.
-    fn slot_for(&self, state: &mut State, layout: &Layout) -> Result<u32> {
+    /// The slot for a layout that comes. The entry must not know it as another's.
+    fn slot_for(&self, state: &State, layout: &Layout) -> Result<u32> {
         if let Some(slot) = state.slot_for(layout.id, layout.size) {
             return Ok(slot);
         }
         let live = |slot: u32| state.layouts.iter().any(|l| l.slot == Some(slot));
         let free = state.slots.iter().find(|t| !t.linked && !live(t.slot));
-        let gone = free.map(|t| t.slot).ok_or(Error::TableFull { id: layout.id })?;
-        reset(&self.generation, gone)?;
-        state.slots.retain(|t| t.slot != gone);
-        Ok(gone)
+        free.map(|t| t.slot).ok_or(Error::TableFull { id: layout.id })
     }
 
     /// Makes `state`, which is what `change` made of the one that counts, the one that does. If what follows is broken off,

@@ -24,6 +24,7 @@ mod job;
 pub mod layouts;
 mod linker;
 pub mod load;
+mod locate;
 mod long;
 mod moved;
 mod netns;

@@ -154,7 +154,9 @@ impl Linker {
         // What the old entry knew, the new one need not.
         let slots: Vec<_> = taken.unwrap_or_default().iter().map(|t| Taken { linked: false, ..t.clone() }).collect();
         let mut universe = self.universe_as(&options, &nics)?;
-        declare(&mut universe, &options.layouts, &options.bind).map_err(Error::Layout)?;
+        // What was asked for by name may be gone since.
+        let asked = if options.only.is_empty() { options.layouts.as_slice() } else { &[] };
+        declare(&mut universe, asked, &options.bind).map_err(Error::Layout)?;
         if let Some(before) = before {
             self.check_ids(before, &universe)?;
         }
@@ -203,12 +205,13 @@ impl Linker {
             since: 0,
             layouts: report.layouts.iter().map(layout).collect(),
             slots,
-            options: LinkedAs { dispatch: report.dispatch.kind.to_owned(), ..options },
+            options: LinkedAs { dispatch: report.dispatch.kind.to_owned(), only: Vec::new(), ..options },
             object,
             nics,
         };
         state.take_slots();
         let Report { mut warnings, unbound, dispatch, .. } = linked.report;
+        warnings.extend(before.into_iter().flat_map(|before| state.recounted(before)).map(Taken::note));
         warnings.extend(mode.misses().filter(|_| !state.layouts.is_empty()).map(str::to_owned));
         Ok(Job { linked: linked.bytes, state, warnings, unbound, why: dispatch.why, after: None, replace: false })
     }
@@ -269,8 +272,9 @@ impl Linker {
         let err = |cause| Error::Link { path: object.path.clone(), cause: Box::new(cause) };
         let mut parsed = parsed(object)?;
         set(&mut parsed, &options.set).map_err(|e| err(e.into()))?;
+        let only = options.only.iter().map(|id| LayoutId(*id).to_string()).collect();
         let options = LinkOptions {
-            layouts: options.layouts.clone(),
+            layouts: if options.only.is_empty() { options.layouts.clone() } else { only },
             program: options.program.clone().or_else(|| Some(only_program(&parsed)).filter(|p| !p.is_empty())),
             fallback: options.fallback.map_or(Fallback::Program, Fallback::Action),
             walk: options.walk,

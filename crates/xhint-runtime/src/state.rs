@@ -121,9 +121,27 @@ pub struct Taken {
     pub size: u32,
     /// The slot.
     pub slot: u32,
+    /// What tells its content from that of another layout with its id, which may come when it is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
     /// Whether the entry was linked for it: then it goes to this slot without asking the table.
     #[serde(default)]
     pub linked: bool,
+}
+
+impl Taken {
+    /// That its slot was another layout's.
+    pub(crate) fn note(&self) -> String {
+        let (name, id) = (&self.name, LayoutId(self.id));
+        format!("{name} ({id}) has the slot of another layout, which is gone: it is counted from 0")
+    }
+
+    /// Whether counts under its slot are the other's, too.
+    fn is_same(&self, other: &Taken) -> bool {
+        let differs = |(a, b): (&String, &String)| a != b;
+        (self.id, self.size) == (other.id, other.size)
+            && !self.content.as_ref().zip(other.content.as_ref()).is_some_and(differs)
+    }
 }
 
 /// The options of a link.
@@ -133,6 +151,10 @@ pub struct LinkedAs {
     pub program: Option<String>,
     /// The layouts asked for; none stands for all.
     pub layouts: Vec<String>,
+    /// Ids of those that this link is for, where layouts have come or gone since that was asked; none stands for what was
+    /// asked.
+    #[serde(skip)]
+    pub only: Vec<u32>,
     /// Names that were ever asked for: they make layouts of structs that no tag does.
     #[serde(default)]
     pub named: Vec<String>,
@@ -176,6 +198,7 @@ impl Default for LinkedAs {
         LinkedAs {
             program: None,
             layouts: Vec::new(),
+            only: Vec::new(),
             named: Vec::new(),
             bind: Vec::new(),
             asked: Dispatch::Auto.name().to_owned(),
@@ -438,8 +461,15 @@ impl State {
     /// Notes the slot of one; they stand in order.
     pub(crate) fn take_slot(&mut self, layout: &LayoutState) {
         let Some(slot) = layout.slot else { return };
-        let mut taken =
-            Taken { id: layout.id, name: layout.name.clone(), size: layout.size, slot, linked: layout.added.is_none() };
+        let described = self.nics.get(layout.nic).and_then(|nic| nic.described.as_deref());
+        let mut taken = Taken {
+            id: layout.id,
+            name: layout.name.clone(),
+            size: layout.size,
+            slot,
+            content: described.and_then(|d| d.content(layout.id)).map(str::to_owned),
+            linked: layout.added.is_none(),
+        };
         match self.slots.binary_search_by_key(&slot, |t| t.slot) {
             Ok(n) => {
                 if let Some(there) = self.slots.get_mut(n) {
@@ -449,6 +479,12 @@ impl State {
             }
             Err(n) => self.slots.insert(n, taken),
         }
+    }
+
+    /// The slots under which another layout is counted than in `before`: its counts begin anew.
+    pub(crate) fn recounted<'s>(&'s self, before: &'s State) -> impl Iterator<Item = &'s Taken> {
+        let other = |taken: &&Taken| before.slots.iter().any(|b| b.slot == taken.slot && !b.is_same(taken));
+        self.slots.iter().filter(other)
     }
 
     /// Whether counts under the slots of `before` mean the same here.

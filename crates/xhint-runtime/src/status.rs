@@ -9,10 +9,10 @@ use crate::counters::Counters;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::home::Home;
+use crate::locate::locate;
 use crate::netns::Netns;
 use crate::site::{Generation, Live, Site};
 use crate::state::State;
-use crate::sys::{self, name_of};
 
 /// One device with a program of ours on it.
 #[derive(Debug, Clone, Serialize)]
@@ -79,8 +79,8 @@ pub fn status(home: &Home, device: &Device) -> Result<Status> {
     let (site, live) = Site::find(home, device)?.ok_or_else(|| Error::NotAttached(device.name().to_owned()))?;
     // Both by the names they have, whatever they were found by.
     let shown = Netns::all().find(|n| n.inode() == device.netns().inode());
-    let netns = shown.as_ref().unwrap_or_else(|| device.netns());
-    describe(&site, &live, Some(Place::of(device.own_name(), netns)))
+    let netns = shown.unwrap_or_else(|| device.netns().clone());
+    describe(&site, &live, Some(&Device::known(device.own_name(), live.ifindex, netns)))
 }
 
 /// What runs on all devices of all namespaces.
@@ -95,46 +95,11 @@ pub fn all(home: &Home) -> Result<Vec<Status>> {
         }
     }
     let lives: Vec<&Live> = found.iter().map(|f| &f.1).collect();
-    let mut places = places(&lives);
-    found.iter().zip(places.drain(..)).map(|((site, live), place)| describe(site, live, place)).collect()
+    let devices = locate(&lives);
+    found.iter().zip(devices).map(|((site, live), device)| describe(site, live, device.as_ref())).collect()
 }
 
-/// What a device is called, and where.
-struct Place {
-    device: String,
-    netns: u64,
-    netns_name: Option<String>,
-}
-
-impl Place {
-    fn of(device: String, netns: &Netns) -> Place {
-        Place { device, netns: netns.inode(), netns_name: netns.name().map(str::to_owned) }
-    }
-}
-
-/// Where the devices of links are. A link tells its device's number but not the namespace, so all are asked which of
-/// them has a device with that number that runs the link's program.
-fn places(lives: &[&Live]) -> Vec<Option<Place>> {
-    let mut places: Vec<Option<Place>> = lives.iter().map(|_| None).collect();
-    for netns in Netns::all() {
-        if places.iter().all(Option::is_some) {
-            break;
-        }
-        let here = |live: &Live| {
-            let programs = sys::xdp_query(live.ifindex).unwrap_or_default();
-            if programs.has(live.program) { name_of(live.ifindex) } else { None }
-        };
-        let look = || Ok(lives.iter().map(|live| here(live)).collect::<Vec<_>>());
-        for (place, name) in places.iter_mut().zip(netns.run(look).unwrap_or_default()) {
-            if let (None, Some(name)) = (&place, name) {
-                *place = Some(Place::of(name, &netns));
-            }
-        }
-    }
-    places
-}
-
-fn describe(site: &Site, live: &Live, place: Option<Place>) -> Result<Status> {
+fn describe(site: &Site, live: &Live, device: Option<&Device>) -> Result<Status> {
     let generation = site.current(live)?;
     let read = generation.as_ref().map(|g| g.state().and_then(State::loaded));
     let trouble = match &read {
@@ -153,15 +118,11 @@ fn describe(site: &Site, live: &Live, place: Option<Place>) -> Result<Status> {
     let stats = ProgInfoIter::default().find(|p| p.id == live.program);
     let runs = stats.filter(|p| p.run_cnt > 0).map(|p| Runs { count: p.run_cnt, nanoseconds: p.run_time_ns });
     let maps = generation.as_ref().map(Generation::maps).transpose()?.unwrap_or_default();
-    let (device, netns, netns_name) = match place {
-        Some(place) => (Some(place.device), Some(place.netns), place.netns_name),
-        None => (None, None, None),
-    };
     Ok(Status {
-        device,
+        device: device.map(|d| d.name().to_owned()),
         ifindex: live.ifindex,
-        netns,
-        netns_name,
+        netns: device.map(|d| d.netns().inode()),
+        netns_name: device.and_then(|d| d.netns().name()).map(str::to_owned),
         program_id: live.program,
         runs,
         maps: maps.into_iter().map(|(name, path)| Pin { name, path }).collect(),

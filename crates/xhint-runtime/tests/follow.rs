@@ -291,6 +291,52 @@ fn a_layout_that_lacks_what_is_needed_goes_to_the_fallback() {
 }
 
 #[test]
+fn what_is_said_of_the_old_layout_is_so() {
+    if !privileged() {
+        return;
+    }
+    let program = own("stress.bpf.c").argument("-DUNGUARDED").object();
+    let stage = Stage::new(&format!("xlx{}", std::process::id()), &program, 2);
+    let mut follow = Follow::start(&stage.world.home, &stage.device, linker(), vec![stage.file()]).unwrap();
+    // It lacks what is read unasked.
+    stage.describe(8);
+    let text = next(&mut follow).remove(0).text;
+    assert!(text.contains("packets of the old layout are still read: stress2 (0x"), "{text}");
+    stage.describe(3);
+    let text = next(&mut follow).remove(0).text;
+    assert!(text.contains("packets of the old layout go to the fallback: stress8 (0x"), "{text}");
+    assert!(!text.contains("still read"), "{text}");
+    // One that was removed is not spoken of.
+    Layouts::of(&stage.world.home, &stage.device).remove(linker(), "stress3").unwrap();
+    stage.describe(4);
+    let text = next(&mut follow).remove(0).text;
+    assert!(!text.contains("the old layout"), "{text}");
+}
+
+/// The link moves with the device, and so does who follows it.
+#[test]
+fn a_device_that_moves_is_followed_where_it_goes() {
+    if !privileged() {
+        return;
+    }
+    let stage = Stage::new(&format!("xlm{}", std::process::id()), &own("stress.bpf.c").object(), 1);
+    let other = World::new();
+    let mut follow = Follow::start(&stage.world.home, &stage.device, linker(), vec![stage.file()]).unwrap();
+    let (from, to, name) = (&stage.world.name, &other.name, stage.device.name());
+    sh(&format!("ip -n {from} link set {name} netns {to} name moved"));
+    let events = next(&mut follow);
+    assert_eq!((events.len(), events[0].kind), (1, EventKind::Note), "{events:?}");
+    let says = format!("{name}: moved to another network namespace, {to}; followed there as moved");
+    assert_eq!(events[0].text, says);
+    stage.describe(5);
+    let text = next(&mut follow).remove(0).text;
+    assert!(text.starts_with("moved: ") && text.contains("became stress5"), "{text}");
+    let moved = Device::find("moved", other.netns()).unwrap();
+    detach(&stage.world.home, &moved).unwrap();
+    assert!(matches!(follow.next(), Err(Error::NotAttached(_))));
+}
+
+#[test]
 fn a_layout_that_lacks_what_is_needed_is_not_added() {
     if !privileged() {
         return;

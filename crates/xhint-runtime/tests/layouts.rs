@@ -8,11 +8,14 @@ use std::sync::Arc;
 use common::nic::linker;
 use common::{World, with_only};
 use xhint_btf::Btf;
+use xhint_link::counts::COUNT_SIZE;
 use xhint_runtime::Job;
 use xhint_runtime::attach::{attach, running};
 use xhint_runtime::detach::detach;
 use xhint_runtime::follow::{EventKind, Follow, read};
+use libbpf_rs::{MapCore, MapFlags};
 use xhint_runtime::layouts::{Layouts, Which};
+use xhint_runtime::status::status;
 use xhint_runtime::{Device, Error, LinkedAs, Linker, Mode, Source, State};
 use xhint_testkit::fixture::{Compile, corpus, keep};
 use xhint_testkit::privileged;
@@ -248,6 +251,128 @@ fn following_tells_all_causes() {
         ["rx_ring is ambiguous", "driver1.btf gives 8", "driver2.btf gives 12", "CO-RE relocation", "what ran goes on"]
     {
         assert!(events[0].text.contains(part), "{part}: {events:?}");
+    }
+}
+
+/// What happens next, within some seconds.
+fn next(follow: &mut Follow<'_>) -> String {
+    for _ in 0..60 {
+        if let Some(event) = follow.next().unwrap().into_iter().next() {
+            return event.text;
+        }
+    }
+    panic!("nothing happened");
+}
+
+/// Neither where its file stays as it is, nor where that has more, nor where it comes anew.
+#[test]
+fn following_brings_nothing_back_that_was_removed() {
+    if !privileged() {
+        return;
+    }
+    for asked in ["static", "tail"] {
+        let dir = tempfile::tempdir().unwrap();
+        let files: Vec<_> = ["a.btf", "b.btf", "c.btf"].iter().map(|f| dir.path().join(f)).collect();
+        let put = |file: usize, nic: Source| std::fs::write(&files[file], nic.bytes().unwrap()).unwrap();
+        let two = |a: u32, b: u32| {
+            let own = |n: u32| {
+                format!("struct own{n} {{ __u32 pad[{n}]; __u32 hash; __u32 btf_id; }} L; struct own{n} *o{n};")
+            };
+            nic(&format!("two{a}{b}"), &format!("{}{}", own(a), own(b)))
+        };
+        put(0, two(1, 2));
+        put(1, firmware(3));
+        put(2, firmware(4));
+        let world = World::new();
+        let (home, device) = (&world.home, &Device::find("near", world.netns()).unwrap());
+        let nics = read(linker(), &files).unwrap();
+        attach(home, device, &job(&nics, asked).unwrap()).unwrap();
+        let mut follow = Follow::start(home, device, linker(), files.clone()).unwrap();
+        let layouts = Layouts::of(home, device);
+        layouts.remove(linker(), "own2").unwrap();
+        layouts.remove(linker(), files[2].to_str().unwrap()).unwrap();
+        assert_eq!(names(home, device), ["own1", "own3", "shared"], "{asked}");
+        // Another file changes.
+        put(1, firmware(5));
+        assert!(next(&mut follow).contains("own5"));
+        assert_eq!(names(home, device), ["own1", "own3", "own5", "shared"], "{asked}");
+        assert_eq!(running(home, device).unwrap().unwrap().nics.len(), 3, "the file that was removed is not back");
+        // Its own file does, and has it still.
+        put(0, two(2, 6));
+        assert!(next(&mut follow).contains("own6"));
+        assert_eq!(names(home, device), ["own1", "own5", "own6", "shared"], "{asked}");
+        // Asked for again it stays.
+        layouts.add(linker(), two(2, 6)).unwrap();
+        put(1, firmware(7));
+        next(&mut follow);
+        assert_eq!(names(home, device), ["own2", "own5", "own6", "own7", "shared"], "{asked}");
+    }
+}
+
+/// Both go: whoever names a file means what was ever read of it.
+#[test]
+fn a_file_is_removed_with_all_its_versions() {
+    if !privileged() {
+        return;
+    }
+    for asked in ["static", "tail"] {
+        let world = World::new();
+        let (home, device) = (&world.home, &Device::find("near", world.netns()).unwrap());
+        let layouts = Layouts::of(home, device);
+        let version = |n: u32| Source::new("nic.btf", firmware(n).bytes().unwrap().to_vec());
+        attach(home, device, &job(&[firmware(9), version(1)], asked).unwrap()).unwrap();
+        layouts.add(linker(), version(2)).unwrap();
+        assert_eq!(names(home, device), ["own1", "own2", "own9", "shared"], "{asked}");
+        let removed = layouts.remove(linker(), "nic.btf").unwrap();
+        assert_eq!(removed.layouts.len(), 2, "{asked}");
+        assert_eq!(names(home, device), ["own9", "shared"], "{asked}");
+        assert_eq!(running(home, device).unwrap().unwrap().nics.len(), 1, "{asked}");
+    }
+}
+
+/// The same id and length, another content: its packets are not the old one's.
+#[test]
+fn another_layout_with_an_old_id_is_counted_from_0() {
+    if !privileged() {
+        return;
+    }
+    let one = nic("one", "struct one { __u32 hash; __u32 pad; __u32 btf_id; } L ID(5); struct one *o;");
+    let two = nic("two", "struct two { __u32 pad; __u32 hash; __u32 btf_id; } L ID(5); struct two *t;");
+    for asked in ["static", "tail"] {
+        // The layout that goes and comes was linked with the entry, or came later.
+        for later in [false, true] {
+            let world = World::new();
+            let (home, device) = (&world.home, &Device::find("near", world.netns()).unwrap());
+            let layouts = Layouts::of(home, device);
+            let first = if later { vec![firmware(1)] } else { vec![firmware(1), one.clone()] };
+            attach(home, device, &job(&first, asked).unwrap()).unwrap();
+            if later {
+                layouts.add(linker(), one.clone()).unwrap();
+            }
+            let slot = || running(home, device).unwrap().unwrap().layouts.iter().find(|l| l.id == 5).unwrap().slot.unwrap();
+            let counts = || {
+                let path = status(home, device).unwrap().map_path("xhint_counts").unwrap();
+                libbpf_rs::MapHandle::from_pinned_path(path).unwrap()
+            };
+            let each = vec![7u64.to_ne_bytes().repeat(COUNT_SIZE as usize / 8); libbpf_rs::num_possible_cpus().unwrap()];
+            counts().update_percpu(&slot().to_ne_bytes(), &each, MapFlags::ANY).unwrap();
+            let counted = || {
+                let all = status(home, device).unwrap().counters.unwrap().layouts;
+                all.into_iter().find(|l| l.id == 5).map(|l| (l.name, l.count.packets))
+            };
+            let total = 7 * each.len() as u64;
+            assert_eq!(counted(), Some(("one".to_owned(), total)), "{asked}");
+            layouts.remove(linker(), "one").unwrap();
+            assert_eq!(counted(), Some(("one".to_owned(), total)), "{asked}: kept while nobody else has the id");
+            let added = layouts.add(linker(), two.clone()).unwrap();
+            assert_eq!(counted(), Some(("two".to_owned(), 0)), "{asked} {later}");
+            assert!(added.warnings.iter().any(|w| w.contains("counted from 0")), "{asked}: {:?}", added.warnings);
+            // The same comes again, and goes on counting.
+            counts().update_percpu(&slot().to_ne_bytes(), &each, MapFlags::ANY).unwrap();
+            layouts.remove(linker(), "two").unwrap();
+            layouts.add(linker(), two.clone()).unwrap();
+            assert_eq!(counted(), Some(("two".to_owned(), total)), "{asked} {later}");
+        }
     }
 }
 

@@ -68,16 +68,41 @@ impl Frames<'_> {
 
     fn pcapng(&mut self, opened: impl Read) -> Result<()> {
         let mut reader = PcapNgReader::new(opened).map_err(|e| self.damaged(&e))?;
+        // Of the section: each describes its own.
+        let mut interfaces = 0u32;
         while let Some(block) = reader.next_block() {
-            match block.map_err(|e| self.damaged(&e))? {
-                Block::InterfaceDescription(interface) => self.ethernet(interface.linktype)?,
-                Block::EnhancedPacket(packet) => self.push(&packet.data, packet.original_len)?,
-                Block::SimplePacket(packet) => self.push(&packet.data, packet.original_len)?,
-                Block::Packet(packet) => self.push(&packet.data, packet.original_len)?,
-                _ => {}
-            }
+            let (interface, data, original) = match block.map_err(|e| self.damaged(&e))? {
+                Block::SectionHeader(_) => {
+                    interfaces = 0;
+                    continue;
+                }
+                Block::InterfaceDescription(interface) => {
+                    self.ethernet(interface.linktype)?;
+                    interfaces = interfaces.saturating_add(1);
+                    continue;
+                }
+                Block::EnhancedPacket(packet) => (packet.interface_id, packet.data, packet.original_len),
+                // It names none: it is of the first.
+                Block::SimplePacket(packet) => (0, packet.data, packet.original_len),
+                Block::Packet(packet) => (packet.interface_id.into(), packet.data, packet.original_len),
+                _ => continue,
+            };
+            self.described(interface, interfaces)?;
+            self.push(&data, original)?;
         }
         Ok(())
+    }
+
+    /// That the next packet's interface is one of those that its section describes: else nobody knows what it is.
+    fn described(&self, interface: u32, described: u32) -> Result<()> {
+        if interface < described {
+            return Ok(());
+        }
+        let number = self.frames.len().saturating_add(1);
+        Err(self.bad(format!(
+            "packet {number} was captured on interface {interface}, which the file does not describe, so whether it is \
+             Ethernet is not known; capture again, or take the packets before it: editcap -r"
+        )))
     }
 
     fn ethernet(&self, link: DataLink) -> Result<()> {

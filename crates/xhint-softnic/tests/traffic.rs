@@ -81,20 +81,58 @@ fn pcap(packets: &[(&[u8], u32)], link: u32, big: bool) -> Vec<u8> {
     file
 }
 
+/// A block of pcapng.
+fn block(kind: u32, body: &[&[u8]]) -> Vec<u8> {
+    let body = body.concat();
+    let len = (body.len() as u32 + 12).to_le_bytes();
+    [&kind.to_le_bytes()[..], &len, &body, &len].concat()
+}
+
+/// That which begins a section.
+fn section() -> Vec<u8> {
+    block(0x0a0d_0d0a, &[&[0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0], &[0xff; 8]])
+}
+
+/// That which describes an interface.
+fn interface(link: u16) -> Vec<u8> {
+    block(1, &[&link.to_le_bytes(), &[0, 0, 0, 0, 4, 0]])
+}
+
+/// A packet of the interface with this number.
+fn enhanced(interface: u32, data: &[u8]) -> Vec<u8> {
+    let len = (data.len() as u32).to_le_bytes();
+    let padding = vec![0; data.len().next_multiple_of(4) - data.len()];
+    block(6, &[&interface.to_le_bytes(), &[0; 8], &len, &len, data, &padding])
+}
+
 /// A pcapng file: section, interface, packets in enhanced blocks.
 fn pcapng(packets: &[&[u8]], link: u16) -> Vec<u8> {
-    let block = |kind: u32, body: &[u8]| {
-        let len = (body.len() as u32 + 12).to_le_bytes();
-        [&kind.to_le_bytes()[..], &len, body, &len].concat()
-    };
-    let mut file = block(0x0a0d_0d0a, &[&[0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0][..], &[0xff; 8]].concat());
-    file.extend(block(1, &[&link.to_le_bytes()[..], &[0, 0, 0, 0, 4, 0]].concat()));
-    for data in packets {
-        let len = (data.len() as u32).to_le_bytes();
-        let padding = vec![0; data.len().next_multiple_of(4) - data.len()];
-        file.extend(block(6, &[&[0; 12][..], &len, &len, data, &padding].concat()));
+    let packets = packets.iter().flat_map(|data| enhanced(0, data));
+    section().into_iter().chain(interface(link)).chain(packets).collect()
+}
+
+/// Whether a packet is Ethernet its interface says, and nothing else does.
+#[test]
+fn a_packet_of_no_interface_is_refused() {
+    let scratch = Scratch::new("interface");
+    let a = [1u8; 60];
+    let simple = || block(3, &[&60u32.to_le_bytes(), &a]);
+    let old = || block(2, &[&[1, 0, 0, 0], &[0; 8], &60u32.to_le_bytes(), &60u32.to_le_bytes(), &a]);
+    let one = || pcapng(&[&a], 1);
+    for (file, number, wanted) in [
+        ([one(), enhanced(1, &a)].concat(), 2, 1),
+        ([section(), enhanced(0, &a), interface(1)].concat(), 1, 0),
+        ([section(), simple()].concat(), 1, 0),
+        ([one(), old()].concat(), 2, 1),
+        // A section describes its own.
+        ([one(), section(), enhanced(0, &a)].concat(), 2, 0),
+    ] {
+        let told = scratch.read(&file).unwrap_err();
+        let says = format!("packet {number} was captured on interface {wanted}, which the file does not describe");
+        assert!(told.contains(&says), "{told}");
     }
-    file
+    let fine = [one(), interface(1), enhanced(1, &a), simple(), old(), one()].concat();
+    assert_eq!(scratch.read(&fine).unwrap().iter().count(), 5);
 }
 
 #[test]
