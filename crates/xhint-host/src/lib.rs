@@ -1,12 +1,30 @@
 //! What the machine offers, found by asking it rather than by its version; and what of its files is ours alone.
+//!
+//! 1. [`Netns`] is where devices are, [`rtnl`] and [`ethtool`] tell of them and change them, [`xdp`] what they run.
+//! 2. [`bpffs`] is where pins live, [`pin`] what they are called, [`lock`] who may change them, and [`private`] keeps files
+//!    from others.
+//! 3. [`rights`] is what this process may do, [`room`] how much metadata the kernel lets through, and [`said`] why it refused.
 
+pub mod bpffs;
+mod call;
 mod error;
+pub mod ethtool;
 pub mod lock;
+pub mod netns;
+pub mod owned;
+pub mod pin;
 pub mod private;
 mod process;
+pub mod rights;
 mod room;
+pub mod rtnl;
 pub mod said;
+pub mod xdp;
 
-pub use error::{Error, Result};
+pub use error::{Cause, Error, Result};
+pub use ethtool::DriverInfo;
+pub use netns::Netns;
 pub use process::ancestors;
+pub use rights::Right;
 pub use room::{HEADROOM, Room, room};
+pub use xdp::Programs;

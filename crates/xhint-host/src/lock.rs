@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::error::{Result, file};
+use crate::error::{Error, Result};
 use crate::private::{make_dir, remove_empty};
 
 /// Ends when dropped, and takes the directory, and the one above it, away if nothing is in it then.
@@ -24,7 +24,7 @@ impl Lock {
     /// That of the directory at `path`, which is made; `None` while another process has it.
     pub fn try_take(path: &Path) -> Result<Option<Lock>> {
         make_dir(path)?;
-        let taken = take(path).map_err(file(path))?;
+        let taken = take(path).map_err(Error::file(path))?;
         Ok(taken.map(|dir| Lock { _dir: dir, path: path.to_owned() }))
     }
 }

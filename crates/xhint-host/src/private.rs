@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use crate::error::{Error, Result, file};
+use crate::error::{Error, Result};
 
 const DIR: u32 = 0o700;
 const FILE: u32 = 0o600;
@@ -17,7 +17,7 @@ const OTHERS_WRITE: u32 = 0o022;
 
 /// Makes the directory `path`, and those above it that are not there, for us alone.
 pub fn make_dir(path: &Path) -> Result<()> {
-    make(path).map_err(file(path))
+    make(path).map_err(Error::file(path))
 }
 
 fn make(path: &Path) -> io::Result<()> {
@@ -40,11 +40,11 @@ fn make(path: &Path) -> io::Result<()> {
 pub fn make_root(path: &Path) -> Result<()> {
     make_dir(path)?;
     check_root(path)?;
-    let mode = fs::symlink_metadata(path).map_err(file(path))?.mode();
+    let mode = fs::symlink_metadata(path).map_err(Error::file(path))?.mode();
     if mode & 0o077 == 0 {
         return Ok(());
     }
-    fs::set_permissions(path, Permissions::from_mode(DIR)).map_err(file(path))
+    fs::set_permissions(path, Permissions::from_mode(DIR)).map_err(Error::file(path))
 }
 
 /// That the directory `path`, if it is there, is one that only we or root may change.
@@ -57,7 +57,7 @@ pub fn check_root(path: &Path) -> Result<()> {
         Ok(found) if !found.is_dir() => {
             Err(Error::NotOurs { path: path.to_owned(), why: "is no directory".to_owned() })
         }
-        found => check(path, &found.map_err(file(path))?),
+        found => check(path, &found.map_err(Error::file(path))?),
     }
 }
 
@@ -80,7 +80,7 @@ pub fn put(path: &Path, bytes: &[u8]) -> Result<()> {
     // What a call that was killed left.
     let _none = fs::remove_file(&fresh);
     let written = write(&fresh, bytes).and_then(|()| fs::rename(&fresh, path));
-    written.map_err(file(path)).inspect_err(|_| {
+    written.map_err(Error::file(path)).inspect_err(|_| {
         let _none = fs::remove_file(&fresh);
     })
 }
@@ -94,9 +94,9 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Writes `bytes` at `at` of a file that [`put`] wrote, where it ends from then on. What fails leaves it ending there.
 pub fn append(path: &Path, at: u64, bytes: &[u8]) -> Result<()> {
-    let open = OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW).open(path).map_err(file(path))?;
+    let open = OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW).open(path).map_err(Error::file(path))?;
     let written = open.set_len(at).and_then(|()| open.write_all_at(bytes, at));
-    written.map_err(file(path)).inspect_err(|_| {
+    written.map_err(Error::file(path)).inspect_err(|_| {
         let _torn = open.set_len(at);
     })
 }
@@ -109,14 +109,14 @@ pub fn get(path: &Path) -> Result<Vec<u8>> {
     let mut options = OpenOptions::new();
     // A pipe is not waited for.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let mut open: File = options.read(true).custom_flags(flags).open(path).map_err(file(path))?;
-    let found = open.metadata().map_err(file(path))?;
+    let mut open: File = options.read(true).custom_flags(flags).open(path).map_err(Error::file(path))?;
+    let found = open.metadata().map_err(Error::file(path))?;
     check(path, &found)?;
     if !found.is_file() {
         return Err(Error::NotOurs { path: path.to_owned(), why: "is no file".to_owned() });
     }
     let mut bytes = Vec::new();
-    open.read_to_end(&mut bytes).map_err(file(path))?;
+    open.read_to_end(&mut bytes).map_err(Error::file(path))?;
     Ok(bytes)
 }
 
@@ -138,7 +138,7 @@ pub fn remove_empty(path: &Path) {
 pub fn names(dir: &Path) -> Result<Vec<String>> {
     let entries = match fs::read_dir(dir) {
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(Vec::new()),
-        entries => entries.map_err(file(dir))?,
+        entries => entries.map_err(Error::file(dir))?,
     };
     let mut names: Vec<String> = entries.flatten().filter_map(|e| e.file_name().into_string().ok()).collect();
     names.sort_unstable();
@@ -147,7 +147,7 @@ pub fn names(dir: &Path) -> Result<Vec<String>> {
 
 /// Whether there is such a file. One that may not be looked for is not just absent.
 pub fn is_there(path: &Path) -> Result<bool> {
-    path.try_exists().map_err(file(path))
+    path.try_exists().map_err(Error::file(path))
 }
 
 #[cfg(test)]

@@ -6,10 +6,12 @@
 //! (`BPF_PROG_TEST_RUN`) and stand nowhere.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::OnceLock;
 
 use libbpf_sys as sys;
+
+use crate::call::{done, owned};
 
 /// Bytes in front of a packet on veth, and in a test run (`XDP_PACKET_HEADROOM`).
 pub const HEADROOM: u32 = 256;
@@ -112,11 +114,7 @@ fn load(code: &[Insn]) -> io::Result<OwnedFd> {
             std::ptr::null_mut(),
         )
     };
-    if fd < 0 {
-        return Err(io::Error::from_raw_os_error(fd.saturating_neg()));
-    }
-    // SAFETY: the call made this descriptor, and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    owned(fd)
 }
 
 /// Runs the program once on `length` zeroes; what it returns.
@@ -135,7 +133,7 @@ fn run(program: &OwnedFd, length: u32, context: Option<&mut sys::xdp_md>) -> io:
     // SAFETY: the descriptor is open while borrowed; packet and context outlive the call with the sizes given, and the
     // kernel writes to neither.
     let status = unsafe { sys::bpf_prog_test_run_opts(program.as_raw_fd(), &raw mut options) };
-    if status < 0 { Err(io::Error::from_raw_os_error(status.saturating_neg())) } else { Ok(options.retval) }
+    done(status).map(|()| options.retval)
 }
 
 #[cfg(test)]

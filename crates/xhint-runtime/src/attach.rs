@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use libbpf_rs::Program;
 
+use xhint_host::{Right, pin, xdp};
 use xhint_link::counts::{COUNTS, UNKNOWN};
 
 use crate::carry::Anew;
@@ -17,10 +18,9 @@ use crate::home::Home;
 use crate::job::Job;
 use crate::load::{Loaded, Plan, load};
 use crate::long::{TooLong, too_long};
-use crate::rights::Rights;
+use crate::rights::may_attach;
 use crate::site::{Generation, Held, Live, Site};
 use crate::state::{Mode, Source, State, absolute};
-use crate::sys;
 
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub struct Done {
 /// # Errors
 /// Any [`Error`]. What ran before runs still.
 pub fn attach(home: &Home, device: &Device, job: &Job) -> Result<Done> {
-    Rights::current().check()?;
+    may_attach()?;
     Site::sweep(home);
     let held = Held::of(home, device)?;
     attach_held(&held.site, device, job)
@@ -226,29 +226,29 @@ fn update(device: &Device, before: &Before, loaded: &Loaded, mode: Mode) -> Resu
     if before.state.as_ref().is_some_and(|was| was.mode != mode) {
         return Err(Error::Mode { device: device.name().to_owned() });
     }
-    sys::link_update(before.live.link.as_fd(), loaded.entry_fd()?).map_err(|e| refused(device, e))
+    xdp::update(before.live.link.as_fd(), loaded.entry_fd()?).map_err(|e| refused(device, e))
 }
 
 /// A first link, pinned.
 fn create(site: &Site, device: &Device, loaded: &Loaded, mode: Mode, foreign: Option<&Foreign>) -> Result<()> {
     let (entry, flags) = (loaded.entry_fd()?, flags(mode));
-    let link = || device.netns().run(|| sys::xdp_link(entry, device.ifindex(), flags).map_err(|e| refused(device, e)));
-    let pin = |link: OwnedFd| {
+    let link = || device.netns().run(|| xdp::link(entry, device.ifindex(), flags).map_err(|e| refused(device, e)));
+    let keep = |link: OwnedFd| {
         let path = site.link_path();
-        sys::pin(link.as_fd(), &path).map_err(Error::file(&path)).inspect_err(|_| {
-            let _off = sys::link_detach(link.as_fd());
+        pin::put(link.as_fd(), &path).map_err(Error::file(&path)).inspect_err(|_| {
+            let _off = xdp::detach(link.as_fd());
         })
     };
     if let Some(foreign) = foreign {
         foreign.take_off(site.pins(), device)?;
     }
-    link().and_then(pin)
+    link().and_then(keep)
 }
 
 fn flags(mode: Mode) -> u32 {
     match mode {
-        Mode::Native => sys::XDP_NATIVE,
-        Mode::Generic => sys::XDP_GENERIC,
+        Mode::Native => xdp::NATIVE,
+        Mode::Generic => xdp::GENERIC,
     }
 }
 
@@ -258,7 +258,7 @@ fn refused(device: &Device, cause: io::Error) -> Error {
     let said = match cause.raw_os_error() {
         Some(libc::EOPNOTSUPP) => return Error::NoNative { device: name },
         Some(libc::ENODEV) => return Error::NoDevice { device: name, netns: device.netns().name().map(str::to_owned) },
-        Some(libc::EPERM) => return Error::Rights { missing: "CAP_NET_ADMIN".to_owned() },
+        Some(libc::EPERM) => return Error::Rights { lacking: vec![Right::NetAdmin] },
         Some(libc::EBUSY) => "another program is there; see `ip link show dev`",
         Some(libc::EINVAL | libc::ERANGE) => {
             "most often an MTU too large for XDP without frags, LRO, or too few queues: `ip link show dev`, `ethtool -k`"

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use libbpf_rs::{AsRawLibbpf, MapCore, MapHandle, MapType, OpenMap, OpenMapMut, OpenObject, num_possible_cpus};
 use libbpf_sys::bpf_map_info;
+use nix::unistd::{SysconfVar, sysconf};
 use serde::Serialize;
 use xhint_link::table::IDS_SECTION;
 
@@ -142,13 +143,18 @@ fn made(kind: MapType, flags: u32, declared: u32) -> Option<u32> {
         // A slot per processor, if none are declared.
         MapType::PerfEventArray => Some(declared).filter(|n| *n != 0),
         // Pages, a power of two of them: libbpf's `adjust_ringbuf_sz`.
-        MapType::RingBuf | MapType::UserRingBuf => declared.max(crate::sys::page_size()?).checked_next_power_of_two(),
+        MapType::RingBuf | MapType::UserRingBuf => declared.max(page_size()?).checked_next_power_of_two(),
         // As many for each processor: `htab_map_alloc` in kernel/bpf/hashtab.c.
         MapType::LruHash | MapType::LruPercpuHash if flags & libbpf_sys::BPF_F_NO_COMMON_LRU != 0 => {
             declared.checked_next_multiple_of(u32::try_from(num_possible_cpus().ok()?).ok()?)
         }
         _ => Some(declared),
     }
+}
+
+/// Bytes of a page.
+fn page_size() -> Option<u32> {
+    u32::try_from(sysconf(SysconfVar::PAGE_SIZE).ok()??).ok()
 }
 
 #[cfg(test)]

@@ -4,9 +4,6 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::site::{Held, Site};
-use crate::sys;
-
-use std::os::fd::AsFd;
 
 /// Takes off `device` what [`crate::attach::attach`] put there, and clears away pins and state, its maps among them.
 /// Returns the id of the program; `None` if only leftovers were there, which are gone now.
@@ -22,7 +19,7 @@ pub fn detach(home: &Home, device: &Device) -> Result<Option<u32>> {
     }
     if let Some(live) = &live {
         // By itself an unpinned link goes off its device some time later; this way it is off when we return.
-        let off = sys::link_detach(live.link.as_fd());
+        let off = live.link.detach();
         off.map_err(Error::system(format!("{}: cannot detach", device.name())))?;
         site.clear()?;
     } else {

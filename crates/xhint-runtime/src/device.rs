@@ -3,9 +3,10 @@
 use std::io;
 
 use crate::error::{Error, Result};
-use crate::netns::Netns;
-use crate::rtnl::{self, MAX_NAME};
-use crate::sys::{self, Firmware, Programs, name_of};
+use xhint_host::ethtool::Ethtool;
+use xhint_host::rtnl::{MAX_NAME, Rtnl};
+use xhint_host::xdp::{self, name_of};
+use xhint_host::{DriverInfo, Netns, Programs};
 
 /// A network device. Which one it is its number and its namespace say; a name may be another's by now.
 #[derive(Debug, Clone)]
@@ -24,7 +25,9 @@ impl Device {
         if name.is_empty() || name.len() > MAX_NAME || name.contains('\0') {
             return Err(Error::BadDevice(name.to_owned()));
         }
-        let ifindex = netns.run(|| rtnl::index(name).map_err(|e| failed(name, &netns, "cannot look for it", e)))?;
+        let link = netns.run(|| Rtnl::open()?.by_name(name))?;
+        let none = || Error::NoDevice { device: name.to_owned(), netns: netns.name().map(str::to_owned) };
+        let ifindex = link.ok_or_else(none)?.index;
         Ok(Device { name: name.to_owned(), ifindex, netns })
     }
 
@@ -41,11 +44,11 @@ impl Device {
     /// What to call it now: as it was found, if that still leads to it, else by the name it has.
     pub fn known_as(&self) -> String {
         let asked = || self.name.clone();
-        let now = || match rtnl::index(&self.name) {
-            Ok(index) if index == self.ifindex => Ok(asked()),
+        let now = || match Rtnl::open()?.by_name(&self.name)? {
+            Some(link) if link.index == self.ifindex => Ok::<_, Error>(asked()),
             _ => Ok(name_of(self.ifindex).unwrap_or_else(asked)),
         };
-        self.netns.run(now).unwrap_or_else(|_: Error| asked())
+        self.netns.run(now).unwrap_or_else(|_| asked())
     }
 
     /// The name it has now, whatever it was found by: that, if it has none any more.
@@ -64,15 +67,14 @@ impl Device {
         &self.netns
     }
 
-    /// Its driver and firmware, as `ethtool -i` has them (`ETHTOOL_GDRVINFO`; ethtool's netlink family has no such
-    /// message).
+    /// Its driver and firmware, as `ethtool -i` has them.
     ///
     /// # Errors
     /// What the kernel says, for instance when the driver tells nothing.
-    pub fn firmware(&self) -> Result<Firmware> {
+    pub fn driver(&self) -> Result<DriverInfo> {
         let ask = || {
             let name = name_of(self.ifindex).ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
-            sys::driver_info(&name)
+            Ethtool::open()?.driver(&name)
         };
         self.netns.run(|| ask().map_err(|e| failed(&self.name, &self.netns, "cannot ask for its driver", e)))
     }
@@ -82,7 +84,7 @@ impl Device {
     /// # Errors
     /// What the kernel says, for instance when the device is gone.
     pub fn programs(&self) -> Result<Programs> {
-        let ask = || sys::xdp_query(self.ifindex);
+        let ask = || xdp::query(self.ifindex);
         self.netns.run(|| ask().map_err(|e| failed(&self.name, &self.netns, "cannot ask for its XDP programs", e)))
     }
 }
@@ -91,5 +93,5 @@ fn failed(device: &str, netns: &Netns, what: &str, cause: io::Error) -> Error {
     if cause.raw_os_error() == Some(libc::ENODEV) {
         return Error::NoDevice { device: device.to_owned(), netns: netns.name().map(str::to_owned) };
     }
-    Error::System { what: format!("{device}: {what}"), cause }
+    Error::system(format!("{device}: {what}"))(cause)
 }

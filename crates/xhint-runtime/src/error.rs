@@ -3,8 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use xhint_host::{Cause, Right};
+
 /// Why something was not done. Whatever it says, what was attached before is attached still.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// No such device in this network namespace.
     #[error("{device}: no such network device{}; `ip link` lists the devices", in_netns(.netns.as_deref()))]
@@ -23,26 +26,18 @@ pub enum Error {
     /// A name that no device can have.
     #[error("'{0}' cannot be the name of a network device")]
     BadDevice(String),
-    /// A network namespace that is not there or may not be entered.
-    #[error("network namespace {name}: {cause}; see `ip netns`")]
-    Netns {
-        /// As given.
-        name: String,
-        /// What the kernel said.
-        cause: io::Error,
-    },
+    /// What the machine offers: its files, network namespaces and BPF file system.
+    #[error(transparent)]
+    Host(#[from] xhint_host::Error),
     /// Rights that this process lacks.
     #[error(
-        "missing {missing}; run as root, or grant it with setcap to a user's copy of xhint, and /run/xhint and \
-         /sys/fs/bpf/xhint to that user"
+        "missing {}; run as root, or grant it with setcap to a user's copy of xhint, and /run/xhint and \
+         /sys/fs/bpf/xhint to that user", all(.lacking)
     )]
     Rights {
-        /// Names of capabilities.
-        missing: String,
+        /// Which.
+        lacking: Vec<Right>,
     },
-    /// No BPF file system to pin in.
-    #[error("{}: no BPF file system; mount one: mount -t bpf bpf {}", .0.display(), .0.display())]
-    NoBpffs(PathBuf),
     /// Another xhint works on this device.
     #[error("{device}: another xhint{} is at work on it; try again when it is done", with_pid(.pid))]
     Busy {
@@ -297,25 +292,6 @@ pub enum Error {
         /// What is wrong with it.
         cause: Box<xhint_object::Error>,
     },
-    /// A file or pin of ours.
-    #[error("{}: {cause}{}", .path.display(), rights(.cause))]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// What the kernel said.
-        cause: io::Error,
-    },
-    /// A file or directory of ours that another could have made or changed.
-    #[error(
-        "{}: {why}, so what is in it is not trusted; see who put it there, and remove it, or make it yours (chown) and \
-         yours alone (chmod go-w)", .path.display()
-    )]
-    NotOurs {
-        /// Which.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
     /// A kept file that is not what was kept.
     #[error("{}: is not what was written there", .path.display())]
     Altered {
@@ -329,14 +305,6 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it.
         cause: serde_json::Error,
-    },
-    /// A call of the system's, or of libbpf's.
-    #[error("{what}: {cause}")]
-    System {
-        /// What was tried.
-        what: String,
-        /// What came of it.
-        cause: io::Error,
     },
 }
 
@@ -353,19 +321,15 @@ impl std::fmt::Display for Chain<'_> {
     }
 }
 
-impl From<xhint_host::Error> for Error {
-    fn from(error: xhint_host::Error) -> Error {
-        match error {
-            xhint_host::Error::File { path, cause } => Error::File { path, cause },
-            xhint_host::Error::NotOurs { path, why } => Error::NotOurs { path, why },
-        }
-    }
-}
-
 /// Of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// Whether the device is not there any more, or cannot be reached where it went.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Error::NoDevice { .. } | Error::Moved { .. } | Error::Host(xhint_host::Error::Netns { .. }))
+    }
+
     /// Ties what is wrong with a state to where it is.
     pub(crate) fn state(path: &Path) -> impl FnOnce(serde_json::Error) -> Error + '_ {
         move |cause| Error::State { path: path.to_owned(), cause }
@@ -373,39 +337,12 @@ impl Error {
 
     /// Ties an error to the file or pin that it came of.
     pub(crate) fn file<E: Cause>(path: &Path) -> impl FnOnce(E) -> Error + '_ {
-        move |cause| Error::File { path: path.to_owned(), cause: cause.io() }
+        move |cause| xhint_host::Error::file(path)(cause).into()
     }
 
     /// Ties an error to what was tried.
     pub(crate) fn system<E: Cause>(what: impl Into<String>) -> impl FnOnce(E) -> Error {
-        move |cause| Error::System { what: what.into(), cause: cause.io() }
-    }
-}
-
-/// What the system, or libbpf, says of a call that failed.
-pub(crate) trait Cause {
-    fn io(self) -> io::Error;
-}
-
-impl Cause for io::Error {
-    fn io(self) -> io::Error {
-        self
-    }
-}
-
-impl Cause for nix::Error {
-    fn io(self) -> io::Error {
-        self.into()
-    }
-}
-
-impl Cause for libbpf_rs::Error {
-    fn io(self) -> io::Error {
-        let kind = match self.kind() {
-            libbpf_rs::ErrorKind::PermissionDenied => io::ErrorKind::PermissionDenied,
-            _ => io::ErrorKind::Other,
-        };
-        io::Error::new(kind, format!("{self:#}"))
+        move |cause| xhint_host::Error::system(what)(cause).into()
     }
 }
 
@@ -413,9 +350,8 @@ fn in_netns(netns: Option<&str>) -> String {
     netns.map(|n| format!(" in network namespace {n}")).unwrap_or_default()
 }
 
-/// What to do about a file that may not be touched.
-fn rights(cause: &io::Error) -> &'static str {
-    if cause.kind() == io::ErrorKind::PermissionDenied { "; run as root, or as who owns it" } else { "" }
+fn all(rights: &[Right]) -> String {
+    rights.iter().map(Right::to_string).collect::<Vec<_>>().join(" and ")
 }
 
 fn with_pid(pid: &Option<u32>) -> String {

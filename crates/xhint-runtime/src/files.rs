@@ -12,7 +12,7 @@ const MAX_PIPED: u64 = 64 << 20;
 /// The bytes of the file at `path`, which may be a pipe.
 ///
 /// # Errors
-/// [`Error::File`]; for a directory, too, and for a device or pipe that gives more than 64 MiB.
+/// [`xhint_host::Error::File`]; for a directory, too, and for a device or pipe that gives more than 64 MiB.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     bounded(path).map_err(Error::file(path))
 }

@@ -22,7 +22,7 @@ use crate::sources::Sources;
 use crate::site::Site;
 pub use crate::sources::check;
 use crate::state::{LayoutState, LinkedAs, Source, State, absolute};
-use crate::sys::Firmware;
+use xhint_host::DriverInfo;
 use crate::watch::Watch;
 
 /// What tells nobody when it changes (sysfs, the firmware's version) is looked at so often.
@@ -56,7 +56,7 @@ pub struct Follow<'a> {
     seen: Vec<Source>,
     /// What was wrong then, so that it is said once.
     wrong: Vec<String>,
-    firmware: Option<Firmware>,
+    driver: Option<DriverInfo>,
     looked: Instant,
 }
 
@@ -92,7 +92,7 @@ impl std::fmt::Display for Event {
 /// The NIC BTFs at `paths`: files, and of directories those files that have layouts.
 ///
 /// # Errors
-/// [`Error::File`] for what cannot be read.
+/// [`xhint_host::Error::File`] for what cannot be read.
 pub fn read(linker: &Linker, paths: &[PathBuf]) -> Result<Vec<Source>> {
     Sources::default().read(linker, paths)
 }
@@ -101,7 +101,7 @@ impl<'a> Follow<'a> {
     /// Begins to follow `paths` for what is attached to `device`.
     ///
     /// # Errors
-    /// [`Error::NotAttached`]; [`Error::File`] for what is not there.
+    /// [`Error::NotAttached`]; [`xhint_host::Error::File`] for what is not there.
     pub fn start(home: &'a Home, device: &'a Device, linker: &'a Linker, paths: Vec<PathBuf>) -> Result<Follow<'a>> {
         check(&paths)?;
         // As files are kept, wherever they were named from.
@@ -109,19 +109,19 @@ impl<'a> Follow<'a> {
         let watch = Watch::on(&paths)?;
         let running = Running::whole(home, device)?;
         let (of, seen) = (identity(&running), running.state.nics);
-        let firmware = device.firmware().ok();
+        let driver = device.driver().ok();
         let (mut sources, looked) = (Sources::followed(), Instant::now());
         // So that it is known what is right from now on.
         sources.read(linker, &paths)?;
         let device = device.clone();
-        Ok(Follow { home, device, linker, paths, sources, watch, of, seen, wrong: Vec::new(), firmware, looked })
+        Ok(Follow { home, device, linker, paths, sources, watch, of, seen, wrong: Vec::new(), driver, looked })
     }
 
     /// Waits for something to happen, at most a second, and does what is to be done. Often that is nothing.
     ///
     /// # Errors
     /// [`Error::NotAttached`] once the program was taken off, or another was attached; [`Error::NoDevice`] and
-    /// [`Error::Netns`] once the device or its namespace is gone, [`Error::Moved`] if it went where it cannot be followed.
+    /// [`xhint_host::Error::Netns`] once the device or its namespace is gone, [`Error::Moved`] if it went where it cannot be followed.
     /// What is wrong with a source is an [`Event`].
     #[allow(clippy::should_implement_trait)] // it has no end
     pub fn next(&mut self) -> Result<Vec<Event>> {
@@ -157,7 +157,7 @@ impl<'a> Follow<'a> {
 
     /// Goes after a device that is `lost` where it was: one that moves to another network namespace takes its link along.
     fn find_again(&mut self, lost: Error) -> Result<Event> {
-        if !matches!(lost, Error::NoDevice { .. } | Error::Netns { .. } | Error::NotAttached(_)) {
+        if !lost.is_gone() && !matches!(lost, Error::NotAttached(_)) {
             return Err(lost);
         }
         let mut links = Site::all(self.home)?.into_iter().filter_map(|site| site.live().ok().flatten());
@@ -173,15 +173,14 @@ impl<'a> Follow<'a> {
     }
 
     fn look_at_firmware(&mut self, events: &mut Vec<Event>) {
-        let now = self.device.firmware().ok();
-        if let (Some(was), Some(is)) = (&self.firmware, &now)
+        let now = self.device.driver().ok();
+        if let (Some(was), Some(is)) = (&self.driver, &now)
             && was != is
         {
-            let (from, to) = (was.words(), is.words());
-            let text = format!("{}: {from} became {to}; its BTF is looked at again", self.device.known_as());
+            let text = format!("{}: {was} became {is}; its BTF is looked at again", self.device.known_as());
             events.push(Event { kind: EventKind::Note, text });
         }
-        self.firmware = now.or_else(|| self.firmware.take());
+        self.driver = now.or_else(|| self.driver.take());
     }
 
     /// Looks at all sources, and swaps if need be.

@@ -17,12 +17,11 @@ use xhint_host::said;
 
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::netns::Netns;
-use crate::sys::{self, Programs};
 use xhint_host::private::is_there;
+use xhint_host::{Netns, Programs, pin, xdp};
 
 /// What it is kept as while it is off, and in which mode it was on.
-const KEPT: [(&str, u32); 2] = [("replaced-native", sys::XDP_NATIVE), ("replaced-generic", sys::XDP_GENERIC)];
+const KEPT: [(&str, u32); 2] = [("replaced-native", xdp::NATIVE), ("replaced-generic", xdp::GENERIC)];
 
 /// A program on a device that is not ours.
 pub(crate) struct Foreign {
@@ -48,7 +47,7 @@ impl Foreign {
             let linked = !links.is_empty();
             return Err(Error::Foreign { device: device.name().to_owned(), program: name, linked });
         }
-        let flags = if programs.native == id { sys::XDP_NATIVE } else { sys::XDP_GENERIC };
+        let flags = if programs.native == id { xdp::NATIVE } else { xdp::GENERIC };
         Ok(Some(Foreign { name, program: Program::fd_from_id(id).ok(), links, flags }))
     }
 
@@ -57,11 +56,11 @@ impl Foreign {
         let kept = KEPT.iter().find(|k| k.1 == self.flags);
         if let (Some(program), Some((kept, _))) = (&self.program, kept) {
             let path = site.join(kept);
-            sys::pin(program.as_fd(), &path).map_err(Error::file(&path))?;
+            pin::put(program.as_fd(), &path).map_err(Error::file(&path))?;
         }
         let program = self.program.as_ref().map(AsFd::as_fd);
         // libbpf would print why not.
-        let off = || match said::heard(|| sys::xdp_attach(device.ifindex(), None, program, self.flags)).0 {
+        let off = || match said::heard(|| xdp::attach(device.ifindex(), None, program, self.flags)).0 {
             // A link holds it.
             Err(e) if e.raw_os_error() == Some(libc::EBUSY) => self.detach_link(),
             done => done,
@@ -71,7 +70,7 @@ impl Foreign {
 
     fn detach_link(&self) -> io::Result<()> {
         match self.links.as_slice() {
-            [link] => sys::link_detach(sys::link_by_id(*link)?.as_fd()),
+            [link] => xdp::detach(xdp::link_by_id(*link)?.as_fd()),
             [] => Err(io::Error::other("a link holds it that cannot be found; end whoever attached it")),
             _ => {
                 let why = "it is on devices with this number in several network namespaces, and which of its links is this \
@@ -107,17 +106,17 @@ pub(crate) fn restore(
         if !is_there(&path)? {
             continue;
         }
-        let program = sys::pinned(&path).map_err(Error::file(&path))?;
+        let program = pin::open(&path).map_err(Error::file(&path))?;
         // The device is gone, or another came first.
         let fine = |e: &io::Error| matches!(e.raw_os_error(), Some(libc::ENODEV | libc::EBUSY));
         let put = || match rest(ours, ifindex) {
             Ok(programs) if programs == Programs::default() => {
-                said::heard(|| sys::xdp_attach(ifindex, Some(program.as_fd()), None, flags | sys::XDP_IF_NONE)).0
+                said::heard(|| xdp::attach(ifindex, Some(program.as_fd()), None, flags | xdp::IF_NONE)).0
             }
             other => other.map(drop),
         };
         netns.run(|| match put() {
-            Err(e) if !fine(&e) => Err(Error::File { path: path.clone(), cause: e }),
+            Err(e) if !fine(&e) => Err(Error::file(&path)(e)),
             _ => Ok(()),
         })?;
         fs::remove_file(&path).map_err(Error::file(&path))?;
@@ -128,13 +127,13 @@ pub(crate) fn restore(
 /// What is on the device once a link that nobody holds any more is off: the kernel takes its time with that.
 fn rest(ours: &(dyn Fn(Programs) -> bool + Sync), ifindex: u32) -> io::Result<Programs> {
     for _ in 0..200 {
-        let programs = sys::xdp_query(ifindex)?;
+        let programs = xdp::query(ifindex)?;
         if programs == Programs::default() || !ours(programs) {
             return Ok(programs);
         }
         thread::sleep(Duration::from_millis(5));
     }
-    sys::xdp_query(ifindex)
+    xdp::query(ifindex)
 }
 
 /// A program's name and id, as far as they may be known.

@@ -18,11 +18,11 @@ use crate::home::Home;
 use crate::linker::{Linker, link_options, only_program, parsed};
 use crate::load::{Plan, load};
 use crate::long::{TooLong, too_long};
-use crate::rights::Rights;
+use crate::rights::may_walk;
 use crate::site::Held;
 use crate::slots::Slots;
 use crate::state::{Change, LayoutState, LinkedAs, Source, State};
-use crate::sys;
+use xhint_host::pin;
 
 /// What the pins of programs that were added are called, before the layout's name.
 const ADDED: &str = "added_";
@@ -360,7 +360,7 @@ impl Running {
             // Alone it is tried as it is, whoever is to be tried before others.
             first: Vec::new(),
             count: false,
-            walk: self.state.options.walk && Rights::current().walk(),
+            walk: self.state.options.walk && may_walk(),
             ..self.state.options.clone()
         };
         let linked = linker.link_in(universe, &self.state.object, &options, &[])?;
@@ -373,7 +373,7 @@ impl Running {
         let loaded = load(&Plan { object: &linked.bytes, entry, keep: &keep, same: true, device: device.name() })?;
         let path = self.generation.program_path(layout.added.as_deref().unwrap_or_default());
         let _none = std::fs::remove_file(&path);
-        sys::pin(loaded.entry_fd()?.as_fd(), &path).map_err(Error::file(&path))?;
+        pin::put(loaded.entry_fd()?.as_fd(), &path).map_err(Error::file(&path))?;
         Ok(linked.report.warnings)
     }
 
@@ -419,7 +419,7 @@ impl Running {
                 && table.find(layout.id, layout.size).is_none()
             {
                 let path = self.generation.program_path(pin);
-                let program = sys::pinned(&path).map_err(Error::file(&path))?;
+                let program = pin::open(&path).map_err(Error::file(&path))?;
                 slots.fill(slot, program.as_fd())?;
                 slots.point(layout.id, layout.size, slot)?;
             }

@@ -6,7 +6,7 @@
 //! is the current one; any other is what a step left that did not come to its end, and the next call clears it away.
 //! So there is no step at which a crash leaves a device without a program, or a state that cannot be told.
 //!
-//! 1. [`Home`] is where pins and state stand, [`Device`] what they are for, and [`Rights`] what may be done.
+//! 1. [`Home`] is where pins and state stand, [`Device`] what they are for.
 //! 2. [`load`] brings a linked object into the kernel, with those maps of the generation before that can go on.
 
 pub mod attach;
@@ -27,16 +27,13 @@ pub mod load;
 mod locate;
 mod long;
 mod moved;
-mod netns;
 mod rights;
-mod rtnl;
 mod site;
 mod slots;
 mod source;
 mod sources;
 mod state;
 pub mod status;
-mod sys;
 mod watch;
 
 pub use carry::Anew;
@@ -47,7 +44,5 @@ pub use home::Home;
 pub use job::Job;
 pub use linker::{Linker, declare};
 pub use long::TooLong;
-pub use netns::Netns;
-pub use rights::Rights;
 pub use state::{LayoutState, LinkedAs, Mode, Source, State, Taken};
-pub use sys::{Firmware, Programs};
+pub use xhint_host::{DriverInfo, Netns, Programs};

@@ -16,7 +16,7 @@ use crate::described::Described;
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::load::{Plan, load};
-use crate::rights::Rights;
+use crate::rights::may_walk;
 use crate::state::{LayoutState, LinkedAs, Mode, Source, State, Taken};
 
 /// Where the running kernel's BTF is.
@@ -35,7 +35,7 @@ impl Linker {
     /// On the running kernel's BTF.
     ///
     /// # Errors
-    /// [`Error::File`] if the kernel has none.
+    /// [`xhint_host::Error::File`] if the kernel has none.
     pub fn new() -> Result<Linker> {
         let path = Path::new(KERNEL);
         let bytes = std::fs::read(path).map_err(Error::file(path))?;
@@ -162,7 +162,7 @@ impl Linker {
         }
         let names = options.layouts.iter().filter(|l| !l.starts_with("0x") && !options.named.contains(l));
         let named = options.named.iter().chain(names).cloned().collect();
-        let walk = options.walk && (!for_device || Rights::current().walk());
+        let walk = options.walk && (!for_device || may_walk());
         let options = LinkedAs { named, walk, ..options };
         let now = LinkedAs { first: options.first_in(&universe, before), ..options.clone() };
         let mut linked = self.link_in(&universe, &object, &now, &slots)?;

@@ -11,7 +11,7 @@ use xhint_link::table::SLOTS;
 
 use crate::carry::{Anew, Carried, Pinned, carry};
 use crate::error::{Error, Result};
-use crate::rights::Rights;
+use crate::rights::may_attach;
 
 /// What to load, and of what.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub fn load(plan: &Plan<'_>) -> Result<Loaded> {
     match loaded {
         Ok(object) => Ok(Loaded { object, entry, maps }),
         Err(e) => {
-            Rights::current().check()?;
+            may_attach()?;
             Err(refused(&entry, &e, said))
         }
     }

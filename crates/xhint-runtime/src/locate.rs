@@ -4,9 +4,8 @@
 //! a device with that number that runs the link's program.
 
 use crate::device::Device;
-use crate::netns::Netns;
 use crate::site::Live;
-use crate::sys::{name_of, xdp_query};
+use xhint_host::{Netns, xdp};
 
 /// The device of each link; `None` for one whose namespace cannot be found or entered.
 pub(crate) fn locate(links: &[&Live]) -> Vec<Option<Device>> {
@@ -16,10 +15,10 @@ pub(crate) fn locate(links: &[&Live]) -> Vec<Option<Device>> {
             break;
         }
         let name = |link: &Live| {
-            let programs = xdp_query(link.ifindex).unwrap_or_default();
-            if programs.has(link.program) { name_of(link.ifindex) } else { None }
+            let programs = xdp::query(link.ifindex).unwrap_or_default();
+            if programs.has(link.program) { xdp::name_of(link.ifindex) } else { None }
         };
-        let look = || Ok(links.iter().map(|link| name(link)).collect::<Vec<_>>());
+        let look = || Ok::<_, xhint_host::Error>(links.iter().map(|link| name(link)).collect::<Vec<_>>());
         let names = netns.run(look).unwrap_or_default();
         for ((device, link), name) in found.iter_mut().zip(links).zip(names) {
             if let (None, Some(name)) = (&device, name) {

@@ -34,7 +34,7 @@ pub(crate) fn too_long(device: &Device, layouts: &[LayoutState]) -> Vec<TooLong>
         return Vec::new();
     }
     let Ok(room) = xhint_host::room() else { return Vec::new() };
-    let veth = device.firmware().is_ok_and(|f| f.driver == VETH);
+    let veth = device.driver().is_ok_and(|f| f.driver == VETH);
     let Some(most) = (if veth { Some(room.written) } else { room.found }) else { return Vec::new() };
     // What holds for all of them is not said of one kind.
     let veth = veth && room.found != Some(most);

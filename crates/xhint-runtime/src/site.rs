@@ -28,13 +28,13 @@ use libbpf_rs::{Link, Program};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::foreign;
-use crate::home::{Home, name_of_pin, pin_name};
+use crate::home::Home;
 use crate::load::Loaded;
-use crate::netns::Netns;
 use crate::state::{Source, State};
-use crate::sys::{self, Programs};
 use xhint_host::lock::{Lock, holder};
+use xhint_host::pin::{self, of_pin, to_pin};
 use xhint_host::private::{is_there, make_dir, names, remove_dir, remove_empty};
+use xhint_host::{Netns, Programs, xdp};
 
 /// How long to wait for another xhint to finish with a device: a swap takes some 25 ms, a link well below a second.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -307,7 +307,7 @@ impl Site {
     /// Whether the device there runs the link's program still.
     fn is_at_origin(&self, live: &Live) -> bool {
         self.origin().is_some_and(|(netns, ifindex)| {
-            let programs = netns.run(|| Ok(sys::xdp_query(ifindex).unwrap_or_default()));
+            let programs = netns.run(|| Ok::<_, Error>(xdp::query(ifindex).unwrap_or_default()));
             ifindex == live.ifindex && programs.is_ok_and(|programs| programs.has(live.program))
         })
     }
@@ -364,11 +364,11 @@ impl Generation {
         for (dir, pins) in [(self.programs_dir(), loaded.program_pins()), (self.maps_dir(), loaded.map_pins())] {
             make_dir(&dir)?;
             for (name, fd) in pins? {
-                let path = dir.join(pin_name(&name));
-                sys::pin(fd.as_fd(), &path).map_err(Error::file(&path))?;
+                let path = dir.join(to_pin(&name));
+                pin::put(fd.as_fd(), &path).map_err(Error::file(&path))?;
             }
         }
-        let (entry, path) = (Path::new("programs").join(pin_name(loaded.entry())), self.entry_path());
+        let (entry, path) = (Path::new("programs").join(to_pin(loaded.entry())), self.entry_path());
         symlink(entry, &path).map_err(Error::file(&path))?;
         let path = self.object_path();
         symlink(state.object.digest(), &path).map_err(Error::file(&path))
@@ -395,7 +395,7 @@ impl Generation {
     /// Its maps by name, and where each is pinned.
     pub fn maps(&self) -> Result<Vec<(String, PathBuf)>> {
         let dir = self.maps_dir();
-        Ok(names(&dir)?.into_iter().map(|pin| (name_of_pin(&pin), dir.join(&pin))).collect())
+        Ok(names(&dir)?.into_iter().map(|pin| (of_pin(&pin), dir.join(&pin))).collect())
     }
 
     /// Where its maps are pinned.
@@ -410,18 +410,18 @@ impl Generation {
 
     /// Where the map of this name is pinned.
     pub fn map_path(&self, name: &str) -> PathBuf {
-        self.maps_dir().join(pin_name(name))
+        self.maps_dir().join(to_pin(name))
     }
 
     /// Where the program of this name is pinned.
     pub fn program_path(&self, name: &str) -> PathBuf {
-        self.programs_dir().join(pin_name(name))
+        self.programs_dir().join(to_pin(name))
     }
 
     /// Unpins the programs whose name `gone` says so of.
     pub fn drop_programs(&self, gone: impl Fn(&str) -> bool) -> Result<()> {
         let dir = self.programs_dir();
-        for pin in names(&dir)?.iter().filter(|pin| gone(&name_of_pin(pin))) {
+        for pin in names(&dir)?.iter().filter(|pin| gone(&of_pin(pin))) {
             let path = dir.join(pin);
             fs::remove_file(&path).map_err(Error::file(&path))?;
         }

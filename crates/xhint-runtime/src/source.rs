@@ -57,7 +57,7 @@ impl Source {
     /// What is in the file at `path` now.
     ///
     /// # Errors
-    /// [`Error::File`].
+    /// [`xhint_host::Error::File`].
     pub fn read(path: impl Into<PathBuf>) -> Result<Source> {
         let path = path.into();
         let bytes = read(&path)?;
@@ -67,7 +67,7 @@ impl Source {
     /// What is in the BTF at `path` now, its distilled base with it if one stands beside it.
     ///
     /// # Errors
-    /// [`Error::File`], [`Error::Source`].
+    /// [`xhint_host::Error::File`], [`Error::Source`].
     pub fn read_btf(path: impl Into<PathBuf>) -> Result<Source> {
         let path = path.into();
         let bytes = read_btf(&path)?;
@@ -78,7 +78,7 @@ impl Source {
     /// What is in it.
     ///
     /// # Errors
-    /// If it is kept in a file: [`Error::File`], [`Error::NotOurs`], and [`Error::Altered`] if that is not what was kept.
+    /// If it is kept in a file: [`xhint_host::Error::File`], [`xhint_host::Error::NotOurs`], and [`Error::Altered`] if that is not what was kept.
     pub fn bytes(&self) -> Result<Bytes> {
         let dir = match &self.content {
             Content::Here(bytes) => return Ok(bytes.clone()),

@@ -41,7 +41,7 @@ type Stamps = [Option<(u64, u64, u64, [i64; 4])>; 2];
 /// That all of `paths` are files or directories: what else there is can be read once, and never followed.
 ///
 /// # Errors
-/// [`Error::File`].
+/// [`xhint_host::Error::File`].
 pub fn check(paths: &[PathBuf]) -> Result<()> {
     paths.iter().try_for_each(|path| {
         let meta = fs::metadata(path).map_err(Error::file(path))?;
@@ -60,7 +60,7 @@ impl Sources {
     /// read again.
     ///
     /// # Errors
-    /// [`Error::File`] for what cannot be read, [`Error::Source`] for what is no BTF, unless it was right before: then
+    /// [`xhint_host::Error::File`] for what cannot be read, [`Error::Source`] for what is no BTF, unless it was right before: then
     /// that stays, since who writes it anew may not be done yet, and [`Sources::wrong`] tells.
     pub fn read(&mut self, linker: &Linker, paths: &[PathBuf]) -> Result<Vec<Source>> {
         let (mut out, mut there) = (Vec::new(), HashSet::new());

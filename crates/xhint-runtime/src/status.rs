@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use libbpf_rs::query::ProgInfoIter;
 use serde::Serialize;
+use xhint_host::Netns;
 
 use crate::counters::Counters;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::locate::locate;
-use crate::netns::Netns;
 use crate::site::{Generation, Live, Site};
 use crate::state::State;
 

@@ -204,7 +204,7 @@ fn alternative_names_are_names() {
     assert_eq!(status(&world.home, &device(&world, "alt5")).unwrap().device.as_deref(), Some("near"));
     let by_long = device(&world, long);
     assert_eq!(by_long.known_as(), long);
-    assert_eq!(by_long.firmware().unwrap().driver, "veth");
+    assert_eq!(by_long.driver().unwrap().driver, "veth");
     sh(&format!("ip -n {n} link property del dev near altname {long}"));
     assert_eq!(by_long.known_as(), "near");
     detach(&world.home, &by_long).unwrap();

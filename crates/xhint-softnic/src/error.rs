@@ -1,16 +1,19 @@
 //! What can go wrong with a soft NIC, and what to do about it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use xhint_host::{Cause, Right};
 
 /// Why a call failed. Nothing is left half-done by one.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
-    /// The process may not.
-    #[error("the soft NIC needs {missing}; run as root or grant it")]
-    Capability {
-        /// The capabilities that lack, by their names.
-        missing: String,
+    /// Rights that the process lacks.
+    #[error("the soft NIC needs {}; run as root or grant it", all(.lacking))]
+    Rights {
+        /// Which.
+        lacking: Vec<Right>,
     },
     /// No name for a device.
     #[error("'{name}' cannot name a device: {why}")]
@@ -56,9 +59,6 @@ pub enum Error {
         /// What is missing.
         what: String,
     },
-    /// A file or directory that another could have made or changed.
-    #[error(transparent)]
-    Untrusted(xhint_host::Error),
     /// Another process works on it.
     #[error("another process {doing} soft NIC {name} right now; try again when it is done")]
     Busy {
@@ -67,22 +67,9 @@ pub enum Error {
         /// What it does.
         doing: &'static str,
     },
-    /// A network namespace cannot be had.
-    #[error("network namespace {name}: {cause}; see `ip netns`")]
-    Netns {
-        /// Its name or path.
-        name: String,
-        /// The cause.
-        cause: io::Error,
-    },
-    /// The kernel refused a netlink request.
-    #[error("{doing}: {cause}")]
-    Netlink {
-        /// What was asked of it.
-        doing: String,
-        /// Its answer.
-        cause: io::Error,
-    },
+    /// What the machine offers: its files, network namespaces and BPF file system, and what it makes of a call.
+    #[error(transparent)]
+    Host(#[from] xhint_host::Error),
     /// The kernel has no veth.
     #[error("this kernel has no veth devices (CONFIG_VETH); load the module veth or use another kernel")]
     NoVeth,
@@ -107,24 +94,6 @@ pub enum Error {
         doing: String,
         /// Its answer.
         cause: libbpf_rs::Error,
-    },
-    /// A file or socket failed.
-    #[error("{doing} {}: {cause}", path.display())]
-    File {
-        /// What was tried.
-        doing: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// The cause.
-        cause: io::Error,
-    },
-    /// A system call failed.
-    #[error("{doing}: {cause}")]
-    System {
-        /// What was tried.
-        doing: &'static str,
-        /// The cause.
-        cause: io::Error,
     },
     /// An MTU that does not work with XDP.
     #[error("MTU {mtu} is out of range; {min} to {max} work with XDP on one page")]
@@ -177,17 +146,12 @@ pub enum Error {
     },
 }
 
-fn said(why: &Option<String>) -> String {
-    why.as_ref().map_or_else(String::new, |why| format!("{why}; "))
+fn all(rights: &[Right]) -> String {
+    rights.iter().map(Right::to_string).collect::<Vec<_>>().join(", ")
 }
 
-impl From<xhint_host::Error> for Error {
-    fn from(error: xhint_host::Error) -> Error {
-        match error {
-            xhint_host::Error::File { path, cause } => Error::File { doing: "making", path, cause },
-            other => Error::Untrusted(other),
-        }
-    }
+fn said(why: &Option<String>) -> String {
+    why.as_ref().map_or_else(String::new, |why| format!("{why}; "))
 }
 
 /// Short for this crate's results.
@@ -199,11 +163,11 @@ pub(crate) fn bpf(doing: impl Into<String>) -> impl FnOnce(libbpf_rs::Error) -> 
 }
 
 /// Names what was being done when a system call failed.
-pub(crate) fn system<E: Into<io::Error>>(doing: &'static str) -> impl FnOnce(E) -> Error {
-    move |cause| Error::System { doing, cause: cause.into() }
+pub(crate) fn system<E: Cause>(doing: &str) -> impl FnOnce(E) -> Error + '_ {
+    move |cause| xhint_host::Error::system(doing)(cause).into()
 }
 
 /// Names the file on which a call failed.
-pub(crate) fn file<E: Into<io::Error>>(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(E) -> Error {
-    move |cause| Error::File { doing, path: path.into(), cause: cause.into() }
+pub(crate) fn file<E: Cause>(path: &Path) -> impl FnOnce(E) -> Error + '_ {
+    move |cause| xhint_host::Error::file(path)(cause).into()
 }

@@ -29,7 +29,7 @@ pub enum Mode {
 /// Most bytes of metadata that this kernel lets a soft NIC put in front of a packet.
 ///
 /// # Errors
-/// [`Error::Capability`] without the rights that a soft NIC takes; [`Error::Room`] if it does not say.
+/// [`Error::Rights`] without the rights that a soft NIC takes; [`Error::Room`] if it does not say.
 pub fn max_meta() -> Result<u32> {
     may()?;
     xhint_host::room().map(|room| room.written.min(MAX_META)).map_err(|cause| Error::Room { cause })

@@ -1,19 +1,17 @@
 //! Names of soft NICs and what is named after them.
 
-use std::fs::{self, OpenOptions};
-use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use nix::fcntl::{Flock, FlockArg};
+use xhint_host::lock::Lock;
 use xhint_host::private::make_root;
 
-use crate::error::{Error, Result, file, system};
+use crate::error::{Error, Result};
 
 /// Longest name of a device, IFNAMSIZ less the terminator.
 const MAX: usize = 15;
 
-const LOCKS: &str = "/run/xhint";
+/// Where locks are, a directory each.
+const RUN: &str = "/run/xhint";
 
 /// Checks that `name` can name a device and a file.
 pub(crate) fn check(name: &str) -> Result<()> {
@@ -46,40 +44,24 @@ pub(crate) fn mac(name: &str, end: u8) -> [u8; 6] {
     [0x06, a, b, c, d, end]
 }
 
-/// Keeps others from changing (`what` is empty) or feeding (`"send-"`) the NIC until it is dropped.
-pub(crate) fn lock(name: &str, what: &str, doing: &'static str) -> Result<Flock<fs::File>> {
-    make_root(Path::new(LOCKS))?;
-    let path = lock_path(name, what);
-    loop {
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-        let opened = options.open(&path).map_err(file("opening", &path))?;
-        let locked = Flock::lock(opened, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
-            nix::Error::EWOULDBLOCK => Error::Busy { name: name.to_string(), doing },
-            other => system("locking")(io::Error::from(other)),
-        })?;
-        // Whoever held it may have removed it: then it keeps nobody out any more.
-        let inode = locked.metadata().map_err(file("looking at", &path))?.ino();
-        if fs::metadata(&path).is_ok_and(|now| now.ino() == inode) {
-            return Ok(locked);
-        }
-    }
+/// What only one process at a time may do with a soft NIC.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Work {
+    /// Make, flash or remove it.
+    Change,
+    /// Send packets into it.
+    Send,
 }
 
-/// Removes the locks of a NIC that is gone. The caller holds the first.
-pub(crate) fn forget(name: &str) -> Result<()> {
-    for what in ["send-", ""] {
-        let path = lock_path(name, what);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(file("removing", &path)(error)),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn lock_path(name: &str, what: &str) -> PathBuf {
-    Path::new(LOCKS).join(format!("nic-{name}.{what}lock"))
+/// Keeps others from doing the same with the NIC until it is dropped.
+pub(crate) fn lock(name: &str, work: Work) -> Result<Lock> {
+    let (dir, doing) = match work {
+        Work::Change => ("nic-changes", "changes"),
+        Work::Send => ("nic-sends", "sends into"),
+    };
+    let run = Path::new(RUN);
+    make_root(run)?;
+    Lock::try_take(&run.join(dir).join(name))?.ok_or_else(|| Error::Busy { name: name.to_owned(), doing })
 }
 
 #[cfg(test)]

@@ -7,18 +7,22 @@
 //!        NAME ◀──────── veth ┼── port ◀──────────────────────── wire1 ◀── veth ── wire0 ◀── send
 //! ```
 
-use std::fs::File;
+use std::path::Path;
 
+use xhint_host::ethtool::Ethtool;
+use xhint_host::netns::on_thread;
+use xhint_host::owned::{self, Found};
+use xhint_host::rtnl::{End, Link, Rtnl};
+use xhint_host::private::is_there;
+use xhint_host::{Netns, bpffs};
 use xhint_layout::Plan;
 
 use crate::error::{Error, Result, file, system};
 use crate::flash::{self, Mode};
-use crate::gro::Ethtool;
-use crate::netns::Found;
+use crate::name::Work;
 use crate::rights::may;
-use crate::rtnl::{End, Link, Rtnl};
 use crate::wire::Maps;
-use crate::{home, name, netns, pins, wire};
+use crate::{name, netns, pins, wire};
 
 /// The inner namespace's devices.
 pub(crate) const PORT: &str = "port";
@@ -52,7 +56,7 @@ impl Default for Config {
 #[derive(Debug)]
 pub struct SoftNic {
     name: String,
-    pub(crate) netns: File,
+    pub(crate) netns: Netns,
     pub(crate) maps: Maps,
 }
 
@@ -72,23 +76,19 @@ impl SoftNic {
             return Err(Error::BadMtu { mtu: config.mtu, min: MIN_MTU, max: MAX_MTU });
         }
         let outer = match &config.netns {
-            Some(netns) => netns::open(netns)?,
-            None => netns::current()?,
+            Some(netns) => Netns::named(netns)?,
+            None => Netns::current()?,
         };
-        let _lock = name::lock(name, "", "changes")?;
+        let _lock = name::lock(name, Work::Change)?;
         match state(name)? {
             State::Whole => return Err(Error::Exists { name: name.to_string() }),
             State::Broken(_) => remove(name)?,
             State::Absent => {}
         }
-        if let Found::Theirs = netns::find(&name::netns(name))? {
-            name::forget(name)?;
+        if let Found::Theirs = owned::find(&name::netns(name))? {
             return Err(Error::NotOurs { netns: name::netns(name) });
         }
-        if let Err(taken) = netns::inside(&outer, || free(name)) {
-            name::forget(name)?;
-            return Err(taken);
-        }
+        outer.run(|| free(name))?;
         let made = make(name, config, &outer).and_then(|()| {
             let nic = SoftNic::open(name)?;
             nic.maps.flash(plans, mode)?;
@@ -96,7 +96,7 @@ impl SoftNic {
         });
         if made.is_err() {
             // The first error is the one to tell; what cannot be removed is for the next call.
-            let _ = remove(name).and_then(|()| name::forget(name));
+            let _ = remove(name);
         }
         made
     }
@@ -111,7 +111,7 @@ impl SoftNic {
         whole(name)?;
         Ok(SoftNic {
             name: name.to_string(),
-            netns: netns::open(&name::netns(name))?,
+            netns: Netns::named(&name::netns(name))?,
             maps: Maps::open(&pins::dir(name))?,
         })
     }
@@ -142,9 +142,8 @@ impl SoftNic {
     /// [`Error::BadFirmware`] if the plans do not fit together; then the old ones stay.
     pub fn flash(&self, plans: &[Plan], mode: Mode) -> Result<()> {
         flash::check(plans)?;
-        let _lock = name::lock(&self.name, "", "changes")?;
+        let _lock = name::lock(&self.name, Work::Change)?;
         if !matches!(state(&self.name)?, State::Whole) {
-            name::forget(&self.name)?;
             return Err(Error::NotFound { name: self.name.clone() });
         }
         self.maps.flash(plans, mode)
@@ -165,14 +164,12 @@ impl SoftNic {
     pub fn down_by_name(name: &str) -> Result<()> {
         name::check(name)?;
         may()?;
-        let _lock = name::lock(name, "", "changes")?;
+        let _lock = name::lock(name, Work::Change)?;
         let was = state(name)?;
-        if let (State::Absent, Found::Theirs) = (&was, netns::find(&name::netns(name))?) {
-            name::forget(name)?;
+        if let (State::Absent, Found::Theirs) = (&was, owned::find(&name::netns(name))?) {
             return Err(Error::NotOurs { netns: name::netns(name) });
         }
         remove(name)?;
-        name::forget(name)?;
         match was {
             State::Absent => Err(Error::NotFound { name: name.to_string() }),
             _ => Ok(()),
@@ -185,7 +182,7 @@ impl SoftNic {
     /// # Errors
     /// If the kernel does not tell.
     pub fn rx_device(&self) -> Result<u32> {
-        netns::inside(&self.netns, || index(&mut Rtnl::open()?, WIRE1))
+        self.netns.run(|| index(&mut Rtnl::open()?, WIRE1))
     }
 
     /// An error if it was taken down since it was opened, or a part of it.
@@ -195,7 +192,7 @@ impl SoftNic {
 
     /// The device's far end and the wire's near end.
     pub(crate) fn links(&self) -> Result<(Link, Link)> {
-        netns::inside(&self.netns, || {
+        self.netns.run(|| {
             let mut rtnl = Rtnl::open()?;
             let mut link = |name: &str| {
                 rtnl.by_name(name)?
@@ -224,8 +221,8 @@ enum State {
 /// What there is of a soft NIC. Its device cannot be there without the namespace.
 fn state(name: &str) -> Result<State> {
     let dir = pins::dir(name);
-    let pinned = dir.try_exists().map_err(file("looking for", &dir))?;
-    let netns = match netns::find(&name::netns(name))? {
+    let pinned = is_there(&dir)?;
+    let netns = match owned::find(&name::netns(name))? {
         Found::Ours(netns) => netns,
         Found::Nothing | Found::Theirs if !pinned => return Ok(State::Absent),
         _ => return Ok(State::Broken(format!("its namespace {}", name::netns(name)))),
@@ -233,7 +230,7 @@ fn state(name: &str) -> Result<State> {
     if !wire::link_exists(&dir) {
         return Ok(State::Broken(format!("its wire program in {}", dir.display())));
     }
-    let port = netns::inside(&netns, || Rtnl::open()?.by_name(PORT))?;
+    let port = netns.run(|| Rtnl::open()?.by_name(PORT))?;
     Ok(match port {
         Some(_) => State::Whole,
         None => State::Broken(format!("the device {name}")),
@@ -250,21 +247,21 @@ fn free(name: &str) -> Result<()> {
 
 /// Makes the namespace, the devices and the program, in that order, so that whatever exists can be
 /// found by the namespace's name.
-fn make(name: &str, config: &Config, outer: &File) -> Result<()> {
+fn make(name: &str, config: &Config, outer: &Netns) -> Result<()> {
     // Sockets belong to the namespace they were opened in.
-    let (mut rtnl, ethtool) = netns::inside(outer, || Ok((Rtnl::open()?, Ethtool::open()?)))?;
-    netns::on_thread(|| {
-        home::enter()?;
-        netns::create(&name::netns(name))?;
+    let (mut rtnl, outer_ethtool) = outer.run(|| Ok::<_, Error>((Rtnl::open()?, ethtool()?)))?;
+    on_thread(|| {
+        bpffs::enter()?;
+        owned::create(&name::netns(name))?;
         quiet()?;
         let mut inner = Rtnl::open()?;
         links(&mut inner, name, config, outer)?;
         // NAPI starts when a device comes up with GRO; and only a port that comes up after that lets
         // redirected frames through (drivers/net/veth.c, veth_set_xdp_features).
-        ethtool.gro_on(name)?;
+        outer_ethtool.gro_on(name).map_err(gro(name))?;
         let device = index(&mut rtnl, name)?;
         rtnl.set_up(device, false)?;
-        Ethtool::open()?.gro_on(PORT)?;
+        ethtool()?.gro_on(PORT).map_err(gro(PORT))?;
         for of in [WIRE0, WIRE1, PORT] {
             let index = index(&mut inner, of)?;
             inner.set_up(index, true)?;
@@ -273,13 +270,22 @@ fn make(name: &str, config: &Config, outer: &File) -> Result<()> {
     })
 }
 
+fn ethtool() -> Result<Ethtool> {
+    Ethtool::open().map_err(system("opening a socket for ethtool"))
+}
+
+fn gro(device: &str) -> impl FnOnce(std::io::Error) -> Error {
+    let doing = format!("switching GRO on for {device}");
+    move |cause| system(&doing)(cause)
+}
+
 /// Keeps IPv6 of the calling thread's namespace silent.
 fn quiet() -> Result<()> {
     for of in ["all", "default"] {
         let path = format!("/proc/sys/net/ipv6/conf/{of}/disable_ipv6");
         match std::fs::write(&path, "1") {
             // A kernel without IPv6 is silent already.
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(file("writing", path)(error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(file(Path::new(&path))(error)),
             _ => {}
         }
     }
@@ -287,12 +293,19 @@ fn quiet() -> Result<()> {
 }
 
 /// Makes both pairs.
-fn links(rtnl: &mut Rtnl, name: &str, config: &Config, outer: &File) -> Result<()> {
+fn links(rtnl: &mut Rtnl, name: &str, config: &Config, outer: &Netns) -> Result<()> {
     let wide = config.mtu.saturating_add(TAGS);
     let end = |of: &'static str, n: u8| End { name: of, mac: name::mac(name, n), mtu: wide, netns: None };
-    rtnl.add_veth(&end(WIRE0, 3), &end(WIRE1, 4))?;
-    let device = End { name, mac: name::mac(name, 1), mtu: config.mtu, netns: Some(outer) };
-    rtnl.add_veth(&end(PORT, 2), &device)
+    let outer = outer.open()?;
+    let device = End { name, mac: name::mac(name, 1), mtu: config.mtu, netns: Some(&outer) };
+    for (here, there) in [(end(WIRE0, 3), end(WIRE1, 4)), (end(PORT, 2), device)] {
+        rtnl.add_veth(&here, &there).map_err(|error| match error.raw_os_error() {
+            Some(libc::EEXIST) => Error::NameTaken { name: there.name.to_owned() },
+            Some(libc::EOPNOTSUPP) => Error::NoVeth,
+            _ => error.into(),
+        })?;
+    }
+    Ok(())
 }
 
 fn index(rtnl: &mut Rtnl, name: &str) -> Result<u32> {
@@ -313,9 +326,9 @@ fn program(rtnl: &mut Rtnl, name: &str) -> Result<()> {
 /// Removes whatever there is. The devices go first and at once; the namespace itself dies later.
 fn remove(name: &str) -> Result<()> {
     let inner = name::netns(name);
-    let found = netns::find(&inner)?;
+    let found = owned::find(&inner)?;
     if let Found::Ours(netns) = &found {
-        netns::inside(netns, || {
+        netns.run(|| {
             let mut rtnl = Rtnl::open()?;
             rtnl.remove(PORT)?;
             rtnl.remove(WIRE0)

@@ -25,14 +25,14 @@ impl Traffic {
     /// more than 256 MiB of frames.
     pub fn pcap(path: impl AsRef<Path>) -> Result<Traffic> {
         let path = path.as_ref();
-        let mut opened = File::open(path).map_err(file("opening", path))?;
+        let mut opened = File::open(path).map_err(file(path))?;
         let mut magic = [0; 4];
         let mut frames = Frames { path, frames: Vec::new(), bytes: 0 };
         match opened.read_exact(&mut magic) {
             Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
                 return Err(frames.bad("it is too short for a capture file".to_string()));
             }
-            other => other.map_err(file("reading", path))?,
+            other => other.map_err(file(path))?,
         }
         // A pipe cannot be read again from its start.
         let whole = magic.chain(opened);

@@ -1,13 +1,12 @@
 //! Where a soft NIC's BPF objects live on: `/sys/fs/bpf/xhint/nic/NAME`.
 
-use std::fs;
-use std::io;
 use std::path::PathBuf;
 
-use xhint_host::private::make_dir;
+use xhint_host::bpffs;
+use xhint_host::pin::{of_pin, to_pin};
+use xhint_host::private::{self, make_dir, remove_dir};
 
-use crate::error::{Result, file};
-use crate::home;
+use crate::error::Result;
 
 const DIR: &str = "/sys/fs/bpf/xhint/nic";
 
@@ -17,15 +16,14 @@ pub(crate) const MAPS: &[&str] = &["firmware", "counters", "layouts", "settings"
 /// The pinned XDP link. It is pinned last: with it the NIC is whole.
 pub(crate) const LINK: &str = "link";
 
-/// The directory of this NIC. A BPF file system takes no dots in names (`bpf_lookup` in
-/// kernel/bpf/inode.c).
+/// The directory of this NIC.
 pub(crate) fn dir(name: &str) -> PathBuf {
-    home::at(DIR).join(name.replace('%', "%25").replace('.', "%2e"))
+    bpffs::at(DIR).join(to_pin(name))
 }
 
-/// Makes the directory, in a BPF file system. On a thread that has entered [`home`].
+/// Makes the directory, in a BPF file system. On a thread that has entered where that is kept ([`bpffs::enter`]).
 pub(crate) fn create(name: &str) -> Result<PathBuf> {
-    home::mount_bpffs()?;
+    bpffs::mount_here()?;
     let dir = dir(name);
     make_dir(&dir)?;
     Ok(dir)
@@ -33,26 +31,12 @@ pub(crate) fn create(name: &str) -> Result<PathBuf> {
 
 /// Unpins everything of this NIC. Fine if there is nothing.
 pub(crate) fn remove(name: &str) -> Result<()> {
-    let dir = dir(name);
-    match fs::remove_dir_all(&dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file("removing", &dir)(error)),
-        _ => Ok(()),
-    }
+    Ok(remove_dir(&dir(name))?)
 }
 
 /// The names of all soft NICs that have pins, whole or not.
 pub(crate) fn names() -> Result<Vec<String>> {
-    let dir = home::at(DIR);
-    let entries = match fs::read_dir(&dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.map_err(file("listing", &dir))?,
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(file("listing", &dir))?;
-        let pin = entry.file_name().to_string_lossy().into_owned();
-        names.push(pin.replace("%2e", ".").replace("%25", "%"));
-    }
+    let mut names: Vec<String> = private::names(&bpffs::at(DIR))?.iter().map(|pin| of_pin(pin)).collect();
     names.sort();
     Ok(names)
 }

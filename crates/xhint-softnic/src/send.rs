@@ -13,14 +13,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use xhint_host::rtnl::{Link, Rtnl};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use crate::error::{Error, Result, system};
 use crate::nic::{PORT, SoftNic, WIRE0};
-use crate::rtnl::{Link, Rtnl};
 use crate::traffic::{KEY_PREFIX, Traffic};
 use crate::wire::{Maps, Refused};
-use crate::{name, netns};
+use crate::name::{self, Work};
 
 /// Packets handed to the kernel in one call.
 const BATCH: usize = 32;
@@ -96,9 +96,9 @@ impl SoftNic {
     /// [`Error::BadFrame`] before anything is sent, if a frame is too long; [`Error::Busy`] if another
     /// process is sending.
     pub fn send(&self, traffic: &Traffic, options: &SendOptions) -> Result<Sent> {
-        let _lock = name::lock(self.name(), "send-", "sends into")?;
+        let _lock = name::lock(self.name(), Work::Send)?;
         check(traffic, self.links()?.1.mtu)?;
-        let sent = netns::inside(&self.netns, || Sender::open(&self.maps, traffic, options)?.run());
+        let sent = self.netns.run(|| Sender::open(&self.maps, traffic, options)?.run());
         // What the kernel says of a device that was taken down meanwhile helps nobody.
         sent.or_else(|error| self.check().and(Err(error)))
     }

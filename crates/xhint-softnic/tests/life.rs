@@ -25,8 +25,8 @@ fn gone(name: &str) {
     assert!(if_nametoindex(name).is_err());
     assert!(!SoftNic::list().unwrap().contains(&name.to_string()));
     assert!(!Path::new(&netns(name)).exists());
-    for lock in ["lock", "send-lock"] {
-        assert!(!Path::new(&format!("/run/xhint/nic-{name}.{lock}")).exists());
+    for lock in ["nic-changes", "nic-sends"] {
+        assert!(!Path::new(&format!("/run/xhint/{lock}/{name}")).exists());
     }
 }
 
@@ -145,7 +145,7 @@ fn a_taken_name_is_left_alone() {
     assert!(matches!(error, Error::NameTaken { .. }), "{error}");
     assert!(if_nametoindex("lo").is_ok());
     assert!(!Path::new(&netns("lo")).exists());
-    assert!(!Path::new("/run/xhint/nic-lo.lock").exists());
+    assert!(!Path::new("/run/xhint/nic-changes/lo").exists());
     assert!(!SoftNic::list().unwrap().contains(&"lo".to_string()));
 }
 
@@ -226,7 +226,7 @@ fn bad_wishes_are_refused() {
     assert!(matches!(up("a/b", Config::default()), Error::BadName { .. }));
     for netns in ["no-such-namespace", "/etc/passwd"] {
         let error = up("snbad0", Config { netns: Some(netns.to_string()), ..Config::default() });
-        assert!(matches!(error, Error::Netns { .. }), "{error}");
+        assert!(matches!(error, Error::Host(xhint_host::Error::Netns { .. })), "{error}");
     }
     let layouts = btf(&compile("layouts.c"));
     let (third, mut none) = (plan(&layouts, "third", 1), plan(&layouts, "third", 1));

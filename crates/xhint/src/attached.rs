@@ -101,7 +101,7 @@ impl Attached {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NotAttached`]; [`Error::File`] for what is not there.
+    /// [`Error::NotAttached`]; [`Error::Host`] for what is not there.
     pub fn follow<'a, P: Into<PathBuf>>(
         &'a self,
         linker: &'a Linker,

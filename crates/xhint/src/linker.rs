@@ -59,7 +59,7 @@ impl Linker {
     /// On the running kernel's BTF.
     ///
     /// # Errors
-    /// [`Error::File`] if the kernel has none.
+    /// [`Error::Host`] if the kernel has none.
     pub fn new() -> Result<Linker> {
         Linker::with_base(&[])
     }
@@ -73,7 +73,7 @@ impl Linker {
     /// the one that runs.
     ///
     /// # Errors
-    /// [`Error::File`] and [`Error::Source`].
+    /// [`Error::Host`] and [`Error::Source`].
     pub fn with_base(files: &[PathBuf]) -> Result<Linker> {
         Ok(Linker::on(read::base(files)?))
     }
@@ -81,7 +81,7 @@ impl Linker {
     /// The layouts that the NIC BTF at `path` describes: where each field lies, and what it means.
     ///
     /// # Errors
-    /// [`Error::File`], [`Error::Source`], and [`Error::Layout`] for what cannot be a layout.
+    /// [`Error::Host`], [`Error::Source`], and [`Error::Layout`] for what cannot be a layout.
     pub fn layouts(&self, path: impl Into<PathBuf>) -> Result<Vec<Layout>> {
         layouts(&self.inner.universe(&[Source::read_btf(path)?])?)
     }
@@ -89,7 +89,7 @@ impl Linker {
     /// Begins with the compiled program at `path`.
     ///
     /// # Errors
-    /// [`Error::File`] if it cannot be read.
+    /// [`Error::Host`] if it cannot be read.
     pub fn program(&self, path: impl Into<PathBuf>) -> Result<Link<'_>> {
         Ok(self.object(Source::read(path)?))
     }
@@ -110,7 +110,7 @@ impl Link<'_> {
     /// `.BTF.base` or, raw, in a file `PATH.base` beside it. Of a directory, all files that describe layouts.
     ///
     /// # Errors
-    /// [`Error::File`] if it cannot be read.
+    /// [`Error::Host`] if it cannot be read.
     pub fn nic(mut self, path: impl Into<PathBuf>) -> Result<Self> {
         self.nics.extend(follow::read(&self.linker.inner, &[path.into()])?);
         Ok(self)

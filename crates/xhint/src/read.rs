@@ -14,7 +14,7 @@ pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 /// The BTF that others are split on: that of `paths`, each split on the one before; the running kernel's if there is none.
 ///
 /// # Errors
-/// [`Error::File`] and [`Error::Source`].
+/// [`Error::Host`] and [`Error::Source`].
 pub fn base(paths: &[PathBuf]) -> Result<Arc<Btf>> {
     match chain(paths)? {
         Some(base) => Ok(base),

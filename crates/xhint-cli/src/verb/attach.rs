@@ -149,7 +149,7 @@ impl Args {
         let told = |text: String| self.tell_of(&Event { kind: EventKind::Ended, text });
         match end.downcast_ref() {
             Some(Error::NotAttached(_)) => told(format!("{}: detached; nothing left to follow", self.on.dev)),
-            Some(gone @ (Error::NoDevice { .. } | Error::Moved { .. } | Error::Netns { .. })) => {
+            Some(gone) if gone.is_gone() => {
                 if self.json {
                     told(gone.to_string())?;
                 }

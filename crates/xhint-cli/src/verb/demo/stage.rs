@@ -135,7 +135,7 @@ fn clear(home: &Home, netns: &str, nics: &[String]) {
         return;
     }
     for nic in nics {
-        if let Ok(device) = Netns::named(netns).and_then(|n| Device::find(nic, n)) {
+        if let Ok(device) = Netns::named(netns).map_err(Into::into).and_then(|n| Device::find(nic, n)) {
             let _none = detach(home, &device);
         }
         let _none = SoftNic::down_by_name(nic);

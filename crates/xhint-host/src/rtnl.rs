@@ -1,11 +1,11 @@
-//! Links by rtnetlink: veth pairs, flags, counters.
+//! Network devices by rtnetlink: by any of their names, veth pairs, flags, counters.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    DefaultNla, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
@@ -13,64 +13,77 @@ use netlink_packet_route::link::{
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
-use crate::error::{Error, Result, system};
+use crate::error::{Error, Result};
 
+/// `IFLA_ALT_IFNAME` of `linux/if_link.h`: finds a device by its name or by an alternative one, which may be longer.
+const ALT_IFNAME: u16 = 53;
+/// Longest alternative name, without the end (`ALTIFNAMSIZ` in `linux/if.h`).
+pub const MAX_NAME: usize = 127;
 /// Larger than any answer about one link.
-const ANSWER: usize = 32 << 10;
+const ANSWER: usize = 64 << 10;
 
 /// A socket in the namespace it was opened in.
-pub(crate) struct Rtnl {
+#[derive(Debug)]
+pub struct Rtnl {
     socket: Socket,
     sequence: u32,
     answer: Vec<u8>,
 }
 
 /// What is to be made of one end of a pair.
-pub(crate) struct End<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) mac: [u8; 6],
-    pub(crate) mtu: u32,
+#[derive(Debug)]
+pub struct End<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its address.
+    pub mac: [u8; 6],
+    /// Its MTU in bytes.
+    pub mtu: u32,
     /// The namespace it is to be in, if not the socket's.
-    pub(crate) netns: Option<&'a File>,
+    pub netns: Option<&'a File>,
 }
 
 /// What is known of a link.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Link {
-    pub(crate) index: u32,
-    pub(crate) mtu: u32,
-    pub(crate) stats: Stats64,
+pub struct Link {
+    /// Its number in its namespace.
+    pub index: u32,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// Its counters.
+    pub stats: Stats64,
 }
 
 impl Rtnl {
     /// Opens a socket in the calling thread's namespace.
-    pub(crate) fn open() -> Result<Rtnl> {
-        let mut socket = Socket::new(NETLINK_ROUTE).map_err(system("opening a netlink socket"))?;
-        socket.bind_auto().map_err(system("binding a netlink socket"))?;
-        socket.connect(&SocketAddr::new(0, 0)).map_err(system("connecting a netlink socket"))?;
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn open() -> Result<Rtnl> {
+        let mut socket = Socket::new(NETLINK_ROUTE).map_err(Error::system("opening a netlink socket"))?;
+        socket.bind_auto().map_err(Error::system("binding a netlink socket"))?;
+        socket.connect(&SocketAddr::new(0, 0)).map_err(Error::system("connecting a netlink socket"))?;
         Ok(Rtnl { socket, sequence: 0, answer: Vec::with_capacity(ANSWER) })
     }
 
     /// Makes a veth pair in one step: both ends or none.
-    pub(crate) fn add_veth(&mut self, here: &End<'_>, there: &End<'_>) -> Result<()> {
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn add_veth(&mut self, here: &End<'_>, there: &End<'_>) -> Result<()> {
         let mut message = end(here);
         let data = InfoData::Veth(InfoVeth::Peer(end(there)));
         message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Veth), LinkInfo::Data(data)]));
         let flags = NLM_F_CREATE | NLM_F_EXCL;
-        match self.change(RouteNetlinkMessage::NewLink(message), flags) {
-            Ok(()) => Ok(()),
-            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
-                Err(Error::NameTaken { name: there.name.to_string() })
-            }
-            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Err(Error::NoVeth),
-            Err(cause) => {
-                Err(Error::Netlink { doing: format!("making the veth pair {} and {}", here.name, there.name), cause })
-            }
-        }
+        let made = self.change(RouteNetlinkMessage::NewLink(message), flags);
+        made.map_err(Error::system(format!("making the veth pair {} and {}", here.name, there.name)))
     }
 
     /// Sets a link up. A silent one speaks no ARP and takes no part in multicast.
-    pub(crate) fn set_up(&mut self, index: u32, silent: bool) -> Result<()> {
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn set_up(&mut self, index: u32, silent: bool) -> Result<()> {
         let mut message = LinkMessage::default();
         message.header.index = index;
         message.header.flags = LinkFlags::Up;
@@ -80,38 +93,42 @@ impl Rtnl {
             message.header.change_mask |= LinkFlags::Noarp | LinkFlags::Multicast;
         }
         self.change(RouteNetlinkMessage::SetLink(message), 0)
-            .map_err(|cause| Error::Netlink { doing: format!("setting link {index} up"), cause })
+            .map_err(Error::system(format!("setting link {index} up")))
     }
 
     /// Removes a link, with its peer. Fine if there is none.
-    pub(crate) fn remove(&mut self, name: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn remove(&mut self, name: &str) -> Result<()> {
         let mut message = LinkMessage::default();
         message.attributes.push(LinkAttribute::IfName(name.to_string()));
         match self.change(RouteNetlinkMessage::DelLink(message), 0) {
             Err(error) if error.raw_os_error() != Some(libc::ENODEV) => {
-                Err(Error::Netlink { doing: format!("removing link {name}"), cause: error })
+                Err(Error::system(format!("removing link {name}"))(error))
             }
             _ => Ok(()),
         }
     }
 
-    /// The link of this name, or `None`.
-    pub(crate) fn by_name(&mut self, name: &str) -> Result<Option<Link>> {
-        let mut message = LinkMessage::default();
-        message.attributes.push(LinkAttribute::IfName(name.to_string()));
-        match self.get(message) {
-            Ok(link) => Ok(Some(link)),
+    /// The link that has this name, or has it as an alternative one (`ip link property add`), or `None`.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn by_name(&mut self, name: &str) -> Result<Option<Link>> {
+        match self.ask(named(name)) {
+            Ok(link) => Ok(Some(describe(&link))),
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
-            Err(cause) => Err(Error::Netlink { doing: format!("asking for link {name}"), cause }),
+            Err(error) => Err(Error::system(format!("asking for link {name}"))(error)),
         }
     }
 
     /// What a link is called for people.
-    pub(crate) fn alias(&mut self, name: &str) -> Result<Option<String>> {
-        let mut message = LinkMessage::default();
-        message.attributes.push(LinkAttribute::IfName(name.to_string()));
-        let link =
-            self.ask(message).map_err(|cause| Error::Netlink { doing: format!("asking for link {name}"), cause })?;
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn alias(&mut self, name: &str) -> Result<Option<String>> {
+        let link = self.ask(named(name)).map_err(Error::system(format!("asking for link {name}")))?;
         Ok(link.attributes.into_iter().find_map(|attribute| match attribute {
             LinkAttribute::IfAlias(alias) => Some(alias),
             _ => None,
@@ -119,23 +136,25 @@ impl Rtnl {
     }
 
     /// Calls a link something for people.
-    pub(crate) fn set_alias(&mut self, name: &str, alias: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn set_alias(&mut self, name: &str, alias: &str) -> Result<()> {
         let mut message = LinkMessage::default();
         message.attributes.push(LinkAttribute::IfName(name.to_string()));
         message.attributes.push(LinkAttribute::IfAlias(alias.to_string()));
         self.change(RouteNetlinkMessage::SetLink(message), 0)
-            .map_err(|cause| Error::Netlink { doing: format!("marking link {name}"), cause })
+            .map_err(Error::system(format!("marking link {name}")))
     }
 
     /// The link of this number.
-    pub(crate) fn by_index(&mut self, index: u32) -> Result<Link> {
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn by_index(&mut self, index: u32) -> Result<Link> {
         let mut message = LinkMessage::default();
         message.header.index = index;
-        self.get(message).map_err(|cause| Error::Netlink { doing: format!("asking for link {index}"), cause })
-    }
-
-    fn get(&mut self, message: LinkMessage) -> io::Result<Link> {
-        self.ask(message).map(|link| describe(&link))
+        self.ask(message).map(|link| describe(&link)).map_err(Error::system(format!("asking for link {index}")))
     }
 
     fn ask(&mut self, message: LinkMessage) -> io::Result<LinkMessage> {
@@ -185,6 +204,14 @@ impl Rtnl {
             }
         }
     }
+}
+
+/// A question for the link of this name, first or alternative.
+fn named(name: &str) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    let text = [name.as_bytes(), b"\0"].concat();
+    message.attributes.push(LinkAttribute::Other(DefaultNla::new(ALT_IFNAME, text)));
+    message
 }
 
 fn end(end: &End<'_>) -> LinkMessage {

@@ -2,28 +2,31 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
+use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::statfs::{FsType, fstatfs};
 
+use crate::bpffs;
 use crate::error::{Error, Result};
-use crate::sys;
 
 /// Where `ip netns` keeps names.
-const NAMED: &str = "/run/netns";
+pub(crate) const NAMED: &str = "/run/netns";
 /// The one of the calling thread.
-const CURRENT: &str = "/proc/thread-self/ns/net";
+pub(crate) const CURRENT: &str = "/proc/thread-self/ns/net";
 /// `NSFS_MAGIC` of `linux/magic.h`.
 const NSFS: FsType = FsType(0x6e73_6673);
 
 /// A network namespace. Cheap to copy.
 #[derive(Debug, Clone)]
 pub struct Netns {
-    way: Way,
+    source: Source,
     inode: u64,
     cookie: u64,
     /// What the user calls it; `None` for the one this process is in.
@@ -32,7 +35,7 @@ pub struct Netns {
 
 /// How to come into it.
 #[derive(Debug, Clone)]
-enum Way {
+enum Source {
     /// It is ours, and lives as long as we do anyway.
     Held(Arc<File>),
     /// Opened each time: one that is deleted is not kept alive by us.
@@ -47,8 +50,8 @@ impl Netns {
     pub fn current() -> Result<Netns> {
         let err = |cause| Error::Netns { name: CURRENT.to_owned(), cause };
         let (file, inode) = open(Path::new(CURRENT)).map_err(err)?;
-        let cookie = sys::netns_cookie().map_err(err)?.unwrap_or(inode);
-        Ok(Netns { way: Way::Held(Arc::new(file)), inode, cookie, name: None })
+        let cookie = current_cookie().map_err(err)?.unwrap_or(inode);
+        Ok(Netns { source: Source::Held(Arc::new(file)), inode, cookie, name: None })
     }
 
     /// The one that `ip netns` knows by `name`, or that a path such as `/proc/123/ns/net` leads to.
@@ -56,19 +59,18 @@ impl Netns {
     /// # Errors
     /// [`Error::Netns`] if there is none, or if it may not be entered (`CAP_SYS_ADMIN`).
     pub fn named(name: &str) -> Result<Netns> {
-        let path = if name.contains('/') { PathBuf::from(name) } else { Path::new(NAMED).join(name) };
-        Netns::at(path, name)
+        Netns::at(if name.contains('/') { PathBuf::from(name) } else { path(name) }, name)
     }
 
     fn at(path: PathBuf, name: &str) -> Result<Netns> {
         let err = |cause| Error::Netns { name: name.to_owned(), cause };
         let (file, inode) = open(&path).map_err(err)?;
-        let cookie = inside(&file, inode, sys::netns_cookie).map_err(err)?.map_err(err)?;
-        Ok(Netns { way: Way::Path(path), inode, cookie: cookie.unwrap_or(inode), name: Some(name.to_owned()) })
+        let cookie = inside(&file, inode, current_cookie).map_err(err)?.map_err(err)?;
+        Ok(Netns { source: Source::Path(path), inode, cookie: cookie.unwrap_or(inode), name: Some(name.to_owned()) })
     }
 
     /// All that can be found: this one, those with a name, and those that a process is in. In this order, each once.
-    pub(crate) fn all() -> impl Iterator<Item = Netns> {
+    pub fn all() -> impl Iterator<Item = Netns> {
         let named = names(Path::new(NAMED)).into_iter().map(|name| (Path::new(NAMED).join(&name), name));
         let processes = names(Path::new("/proc")).into_iter().filter(|n| n.bytes().all(|b| b.is_ascii_digit()));
         let processes = processes.map(|pid| {
@@ -113,21 +115,51 @@ impl Netns {
     ///
     /// # Errors
     /// [`Error::Netns`] if it is gone, or may not be entered (`CAP_SYS_ADMIN`), else what `work` returns.
-    pub fn run<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        let err = |cause| Error::Netns { name: self.name.clone().unwrap_or_else(|| CURRENT.to_owned()), cause };
-        let path = match &self.way {
-            Way::Held(file) => return inside(file, self.inode, work).map_err(err)?,
-            Way::Path(path) => path,
+    pub fn run<T: Send, E: From<Error> + Send>(
+        &self,
+        work: impl FnOnce() -> std::result::Result<T, E> + Send,
+    ) -> std::result::Result<T, E> {
+        let err = |cause| self.failed(cause);
+        let path = match &self.source {
+            Source::Held(file) => return inside(file, self.inode, work).map_err(err)?,
+            Source::Path(path) => path,
         };
-        let gone = || io::Error::new(io::ErrorKind::NotFound, "is gone");
-        let (file, inode) =
-            open(path).map_err(|e| if e.kind() == io::ErrorKind::NotFound { gone() } else { e }).map_err(err)?;
+        let (file, inode) = self.open_at(path)?;
         let checked = || {
-            let cookie = sys::netns_cookie().map_err(err)?.unwrap_or(inode);
-            if (inode, cookie) == (self.inode, self.cookie) { work() } else { Err(err(gone())) }
+            let cookie = current_cookie().map_err(err)?.unwrap_or(inode);
+            if (inode, cookie) == (self.inode, self.cookie) { work() } else { Err(err(gone()).into()) }
         };
         inside(&file, inode, checked).map_err(err)?
     }
+
+    /// A descriptor of it, by which devices are put there.
+    ///
+    /// # Errors
+    /// [`Error::Netns`] if it is gone.
+    pub fn open(&self) -> Result<File> {
+        match &self.source {
+            Source::Held(file) => file.try_clone().map_err(|cause| self.failed(cause)),
+            Source::Path(path) => Ok(self.open_at(path)?.0),
+        }
+    }
+
+    fn open_at(&self, path: &Path) -> Result<(File, u64)> {
+        let missing = |e: io::Error| if e.kind() == io::ErrorKind::NotFound { gone() } else { e };
+        open(path).map_err(|e| self.failed(missing(e)))
+    }
+
+    fn failed(&self, cause: io::Error) -> Error {
+        Error::Netns { name: self.name.clone().unwrap_or_else(|| CURRENT.to_owned()), cause }
+    }
+}
+
+fn gone() -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, "is gone")
+}
+
+/// Where `ip netns` has the namespace of this name.
+pub(crate) fn path(name: &str) -> PathBuf {
+    bpffs::at(NAMED).join(name)
 }
 
 /// Opens a namespace; with its inode.
@@ -148,15 +180,40 @@ fn inside<T: Send>(file: &File, inode: u64, work: impl FnOnce() -> T + Send) -> 
     }
     let enter = || match setns(file, CloneFlags::CLONE_NEWNET) {
         Ok(()) => Ok(work()),
-        Err(nix::errno::Errno::EINVAL) => {
+        Err(Errno::EINVAL) => {
             Err(io::Error::new(io::ErrorKind::InvalidInput, "is a namespace of another kind"))
         }
         Err(e) => Err(e.into()),
     };
-    thread::scope(|s| match s.spawn(enter).join() {
+    on_thread(enter)
+}
+
+/// Does `work` on a thread of its own, whose namespaces it may change.
+pub fn on_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| match scope.spawn(work).join() {
         Ok(done) => done,
         Err(panic) => std::panic::resume_unwind(panic),
     })
+}
+
+/// `SO_NETNS_COOKIE` of `asm-generic/socket.h`.
+const NETNS_COOKIE: libc::c_int = 71;
+
+/// The number that the calling thread's network namespace has to itself until the next start; `None` before Linux 5.14.
+fn current_cookie() -> io::Result<Option<u64>> {
+    let any = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    let (mut cookie, mut size) = (0u64, libc::socklen_t::try_from(size_of::<u64>()).map_err(io::Error::other)?);
+    // SAFETY: the descriptor is open; the kernel writes at most `size` bytes to `cookie`, which is that large, and both
+    // outlive the call.
+    let result = unsafe {
+        let to = (&raw mut cookie).cast();
+        libc::getsockopt(any.as_raw_fd(), libc::SOL_SOCKET, NETNS_COOKIE, to, &raw mut size)
+    };
+    match Errno::result(result) {
+        Ok(_) => Ok(Some(cookie)),
+        Err(Errno::ENOPROTOOPT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The names in a directory that can be read, sorted.
