@@ -8,6 +8,7 @@ mod flags;
 mod layouts;
 mod print;
 mod service_manager;
+mod shape;
 mod verb;
 
 use std::io;

@@ -4,13 +4,13 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use xhint::link::Fallback;
 use xhint::runtime::attach::Done;
 use xhint::runtime::counters::{Count, Counters};
 use xhint::runtime::follow::{Event, EventKind};
 use xhint::runtime::layouts::{Changed, LiveLayout};
 use xhint::runtime::status::Status;
 use xhint::runtime::{Job, LayoutState, LinkedAs, State};
-use xhint::link::Fallback;
 
 /// What runs on one device.
 pub fn status(status: &Status) -> Value {

@@ -51,11 +51,10 @@ fn what_it_prints_is_there_and_documented() {
     }
     let mut names = BTreeSet::new();
     members(&status, &mut names);
-    let docs = include_str!("../../../docs/live.md");
-    let (_, docs) = docs.split_once("## Status").unwrap();
-    let (docs, _) = docs.split_once("\n## ").unwrap();
+    let docs = include_str!("../../../docs/json.md");
+    let (_, docs) = docs.split_once("## A layout").unwrap();
     let missing: Vec<_> = names.iter().filter(|name| !docs.contains(&format!("`{name}`"))).collect();
-    assert!(missing.is_empty(), "docs/live.md says nothing of {missing:?}");
+    assert!(missing.is_empty(), "docs/json.md says nothing of {missing:?}");
 
     // Moved and renamed, it is told by the name it has.
     let ip = |words: &[&str]| assert!(Command::new("ip").args(words).status().unwrap().success(), "{words:?}");

@@ -35,7 +35,9 @@ pub enum Error {
         cause: io::Error,
     },
     /// A network namespace that was to be made or removed, and is somebody else's.
-    #[error("the network namespace {name} exists and was not made by xhint; choose another name, or rename or remove it first")]
+    #[error(
+        "the network namespace {name} exists and was not made by xhint; choose another name, or rename or remove it first"
+    )]
     NetnsTaken {
         /// Its name.
         name: String,

@@ -180,9 +180,7 @@ fn inside<T: Send>(file: &File, inode: u64, work: impl FnOnce() -> T + Send) -> 
     }
     let enter = || match setns(file, CloneFlags::CLONE_NEWNET) {
         Ok(()) => Ok(work()),
-        Err(Errno::EINVAL) => {
-            Err(io::Error::new(io::ErrorKind::InvalidInput, "is a namespace of another kind"))
-        }
+        Err(Errno::EINVAL) => Err(io::Error::new(io::ErrorKind::InvalidInput, "is a namespace of another kind")),
         Err(e) => Err(e.into()),
     };
     on_thread(enter)

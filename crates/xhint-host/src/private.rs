@@ -92,13 +92,34 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)
 }
 
-/// Writes `bytes` at `at` of a file that [`put`] wrote, where it ends from then on. What fails leaves it ending there.
-pub fn append(path: &Path, at: u64, bytes: &[u8]) -> Result<()> {
-    let open = OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW).open(path).map_err(Error::file(path))?;
-    let written = open.set_len(at).and_then(|()| open.write_all_at(bytes, at));
-    written.map_err(Error::file(path)).inspect_err(|_| {
-        let _torn = open.set_len(at);
+/// Writes one more line, or some, at the end of a file that [`put`] wrote, in the place of a last one that was broken off.
+/// What fails leaves it as it was.
+pub fn append_line(path: &Path, line: &[u8]) -> Result<()> {
+    append(path, line).map_err(Error::file(path))
+}
+
+fn append(path: &Path, line: &[u8]) -> io::Result<()> {
+    let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(path)?;
+    let end = last_end(&file)?;
+    let written = file.set_len(end).and_then(|()| file.write_all_at(line, end));
+    written.inspect_err(|_| {
+        let _torn = file.set_len(end);
     })
+}
+
+/// Where the last line ends that was not broken off.
+fn last_end(mut file: &File) -> io::Result<u64> {
+    let length = file.metadata()?.len();
+    let mut last = [0];
+    let Some(at) = length.checked_sub(1) else { return Ok(0) };
+    file.read_exact_at(&mut last, at)?;
+    if last == *b"\n" {
+        return Ok(length);
+    }
+    let mut all = Vec::new();
+    file.read_to_end(&mut all)?;
+    let whole = all.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
+    Ok(whole.map(|line| line.len() as u64).sum())
 }
 
 /// What [`put`] wrote.
@@ -155,6 +176,17 @@ pub fn is_there(path: &Path) -> Result<bool> {
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
+
+    #[test]
+    fn lines_are_added_behind_whole_ones() {
+        let top = tempfile::tempdir().unwrap();
+        let file = top.path().join("file");
+        put(&file, b"").unwrap();
+        append_line(&file, b"one\n").unwrap();
+        append_line(&file, b"two").unwrap();
+        append_line(&file, b"three\n").unwrap();
+        assert_eq!(get(&file).unwrap(), b"one\nthree\n");
+    }
 
     #[test]
     fn modes_hang_on_no_umask_and_what_others_could_write_is_refused() {

@@ -92,8 +92,7 @@ impl Rtnl {
             message.header.flags |= LinkFlags::Noarp;
             message.header.change_mask |= LinkFlags::Noarp | LinkFlags::Multicast;
         }
-        self.change(RouteNetlinkMessage::SetLink(message), 0)
-            .map_err(Error::system(format!("setting link {index} up")))
+        self.change(RouteNetlinkMessage::SetLink(message), 0).map_err(Error::system(format!("setting link {index} up")))
     }
 
     /// Removes a link, with its peer. Fine if there is none.
@@ -143,8 +142,7 @@ impl Rtnl {
         let mut message = LinkMessage::default();
         message.attributes.push(LinkAttribute::IfName(name.to_string()));
         message.attributes.push(LinkAttribute::IfAlias(alias.to_string()));
-        self.change(RouteNetlinkMessage::SetLink(message), 0)
-            .map_err(Error::system(format!("marking link {name}")))
+        self.change(RouteNetlinkMessage::SetLink(message), 0).map_err(Error::system(format!("marking link {name}")))
     }
 
     /// The link of this number.

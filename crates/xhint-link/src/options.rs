@@ -1,5 +1,6 @@
 //! How to link.
 
+use serde::{Deserialize, Serialize};
 use xhint_bpf::FunctionId;
 use xhint_object::{Function, Object};
 
@@ -82,7 +83,8 @@ impl LinkOptions {
 }
 
 /// How packets of several layouts come to the right copy of a program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Dispatch {
     /// `None` while one layout answers to each name, else static or tail by what fits.
     #[default]
@@ -122,8 +124,15 @@ impl Dispatch {
     }
 }
 
+impl std::fmt::Display for Dispatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// What packets get that no copy is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Fallback {
     /// The program itself, linked for no layout: every `bpf_core_field_exists` on metadata is 0 in it.
     #[default]

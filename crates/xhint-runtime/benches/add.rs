@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use common::World;
 use common::nic::linker;
 use xhint_btf::{Builder, ByteOrder, Def, Member};
+use xhint_link::Dispatch;
 use xhint_runtime::attach::attach;
 use xhint_runtime::layouts::Layouts;
 use xhint_runtime::{Device, LinkedAs, Linker, Mode, Source};
@@ -31,14 +32,16 @@ fn main() {
     if !privileged() {
         return;
     }
-    println!("medians of {ROUNDS}; as attached: the others were there when the program came; one by one: they came later");
+    println!(
+        "medians of {ROUNDS}; as attached: the others were there when the program came; one by one: they came later"
+    );
     println!("{:>7} {:>14} {:>14} {:>14}", "layouts", "as attached ms", "one by one ms", "cold ms");
     for count in COUNTS {
         let [attached, added] = [count, 1].map(|first| {
             let world = World::new();
             let device = Device::find("near", world.netns()).unwrap();
             let object = Source::read(example("hints.bpf.c").object()).unwrap();
-            let options = LinkedAs { asked: "tail".to_owned(), ..LinkedAs::default() };
+            let options = LinkedAs { asked: Dispatch::Tail, ..LinkedAs::default() };
             let job = linker().link(object, (0..first).map(nic).collect(), options, Mode::Native).unwrap();
             attach(&world.home, &device, &job).unwrap();
             let layouts = Layouts::of(&world.home, &device);

@@ -11,7 +11,6 @@ use std::path::PathBuf;
 use libbpf_rs::{AsRawLibbpf, MapCore, MapHandle, MapType, OpenMap, OpenMapMut, OpenObject, num_possible_cpus};
 use libbpf_sys::bpf_map_info;
 use nix::unistd::{SysconfVar, sysconf};
-use serde::Serialize;
 use xhint_link::table::IDS_SECTION;
 
 use crate::error::{Error, Result};
@@ -20,7 +19,7 @@ use crate::error::{Error, Result};
 pub type Pinned = [(String, PathBuf)];
 
 /// A map that was there and does not go on in what comes, which may have a new one in its place.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Anew {
     /// Its name.
     pub map: String,

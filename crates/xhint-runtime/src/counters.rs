@@ -4,7 +4,6 @@ use std::time::{Duration, SystemTime};
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use nix::time::{ClockId, clock_gettime};
-use serde::Serialize;
 use xhint_link::counts::{COUNT_SIZE, COUNTS, NO_METADATA, UNKNOWN, UNKNOWN_ID};
 
 use crate::error::{Error, Result};
@@ -12,7 +11,7 @@ use crate::site::Generation;
 use crate::state::State;
 
 /// Packets, and when the last one came.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Count {
     /// How many.
     pub packets: u64,
@@ -22,7 +21,7 @@ pub struct Count {
 
 /// All counts of one device since counting began: when something was first attached, or since the slots of layouts
 /// meant something else.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counters {
     /// By layout: those there are, and those that were.
     pub layouts: Vec<LayoutCount>,
@@ -36,7 +35,7 @@ pub struct Counters {
 }
 
 /// The packets of one layout.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayoutCount {
     /// The layout's name.
     pub name: String,
@@ -47,22 +46,19 @@ pub struct LayoutCount {
     /// Whether it is looked for now.
     pub live: bool,
     /// Its packets.
-    #[serde(flatten)]
     pub count: Count,
 }
 
 /// The packets of an id that no layout had.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdCount {
     /// The id.
     pub id: u32,
     /// Bytes of metadata.
     pub size: u32,
     /// The layout that has this id and length now, having come later.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub layout: Option<String>,
     /// Its packets.
-    #[serde(flatten)]
     pub count: Count,
 }
 

@@ -298,6 +298,12 @@ pub enum Error {
         /// Which.
         path: PathBuf,
     },
+    /// A state file that another version wrote.
+    #[error("{}: was written by another version of xhint", .path.display())]
+    StateVersion {
+        /// Which.
+        path: PathBuf,
+    },
     /// A state file that is not one.
     #[error("{}: not a state of xhint's: {cause}", .path.display())]
     State {

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
 use xhint_link::{LayoutReport, Link};
 use xhint_universe::{Layout, LayoutId, Universe};
 
@@ -18,12 +17,12 @@ use crate::linker::{Linker, link_options, parsed};
 use crate::locate::locate;
 use crate::long::TooLong;
 use crate::moved::moved;
-use crate::sources::Sources;
 use crate::site::Site;
+use crate::sources::Sources;
 pub use crate::sources::check;
 use crate::state::{LayoutState, LinkedAs, Source, State, absolute};
-use xhint_host::DriverInfo;
 use crate::watch::Watch;
+use xhint_host::DriverInfo;
 
 /// What tells nobody when it changes (sysfs, the firmware's version) is looked at so often.
 const LOOK: Duration = Duration::from_secs(1);
@@ -61,7 +60,7 @@ pub struct Follow<'a> {
 }
 
 /// Something that happened, in words.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// What became of it.
     pub kind: EventKind,
@@ -70,8 +69,7 @@ pub struct Event {
 }
 
 /// What became of a change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventKind {
     /// The program was linked anew and swapped in.
     Swapped,
@@ -231,10 +229,7 @@ impl<'a> Follow<'a> {
         let gone = self.seen.iter().filter(|s| self.is_ours(&s.path) && !has(now, s) && has(&state.nics, s));
         // What came by `layouts add` stays, whatever else holds the same.
         let others = state.nics.iter().filter(|s| !self.is_ours(&s.path));
-        Files {
-            new: now.iter().filter(stays).chain(others).cloned().collect(),
-            gone: gone.cloned().collect(),
-        }
+        Files { new: now.iter().filter(stays).chain(others).cloned().collect(), gone: gone.cloned().collect() }
     }
 
     /// Links for the new BTFs and those they replace, so that packets on the way and a NIC that is not flashed yet are

@@ -4,9 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use serde::Serialize;
-
-use xhint_link::{Link, c_name, selectors};
+use xhint_link::{Dispatch, Link, c_name, selectors};
 use xhint_universe::{Layout, LayoutId, SourceId, Universe};
 
 use crate::attach::{Done, Running, attach_held};
@@ -39,13 +37,12 @@ pub struct Layouts<'a> {
 }
 
 /// A layout as it stands with the running program.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct LiveLayout {
     /// The layout.
-    #[serde(flatten)]
     pub layout: LayoutState,
-    /// The file it came from.
-    pub source: String,
+    /// The files that have it, the one it came from first.
+    pub sources: Vec<String>,
 }
 
 /// What was done.
@@ -82,8 +79,7 @@ impl<'a> Layouts<'a> {
     /// [`Error::NotAttached`] if nothing of ours runs.
     pub fn list(&self) -> Result<Vec<LiveLayout>> {
         let state = Running::on(self.home, self.device)?.state;
-        let source = |l: &LayoutState| state.nics.get(l.nic).map_or_else(String::new, |n| n.path.display().to_string());
-        Ok(state.layouts.iter().map(|l| LiveLayout { layout: l.clone(), source: source(l) }).collect())
+        Ok(state.layouts.iter().map(|l| LiveLayout { layout: l.clone(), sources: state.sources_of(l) }).collect())
     }
 
     /// Adds the layouts of `nic`. Those that are there already, the same as in another file, stay; nothing else is done if
@@ -215,7 +211,7 @@ impl<'a> Layouts<'a> {
         ids: &[u32],
     ) -> Result<Changed> {
         let state = &running.state;
-        if state.options.asked == "none" && ids.len() > 1 {
+        if state.options.asked == Dispatch::None && ids.len() > 1 {
             return Err(Error::OneLayout { device: self.device.name().to_owned() });
         }
         let options = LinkedAs { only: ids.to_vec(), ..options };
@@ -259,7 +255,8 @@ impl Coming {
     fn new(linker: &Linker, before: &State, nic: Source, which: &Which) -> Result<Coming> {
         let is_new = |name: &&String| !name.starts_with("0x") && !before.options.named.contains(name);
         let named: Vec<String> = which.layouts.iter().filter(is_new).cloned().collect();
-        let mut state = State { nics: [before.nics.as_slice(), std::slice::from_ref(&nic)].concat(), ..before.clone() };
+        let mut state = before.clone();
+        state.nics.push(nic.clone());
         state.options.named.extend_from_slice(&named);
         let object = parsed(&before.object)?;
         // All together, so that two layouts with one id are found out.
@@ -312,7 +309,7 @@ fn positions(universe: &Universe, is_so: impl Fn(&Layout) -> bool) -> Vec<usize>
 
 impl Running {
     fn is_tail(&self) -> bool {
-        self.state.options.dispatch == "tail"
+        self.state.options.dispatch == Dispatch::Tail
     }
 
     /// Whether the entry that runs finds packets of these layouts once they are in its table, and of them alone.
@@ -356,7 +353,7 @@ impl Running {
     ) -> Result<Vec<String>> {
         let options = LinkedAs {
             only: vec![layout.id],
-            asked: "none".to_owned(),
+            asked: Dispatch::None,
             // Alone it is tried as it is, whoever is to be tried before others.
             first: Vec::new(),
             count: false,

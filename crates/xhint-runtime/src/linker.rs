@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use xhint_btf::{Btf, Kind, essential};
 use xhint_link::table::SLOT_COUNT;
-use xhint_link::{
-    Dispatch, Fallback, LayoutReport, Link, LinkOptions, Linked, Object, Report, TakenSlot, names_lacking,
-};
+use xhint_link::{Dispatch, LayoutReport, Link, LinkOptions, Linked, Object, Report, TakenSlot, names_lacking};
 use xhint_object::{SetError, nic_btf};
 use xhint_universe::{Layout, LayoutId, SourceId, Universe};
 
@@ -205,7 +203,11 @@ impl Linker {
             since: 0,
             layouts: report.layouts.iter().map(layout).collect(),
             slots,
-            options: LinkedAs { dispatch: report.dispatch.kind.to_owned(), only: Vec::new(), ..options },
+            options: LinkedAs {
+                dispatch: Dispatch::named(report.dispatch.kind).unwrap_or_default(),
+                only: Vec::new(),
+                ..options
+            },
             object,
             nics,
         };
@@ -248,12 +250,12 @@ impl Linker {
         options: &LinkedAs,
         slots: &[Taken],
     ) -> Option<Linked> {
-        let auto = Dispatch::named(&options.asked).unwrap_or_default() == Dispatch::Auto;
+        let auto = options.asked == Dispatch::Auto;
         let layouts = linked.report.layouts.len();
         if !auto || !options.walk || layouts < MANY_MIXED || linked.report.dispatch.kind == Dispatch::None.name() {
             return None;
         }
-        let asked = LinkedAs { asked: Dispatch::Table.name().to_owned(), ..options.clone() };
+        let asked = LinkedAs { asked: Dispatch::Table, ..options.clone() };
         let mut table = self.link_in(universe, object, &asked, slots).ok()?;
         table.report.dispatch.copies.filter(|c| c.saturating_mul(2) <= layouts)?;
         let entry = options.program.as_deref();
@@ -276,13 +278,13 @@ impl Linker {
         let options = LinkOptions {
             layouts: if options.only.is_empty() { options.layouts.clone() } else { only },
             program: options.program.clone().or_else(|| Some(only_program(&parsed)).filter(|p| !p.is_empty())),
-            fallback: options.fallback.map_or(Fallback::Program, Fallback::Action),
+            fallback: options.fallback,
             walk: options.walk,
             first: options.first.clone(),
             // Without the capability, verifiers before Linux 6.18 walk arms that are never taken. With it they do not, and
             // an object without dispatch stays as it was compiled.
             prune: !options.walk,
-            dispatch: Dispatch::named(&options.asked).unwrap_or_default(),
+            dispatch: options.asked,
             count: options.count,
             allow_missing: options.allow_missing,
             slots: slots.iter().map(|t| TakenSlot { id: t.id, size: t.size, slot: t.slot }).collect(),

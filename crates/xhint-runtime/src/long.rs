@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use serde::Serialize;
-
 use crate::device::Device;
 use crate::state::LayoutState;
 
@@ -13,7 +11,7 @@ const VETH: &str = "veth";
 const ALWAYS: u32 = 32;
 
 /// A layout that no packet can carry on this device: the program is linked for it and will never meet it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TooLong {
     /// Its name.
     pub layout: String,

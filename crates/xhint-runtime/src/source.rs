@@ -4,7 +4,7 @@ use std::path::{self, Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use crate::described::Described;
@@ -24,8 +24,16 @@ pub struct Source {
     #[serde(skip)]
     content: Content,
     /// Of a NIC BTF that was linked for, what is known without reading it again.
-    #[serde(skip)]
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "inner", deserialize_with = "shared")]
     pub(crate) described: Option<Arc<Described>>,
+}
+
+fn inner<S: Serializer>(described: &Option<Arc<Described>>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    described.as_deref().serialize(serializer)
+}
+
+fn shared<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Option<Arc<Described>>, D::Error> {
+    Ok(Option::deserialize(from)?.map(Arc::new))
 }
 
 /// Where a file's bytes are.

@@ -1,6 +1,6 @@
 //! What is written down about an attached program, so that a later xhint can go on with it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,15 +8,14 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use xhint_link::table::SLOT_COUNT;
-use xhint_link::{Dispatch, selectors};
+use xhint_link::{Dispatch, Fallback, selectors};
 use xhint_universe::{LayoutId, Universe};
 
-use crate::described::Described;
 use crate::error::{Error, Result};
 pub use crate::source::Source;
 pub(crate) use crate::source::absolute;
 use crate::source::digest;
-use xhint_host::private::{append, get, is_there, make_dir, put, remove_empty};
+use xhint_host::private::{append_line, get, make_dir, put, remove_empty};
 
 /// In which way a program is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,13 +159,13 @@ pub struct LinkedAs {
     pub named: Vec<String>,
     /// Local names and what they are to be bound to.
     pub bind: Vec<(String, String)>,
-    /// The dispatch asked for: `auto`, `none`, `static`, `tail` or `table`.
-    pub asked: String,
-    /// The one there is.
-    pub dispatch: String,
-    /// The XDP action for packets that no layout is for; `None` runs the program for them, linked for none.
+    /// The dispatch asked for.
+    pub asked: Dispatch,
+    /// The one there is, once it is linked.
+    pub dispatch: Dispatch,
+    /// What packets get that no layout is for.
     #[serde(default)]
-    pub fallback: Option<u32>,
+    pub fallback: Fallback,
     /// Whether pointers in metadata may be walked. What is attached walks them only if who attaches has CAP_PERFMON, too.
     pub walk: bool,
     /// Whether packets are counted by layout.
@@ -201,9 +200,9 @@ impl Default for LinkedAs {
             only: Vec::new(),
             named: Vec::new(),
             bind: Vec::new(),
-            asked: Dispatch::Auto.name().to_owned(),
-            dispatch: String::new(),
-            fallback: None,
+            asked: Dispatch::Auto,
+            dispatch: Dispatch::Auto,
+            fallback: Fallback::Program,
             walk: true,
             count: false,
             allow_missing: false,
@@ -213,24 +212,15 @@ impl Default for LinkedAs {
     }
 }
 
+/// One file tells all of a state, a line of JSON each: its [`Header`], the state as it was written, and each [`Change`] since.
 const STATE: &str = "state.json";
-/// What came and went since that was written: its digest, then a line for each [`Change`].
-const CHANGES: &str = "changes";
+/// Of how that is written. What is in `/run` is gone after a restart, so others are refused rather than read.
+const VERSION: u32 = 2;
 
-/// A state with what makes it another each time: what was added before it came to be the same again is not added to it.
-#[derive(Debug, Serialize)]
-struct Written<'a> {
-    #[serde(flatten)]
-    state: &'a State,
-    described: BTreeMap<&'a str, &'a Described>,
-    written: String,
-}
-
-/// What is known of each NIC BTF, by its digest; read by itself, since serde takes far longer over what is flattened.
-#[derive(Debug, Deserialize)]
-struct AllDescribed {
-    #[serde(default)]
-    described: BTreeMap<String, Described>,
+/// How the lines below it are to be read.
+#[derive(Debug, Serialize, Deserialize)]
+struct Header {
+    version: u32,
 }
 
 /// What happened while the program ran.
@@ -247,9 +237,6 @@ pub(crate) enum Change {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Addition {
     nic: Source,
-    /// What is known of it.
-    #[serde(default)]
-    described: Option<Described>,
     /// The layouts there were that it has, too, by their places.
     also: Vec<usize>,
     /// Those that came with it.
@@ -275,11 +262,16 @@ fn retain<T>(all: &mut Vec<T>, stays: impl Fn(usize) -> bool) {
     all.retain(|_| places.next().is_some_and(&stays));
 }
 
-/// The lines after `head`, but for a last one that was broken off; `None` if that is not what they begin with.
-fn whole<'a>(there: &'a [u8], head: &str) -> Option<&'a [u8]> {
-    let lines = there.strip_prefix(head.as_bytes())?;
-    let end = lines.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last.saturating_add(1));
-    lines.get(..end)
+/// A line of the file at `path`.
+fn line(path: &Path, value: &impl Serialize) -> Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(value).map_err(Error::state(path))?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// How often something went since the state in `text` was written.
+fn removals(text: &[u8]) -> usize {
+    text.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"{\"removed\"")).count()
 }
 
 impl State {
@@ -306,10 +298,7 @@ impl State {
             source.keep(dir, fresh)?;
         }
         let path = dir.join(STATE);
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let described = self.nics.iter().filter_map(|nic| Some((nic.digest(), nic.described.as_deref()?))).collect();
-        let written = Written { state: self, described, written: format!("{now:?}") };
-        Ok(put(&path, &serde_json::to_vec(&written).map_err(Error::state(&path))?)?)
+        Ok(put(&path, &[line(&path, &Header { version: VERSION })?, line(&path, self)?].concat())?)
     }
 
     /// That the last NIC BTF came, and all layouts from the `first` on, and what was `named` with them.
@@ -318,30 +307,21 @@ impl State {
         let (old, new) = self.layouts.split_at_checked(first).unwrap_or((&self.layouts, &[]));
         let has = |l: &LayoutState| l.also.contains(&before.len());
         let also = old.iter().enumerate().filter(|(_, l)| has(l)).map(|(n, _)| n).collect();
-        let described = nic.described.as_deref().cloned();
-        let named = named.to_vec();
-        Some(Change::Added(Addition { nic: nic.clone(), described, also, layouts: new.to_vec(), named }))
+        Some(Change::Added(Addition { nic: nic.clone(), also, layouts: new.to_vec(), named: named.to_vec() }))
     }
 
     /// Writes down that `change` made this of what is in `dir`: all of it or nothing. What is there already is written
     /// again only where there were many changes.
     pub(crate) fn write_change(&self, dir: &Path, change: &Change) -> Result<()> {
-        let path = dir.join(CHANGES);
-        let line = [serde_json::to_vec(change).map_err(Error::state(&path))?, b"\n".to_vec()].concat();
-        let head = digest(&get(&dir.join(STATE))?) + "\n";
-        let there = if is_there(&path)? { get(&path)? } else { Vec::new() };
-        let whole = whole(&there, &head);
-        let lines = whole.unwrap_or_default().split(|byte| *byte == b'\n');
-        if lines.filter(|line| line.starts_with(b"{\"removed\"")).count() >= MAX_REMOVALS {
-            return self.write(dir);
-        }
+        let path = dir.join(STATE);
+        let nic = match change {
+            Change::Added(_) => self.nics.last(),
+            Change::Removed(_) if removals(&get(&path)?) >= MAX_REMOVALS => return self.write(dir),
+            Change::Removed(_) => None,
+        };
         let mut fresh = Vec::new();
-        let nics = if let Change::Added(_) = change { self.nics.last() } else { None };
-        let kept = nics.into_iter().try_for_each(|nic| nic.keep(dir, &mut fresh));
-        let written = kept.and_then(|()| match whole {
-            Some(whole) => Ok(append(&path, head.len().saturating_add(whole.len()) as u64, &line)?),
-            None => Ok(put(&path, &[head.as_bytes(), &line].concat())?),
-        });
+        let kept = nic.into_iter().try_for_each(|nic| nic.keep(dir, &mut fresh));
+        let written = kept.and_then(|()| Ok(append_line(&path, &line(&path, change)?)?));
         written.inspect_err(|_| {
             for path in fresh {
                 let _none = fs::remove_file(path);
@@ -351,27 +331,18 @@ impl State {
 
     /// Reads what [`State::write`] and [`State::write_change`] wrote.
     pub(crate) fn read(dir: &Path) -> Result<State> {
-        let (path, added) = (dir.join(STATE), dir.join(CHANGES));
-        let mut text = get(&path)?;
-        let changes = loop {
-            let there = if is_there(&added)? { get(&added)? } else { Vec::new() };
-            if let Some(whole) = whole(&there, &(digest(&text) + "\n")) {
-                break whole.to_vec();
-            }
-            // They are of one that was written before, or of one that was written just now.
-            let now = get(&path)?;
-            if now == text {
-                break Vec::new();
-            }
-            text = now;
-        };
-        let mut state: State = serde_json::from_slice(&text).map_err(Error::state(&path))?;
-        let AllDescribed { described } = serde_json::from_slice(&text).map_err(Error::state(&path))?;
-        for nic in &mut state.nics {
-            nic.described = described.get(nic.digest()).cloned().map(Arc::new);
+        let path = dir.join(STATE);
+        let text = get(&path)?;
+        // A last line that was broken off counts as not written.
+        let mut lines = text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
+        let mut next = || lines.next().unwrap_or_default();
+        match serde_json::from_slice(next()) {
+            Ok(Header { version: VERSION }) => {}
+            _ => return Err(Error::StateVersion { path }),
         }
-        for line in changes.split_inclusive(|byte| *byte == b'\n') {
-            match serde_json::from_slice(line).map_err(Error::state(&added))? {
+        let mut state: State = serde_json::from_slice(next()).map_err(Error::state(&path))?;
+        for line in lines {
+            match serde_json::from_slice(line).map_err(Error::state(&path))? {
                 Change::Added(addition) => state.push(addition),
                 Change::Removed(removal) => state.remove(&removal),
             }
@@ -391,9 +362,7 @@ impl State {
 
     fn push(&mut self, addition: Addition) {
         let number = self.nics.len();
-        let mut nic = addition.nic;
-        nic.described = addition.described.map(Arc::new);
-        self.nics.push(nic);
+        self.nics.push(addition.nic);
         for place in addition.also {
             if let Some(layout) = self.layouts.get_mut(place) {
                 layout.also.push(number);
@@ -490,6 +459,11 @@ impl State {
     /// Whether counts under the slots of `before` mean the same here.
     pub(crate) fn goes_on_counting(&self, before: &State) -> bool {
         before.slots.iter().all(|b| self.slots.iter().any(|t| (t.id, t.slot) == (b.id, b.slot)))
+    }
+
+    /// The files that have a layout of it, the one it came from first.
+    pub fn sources_of(&self, layout: &LayoutState) -> Vec<String> {
+        layout.nics().filter_map(|nic| self.nics.get(nic)).map(|nic| nic.path.display().to_string()).collect()
     }
 
     /// When it was put there.

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use libbpf_rs::query::ProgInfoIter;
-use serde::Serialize;
 use xhint_host::Netns;
 
 use crate::counters::Counters;
@@ -15,7 +14,7 @@ use crate::site::{Generation, Live, Site};
 use crate::state::State;
 
 /// One device with a program of ours on it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Status {
     /// The device's name; `None` if it is in a network namespace that cannot be found or entered.
     pub device: Option<String>,
@@ -24,30 +23,25 @@ pub struct Status {
     /// Inode of its network namespace, as `lsns` shows it; `None` if that cannot be found.
     pub netns: Option<u64>,
     /// By what the namespace can be named if it is not ours: its name for `ip netns`, or a path.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub netns_name: Option<String>,
     /// Id of the program.
     pub program_id: u32,
     /// How often the kernel ran it and for how long, if it counts (`sysctl kernel.bpf_stats_enabled=1`).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub runs: Option<Runs>,
     /// Where its maps are pinned.
     pub maps_dir: Option<PathBuf>,
     /// The maps.
     pub maps: Vec<Pin>,
     /// Packets by layout, and of unknown ids; `None` if it was attached without counting.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub counters: Option<Counters>,
     /// What it was made from; `None` if that was lost, see `trouble`.
-    #[serde(flatten)]
     pub state: Option<State>,
     /// What is not as it should be, and what to do.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
 }
 
 /// A map and where it is pinned.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pin {
     /// Its name in the object.
     pub name: String,
@@ -56,7 +50,7 @@ pub struct Pin {
 }
 
 /// The kernel's own count for a program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Runs {
     /// Calls.
     pub count: u64,

@@ -6,6 +6,7 @@ mod common;
 use caps::Capability::{CAP_BPF, CAP_NET_ADMIN};
 use common::nic::linker;
 use common::{own, with_only};
+use xhint_link::Dispatch;
 use xhint_runtime::Job;
 use xhint_runtime::load::{Plan, load};
 use xhint_runtime::{Error, LinkedAs, Mode, Source};
@@ -14,7 +15,7 @@ use xhint_testkit::privileged;
 /// What stress.bpf.c is linked as for so many layouts, `argument` given to the compiler.
 fn link(layouts: usize, asked: &str, argument: &str) -> Job {
     let (object, nics) = sources(layouts, argument);
-    let options = LinkedAs { asked: asked.to_owned(), ..LinkedAs::default() };
+    let options = LinkedAs { asked: Dispatch::named(asked).unwrap(), ..LinkedAs::default() };
     linker().link(object, nics, options, Mode::Native).unwrap()
 }
 
@@ -25,7 +26,7 @@ fn sources(layouts: usize, argument: &str) -> (Source, Vec<Source>) {
 }
 
 fn kind(job: &Job) -> &str {
-    &job.state.options.dispatch
+    job.state.options.dispatch.name()
 }
 
 #[test]

@@ -17,6 +17,7 @@ use common::nic::linker;
 use common::{World, own, sh};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use xhint_layout::Plan;
+use xhint_link::Dispatch;
 use xhint_runtime::attach::{attach, running};
 use xhint_runtime::counters::Counters;
 use xhint_runtime::detach::detach;
@@ -56,7 +57,7 @@ impl Stage {
         let device = Device::find(name, world.netns()).unwrap();
         let stage = Stage { world, nic: up, device, dir };
         stage.describe(nic);
-        let options = LinkedAs { asked: "auto".to_owned(), count: true, ..LinkedAs::default() };
+        let options = LinkedAs { asked: Dispatch::Auto, count: true, ..LinkedAs::default() };
         let nics = read(linker(), &[stage.file()]).unwrap();
         let job = linker().link(Source::read(program).unwrap(), nics, options, Mode::Native).unwrap();
         attach(&stage.world.home, &stage.device, &job).unwrap();
@@ -209,7 +210,7 @@ fn what_others_attach_add_and_remove_stays_as_they_left_it() {
     // Another program is none of who followed the first.
     detach(home, device).unwrap();
     let program = own("stress.bpf.c").argument("-DUNGUARDED").object();
-    let options = LinkedAs { asked: "static".to_owned(), count: true, ..LinkedAs::default() };
+    let options = LinkedAs { asked: Dispatch::Static, count: true, ..LinkedAs::default() };
     let nics = vec![Source::read_btf(&mine).unwrap()];
     let job = linker().link(Source::read(program).unwrap(), nics, options, Mode::Native).unwrap();
     let theirs = attach(home, device, &job).unwrap().program;
@@ -345,7 +346,7 @@ fn a_layout_that_lacks_what_is_needed_is_not_added() {
     let stage = Stage::new(&format!("xlu{}", std::process::id()), &program, 2);
     let (home, device) = (&stage.world.home, &stage.device);
     for asked in ["static", "tail"] {
-        let options = LinkedAs { asked: asked.to_owned(), count: true, ..LinkedAs::default() };
+        let options = LinkedAs { asked: Dispatch::named(asked).unwrap(), count: true, ..LinkedAs::default() };
         let nics = read(linker(), &[stage.file()]).unwrap();
         let job = linker().link(Source::read(&program).unwrap(), nics, options, Mode::Native).unwrap();
         attach(home, device, &job).unwrap();
@@ -367,7 +368,7 @@ fn a_nic_without_ids_is_served_one_layout_at_a_time() {
     let stage = Stage::new(&format!("xlh{}", std::process::id()), &program, 11);
     let (home, device) = (&stage.world.home, &stage.device);
     let state = running(home, device).unwrap().unwrap();
-    assert_eq!((state.options.dispatch.as_str(), state.layouts[0].selector), ("none", false));
+    assert_eq!((state.options.dispatch, state.layouts[0].selector), (Dispatch::None, false));
     stage.send();
     assert_eq!(stage.seen(), [100, 0, 0, 0]);
 

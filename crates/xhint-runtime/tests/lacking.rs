@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use common::World;
 use common::nic::linker;
 use common::sh;
+use xhint_link::Dispatch;
 use xhint_runtime::attach::{attach, running};
 use xhint_runtime::follow::{EventKind, Follow, read};
 use xhint_runtime::layouts::Layouts;
@@ -63,7 +64,12 @@ fn pc() -> Source {
 }
 
 fn options(asked: &str) -> LinkedAs {
-    LinkedAs { asked: asked.to_owned(), first: vec!["pa".to_owned()], count: true, ..LinkedAs::default() }
+    LinkedAs {
+        asked: Dispatch::named(asked).unwrap(),
+        first: vec!["pa".to_owned()],
+        count: true,
+        ..LinkedAs::default()
+    }
 }
 
 /// What the program on the device returns for metadata of these words.

@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use common::nic::linker;
 use common::{World, with_only};
+use libbpf_rs::{MapCore, MapFlags};
 use xhint_btf::Btf;
+use xhint_link::Dispatch;
 use xhint_link::counts::COUNT_SIZE;
 use xhint_runtime::Job;
 use xhint_runtime::attach::{attach, running};
 use xhint_runtime::detach::detach;
 use xhint_runtime::follow::{EventKind, Follow, read};
-use libbpf_rs::{MapCore, MapFlags};
 use xhint_runtime::layouts::{Layouts, Which};
 use xhint_runtime::status::status;
 use xhint_runtime::{Device, Error, LinkedAs, Linker, Mode, Source, State};
@@ -66,7 +67,7 @@ fn firmware(n: u32) -> Source {
 }
 
 fn job(nics: &[Source], asked: &str) -> Result<Job, Error> {
-    let options = LinkedAs { asked: asked.to_owned(), count: true, ..LinkedAs::default() };
+    let options = LinkedAs { asked: Dispatch::named(asked).unwrap(), count: true, ..LinkedAs::default() };
     linker().link(program(&[]), nics.to_vec(), options, Mode::Native)
 }
 
@@ -193,7 +194,7 @@ fn one_that_comes_is_held_against_those_that_are_not_read_again() {
     let unread = "struct unread { __u32 hash; __u32 btf_id; } tag(\"xhint:layout\") ID(9); struct unread *u;";
     let world = World::new();
     let (home, device) = (&world.home, &Device::find("near", world.netns()).unwrap());
-    let options = LinkedAs { asked: "tail".to_owned(), ..LinkedAs::default() };
+    let options = LinkedAs { asked: Dispatch::Tail, ..LinkedAs::default() };
     let nics = vec![firmware(1), driver(1, unread)];
     attach(home, device, &linker().link(program(&["-DRING"]), nics, options, Mode::Native).unwrap()).unwrap();
     let layouts = Layouts::of(home, device);
@@ -349,12 +350,14 @@ fn another_layout_with_an_old_id_is_counted_from_0() {
             if later {
                 layouts.add(linker(), one.clone()).unwrap();
             }
-            let slot = || running(home, device).unwrap().unwrap().layouts.iter().find(|l| l.id == 5).unwrap().slot.unwrap();
+            let slot =
+                || running(home, device).unwrap().unwrap().layouts.iter().find(|l| l.id == 5).unwrap().slot.unwrap();
             let counts = || {
                 let path = status(home, device).unwrap().map_path("xhint_counts").unwrap();
                 libbpf_rs::MapHandle::from_pinned_path(path).unwrap()
             };
-            let each = vec![7u64.to_ne_bytes().repeat(COUNT_SIZE as usize / 8); libbpf_rs::num_possible_cpus().unwrap()];
+            let each =
+                vec![7u64.to_ne_bytes().repeat(COUNT_SIZE as usize / 8); libbpf_rs::num_possible_cpus().unwrap()];
             counts().update_percpu(&slot().to_ne_bytes(), &each, MapFlags::ANY).unwrap();
             let counted = || {
                 let all = status(home, device).unwrap().counters.unwrap().layouts;
@@ -453,7 +456,8 @@ fn a_layout_that_packets_of_another_can_pass_for_is_not_added() {
         assert!(layouts.add(linker(), elsewhere.clone()).unwrap().swap.is_some(), "{asked}");
         assert_eq!(names(home, device), ["back", "elsewhere", "usual"]);
         // Which is tried first is remembered.
-        let first = LinkedAs { asked: asked.to_owned(), first: vec!["back".to_owned()], ..LinkedAs::default() };
+        let first =
+            LinkedAs { asked: Dispatch::named(asked).unwrap(), first: vec!["back".to_owned()], ..LinkedAs::default() };
         let job = linker().link(program(&[]), vec![back.clone()], first, Mode::Native).unwrap();
         attach(home, device, &job).unwrap();
         assert!(layouts.add(linker(), front.clone()).unwrap().swap.is_some());
@@ -486,7 +490,7 @@ fn a_linked_object_does_not_depend_on_who_links() {
     let nics = vec![nic("walks", own), firmware(3)];
     for asked in ["auto", "static", "tail", "table"] {
         let link = |walk| {
-            let options = LinkedAs { asked: asked.to_owned(), walk, ..LinkedAs::default() };
+            let options = LinkedAs { asked: Dispatch::named(asked).unwrap(), walk, ..LinkedAs::default() };
             linker
                 .link_only(program(&[]), nics.clone(), options)
                 .map(|job| (job.linked, job.state.layouts, job.warnings))
@@ -516,7 +520,7 @@ fn causes_go_to_the_last_word() {
     };
     let object = || program(&["-DRING"]);
     for asked in ["auto", "static", "tail", "table"] {
-        let options = || LinkedAs { asked: asked.to_owned(), ..LinkedAs::default() };
+        let options = || LinkedAs { asked: Dispatch::named(asked).unwrap(), ..LinkedAs::default() };
         says(linker().link(object(), nics.clone(), options(), Mode::Native));
         says(linker().link_only(object(), nics.clone(), options()));
     }
@@ -534,7 +538,7 @@ fn causes_go_to_the_last_word() {
     }
     let world = World::new();
     let (home, device) = (&world.home, &Device::find("near", world.netns()).unwrap());
-    let options = LinkedAs { asked: "static".to_owned(), ..LinkedAs::default() };
+    let options = LinkedAs { asked: Dispatch::Static, ..LinkedAs::default() };
     let job = linker().link(object(), vec![firmware(1), driver(1, 1)], options, Mode::Native).unwrap();
     attach(home, device, &job).unwrap();
     let more = "struct more { __u32 hash; __u32 p[3]; __u32 btf_id; } L; struct more *m;";

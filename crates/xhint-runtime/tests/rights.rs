@@ -11,6 +11,7 @@ use caps::Capability::{CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON};
 use common::nic::{Nic, check, job, linker};
 use common::{World, with_only};
 use nix::sched::{CloneFlags, setns};
+use xhint_link::Dispatch;
 use xhint_runtime::Job;
 use xhint_runtime::attach::attach;
 use xhint_runtime::detach::detach;
@@ -55,7 +56,7 @@ fn tests_for_null() {
     let load_with = |moved: &str, asked: &str| {
         let source = keep("null", "bpf.c", NULL.replace("MOVE", moved).as_bytes());
         let program = Source::read(Compile::new(&source).argument("-w").object()).unwrap();
-        let options = LinkedAs { asked: asked.to_owned(), count: true, ..LinkedAs::default() };
+        let options = LinkedAs { asked: Dispatch::named(asked).unwrap(), count: true, ..LinkedAs::default() };
         with_only(&[CAP_BPF, CAP_NET_ADMIN], || {
             let job = linker().link(program, nics.clone(), options, Mode::Native).unwrap();
             load(&Plan { object: &job.linked, entry: Some("prog"), keep: &[], same: false, device: "" }).map(|_| ())

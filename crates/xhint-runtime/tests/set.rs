@@ -9,6 +9,7 @@ use common::nic::{Nic, linker, sources};
 use common::{World, example};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use xhint_layout::Plan;
+use xhint_link::Dispatch;
 use xhint_runtime::Job;
 use xhint_runtime::attach::{attach, running};
 use xhint_runtime::follow::{EventKind, Follow};
@@ -65,7 +66,7 @@ impl Stage {
     fn job(&self, asked: &str, set: &[(&str, &str)]) -> Result<Job, Error> {
         let object = Source::read(Compile::new(&keep("set", "bpf.c", PROGRAM.as_bytes())).object()).unwrap();
         let set = set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let options = LinkedAs { asked: asked.to_owned(), count: true, set, ..LinkedAs::default() };
+        let options = LinkedAs { asked: Dispatch::named(asked).unwrap(), count: true, set, ..LinkedAs::default() };
         let before = running(&self.world.home, self.device()).unwrap();
         linker().link_after(before.as_ref(), object, sources(&["alpha_fw1"]), options, Mode::Native)
     }

@@ -22,6 +22,7 @@ use common::nic::linker;
 use common::{World, own};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use xhint_layout::Plan;
+use xhint_link::Dispatch;
 use xhint_runtime::Job;
 use xhint_runtime::attach::{attach, running};
 use xhint_runtime::counters::Counters;
@@ -40,7 +41,7 @@ fn nic(n: usize) -> Source {
 
 fn job(before: Option<&State>, nics: Vec<Source>, asked: &str) -> Job {
     let object = Source::read(own("stress.bpf.c").object()).unwrap();
-    let options = LinkedAs { asked: asked.to_owned(), count: true, ..LinkedAs::default() };
+    let options = LinkedAs { asked: Dispatch::named(asked).unwrap(), count: true, ..LinkedAs::default() };
     linker().link_after(before, object, nics, options, Mode::Native).unwrap()
 }
 

@@ -12,8 +12,8 @@ use std::path::Path;
 use xhint_host::ethtool::Ethtool;
 use xhint_host::netns::on_thread;
 use xhint_host::owned::{self, Found};
-use xhint_host::rtnl::{End, Link, Rtnl};
 use xhint_host::private::is_there;
+use xhint_host::rtnl::{End, Link, Rtnl};
 use xhint_host::{Netns, bpffs};
 use xhint_layout::Plan;
 

@@ -13,14 +13,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use xhint_host::rtnl::{Link, Rtnl};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use xhint_host::rtnl::{Link, Rtnl};
 
 use crate::error::{Error, Result, system};
+use crate::name::{self, Work};
 use crate::nic::{PORT, SoftNic, WIRE0};
 use crate::traffic::{KEY_PREFIX, Traffic};
 use crate::wire::{Maps, Refused};
-use crate::name::{self, Work};
 
 /// Packets handed to the kernel in one call.
 const BATCH: usize = 32;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use xhint_btf::Btf;
-use xhint_link::Dispatch;
+use xhint_link::{Dispatch, Fallback};
 use xhint_runtime::attach::{Done, attach, running};
 use xhint_runtime::{Device, Error, Home, Job, LayoutState, LinkedAs, Mode, Result, Source, State, follow};
 
@@ -47,7 +47,7 @@ pub struct Linked {
     /// The layouts it reads.
     pub layouts: Vec<LayoutState>,
     /// The dispatch there is: `none`, `static`, `tail` or `table`.
-    pub dispatch: String,
+    pub dispatch: Dispatch,
     /// What is worth knowing and stops nothing.
     pub warnings: Vec<String>,
 }
@@ -149,7 +149,7 @@ impl Link<'_> {
 
     /// How packets of several layouts come to the right copy; [`Dispatch::Auto`] if not said.
     pub fn dispatch(mut self, dispatch: Dispatch) -> Self {
-        self.options.asked = dispatch.name().to_owned();
+        self.options.asked = dispatch;
         self
     }
 
@@ -182,7 +182,7 @@ impl Link<'_> {
     /// Gives packets that no layout is for this XDP action, such as 2 for `XDP_PASS`, rather than run the program,
     /// linked for no layout, on them.
     pub fn fallback(mut self, action: u32) -> Self {
-        self.options.fallback = Some(action);
+        self.options.fallback = Fallback::Action(action);
         self
     }
 

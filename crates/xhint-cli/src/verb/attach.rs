@@ -6,7 +6,6 @@ use std::process::ExitCode;
 
 use anyhow::{anyhow, bail};
 use clap::ValueEnum;
-use serde_json::json;
 use xhint::layout::LayoutId;
 use xhint::runtime::attach::Done;
 use xhint::runtime::load::{Plan, load};
@@ -18,7 +17,7 @@ use crate::arguments::btf::Nics;
 use crate::arguments::device::On;
 use crate::arguments::dispatch::Dispatch;
 use crate::print::{Stdout, line};
-use crate::{files, flags, print, service_manager};
+use crate::{files, flags, print, service_manager, shape};
 
 /// Link a program for a NIC's layouts, and attach it to a device or replace what is attached there.
 ///
@@ -187,7 +186,7 @@ impl Args {
 
     fn tell_of(&self, event: &Event) -> anyhow::Result<()> {
         match (self.json, event.kind) {
-            (true, _) => print::json_line(event)?,
+            (true, _) => print::json_line(&shape::event(event))?,
             (false, EventKind::Swapped | EventKind::Ended) => print::text(&event.text)?,
             (false, EventKind::Kept | EventKind::Note) => print::warning(&event.text),
         }
@@ -248,19 +247,7 @@ impl Args {
         }
         flags::offer_bind(job.unbound.as_ref());
         if self.json {
-            print::json(&json!({
-                "device": self.on.dev,
-                "program": done.entry,
-                "program_id": done.program,
-                "before": done.before,
-                "replaced": done.replaced,
-                "anew": done.anew,
-                "dispatch": job.state.options.dispatch,
-                "why": job.why,
-                "walk": job.state.options.walk,
-                "layouts": job.state.layouts,
-                "warnings": warnings,
-            }))?;
+            print::json(&shape::attached(&self.on.dev, job, done, &warnings))?;
             return Ok(ExitCode::SUCCESS);
         }
         let how = match (done.before, &done.replaced) {

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use serde_json::json;
 use xhint::layout::LayoutId;
 use xhint::runtime::layouts::{Changed, Layouts, Which};
 use xhint::runtime::{LayoutState, Linker, Source};
@@ -12,7 +11,7 @@ use xhint::runtime::{LayoutState, Linker, Source};
 use crate::arguments::btf::Base;
 use crate::arguments::device::Within;
 use crate::print::{column, columns, line};
-use crate::{files, flags, print};
+use crate::{files, flags, print, shape};
 
 /// What can be done with the layouts of an attached program.
 #[derive(Debug, Subcommand)]
@@ -116,8 +115,7 @@ impl Rest {
         let warnings: Vec<String> = changed.warnings.iter().cloned().chain(long).collect();
         warnings.iter().for_each(|text| print::warning(text));
         if self.json {
-            let swap = changed.swap.as_ref().map(|s| s.program);
-            let report = json!({"device": ifname, what: changed.layouts, "swapped_to": swap, "warnings": warnings});
+            let report = shape::changed(ifname, what, changed, &warnings);
             return print::report(&done(ifname, what, changed, nothing), print::json(&report));
         }
         print::report(&done(ifname, what, changed, nothing), text(ifname, what, changed, nothing))
@@ -157,13 +155,13 @@ impl List {
         let (home, device) = self.within.device(&self.ifname)?;
         let all = Layouts::of(&home, &device).list()?;
         if self.json {
-            return print::json(&all);
+            return print::json(&shape::live(&all));
         }
         let mut out = print::stdout();
         let wide = columns(all.iter().map(|live| live.layout.name.as_str()), 0);
         for live in &all {
             let (name, rest) = (column(&live.layout.name, wide), numbers(&live.layout));
-            line!(out, "{name} {rest} from {}", live.source)?;
+            line!(out, "{name} {rest} from {}", live.sources.join(", "))?;
         }
         Ok(out.flush()?)
     }

@@ -13,6 +13,7 @@ use xhint::runtime::status::{Status, all, status};
 
 use crate::arguments::device::Within;
 use crate::print::{self, BOLD, DIM, PLAIN, Stdout, Style, YELLOW, column, columns, line};
+use crate::shape;
 
 /// Show what runs on a device, or on all devices: the layouts, how many packets came of each, and which unknown ids came.
 #[derive(Debug, clap::Args)]
@@ -37,7 +38,7 @@ impl Args {
             let found = self.find()?;
             match (self.json, self.watch) {
                 (true, None) => self.json(&found)?,
-                (true, Some(_)) => print::json_line(&found)?,
+                (true, Some(_)) => print::json_line(&found.iter().map(shape::status).collect::<Vec<_>>())?,
                 (false, watch) => {
                     let mut out = print::stdout();
                     if watch.is_some() {
@@ -65,8 +66,8 @@ impl Args {
 
     fn json(&self, found: &[Status]) -> anyhow::Result<()> {
         match (&self.ifname, found.first()) {
-            (Some(_), Some(one)) => print::json(one),
-            _ => print::json(&found),
+            (Some(_), Some(one)) => print::json(&shape::status(one)),
+            _ => print::json(&found.iter().map(shape::status).collect::<Vec<_>>()),
         }
     }
 }
@@ -93,7 +94,7 @@ fn one(out: &mut Stdout, s: &Status, rates: &mut Rates, passed: Option<Duration>
     line!(out, "{BOLD}{device}{BOLD:#} (index {index}, network namespace {netns}): program {program}")?;
     if let Some(state) = &s.state {
         let since = SystemTime::now().duration_since(state.since()).map_or(0, |d| d.as_secs());
-        let (mode, dispatch) = (state.mode.name(), &state.options.dispatch);
+        let (mode, dispatch) = (state.mode.name(), state.options.dispatch);
         let file = state.object.path.display();
         line!(out, "  {} of {file}, {mode}, dispatch {dispatch}, since {}", state.entry, ago(since))?;
         match &s.counters {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use libbpf_rs::{MapHandle, RingBufferBuilder};
 use xhint_layout::{Hint, Plan};
+use xhint_link::Dispatch;
 use xhint_runtime::Job;
 use xhint_runtime::status::status;
 use xhint_runtime::{Device, Error, LinkedAs, Linker, Mode, Source};
@@ -116,7 +117,7 @@ pub fn sources(nics: &[&str]) -> Vec<Source> {
 
 pub fn job(clang: &'static str, nics: &[&str], asked: &str) -> Result<Job, Error> {
     let object = Source::read(example("hints.bpf.c").variant(Variant { clang, cpu: "v3" }).object()).unwrap();
-    let options = LinkedAs { asked: asked.to_owned(), ..LinkedAs::default() };
+    let options = LinkedAs { asked: Dispatch::named(asked).unwrap(), ..LinkedAs::default() };
     linker().link(object, sources(nics), options, Mode::Native)
 }
 

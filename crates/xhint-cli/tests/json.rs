@@ -1,0 +1,89 @@
+//! What `--json` prints has the shape that docs/json.md promises: no member more, none less, and each is told of.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod common;
+
+use std::process;
+
+use common::{World, example, good, json};
+use serde_json::Value;
+use xhint_testkit::privileged;
+
+const DOCS: &str = include_str!("../../../docs/json.md");
+
+const LAYOUT: &str = "fallback id name selector size slot sources";
+const CHANGED: &str = "fallback id name selector size slot";
+
+/// The names of an object's members, in order.
+fn members(value: &Value) -> String {
+    let mut names: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+    names.sort_unstable();
+    for name in &names {
+        assert!(DOCS.contains(&format!("`{name}`")), "docs/json.md does not tell of {name}");
+    }
+    names.join(" ")
+}
+
+#[test]
+fn shapes_stay() {
+    if !privileged() {
+        return;
+    }
+    let mut world = World::new(&["json"]);
+    let (n, name) = (world.netns[0].clone(), format!("wj{}", process::id()));
+    let (prog, alpha, beta) = (example("hints.bpf.c"), example("nics/alpha_fw1.c"), example("nics/beta.c"));
+    world.nic(&name, &alpha, &n);
+    let nic = json(&["nic", "status", &name, "--json"]);
+    let all = "arrived by_layout bytes dropped flash forwarded layouts mode name packets plain";
+    assert_eq!(members(&nic), all);
+    assert_eq!(members(&nic["layouts"][0]), "fields id name packets size");
+    assert_eq!(members(&nic["dropped"]), "malformed no_device no_room ring wire");
+
+    let on = ["--dev", &name, "--netns", &n, "--nic", &alpha, "--dispatch", "tail", "--json"];
+    let attached = json(&[&["attach", &prog][..], &on].concat());
+    let all = "anew before device dispatch layouts program program_id replaced walk warnings why";
+    assert_eq!(members(&attached), all);
+    assert_eq!(members(&attached["layouts"][0]), LAYOUT);
+    assert_eq!(attached["layouts"][0]["sources"], Value::from(vec![alpha.clone()]));
+
+    let within = ["--netns", &n, "--json"];
+    let call = |words: &[&str]| json(&[words, &within].concat());
+    let added = call(&["layouts", "add", &name, &beta]);
+    assert_eq!(members(&added), "added device swapped_to warnings");
+    assert_eq!(members(&added["added"][0]), CHANGED);
+    let list = call(&["layouts", "list", &name]);
+    assert_eq!((list.as_array().unwrap().len(), members(&list[1]).as_str()), (2, LAYOUT));
+    assert_eq!(list[1]["sources"], Value::from(vec![beta.clone()]));
+
+    let sent = json(&["nic", "send", &name, "--count", "10", "--json"]);
+    assert_eq!(members(&sent), "arrived bytes dropped lost malformed no_device no_room packets seconds");
+
+    let status = call(&["status", &name]);
+    let all = "counters device dispatch ifindex layouts maps maps_dir mode netns netns_name nics object options program \
+               program_id runs since trouble";
+    assert_eq!(members(&status), all);
+    assert_eq!(status["layouts"], list, "a layout is told the same everywhere");
+    assert_eq!(members(&status["maps"][0]), "name path");
+    let options = &status["options"];
+    assert_eq!(members(options), "allow_missing bind count dispatch fallback first layouts program set walk");
+    assert_eq!(
+        (&options["dispatch"], &status["dispatch"], &status["mode"]),
+        (&"tail".into(), &"tail".into(), &"native".into())
+    );
+    let counters = &status["counters"];
+    assert_eq!(members(counters), "ids layouts no_metadata unknown");
+    assert_eq!(members(&counters["layouts"][0]), "id last_seen live name packets size");
+    assert_eq!(members(&counters["unknown"]), "last_seen packets");
+
+    let removed = call(&["layouts", "remove", &name, &beta]);
+    assert_eq!(members(&removed), "device removed swapped_to warnings");
+    assert_eq!(removed["removed"], added["added"], "what came has gone");
+    assert_eq!(members(&call(&["detach", &name])), "device program_id");
+
+    let shown = json(&["layout", "show", &alpha, "--json"]);
+    let all = "answers_to declared fields gaps id name no_selector selector size unwritable";
+    assert_eq!(members(&shown[0]), all);
+    let all = "bit_offset bits hint kind order path pointer signed type";
+    assert_eq!(members(&shown[0]["fields"][0]), all);
+    good(&["nic", "down", &name]);
+}
