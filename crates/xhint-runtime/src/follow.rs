@@ -13,7 +13,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::job::Job;
-use crate::linker::{Linker, link_options, parsed};
+use crate::linker::{Linker, Parsed, link_options};
 use crate::locate::locate;
 use crate::long::TooLong;
 use crate::moved::moved;
@@ -252,14 +252,13 @@ impl<'a> Follow<'a> {
     /// known by now, but that is not read, was removed, or not wanted in the first place.
     fn chosen(&self, state: &State, nics: &[Source], old: &Universe) -> Result<Vec<u32>> {
         let universe = self.linker.universe_as(&state.options, nics)?;
-        let object = parsed(&state.object)?;
-        let err = |cause| Error::Link { path: state.object.path.clone(), cause: Box::new(cause) };
+        let object = Parsed::of(state.object.clone(), &state.options.set)?;
         let live: HashSet<u32> = state.layouts.iter().map(|l| l.id).collect();
         let known = state.nics.iter().filter_map(|nic| nic.described.as_deref()).flat_map(Described::layouts);
         let known: HashSet<u32> = known.map(|l| l.id).chain(old.layouts().iter().map(|l| l.id)).collect();
         let names: Vec<&String> = state.options.layouts.iter().filter(|l| LayoutId::read(l).is_none()).collect();
         let wanted = |l: &LayoutReport| names.is_empty() || names.iter().any(|name| **name == l.name);
-        let asked = object.asked(&universe, &link_options(&state.options)).map_err(err)?;
+        let asked = object.object.asked(&universe, &link_options(&state.options)).map_err(|e| object.refused(e))?;
         let chosen = asked.into_iter().filter(|l| live.contains(&l.id) || !known.contains(&l.id) && wanted(l));
         Ok(chosen.map(|l| l.id).collect())
     }

@@ -1,5 +1,6 @@
 //! What linking hands to attaching.
 
+use bytes::Bytes;
 use xhint_link::Unbound;
 
 use crate::state::State;
@@ -8,7 +9,7 @@ use crate::state::State;
 #[derive(Debug, Clone)]
 pub struct Job {
     /// The linked object.
-    pub linked: Vec<u8>,
+    pub linked: Bytes,
     /// What it was made from; `entry` names the program for the device, `since` is filled in.
     pub state: State,
     /// What is worth knowing of the link and stops nothing.

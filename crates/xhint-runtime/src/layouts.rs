@@ -13,7 +13,7 @@ use crate::described::Described;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::home::Home;
-use crate::linker::{Linker, link_options, only_program, parsed};
+use crate::linker::{Linker, Parsed, link_options, only_program};
 use crate::load::{Plan, load};
 use crate::long::{TooLong, too_long};
 use crate::rights::may_walk;
@@ -97,7 +97,8 @@ impl<'a> Layouts<'a> {
     /// As [`Layouts::add`].
     pub fn add_some(&self, linker: &Linker, nic: Source, which: &Which) -> Result<Changed> {
         let (_held, running) = self.take()?;
-        let coming = Coming::new(linker, &running.state, nic, which)?;
+        let object = running.object()?;
+        let coming = Coming::new(linker, &running.state, &object, nic, which)?;
         let (state, new) = (&coming.state, coming.new.as_slice());
         if new.is_empty() && which.first.is_empty() {
             if !running.state.nics.contains(&coming.nic) {
@@ -113,16 +114,23 @@ impl<'a> Layouts<'a> {
             return self.relink(
                 linker,
                 &running,
+                object,
                 state.nics.clone(),
                 LinkedAs { first, ..state.options.clone() },
                 &ids,
             );
         }
-        self.add_in_place(linker, &running, coming)
+        self.add_in_place(linker, &running, &object, coming)
     }
 
     /// Adds layouts each by a program in a slot of its own.
-    fn add_in_place(&self, linker: &Linker, running: &Running, coming: Coming) -> Result<Changed> {
+    fn add_in_place(
+        &self,
+        linker: &Linker,
+        running: &Running,
+        object: &Parsed,
+        coming: Coming,
+    ) -> Result<Changed> {
         let Coming { universe, mut state, new, named, .. } = coming;
         let (first, mut warnings) = (state.layouts.len(), Vec::new());
         for layout in new.iter().filter_map(|n| universe.layouts().get(*n)) {
@@ -142,7 +150,7 @@ impl<'a> Layouts<'a> {
                 lacks: String::new(),
                 selector: true,
             };
-            let said = running.prepare(linker, &universe, self.device, &wanted);
+            let said = running.prepare(linker, &universe, object, self.device, &wanted);
             warnings.extend(said.inspect_err(|_| running.drop_unused())?);
             state.take_slot(&wanted);
             state.layouts.push(wanted);
@@ -197,7 +205,7 @@ impl<'a> Layouts<'a> {
             return Err(Error::LastLayout { device: device() });
         }
         let ids: Vec<u32> = next.layouts.iter().map(|l| l.id).collect();
-        let changed = self.relink(linker, &running, next.nics, state.options.clone(), &ids)?;
+        let changed = self.relink(linker, &running, running.object()?, next.nics, state.options.clone(), &ids)?;
         Ok(Changed { layouts: gone, too_long: Vec::new(), ..changed })
     }
 
@@ -206,6 +214,7 @@ impl<'a> Layouts<'a> {
         &self,
         linker: &Linker,
         running: &Running,
+        object: Parsed,
         nics: Vec<Source>,
         options: LinkedAs,
         ids: &[u32],
@@ -215,7 +224,7 @@ impl<'a> Layouts<'a> {
             return Err(Error::OneLayout { device: self.device.name().to_owned() });
         }
         let options = LinkedAs { only: ids.to_vec(), ..options };
-        let job = linker.link_after(Some(state), state.object.clone(), nics, options, state.mode)?;
+        let job = linker.link_again(state, object, nics, options)?;
         let known = |l: &LayoutState| state.layouts.iter().any(|k| k.id == l.id);
         let layouts: Vec<LayoutState> = job.state.layouts.iter().filter(|l| !known(l)).cloned().collect();
         if let Some(lacking) = layouts.iter().find(|l| l.fallback) {
@@ -252,15 +261,14 @@ impl Coming {
     /// # Errors
     /// [`Error::NoLayout`] and [`Error::NotAsked`] if nothing can come of it; [`Error::Layout`] if it cannot stand beside
     /// what is there.
-    fn new(linker: &Linker, before: &State, nic: Source, which: &Which) -> Result<Coming> {
+    fn new(linker: &Linker, before: &State, object: &Parsed, nic: Source, which: &Which) -> Result<Coming> {
         let is_new = |name: &&String| !name.starts_with("0x") && !before.options.named.contains(name);
         let named: Vec<String> = which.layouts.iter().filter(is_new).cloned().collect();
         let mut state = before.clone();
         state.nics.push(nic.clone());
         state.options.named.extend_from_slice(&named);
-        let object = parsed(&before.object)?;
         // All together, so that two layouts with one id are found out.
-        let universe = linker.universe_beside(&state, &object)?;
+        let universe = linker.universe_beside(&state, &object.object)?;
         let number = before.nics.len();
         let source = SourceId(u32::try_from(state.nics.len()).unwrap_or(u32::MAX));
         let own: Vec<&Layout> = universe.layouts().iter().filter(|l| l.is_of(source)).collect();
@@ -276,10 +284,10 @@ impl Coming {
             return Err(Error::NoLayout { path: nic.path });
         }
         let options = link_options(&state.options);
-        let described = Arc::new(Described::of(&universe, source, &object, &options));
+        let described = Arc::new(Described::of(&universe, source, &object.object, &options));
         state.nics.last_mut().into_iter().for_each(|nic| nic.described = Some(Arc::clone(&described)));
-        let err = |cause| Error::Link { path: before.object.path.clone(), cause: Box::new(cause) };
-        let asked: HashSet<u32> = object.asked(&universe, &options).map_err(err)?.into_iter().map(|l| l.id).collect();
+        let asked = object.object.asked(&universe, &options).map_err(|e| object.refused(e))?;
+        let asked: HashSet<u32> = asked.into_iter().map(|l| l.id).collect();
         let chosen = |l: &Layout| which.layouts.is_empty() || which.layouts.iter().any(|name| called(l, name));
         let wanted: HashSet<u32> = own.iter().filter(|l| asked.contains(&l.id) && chosen(l)).map(|l| l.id).collect();
         let there: HashSet<u32> = before.layouts.iter().map(|l| l.id).collect();
@@ -308,6 +316,10 @@ fn positions(universe: &Universe, is_so: impl Fn(&Layout) -> bool) -> Vec<usize>
 }
 
 impl Running {
+    fn object(&self) -> Result<Parsed> {
+        Parsed::of(self.state.object.clone(), &self.state.options.set)
+    }
+
     fn is_tail(&self) -> bool {
         self.state.options.dispatch == Dispatch::Tail
     }
@@ -348,6 +360,7 @@ impl Running {
         &self,
         linker: &Linker,
         universe: &Universe,
+        object: &Parsed,
         device: &Device,
         layout: &LayoutState,
     ) -> Result<Vec<String>> {
@@ -360,14 +373,11 @@ impl Running {
             walk: self.state.options.walk && may_walk(),
             ..self.state.options.clone()
         };
-        let linked = linker.link_in(universe, &self.state.object, &options, &[])?;
+        let linked = linker.link_in(universe, object, &options, &[])?;
         let keep = self.generation.maps()?;
-        let entry = match options.program {
-            Some(program) => program,
-            None => only_program(&parsed(&self.state.object)?),
-        };
+        let entry = options.program.unwrap_or_else(|| only_program(&object.object));
         let entry = Some(entry.as_str()).filter(|e| !e.is_empty());
-        let loaded = load(&Plan { object: &linked.bytes, entry, keep: &keep, same: true, device: device.name() })?;
+        let loaded = load(&Plan { object: &linked.bytes.into(), entry, keep: &keep, same: true, device: device.name() })?;
         let path = self.generation.program_path(layout.added.as_deref().unwrap_or_default());
         let _none = std::fs::remove_file(&path);
         pin::put(loaded.entry_fd()?.as_fd(), &path).map_err(Error::file(&path))?;

@@ -120,6 +120,7 @@ impl Linker {
     /// # Errors
     /// As [`Linker::link`].
     pub fn link_only(&self, object: Source, nics: Vec<Source>, options: LinkedAs) -> Result<Job> {
+        let object = Parsed::of(object, &options.set)?;
         self.make(None, object, nics, options, Mode::Native, false)
     }
 
@@ -135,13 +136,25 @@ impl Linker {
         options: LinkedAs,
         mode: Mode,
     ) -> Result<Job> {
+        let object = Parsed::of(object, &options.set)?;
         self.make(before, object, nics, options, mode, true)
+    }
+
+    /// The same for the object of `before`, which was read for that before.
+    pub(crate) fn link_again(
+        &self,
+        before: &State,
+        object: Parsed,
+        nics: Vec<Source>,
+        options: LinkedAs,
+    ) -> Result<Job> {
+        self.make(Some(before), object, nics, options, before.mode, true)
     }
 
     fn make(
         &self,
         before: Option<&State>,
-        object: Source,
+        object: Parsed,
         nics: Vec<Source>,
         options: LinkedAs,
         mode: Mode,
@@ -166,7 +179,7 @@ impl Linker {
         let mut linked = self.link_in(&universe, &object, &now, &slots)?;
         if for_device && let Some(plain) = linked.report.plain.iter().find(|p| p.certain) {
             let cause = Box::new(xhint_link::Error::Plain(plain.clone()));
-            return Err(Error::Link { path: object.path, cause });
+            return Err(Error::Link { path: object.source.path, cause });
         }
         if for_device && let Some(table) = self.table_instead(&linked, &universe, &object, &now, &slots) {
             linked = table;
@@ -191,14 +204,13 @@ impl Linker {
                 selector: found.is_some_and(|u| u.selector.is_some()),
             }
         };
-        let parsed = parsed(&object)?;
         let mut nics = nics;
         for (n, nic) in (1u32..).zip(&mut nics) {
-            let described = Described::of(&universe, SourceId(n), &parsed, &link_options(&options));
+            let described = Described::of(&universe, SourceId(n), &object.object, &link_options(&options));
             nic.described = Some(Arc::new(described));
         }
         let mut state = State {
-            entry: options.program.clone().unwrap_or_else(|| only_program(&parsed)),
+            entry: options.program.clone().unwrap_or_else(|| only_program(&object.object)),
             mode,
             since: 0,
             layouts: report.layouts.iter().map(layout).collect(),
@@ -208,14 +220,14 @@ impl Linker {
                 only: Vec::new(),
                 ..options
             },
-            object,
+            object: object.source,
             nics,
         };
         state.take_slots();
         let Report { mut warnings, unbound, dispatch, .. } = linked.report;
         warnings.extend(before.into_iter().flat_map(|before| state.recounted(before)).map(Taken::note));
         warnings.extend(mode.misses().filter(|_| !state.layouts.is_empty()).map(str::to_owned));
-        Ok(Job { linked: linked.bytes, state, warnings, unbound, why: dispatch.why, after: None, replace: false })
+        Ok(Job { linked: linked.bytes.into(), state, warnings, unbound, why: dispatch.why, after: None, replace: false })
     }
 
     /// That each id which packets are read by now still means the same layout.
@@ -246,7 +258,7 @@ impl Linker {
         &self,
         linked: &Linked,
         universe: &Universe,
-        object: &Source,
+        object: &Parsed,
         options: &LinkedAs,
         slots: &[Taken],
     ) -> Option<Linked> {
@@ -259,7 +271,7 @@ impl Linker {
         let mut table = self.link_in(universe, object, &asked, slots).ok()?;
         table.report.dispatch.copies.filter(|c| c.saturating_mul(2) <= layouts)?;
         let entry = options.program.as_deref();
-        load(&Plan { object: &table.bytes, entry, keep: &[], same: false, device: "" }).ok()?;
+        load(&Plan { object: &table.bytes.clone().into(), entry, keep: &[], same: false, device: "" }).ok()?;
         table.report.dispatch.why.push_str("; in which order their packets come costs nothing");
         Some(table)
     }
@@ -267,17 +279,14 @@ impl Linker {
     pub(crate) fn link_in(
         &self,
         universe: &Universe,
-        object: &Source,
+        object: &Parsed,
         options: &LinkedAs,
         slots: &[Taken],
     ) -> Result<Linked> {
-        let err = |cause| Error::Link { path: object.path.clone(), cause: Box::new(cause) };
-        let mut parsed = parsed(object)?;
-        set(&mut parsed, &options.set).map_err(|e| err(e.into()))?;
         let only = options.only.iter().map(|id| LayoutId(*id).to_string()).collect();
         let options = LinkOptions {
             layouts: if options.only.is_empty() { options.layouts.clone() } else { only },
-            program: options.program.clone().or_else(|| Some(only_program(&parsed)).filter(|p| !p.is_empty())),
+            program: options.program.clone().or_else(|| Some(only_program(&object.object)).filter(|p| !p.is_empty())),
             fallback: options.fallback,
             walk: options.walk,
             first: options.first.clone(),
@@ -290,7 +299,7 @@ impl Linker {
             slots: slots.iter().map(|t| TakenSlot { id: t.id, size: t.size, slot: t.slot }).collect(),
             ..link_options(options)
         };
-        parsed.link(universe, &options).map_err(err)
+        object.object.link(universe, &options).map_err(|cause| object.refused(cause))
     }
 }
 
@@ -299,10 +308,28 @@ pub(crate) fn link_options(options: &LinkedAs) -> LinkOptions {
     LinkOptions { rename: options.bind.clone(), ..LinkOptions::default() }
 }
 
-/// An object, read.
-pub(crate) fn parsed(object: &Source) -> Result<Object> {
-    let err = |cause| Error::Link { path: object.path.clone(), cause: Box::new(cause) };
-    Object::parse(object.bytes()?).map_err(|e| err(e.into()))
+/// An object, read once for all that is done with it, its constants as they were asked to be.
+pub(crate) struct Parsed {
+    pub source: Source,
+    pub object: Object,
+}
+
+impl Parsed {
+    pub fn of(source: Source, values: &[(String, String)]) -> Result<Parsed> {
+        let refused = |cause: xhint_object::Error| refused(&source.path, cause.into());
+        let mut object = Object::parse(source.bytes()?).map_err(refused)?;
+        set(&mut object, values).map_err(refused)?;
+        Ok(Parsed { source, object })
+    }
+
+    /// What is wrong with it, or with what it is linked for.
+    pub fn refused(&self, cause: xhint_link::Error) -> Error {
+        refused(&self.source.path, cause)
+    }
+}
+
+fn refused(path: &Path, cause: xhint_link::Error) -> Error {
+    Error::Link { path: path.to_owned(), cause: Box::new(cause) }
 }
 
 /// With the structs that `options` have named as layouts, where there are such.

@@ -17,7 +17,7 @@ use crate::rights::may_attach;
 #[derive(Debug)]
 pub struct Plan<'a> {
     /// The linked object.
-    pub object: &'a [u8],
+    pub object: &'a Bytes,
     /// The program that goes on the device; `None` if the object has but one.
     pub entry: Option<&'a str>,
     /// Maps to go on with, by name and where each is pinned.
@@ -173,8 +173,8 @@ fn text(name: &std::ffi::OsStr) -> String {
 /// Only the entry is loaded, and what stands in program arrays from the start: another program of the object may ask for
 /// what this host has not. With a program array that the user fills, any program that is not for on-demand loading may
 /// come to stand in it.
-fn select(object: &mut OpenObject, entry: &str, file: &[u8]) -> Result<()> {
-    let initial = initial_programs(&Bytes::copy_from_slice(file)).map_err(|e| Error::Load {
+fn select(object: &mut OpenObject, entry: &str, file: &Bytes) -> Result<()> {
+    let initial = initial_programs(file).map_err(|e| Error::Load {
         program: "the object".to_owned(),
         reason: e.to_string(),
         log: String::new(),

@@ -1,5 +1,6 @@
 //! Files that went into a link, as they were then.
 
+use std::fs;
 use std::path::{self, Path, PathBuf};
 use std::sync::Arc;
 
@@ -106,10 +107,15 @@ impl Source {
     /// Puts it into `dir`, if it is not there, and notes in `fresh` that it did.
     pub(crate) fn keep(&self, dir: &Path, fresh: &mut Vec<PathBuf>) -> Result<()> {
         let path = dir.join(&self.file);
-        if !path.exists() {
-            put(&path, &self.bytes()?)?;
-            fresh.push(path);
+        if path.exists() {
+            return Ok(());
         }
+        // What is kept already is the same file under one more name.
+        let linked = matches!(&self.content, Content::Kept(from) if fs::hard_link(from.join(&self.file), &path).is_ok());
+        if !linked {
+            put(&path, &self.bytes()?)?;
+        }
+        fresh.push(path);
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use common::nic::linker;
+use inotify::{EventMask, Inotify, WatchMask};
 use common::{World, sh};
 use xhint_btf::{Builder, ByteOrder, Def, Member};
 use xhint_link::Dispatch;
@@ -59,8 +60,12 @@ fn only_dir(dir: &Path) -> std::path::PathBuf {
 }
 
 fn attach_one(home: &Home, device: &Device) {
+    attach_as(home, device, Dispatch::Tail);
+}
+
+fn attach_as(home: &Home, device: &Device, asked: Dispatch) {
     let program = Source::read(Compile::new(&keep("grows", "bpf.c", PROGRAM.as_bytes())).object()).unwrap();
-    let options = LinkedAs { asked: Dispatch::Tail, ..LinkedAs::default() };
+    let options = LinkedAs { asked, ..LinkedAs::default() };
     attach(home, device, &linker().link(program, vec![nic(0)], options, Mode::Native).unwrap()).unwrap();
 }
 
@@ -193,4 +198,29 @@ fn a_state_of_another_version_is_refused_in_words() {
     }
     attach_one(home, device);
     assert_eq!(running(home, device).unwrap().unwrap().layouts.len(), 1);
+}
+
+/// A step reads the object that runs, which is kept in a file, once.
+#[test]
+fn the_object_is_read_once() {
+    if !privileged() {
+        return;
+    }
+    for asked in [Dispatch::Tail, Dispatch::Static] {
+        let world = World::new();
+        let (home, device) = (&world.home, &Device::find("near", world.netns()).unwrap());
+        attach_as(home, device, asked);
+        let layouts = Layouts::of(home, device);
+        layouts.add(linker(), nic(1)).unwrap();
+        let object = running(home, device).unwrap().unwrap().object.bytes().unwrap();
+        let generations = fs::read_dir(only_dir(&world.state())).unwrap().map(|e| e.unwrap().path());
+        let files = generations.flat_map(|g| fs::read_dir(g).unwrap().map(|e| e.unwrap().path()).collect::<Vec<_>>());
+        let [kept] = files.filter(|f| fs::read(f).unwrap() == object).collect::<Vec<_>>().try_into().unwrap();
+        let mut opened = Inotify::init().unwrap();
+        opened.watches().add(&kept, WatchMask::OPEN).unwrap();
+        let swap = layouts.add(linker(), nic(2)).unwrap().swap;
+        assert_eq!(swap.is_some(), asked == Dispatch::Static);
+        let times = opened.read_events(&mut [0; 4096]).unwrap().filter(|e| e.mask.contains(EventMask::OPEN)).count();
+        assert_eq!(times, 1, "{asked}");
+    }
 }

@@ -207,7 +207,7 @@ impl Link<'_> {
         let options = LinkedAs { count: self.count.unwrap_or(false), ..self.options.clone() };
         let job = self.linker.inner.link_only(self.object.clone(), self.nics.clone(), options)?;
         let (layouts, dispatch) = (job.state.layouts, job.state.options.dispatch);
-        Ok(Linked { bytes: job.linked, layouts, dispatch, warnings: job.warnings })
+        Ok(Linked { bytes: job.linked.into(), layouts, dispatch, warnings: job.warnings })
     }
 
     /// Links, and puts the program on the device `ifname`; one of ours that is there gives way in one step, and leaves
