@@ -3,12 +3,13 @@
 //! 1. [`Netns`] is where devices are, [`rtnl`] and [`ethtool`] tell of them and change them, [`xdp`] what they run.
 //! 2. [`bpffs`] is where pins live, [`pin`] what they are called, [`lock`] who may change them, and [`private`] keeps files
 //!    from others.
-//! 3. [`rights`] is what this process may do, [`room`] how much metadata the kernel lets through, and [`said`] why it refused.
+//! 3. [`rights`] is what this process may do, [`room`] how much metadata the kernel lets through, and [`libbpf_log`] why it refused.
 
 pub mod bpffs;
 mod call;
 mod error;
 pub mod ethtool;
+pub mod libbpf_log;
 pub mod lock;
 pub mod netns;
 pub mod owned;
@@ -18,7 +19,7 @@ mod process;
 pub mod rights;
 mod room;
 pub mod rtnl;
-pub mod said;
+
 pub mod xdp;
 
 pub use error::{Cause, Error, Result};

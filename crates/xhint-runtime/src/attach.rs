@@ -9,7 +9,6 @@ use libbpf_rs::Program;
 use xhint_host::{Right, pin, xdp};
 use xhint_link::counts::{COUNTS, UNKNOWN};
 
-use crate::carry::Anew;
 use crate::counters::reset;
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -17,10 +16,11 @@ use crate::foreign::Foreign;
 use crate::home::Home;
 use crate::job::Job;
 use crate::load::{Loaded, Plan, load};
-use crate::long::{TooLong, too_long};
+use crate::reuse::Anew;
 use crate::rights::may_attach;
 use crate::site::{Generation, Held, Live, Site};
 use crate::state::{Mode, Source, State, absolute};
+use crate::too_long::{TooLong, too_long};
 
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -211,7 +211,7 @@ fn load_after(before: Option<&Before>, device: &Device, job: &Job) -> Result<(Lo
     }
     let same = generation.is_some_and(|g| g.is_of(&job.state.object));
     let entry = Some(job.state.entry.as_str()).filter(|e| !e.is_empty());
-    let loaded = load(&Plan { object: &job.linked, entry, keep: &keep, same, device: device.name() })?;
+    let loaded = load(&Load { object: &job.linked, entry, keep: &keep, same, device: device.name() })?;
     Ok((loaded, uncounted))
 }
 

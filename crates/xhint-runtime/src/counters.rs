@@ -106,7 +106,7 @@ fn open(generation: &Generation, name: &str) -> Result<MapHandle> {
 
 fn count(map: &MapHandle, slot: u32, clock: &Clock) -> Result<Count> {
     let all = map.lookup_percpu(&slot.to_ne_bytes(), MapFlags::ANY).map_err(Error::system(COUNTS))?.unwrap_or_default();
-    let all: Vec<(u64, u64)> = all.iter().map(|v| words(v)).collect();
+    let all: Vec<(u64, u64)> = all.iter().map(|v| packets_and_time(v)).collect();
     let packets = all.iter().map(|w| w.0).fold(0, u64::saturating_add);
     let last = all.iter().map(|w| w.1).max().unwrap_or(0);
     Ok(Count { packets, last_seen: clock.since_1970(last) })
@@ -118,7 +118,7 @@ fn ids(map: &MapHandle, state: &State, clock: &Clock) -> Result<Vec<IdCount>> {
         // One may be pushed out by another between the two calls.
         let Some(value) = map.lookup(&key, MapFlags::ANY).map_err(Error::system(UNKNOWN))? else { continue };
         let half = |n: usize| key.get(n..).and_then(|k| k.first_chunk()).map_or(0, |b| u32::from_ne_bytes(*b));
-        let ((id, size), (packets, last)) = ((half(0), half(4)), words(&value));
+        let ((id, size), (packets, last)) = ((half(0), half(4)), packets_and_time(&value));
         let layout = state.layouts.iter().find(|l| (l.id, l.size) == (id, size)).map(|l| l.name.clone());
         out.push(IdCount { id, size, layout, count: Count { packets, last_seen: clock.since_1970(last) } });
     }
@@ -126,7 +126,7 @@ fn ids(map: &MapHandle, state: &State, clock: &Clock) -> Result<Vec<IdCount>> {
     Ok(out)
 }
 
-fn words(value: &[u8]) -> (u64, u64) {
+fn packets_and_time(value: &[u8]) -> (u64, u64) {
     let word = |n: usize| value.get(n..).and_then(|v| v.first_chunk()).map_or(0, |b| u64::from_ne_bytes(*b));
     (word(0), word(8))
 }

@@ -10,7 +10,7 @@ use xhint_universe::{FieldOrder, Known, Selector, SourceId, Universe};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Described {
     /// All its layouts, also those that the program does not ask for.
-    layouts: Vec<Layout>,
+    layouts: Vec<KnownLayout>,
     /// Names that the program asks for and it has a type for.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub names: BTreeSet<String>,
@@ -18,13 +18,13 @@ pub(crate) struct Described {
 
 /// A [`Known`], written down.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Layout {
+struct KnownLayout {
     name: String,
     id: u32,
     size: u32,
     answers_to: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    selector: Option<Place>,
+    selector: Option<KnownSelector>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     by_name: bool,
     content: String,
@@ -32,7 +32,7 @@ struct Layout {
 
 /// A [`Selector`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Place {
+struct KnownSelector {
     field: String,
     bit_offset: u32,
     bits: u32,
@@ -51,7 +51,7 @@ enum Order {
 impl Described {
     /// What `source` of `universe` has for `object`.
     pub fn of(universe: &Universe, source: SourceId, object: &Object, options: &LinkOptions) -> Described {
-        let layouts = universe.known(source).into_iter().map(Layout::from).collect();
+        let layouts = universe.known(source).into_iter().map(KnownLayout::from).collect();
         Described { layouts, names: names_in(object, universe, source, options) }
     }
 
@@ -71,18 +71,20 @@ impl Described {
     }
 }
 
-impl From<Known> for Layout {
-    fn from(known: Known) -> Layout {
+impl From<Known> for KnownLayout {
+    fn from(known: Known) -> KnownLayout {
         let Known { name, id, size, answers_to, selector, by_name, content } = known;
-        let place = |s: Selector| Place { field: s.field, bit_offset: s.bit_offset, bits: s.bits, order: s.order };
-        Layout { name, id, size, answers_to, selector: selector.map(place), by_name, content: content.to_string() }
+        let place =
+            |s: Selector| KnownSelector { field: s.field, bit_offset: s.bit_offset, bits: s.bits, order: s.order };
+        KnownLayout { name, id, size, answers_to, selector: selector.map(place), by_name, content: content.to_string() }
     }
 }
 
-impl From<Layout> for Known {
-    fn from(layout: Layout) -> Known {
-        let Layout { name, id, size, answers_to, selector, by_name, content } = layout;
-        let place = |p: Place| Selector { field: p.field, bit_offset: p.bit_offset, bits: p.bits, order: p.order };
+impl From<KnownLayout> for Known {
+    fn from(layout: KnownLayout) -> Known {
+        let KnownLayout { name, id, size, answers_to, selector, by_name, content } = layout;
+        let place =
+            |p: KnownSelector| Selector { field: p.field, bit_offset: p.bit_offset, bits: p.bits, order: p.order };
         Known { name, id, size, answers_to, selector: selector.map(place), by_name, content: content.into() }
     }
 }

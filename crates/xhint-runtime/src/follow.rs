@@ -10,17 +10,17 @@ use xhint_universe::{Layout, LayoutId, Universe};
 use crate::attach::{Done, Running, attach};
 use crate::described::Described;
 use crate::device::Device;
+use crate::diff::diff;
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::job::Job;
 use crate::linker::{Linker, Parsed, link_options};
 use crate::locate::locate;
-use crate::long::TooLong;
-use crate::moved::moved;
 use crate::site::Site;
 use crate::sources::Sources;
 pub use crate::sources::check;
 use crate::state::{LayoutState, LinkedAs, Source, State, absolute};
+use crate::too_long::TooLong;
 use crate::watch::Watch;
 use xhint_host::DriverInfo;
 
@@ -343,7 +343,7 @@ fn counterpart<'o>(layout: &Layout, new: &Universe, old: &'o Universe) -> Option
 fn changes(title: String, old: (&Layout, &Universe), new: (&Layout, &Universe)) -> Option<String> {
     let at = |(layout, universe): (&Layout, &Universe)| universe.source(layout.source).map(|s| s.btf().clone());
     let (was, is) = (at(old)?, at(new)?);
-    let mut list = moved((&was, old.0.type_id), (&is, new.0.type_id));
+    let mut list = diff((&was, old.0.type_id), (&is, new.0.type_id));
     if old.0.size != new.0.size {
         list.push(format!("{} bytes became {}", old.0.size, new.0.size));
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use libbpf_rs::Program;
 use libbpf_rs::query::{LinkInfoIter, LinkTypeInfo, ProgInfoIter};
-use xhint_host::said;
+use xhint_host::libbpf_log;
 
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -60,7 +60,7 @@ impl Foreign {
         }
         let program = self.program.as_ref().map(AsFd::as_fd);
         // libbpf would print why not.
-        let off = || match said::heard(|| xdp::attach(device.ifindex(), None, program, self.flags)).0 {
+        let off = || match libbpf_log::captured(|| xdp::attach(device.ifindex(), None, program, self.flags)).0 {
             // A link holds it.
             Err(e) if e.raw_os_error() == Some(libc::EBUSY) => self.detach_link(),
             done => done,
@@ -111,7 +111,7 @@ pub(crate) fn restore(
         let fine = |e: &io::Error| matches!(e.raw_os_error(), Some(libc::ENODEV | libc::EBUSY));
         let put = || match rest(ours, ifindex) {
             Ok(programs) if programs == Programs::default() => {
-                said::heard(|| xdp::attach(ifindex, Some(program.as_fd()), None, flags | xdp::IF_NONE)).0
+                libbpf_log::captured(|| xdp::attach(ifindex, Some(program.as_fd()), None, flags | xdp::IF_NONE)).0
             }
             other => other.map(drop),
         };

@@ -14,12 +14,12 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::linker::{Linker, Parsed, link_options, only_program};
-use crate::load::{Plan, load};
-use crate::long::{TooLong, too_long};
+use crate::load::{Load, load};
 use crate::rights::may_walk;
 use crate::site::Held;
 use crate::slots::Slots;
 use crate::state::{Change, LayoutState, LinkedAs, Source, State};
+use crate::too_long::{TooLong, too_long};
 use xhint_host::pin;
 
 /// What the pins of programs that were added are called, before the layout's name.
@@ -124,13 +124,7 @@ impl<'a> Layouts<'a> {
     }
 
     /// Adds layouts each by a program in a slot of its own.
-    fn add_in_place(
-        &self,
-        linker: &Linker,
-        running: &Running,
-        object: &Parsed,
-        coming: Coming,
-    ) -> Result<Changed> {
+    fn add_in_place(&self, linker: &Linker, running: &Running, object: &Parsed, coming: Coming) -> Result<Changed> {
         let Coming { universe, mut state, new, named, .. } = coming;
         let (first, mut warnings) = (state.layouts.len(), Vec::new());
         for layout in new.iter().filter_map(|n| universe.layouts().get(*n)) {
@@ -377,7 +371,8 @@ impl Running {
         let keep = self.generation.maps()?;
         let entry = options.program.unwrap_or_else(|| only_program(&object.object));
         let entry = Some(entry.as_str()).filter(|e| !e.is_empty());
-        let loaded = load(&Plan { object: &linked.bytes.into(), entry, keep: &keep, same: true, device: device.name() })?;
+        let loaded =
+            load(&Load { object: &linked.bytes.into(), entry, keep: &keep, same: true, device: device.name() })?;
         let path = self.generation.program_path(layout.added.as_deref().unwrap_or_default());
         let _none = std::fs::remove_file(&path);
         pin::put(loaded.entry_fd()?.as_fd(), &path).map_err(Error::file(&path))?;

@@ -10,11 +10,11 @@
 //! 2. [`load`] brings a linked object into the kernel, with those maps of the generation before that can go on.
 
 pub mod attach;
-mod carry;
 pub mod counters;
 mod described;
 pub mod detach;
 mod device;
+mod diff;
 mod error;
 mod files;
 pub mod follow;
@@ -25,8 +25,7 @@ pub mod layouts;
 mod linker;
 pub mod load;
 mod locate;
-mod long;
-mod moved;
+mod reuse;
 mod rights;
 mod site;
 mod slots;
@@ -34,15 +33,16 @@ mod source;
 mod sources;
 mod state;
 pub mod status;
+mod too_long;
 mod watch;
 
-pub use carry::Anew;
 pub use device::Device;
 pub use error::{Error, Result};
 pub use files::{read, read_btf};
 pub use home::Home;
 pub use job::Job;
 pub use linker::{Linker, declare};
-pub use long::TooLong;
+pub use reuse::Anew;
 pub use state::{LayoutState, LinkedAs, Mode, Source, State, Taken};
+pub use too_long::TooLong;
 pub use xhint_host::{DriverInfo, Netns, Programs};

@@ -13,7 +13,7 @@ use xhint_universe::{Layout, LayoutId, SourceId, Universe};
 use crate::described::Described;
 use crate::error::{Error, Result};
 use crate::job::Job;
-use crate::load::{Plan, load};
+use crate::load::{Load, load};
 use crate::rights::may_walk;
 use crate::state::{LayoutState, LinkedAs, Mode, Source, State, Taken};
 
@@ -227,7 +227,15 @@ impl Linker {
         let Report { mut warnings, unbound, dispatch, .. } = linked.report;
         warnings.extend(before.into_iter().flat_map(|before| state.recounted(before)).map(Taken::note));
         warnings.extend(mode.misses().filter(|_| !state.layouts.is_empty()).map(str::to_owned));
-        Ok(Job { linked: linked.bytes.into(), state, warnings, unbound, why: dispatch.why, after: None, replace: false })
+        Ok(Job {
+            linked: linked.bytes.into(),
+            state,
+            warnings,
+            unbound,
+            why: dispatch.why,
+            after: None,
+            replace: false,
+        })
     }
 
     /// That each id which packets are read by now still means the same layout.
@@ -271,7 +279,7 @@ impl Linker {
         let mut table = self.link_in(universe, object, &asked, slots).ok()?;
         table.report.dispatch.copies.filter(|c| c.saturating_mul(2) <= layouts)?;
         let entry = options.program.as_deref();
-        load(&Plan { object: &table.bytes.clone().into(), entry, keep: &[], same: false, device: "" }).ok()?;
+        load(&Load { object: &table.bytes.clone().into(), entry, keep: &[], same: false, device: "" }).ok()?;
         table.report.dispatch.why.push_str("; in which order their packets come costs nothing");
         Some(table)
     }

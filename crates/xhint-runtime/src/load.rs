@@ -5,17 +5,17 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use bytes::Bytes;
 use libbpf_rs::{MapHandle, MapType, Object, ObjectBuilder, OpenObject, OpenProgram, ProgramType};
 
-use xhint_host::said;
+use xhint_host::libbpf_log;
 use xhint_link::initial_programs;
 use xhint_link::table::SLOTS;
 
-use crate::carry::{Anew, Carried, Pinned, carry};
 use crate::error::{Error, Result};
+use crate::reuse::{Anew, Pinned, Reused, reuse};
 use crate::rights::may_attach;
 
 /// What to load, and of what.
 #[derive(Debug)]
-pub struct Plan<'a> {
+pub struct Load<'a> {
     /// The linked object.
     pub object: &'a Bytes,
     /// The program that goes on the device; `None` if the object has but one.
@@ -33,22 +33,22 @@ pub struct Plan<'a> {
 pub struct Loaded {
     object: Object,
     entry: String,
-    maps: Carried,
+    maps: Reused,
 }
 
-/// Loads the programs and maps of `plan`.
+/// Loads the programs and maps of `load`.
 ///
 /// # Errors
 /// [`Error::Load`] with the verifier's words, [`Error::MapChanged`], [`Error::NoProgram`], [`Error::ManyPrograms`].
 /// Nothing is left in the kernel.
-pub fn load(plan: &Plan<'_>) -> Result<Loaded> {
+pub fn load(load: &Load<'_>) -> Result<Loaded> {
     let (opened, said) =
-        said::heard(|| ObjectBuilder::default().name("xhint").and_then(|b| b.open_memory(plan.object)));
+        libbpf_log::captured(|| ObjectBuilder::default().name("xhint").and_then(|b| b.open_memory(load.object)));
     let mut opened = opened.map_err(|e| refused("the object", &e, said))?;
-    let entry = choose(&opened, plan.entry)?;
-    select(&mut opened, &entry, plan.object)?;
-    let maps = carry(&mut opened, plan.keep, plan.same, plan.device)?;
-    let (loaded, said) = said::heard(|| opened.load());
+    let entry = choose(&opened, load.entry)?;
+    select(&mut opened, &entry, load.object)?;
+    let maps = reuse(&mut opened, load.keep, load.same, load.device)?;
+    let (loaded, said) = libbpf_log::captured(|| opened.load());
     match loaded {
         Ok(object) => Ok(Loaded { object, entry, maps }),
         Err(e) => {
@@ -192,8 +192,8 @@ fn select(object: &mut OpenObject, entry: &str, file: &Bytes) -> Result<()> {
 /// The kernel's refusal, or libbpf's.
 fn refused(what: &str, error: &libbpf_rs::Error, log: String) -> Error {
     Error::Load {
-        program: said::program(&log).unwrap_or(what).to_owned(),
-        reason: said::reason(&log).unwrap_or_else(|| format!("{error:#}")),
+        program: libbpf_log::program(&log).unwrap_or(what).to_owned(),
+        reason: libbpf_log::reason(&log).unwrap_or_else(|| format!("{error:#}")),
         log,
     }
 }

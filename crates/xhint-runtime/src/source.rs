@@ -111,7 +111,8 @@ impl Source {
             return Ok(());
         }
         // What is kept already is the same file under one more name.
-        let linked = matches!(&self.content, Content::Kept(from) if fs::hard_link(from.join(&self.file), &path).is_ok());
+        let linked =
+            matches!(&self.content, Content::Kept(from) if fs::hard_link(from.join(&self.file), &path).is_ok());
         if !linked {
             put(&path, &self.bytes()?)?;
         }

@@ -8,7 +8,7 @@ use common::nic::linker;
 use common::{own, with_only};
 use xhint_link::Dispatch;
 use xhint_runtime::Job;
-use xhint_runtime::load::{Plan, load};
+use xhint_runtime::load::{Load, load};
 use xhint_runtime::{Error, LinkedAs, Mode, Source};
 use xhint_testkit::privileged;
 
@@ -50,6 +50,6 @@ fn what_the_kernel_refuses_as_a_table_is_linked_otherwise() {
     }
     assert_eq!(kind(&link(8, "auto", "-DMOVES")), "static");
     let table = link(8, "table", "-DMOVES");
-    let plan = Plan { object: &table.linked, entry: None, keep: &[], same: false, device: "none" };
+    let plan = Load { object: &table.linked, entry: None, keep: &[], same: false, device: "none" };
     let Err(Error::Load { .. }) = load(&plan) else { panic!("then the test is about nothing") };
 }

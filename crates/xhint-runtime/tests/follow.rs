@@ -53,7 +53,7 @@ impl Stage {
         let world = World::new();
         let config = Config { netns: Some(world.name.clone()), ..Config::default() };
         let dir = tempfile::tempdir().unwrap();
-        let up = SoftNic::up(name, &config, &plans(nic), xhint_softnic::Mode::Flow).unwrap();
+        let up = SoftNic::up(name, &config, &plans(nic), xhint_softnic::Spread::Flow).unwrap();
         let device = Device::find(name, world.netns()).unwrap();
         let stage = Stage { world, nic: up, device, dir };
         stage.describe(nic);
@@ -76,7 +76,7 @@ impl Stage {
     }
 
     fn flash(&self, nic: usize) {
-        self.nic.flash(&plans(nic), xhint_softnic::Mode::Flow).unwrap();
+        self.nic.flash(&plans(nic), xhint_softnic::Spread::Flow).unwrap();
     }
 
     fn send(&self) {

@@ -7,8 +7,8 @@ use std::fs;
 use std::path::Path;
 
 use common::nic::linker;
-use inotify::{EventMask, Inotify, WatchMask};
 use common::{World, sh};
+use inotify::{EventMask, Inotify, WatchMask};
 use xhint_btf::{Builder, ByteOrder, Def, Member};
 use xhint_link::Dispatch;
 use xhint_runtime::attach::{attach, running};

@@ -15,7 +15,7 @@ use xhint_link::Dispatch;
 use xhint_runtime::Job;
 use xhint_runtime::attach::attach;
 use xhint_runtime::detach::detach;
-use xhint_runtime::load::{Plan, load};
+use xhint_runtime::load::{Load, load};
 use xhint_runtime::{LinkedAs, Mode, Source};
 use xhint_testkit::fixture::{Compile, clangs, keep};
 use xhint_testkit::privileged;
@@ -59,7 +59,7 @@ fn tests_for_null() {
         let options = LinkedAs { asked: Dispatch::named(asked).unwrap(), count: true, ..LinkedAs::default() };
         with_only(&[CAP_BPF, CAP_NET_ADMIN], || {
             let job = linker().link(program, nics.clone(), options, Mode::Native).unwrap();
-            load(&Plan { object: &job.linked, entry: Some("prog"), keep: &[], same: false, device: "" }).map(|_| ())
+            load(&Load { object: &job.linked, entry: Some("prog"), keep: &[], same: false, device: "" }).map(|_| ())
         })
     };
     for asked in ["none", "static", "tail"] {
@@ -73,7 +73,7 @@ fn one_layout() {
     let world = World::new();
     for layout in ["alpha_fw1", "alpha_fw2", "beta"] {
         let name = format!("rtl{}", std::process::id());
-        let nic = Nic::up(&world, &name, &[layout], xhint_softnic::Mode::Flow);
+        let nic = Nic::up(&world, &name, &[layout], xhint_softnic::Spread::Flow);
         for clang in clangs() {
             let walk = put(&world, &nic, clang, (&[layout], "auto"), &[CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON]);
             assert!(walk, "{layout}, {clang}: walks with CAP_PERFMON");
@@ -89,7 +89,7 @@ fn one_layout() {
 fn many_layouts() {
     let world = World::new();
     let layouts = ["alpha_fw1", "alpha_fw2", "beta"];
-    let nic = Nic::up(&world, &format!("rtk{}", std::process::id()), &layouts, xhint_softnic::Mode::Random);
+    let nic = Nic::up(&world, &format!("rtk{}", std::process::id()), &layouts, xhint_softnic::Spread::Random);
     for clang in clangs() {
         for dispatch in ["static", "tail"] {
             put(&world, &nic, clang, (&layouts, dispatch), &[CAP_BPF, CAP_NET_ADMIN]);

@@ -55,7 +55,7 @@ impl Stage {
     fn new(asked: &str) -> Stage {
         let world = World::new();
         let name = format!("xs{}{}", &asked[..2], std::process::id());
-        let nic = Nic::up(&world, &name, &["alpha_fw1"], xhint_softnic::Mode::Flow);
+        let nic = Nic::up(&world, &name, &["alpha_fw1"], xhint_softnic::Spread::Flow);
         Stage { world, nic }
     }
 
@@ -81,7 +81,7 @@ impl Stage {
             Plan::of(universe.source(l.source).unwrap().btf(), l.type_id, &l.name, l.id).unwrap()
         };
         let plans: Vec<Plan> = universe.layouts().iter().map(plan).collect();
-        self.nic.nic.flash(&plans, xhint_softnic::Mode::Flow).unwrap();
+        self.nic.nic.flash(&plans, xhint_softnic::Spread::Flow).unwrap();
     }
 
     /// What ten more packets add, each: of its layouts, and of others.

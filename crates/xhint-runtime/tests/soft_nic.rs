@@ -23,7 +23,7 @@ fn packets_of_many_layouts_are_each_read_right() {
     }
     let world = World::new();
     let name = format!("rtm{}", std::process::id());
-    let nic = Nic::up(&world, &name, &["alpha_fw1", "alpha_fw2", "beta"], xhint_softnic::Mode::Random);
+    let nic = Nic::up(&world, &name, &["alpha_fw1", "alpha_fw2", "beta"], xhint_softnic::Spread::Random);
     for asked in ["static", "tail", "auto"] {
         let job = job(newest(), &["alpha_fw1", "alpha_fw2", "beta"], asked).unwrap();
         assert_eq!(job.state.layouts.len(), 3);
@@ -42,7 +42,7 @@ fn packets_of_many_layouts_are_each_read_right() {
         assert!(truth.layout == beta || record.present == 0);
     }
     // And on packets without metadata it reads nothing.
-    nic.nic.flash(&[], xhint_softnic::Mode::Flow).unwrap();
+    nic.nic.flash(&[], xhint_softnic::Spread::Flow).unwrap();
     assert!(nic.run(&world, 200).iter().all(|(_, r)| (r.id, r.outcome, r.present) == (0, 1, 0)));
     detach(&world.home, &nic.device).unwrap();
 }
@@ -55,7 +55,7 @@ fn the_kernel_books_all_run_time_on_the_entry() {
     }
     let world = World::new();
     let name = format!("rtr{}", std::process::id());
-    let nic = Nic::up(&world, &name, &["alpha_fw1", "beta"], xhint_softnic::Mode::Random);
+    let nic = Nic::up(&world, &name, &["alpha_fw1", "beta"], xhint_softnic::Spread::Random);
     for (asked, copies) in [("static", 0), ("tail", 2)] {
         attach(&world.home, &nic.device, &job(newest(), &["alpha_fw1", "beta"], asked).unwrap()).unwrap();
         // SAFETY: takes a number and opens a descriptor; the kernel counts as long as that is open.

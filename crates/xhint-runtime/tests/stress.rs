@@ -74,7 +74,7 @@ impl Stage {
         };
         let plans: Vec<Plan> = universe.layouts().iter().map(plan).collect();
         let config = Config { netns: Some(world.name.clone()), ..Config::default() };
-        let nic = SoftNic::up(name, &config, &plans, xhint_softnic::Mode::Random).unwrap();
+        let nic = SoftNic::up(name, &config, &plans, xhint_softnic::Spread::Random).unwrap();
         let device = Device::find(name, world.netns()).unwrap();
         Stage { world, nic, device, plans }
     }

@@ -10,7 +10,7 @@ use common::{btf, compile, plan, privileged, unique};
 use libbpf_rs::ObjectBuilder;
 use nix::sched::{CloneFlags, unshare};
 use xhint_layout::Plan;
-use xhint_softnic::{Config, Mix, Mode, SendOptions, SoftNic, Traffic};
+use xhint_softnic::{Config, Mix, SendOptions, SoftNic, Spread, Traffic};
 
 const PACKETS: u64 = 1_000_000;
 
@@ -19,7 +19,7 @@ fn main() {
         return;
     }
     unshare(CloneFlags::CLONE_NEWNET).unwrap();
-    let nic = SoftNic::up(&unique(), &Config::default(), &[], Mode::Flow).unwrap();
+    let nic = SoftNic::up(&unique(), &Config::default(), &[], Spread::Flow).unwrap();
     let reader = compile("reader.bpf.c");
     let object = ObjectBuilder::default().open_memory(&reader).unwrap().load().unwrap();
     let program = object.progs_mut().find(|p| p.name() == "counter").unwrap();
@@ -28,14 +28,14 @@ fn main() {
 
     let layouts = btf(&compile("layouts.c"));
     let eight: Vec<Plan> = (1..=8).map(|id| plan(&layouts, ["first", "second"][id % 2], id as u32)).collect();
-    rate(&nic, "no firmware", &[], Mode::Flow);
-    rate(&nic, "4 bytes, 1 field", &[plan(&layouts, "third", 1)], Mode::Flow);
-    rate(&nic, "48 bytes, 12 fields", &eight[1..2], Mode::Flow);
-    rate(&nic, "88 bytes, 33 fields", &eight[0..1], Mode::Flow);
-    rate(&nic, "8 layouts at random", &eight, Mode::Random);
+    rate(&nic, "no firmware", &[], Spread::Flow);
+    rate(&nic, "4 bytes, 1 field", &[plan(&layouts, "third", 1)], Spread::Flow);
+    rate(&nic, "48 bytes, 12 fields", &eight[1..2], Spread::Flow);
+    rate(&nic, "88 bytes, 33 fields", &eight[0..1], Spread::Flow);
+    rate(&nic, "8 layouts at random", &eight, Spread::Random);
     let log = nic.truth().unwrap();
     std::thread::scope(|scope| {
-        let sender = scope.spawn(|| rate(&nic, "8 layouts, with the truth log", &eight, Mode::Random));
+        let sender = scope.spawn(|| rate(&nic, "8 layouts, with the truth log", &eight, Spread::Random));
         let mut records = 0;
         while !sender.is_finished() {
             records += log.take(Duration::from_millis(10)).unwrap().len();
@@ -48,7 +48,7 @@ fn main() {
     nic.down().unwrap();
 }
 
-fn rate(nic: &SoftNic, what: &str, plans: &[Plan], mode: Mode) {
+fn rate(nic: &SoftNic, what: &str, plans: &[Plan], mode: Spread) {
     nic.flash(plans, mode).unwrap();
     let traffic = Traffic::mixed(&Mix { to: nic.mac(), ..Mix::default() });
     let sent = nic.send(&traffic, &SendOptions { count: Some(PACKETS), ..SendOptions::default() }).unwrap();
@@ -64,7 +64,7 @@ fn flashes(nic: &SoftNic, plans: &[Plan]) {
         let sender = scope.spawn(move || nic.send(&traffic, &options).unwrap());
         let (start, mut count) = (Instant::now(), 0u32);
         while !sender.is_finished() {
-            nic.flash(&plans[(count % 8) as usize..][..1], Mode::Flow).unwrap();
+            nic.flash(&plans[(count % 8) as usize..][..1], Spread::Flow).unwrap();
             count += 1;
         }
         let each = start.elapsed() / count.max(1);

@@ -1,12 +1,12 @@
 //! A soft NIC by hand, without firmware: `softnic up|send|status|down NAME [COUNT [RATE]]`.
 
-use xhint_softnic::{Config, Mix, Mode, Result, SendOptions, SoftNic, Traffic};
+use xhint_softnic::{Config, Mix, Result, SendOptions, SoftNic, Spread, Traffic};
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match args.as_slice() {
-        ["up", name] => SoftNic::up(name, &Config::default(), &[], Mode::Flow).map(drop),
+        ["up", name] => SoftNic::up(name, &Config::default(), &[], Spread::Flow).map(drop),
         ["send", name, rest @ ..] => send(name, rest),
         ["status", name] => SoftNic::open(name).and_then(|nic| nic.status()).map(|s| println!("{s:#?}")),
         ["down", name] => SoftNic::down_by_name(name),

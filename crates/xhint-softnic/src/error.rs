@@ -74,7 +74,7 @@ pub enum Error {
     #[error("this kernel has no veth devices (CONFIG_VETH); load the module veth or use another kernel")]
     NoVeth,
     /// The kernel refused the program that plays the hardware.
-    #[error("this kernel refuses the soft NIC's program: {}{cause}", said(why))]
+    #[error("this kernel refuses the soft NIC's program: {}{cause}", before(why))]
     Refused {
         /// The verifier's reason, or libbpf's.
         why: Option<String>,
@@ -150,7 +150,7 @@ fn all(rights: &[Right]) -> String {
     rights.iter().map(Right::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn said(why: &Option<String>) -> String {
+fn before(why: &Option<String>) -> String {
     why.as_ref().map_or_else(String::new, |why| format!("{why}; "))
 }
 

@@ -16,7 +16,7 @@ pub const MAX_META: u32 = 216;
 /// Which of several layouts a packet gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Mode {
+pub enum Spread {
     /// All packets of a flow get one layout; packets without a flow get the first.
     #[default]
     Flow = 0,
@@ -69,26 +69,26 @@ pub(crate) fn check(plans: &[Plan]) -> Result<()> {
     Ok(())
 }
 
-impl Mode {
+impl Spread {
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
-            Mode::Flow => "flow",
-            Mode::Round => "round",
-            Mode::Random => "random",
+            Spread::Flow => "flow",
+            Spread::Round => "round",
+            Spread::Random => "random",
         }
     }
 
     /// The mode of this name.
-    pub fn from_name(name: &str) -> Option<Mode> {
-        [Mode::Flow, Mode::Round, Mode::Random].into_iter().find(|mode| mode.name() == name)
+    pub fn from_name(name: &str) -> Option<Spread> {
+        [Spread::Flow, Spread::Round, Spread::Random].into_iter().find(|mode| mode.name() == name)
     }
 
-    pub(crate) fn from_raw(raw: u32) -> Mode {
+    pub(crate) fn from_raw(raw: u32) -> Spread {
         match raw {
-            1 => Mode::Round,
-            2 => Mode::Random,
-            _ => Mode::Flow,
+            1 => Spread::Round,
+            2 => Spread::Random,
+            _ => Spread::Flow,
         }
     }
 }

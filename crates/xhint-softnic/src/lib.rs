@@ -31,7 +31,7 @@ mod wire;
 
 pub use abi::unwritten;
 pub use error::{Error, Result};
-pub use flash::{MAX_LAYOUTS, MAX_META, Mode, max_meta};
+pub use flash::{MAX_LAYOUTS, MAX_META, Spread, max_meta};
 pub use netns::{add as add_netns, is_owned as owns_netns, remove as remove_netns};
 pub use nic::{Config, SoftNic};
 pub use send::{Credit, SendOptions, Sent};

@@ -18,7 +18,7 @@ use xhint_host::{Netns, bpffs};
 use xhint_layout::Plan;
 
 use crate::error::{Error, Result, file, system};
-use crate::flash::{self, Mode};
+use crate::flash::{self, Spread};
 use crate::name::Work;
 use crate::rights::may;
 use crate::wire::Maps;
@@ -68,7 +68,7 @@ impl SoftNic {
     /// # Errors
     /// [`Error::Exists`] and [`Error::NameTaken`] if there is one; [`Error::Capability`] without the
     /// rights; whatever the kernel refuses.
-    pub fn up(name: &str, config: &Config, plans: &[Plan], mode: Mode) -> Result<SoftNic> {
+    pub fn up(name: &str, config: &Config, plans: &[Plan], mode: Spread) -> Result<SoftNic> {
         name::check(name)?;
         may()?;
         flash::check(plans)?;
@@ -81,9 +81,9 @@ impl SoftNic {
         };
         let _lock = name::lock(name, Work::Change)?;
         match state(name)? {
-            State::Whole => return Err(Error::Exists { name: name.to_string() }),
-            State::Broken(_) => remove(name)?,
-            State::Absent => {}
+            Presence::Whole => return Err(Error::Exists { name: name.to_string() }),
+            Presence::Broken(_) => remove(name)?,
+            Presence::Absent => {}
         }
         if let Found::Theirs = owned::find(&name::netns(name))? {
             return Err(Error::NotOurs { netns: name::netns(name) });
@@ -140,10 +140,10 @@ impl SoftNic {
     ///
     /// # Errors
     /// [`Error::BadFirmware`] if the plans do not fit together; then the old ones stay.
-    pub fn flash(&self, plans: &[Plan], mode: Mode) -> Result<()> {
+    pub fn flash(&self, plans: &[Plan], mode: Spread) -> Result<()> {
         flash::check(plans)?;
         let _lock = name::lock(&self.name, Work::Change)?;
-        if !matches!(state(&self.name)?, State::Whole) {
+        if !matches!(state(&self.name)?, Presence::Whole) {
             return Err(Error::NotFound { name: self.name.clone() });
         }
         self.maps.flash(plans, mode)
@@ -166,12 +166,12 @@ impl SoftNic {
         may()?;
         let _lock = name::lock(name, Work::Change)?;
         let was = state(name)?;
-        if let (State::Absent, Found::Theirs) = (&was, owned::find(&name::netns(name))?) {
+        if let (Presence::Absent, Found::Theirs) = (&was, owned::find(&name::netns(name))?) {
             return Err(Error::NotOurs { netns: name::netns(name) });
         }
         remove(name)?;
         match was {
-            State::Absent => Err(Error::NotFound { name: name.to_string() }),
+            Presence::Absent => Err(Error::NotFound { name: name.to_string() }),
             _ => Ok(()),
         }
     }
@@ -206,34 +206,34 @@ impl SoftNic {
 /// An error if nothing is there, or not all.
 fn whole(name: &str) -> Result<()> {
     match state(name)? {
-        State::Whole => Ok(()),
-        State::Absent => Err(Error::NotFound { name: name.to_string() }),
-        State::Broken(what) => Err(Error::Broken { name: name.to_string(), what }),
+        Presence::Whole => Ok(()),
+        Presence::Absent => Err(Error::NotFound { name: name.to_string() }),
+        Presence::Broken(what) => Err(Error::Broken { name: name.to_string(), what }),
     }
 }
 
-enum State {
+enum Presence {
     Absent,
     Broken(String),
     Whole,
 }
 
 /// What there is of a soft NIC. Its device cannot be there without the namespace.
-fn state(name: &str) -> Result<State> {
+fn state(name: &str) -> Result<Presence> {
     let dir = pins::dir(name);
     let pinned = is_there(&dir)?;
     let netns = match owned::find(&name::netns(name))? {
         Found::Ours(netns) => netns,
-        Found::Nothing | Found::Theirs if !pinned => return Ok(State::Absent),
-        _ => return Ok(State::Broken(format!("its namespace {}", name::netns(name)))),
+        Found::Nothing | Found::Theirs if !pinned => return Ok(Presence::Absent),
+        _ => return Ok(Presence::Broken(format!("its namespace {}", name::netns(name)))),
     };
     if !wire::link_exists(&dir) {
-        return Ok(State::Broken(format!("its wire program in {}", dir.display())));
+        return Ok(Presence::Broken(format!("its wire program in {}", dir.display())));
     }
     let port = netns.run(|| Rtnl::open()?.by_name(PORT))?;
     Ok(match port {
-        Some(_) => State::Whole,
-        None => State::Broken(format!("the device {name}")),
+        Some(_) => Presence::Whole,
+        None => Presence::Broken(format!("the device {name}")),
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::abi::Counter;
 use crate::error::Result;
-use crate::flash::Mode;
+use crate::flash::Spread;
 use crate::nic::SoftNic;
 
 /// A moment's counts. Each packet off the wire is `forwarded` or in `dropped`; each forwarded one has
@@ -16,7 +16,7 @@ pub struct Status {
     /// Which flash of this device is in force, from 1; 0 with no firmware.
     pub flash: u32,
     /// Which layout a packet gets, if there are several.
-    pub mode: Mode,
+    pub mode: Spread,
     /// The layouts in force, in the firmware's order.
     pub layouts: Vec<LayoutStatus>,
     /// Packets by layout id, over all firmwares there were.
@@ -110,7 +110,7 @@ impl SoftNic {
         Ok(Status {
             name: self.name().to_string(),
             flash,
-            mode: Mode::from_raw(mode),
+            mode: Spread::from_raw(mode),
             layouts: layouts.collect(),
             packets: count(Counter::Packets)?,
             bytes: count(Counter::Bytes)?,

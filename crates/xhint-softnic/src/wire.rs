@@ -5,12 +5,12 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, MapType, Object, ObjectBuilder, ProgramMut, libbpf_sys};
-use xhint_host::said;
+use xhint_host::libbpf_log;
 use xhint_layout::Plan;
 
 use crate::abi::{self, Counter, Firmware};
 use crate::error::{Error, Result, bpf};
-use crate::flash::Mode;
+use crate::flash::Spread;
 use crate::pins;
 use crate::record::Reader;
 use crate::toeplitz::{MICROSOFT_KEY, table};
@@ -29,8 +29,9 @@ const ZERO: [u8; 4] = [0; 4];
 
 /// Loads the wire program and fills the tables it works from.
 pub(crate) fn load() -> Result<Object> {
-    let (object, said) = said::heard(|| ObjectBuilder::default().open_memory(&OBJECT.0).and_then(|open| open.load()));
-    let object = object.map_err(|cause| Error::Refused { why: said::reason(&said), cause })?;
+    let (object, said) =
+        libbpf_log::captured(|| ObjectBuilder::default().open_memory(&OBJECT.0).and_then(|open| open.load()));
+    let object = object.map_err(|cause| Error::Refused { why: libbpf_log::reason(&said), cause })?;
     let toeplitz = map(&object, "toeplitz")?;
     toeplitz.update(&ZERO, &table(&MICROSOFT_KEY), MapFlags::ANY).map_err(bpf("filling the hash's table"))?;
     Ok(object)
@@ -151,7 +152,7 @@ impl Maps {
     }
 
     /// Replaces all plans in one step. When it returns, no packet is being described by the old ones.
-    pub(crate) fn flash(&self, plans: &[Plan], mode: Mode) -> Result<()> {
+    pub(crate) fn flash(&self, plans: &[Plan], mode: Spread) -> Result<()> {
         if plans.is_empty() {
             return match self.firmware.delete(&ZERO) {
                 Err(error) if error.kind() != libbpf_rs::ErrorKind::NotFound => {
@@ -187,10 +188,10 @@ impl Maps {
     }
 
     /// What the choice among plans looks at.
-    fn slots_for(&self, mode: Mode) -> u64 {
+    fn slots_for(&self, mode: Spread) -> u64 {
         match mode {
-            Mode::Flow => abi::slot_bit(abi::FLOW_MARK),
-            Mode::Round | Mode::Random => 0,
+            Spread::Flow => abi::slot_bit(abi::FLOW_MARK),
+            Spread::Round | Spread::Random => 0,
         }
     }
 

@@ -49,7 +49,7 @@ impl Bench {
             // Two fields in a union: the constant stays if the other is not written.
             let mut fields = vec![field("c", Hint::Const(UNSET), 0, 64), field("f", hint, 0, 64)];
             fields[1].values = hint.values().map_or(Vec::new(), |v| v.iter().map(|row| row.1).collect());
-            self.maps.flash(&[Plan { fields, ..plan("values", 1, 8) }], Mode::Flow).unwrap();
+            self.maps.flash(&[Plan { fields, ..plan("values", 1, 8) }], Spread::Flow).unwrap();
             let (code, meta) = self.run(packet);
             assert_eq!(code, XDP_REDIRECT);
             let value = u64::from_le_bytes(meta.try_into().unwrap());
@@ -136,7 +136,7 @@ fn the_abi_is_that_of_the_header() {
     for (name, number, ..) in xhint_layout::hint::PKT_TYPES {
         assert_eq!(value("pkt_type", &format!("PKT_{}", name.to_uppercase())), *number);
     }
-    for mode in [Mode::Flow, Mode::Round, Mode::Random] {
+    for mode in [Spread::Flow, Spread::Round, Spread::Random] {
         assert_eq!(value("plan_mode", &format!("MODE_{}", mode.name().to_uppercase())), mode as u64);
     }
     assert_eq!(value("counter", "COUNT_TRUTH_LOST"), Counter::TruthLost as u64);
@@ -257,7 +257,7 @@ fn survives_any_packet() {
 
 fn survives(bench: &Bench, fields: Vec<Field>) {
     let size = fields.len() * 8;
-    bench.maps.flash(&[Plan { fields, ..plan("all", 1, size as u32) }], Mode::Flow).unwrap();
+    bench.maps.flash(&[Plan { fields, ..plan("all", 1, size as u32) }], Spread::Flow).unwrap();
     let packet = tcp4();
     for len in 14..packet.len() {
         let (code, meta) = bench.run(&packet[..len]);
@@ -294,7 +294,7 @@ fn writes_bits_where_they_belong() {
         konst("last word", 0xcafe_f00d, (size - 6) * 8, 32),
         konst("very last", 0x11, (size - 1) * 8, 8),
     ];
-    bench.maps.flash(&[Plan { fields, ..plan("bits", 1, size) }], Mode::Flow).unwrap();
+    bench.maps.flash(&[Plan { fields, ..plan("bits", 1, size) }], Spread::Flow).unwrap();
     let (code, meta) = bench.run(&tcp4());
     assert_eq!(code, XDP_REDIRECT);
     assert_eq!(meta.len(), end);
@@ -319,7 +319,7 @@ fn writes_only_what_the_packet_has() {
         when(Class::Ipv6, field("v6.flow", Hint::Ipv6Flow, 32, 32)),
         field("op", Hint::ArpOp, 64, 32),
     ];
-    bench.maps.flash(&[Plan { fields, ..plan("union", 1, 12) }], Mode::Flow).unwrap();
+    bench.maps.flash(&[Plan { fields, ..plan("union", 1, 12) }], Spread::Flow).unwrap();
     assert_eq!(bench.run(&tcp4()).1, hex("bb950942 00000000 00000000"));
     let v6 = hex(&format!("{MACS} 86dd 6 00 12345 0000 3b 40 {} {}", "11".repeat(16), "22".repeat(16)));
     assert_eq!(bench.run(&v6).1, hex("3b000000 45230100 00000000"));
@@ -339,7 +339,7 @@ fn a_packet_without_firmware_is_plain() {
 #[test]
 fn what_the_nic_lets_go_of_is_counted() {
     let Some(bench) = Bench::new() else { return };
-    bench.maps.flash(&[plan("long", 1, room() + 4)], Mode::Flow).unwrap();
+    bench.maps.flash(&[plan("long", 1, room() + 4)], Spread::Flow).unwrap();
     let (code, meta) = bench.run(&tcp4());
     assert_eq!((code, meta.len()), (1, 0)); // XDP_DROP
     assert_eq!(bench.maps.refused().unwrap(), Refused { no_room: 1, ..Refused::default() });

@@ -14,7 +14,7 @@ use common::{Down, alone, btf, compile, mixed, plan, privileged, send, unique, u
 use nix::mount::{MsFlags, mount};
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, unshare};
-use xhint_softnic::{Config, Credit, Error, Mode, SendOptions, SoftNic, Traffic, max_meta};
+use xhint_softnic::{Config, Credit, Error, SendOptions, SoftNic, Spread, Traffic, max_meta};
 
 fn netns(name: &str) -> String {
     format!("/run/netns/xhint-{name}")
@@ -37,10 +37,10 @@ fn it_outlives_its_maker_and_goes_whole() {
     }
     alone();
     let layouts = btf(&compile("layouts.c"));
-    let (nic, down) = up(&[plan(&layouts, "third", 0x33)], Mode::Flow);
+    let (nic, down) = up(&[plan(&layouts, "third", 0x33)], Spread::Flow);
     let name = nic.name().to_string();
     drop(nic);
-    let again = SoftNic::up(&name, &Config::default(), &[], Mode::Flow).unwrap_err();
+    let again = SoftNic::up(&name, &Config::default(), &[], Spread::Flow).unwrap_err();
     assert!(matches!(again, Error::Exists { .. }), "{again}");
     let nic = SoftNic::open(&name).unwrap();
     assert_eq!(nic.status().unwrap().layouts[0].name, "third");
@@ -61,12 +61,12 @@ fn what_is_half_there_is_repaired() {
         return;
     }
     alone();
-    let (nic, down) = up(&[], Mode::Flow);
+    let (nic, down) = up(&[], Spread::Flow);
     let name = nic.name().to_string();
     // As if `up` had been killed before its last step.
     std::fs::remove_file(format!("/sys/fs/bpf/xhint/nic/{name}/link")).unwrap();
     assert!(matches!(SoftNic::open(&name).unwrap_err(), Error::Broken { .. }));
-    let nic = SoftNic::up(&name, &Config::default(), &[], Mode::Flow).unwrap();
+    let nic = SoftNic::up(&name, &Config::default(), &[], Spread::Flow).unwrap();
     assert_eq!(nic.send(&mixed(&nic), &send(100)).unwrap().arrived, 100);
     // Or before the first thing in its namespace was made.
     nic.down().unwrap();
@@ -74,10 +74,10 @@ fn what_is_half_there_is_repaired() {
     SoftNic::down_by_name(&name).unwrap();
     gone(&name);
     // Or someone removed the device.
-    let nic = SoftNic::up(&name, &Config::default(), &[], Mode::Flow).unwrap();
+    let nic = SoftNic::up(&name, &Config::default(), &[], Spread::Flow).unwrap();
     if Command::new("ip").args(["link", "del", &name]).status().is_ok_and(|s| s.success()) {
         assert!(matches!(SoftNic::open(&name).unwrap_err(), Error::Broken { .. }));
-        assert!(nic.flash(&[], Mode::Flow).is_err());
+        assert!(nic.flash(&[], Spread::Flow).is_err());
     }
     drop(down);
     gone(&name);
@@ -89,7 +89,7 @@ fn child_that_goes_up_and_down() {
     let Ok(name) = std::env::var("SOFTNIC_CHILD") else { return };
     let netns = format!("/proc/{}/task/{}/ns/net", parent(), std::env::var("SOFTNIC_TASK").unwrap());
     loop {
-        SoftNic::up(&name, &Config { netns: Some(netns.clone()), ..Config::default() }, &[], Mode::Flow).unwrap();
+        SoftNic::up(&name, &Config { netns: Some(netns.clone()), ..Config::default() }, &[], Spread::Flow).unwrap();
         SoftNic::down_by_name(&name).unwrap();
     }
 }
@@ -120,7 +120,7 @@ fn killed_at_any_moment_the_next_call_repairs() {
         child.kill().unwrap();
         child.wait().unwrap();
         if n % 2 == 0 {
-            match SoftNic::up(&name, &Config::default(), &[], Mode::Flow) {
+            match SoftNic::up(&name, &Config::default(), &[], Spread::Flow) {
                 Ok(_) | Err(Error::Exists { .. }) => {}
                 Err(other) => panic!("{other}"),
             }
@@ -141,7 +141,7 @@ fn a_taken_name_is_left_alone() {
         return;
     }
     alone();
-    let error = SoftNic::up("lo", &Config::default(), &[], Mode::Flow).unwrap_err();
+    let error = SoftNic::up("lo", &Config::default(), &[], Spread::Flow).unwrap_err();
     assert!(matches!(error, Error::NameTaken { .. }), "{error}");
     assert!(if_nametoindex("lo").is_ok());
     assert!(!Path::new(&netns("lo")).exists());
@@ -160,7 +160,8 @@ fn another_namespace_and_another_mtu() {
     let name = unique();
     let _down = Down(name.clone());
     let config = Config { netns: Some(path), mtu: 3400 };
-    let made = std::thread::scope(|scope| scope.spawn(|| SoftNic::up(&name, &config, &[], Mode::Flow)).join().unwrap());
+    let made =
+        std::thread::scope(|scope| scope.spawn(|| SoftNic::up(&name, &config, &[], Spread::Flow)).join().unwrap());
     let nic = made.unwrap();
     assert!(if_nametoindex(name.as_str()).is_ok());
     let long = |len| Traffic::frames(vec![vec![0xff; len]]);
@@ -203,7 +204,7 @@ fn child_in_other_mount_namespaces() {
         let none: Option<&str> = None;
         mount(none, "/", none, MsFlags::MS_SLAVE | MsFlags::MS_REC, none).unwrap();
         mount(Some("sys"), "/sys", Some("sysfs"), MsFlags::empty(), none).unwrap();
-        let nic = SoftNic::up(&name, &Config { netns: Some(netns), ..Config::default() }, &[], Mode::Flow).unwrap();
+        let nic = SoftNic::up(&name, &Config { netns: Some(netns), ..Config::default() }, &[], Spread::Flow).unwrap();
         assert_eq!(nic.send(&mixed(&nic), &send(10)).unwrap().arrived, 10);
     };
     std::thread::scope(|scope| scope.spawn(work).join().unwrap());
@@ -219,7 +220,7 @@ fn bad_wishes_are_refused() {
     if !privileged() {
         return;
     }
-    let up = |name: &str, config: Config| SoftNic::up(name, &config, &[], Mode::Flow).unwrap_err();
+    let up = |name: &str, config: Config| SoftNic::up(name, &config, &[], Spread::Flow).unwrap_err();
     let mtu = |mtu| up("snbad0", Config { mtu, ..Config::default() });
     assert!(matches!(mtu(67), Error::BadMtu { .. }));
     assert!(matches!(mtu(3401), Error::BadMtu { .. }));
@@ -232,12 +233,12 @@ fn bad_wishes_are_refused() {
     let (third, mut none) = (plan(&layouts, "third", 1), plan(&layouts, "third", 1));
     none.id = 0;
     for plans in [vec![third.clone(), third], vec![none]] {
-        let error = SoftNic::up("snbad0", &Config::default(), &plans, Mode::Flow).unwrap_err();
+        let error = SoftNic::up("snbad0", &Config::default(), &plans, Spread::Flow).unwrap_err();
         assert!(matches!(error, Error::BadFirmware { .. }), "{error}");
     }
     let (most, mut long) = (max_meta().unwrap(), plan(&layouts, "third", 1));
     long.size = most + 4;
-    let error = SoftNic::up("snbad0", &Config::default(), &[long], Mode::Flow).unwrap_err().to_string();
+    let error = SoftNic::up("snbad0", &Config::default(), &[long], Spread::Flow).unwrap_err().to_string();
     let limits = [format!("layout third has {} bytes", most + 4), format!("at most {most} bytes of metadata")];
     assert!(limits.iter().all(|l| error.contains(l)), "{error}");
     gone("snbad0");
@@ -251,7 +252,7 @@ fn without_the_rights_nothing_is_begun() {
     // Of this thread alone.
     caps::drop(None, CapSet::Effective, Capability::CAP_BPF).unwrap();
     caps::drop(None, CapSet::Effective, Capability::CAP_NET_ADMIN).unwrap();
-    let error = SoftNic::up("snnocap0", &Config::default(), &[], Mode::Flow).unwrap_err();
+    let error = SoftNic::up("snnocap0", &Config::default(), &[], Spread::Flow).unwrap_err();
     assert_eq!(error.to_string(), "the soft NIC needs CAP_NET_ADMIN, CAP_BPF; run as root or grant it");
     gone("snnocap0");
 }
@@ -263,8 +264,8 @@ fn two_devices_do_not_meet() {
     }
     alone();
     let layouts = btf(&compile("layouts.c"));
-    let (one, _down1) = up(&[plan(&layouts, "first", 1)], Mode::Flow);
-    let (two, _down2) = up(&[plan(&layouts, "second", 2)], Mode::Flow);
+    let (one, _down1) = up(&[plan(&layouts, "first", 1)], Spread::Flow);
+    let (two, _down2) = up(&[plan(&layouts, "second", 2)], Spread::Flow);
     std::thread::scope(|scope| {
         let other = scope.spawn(|| one.send(&mixed(&one), &send(5_000)).unwrap());
         assert_eq!(two.send(&mixed(&two), &send(7_000)).unwrap().arrived, 7_000);
@@ -281,7 +282,7 @@ fn sending_keeps_to_rate_credit_and_stop() {
         return;
     }
     alone();
-    let (nic, _down) = up(&[], Mode::Flow);
+    let (nic, _down) = up(&[], Spread::Flow);
     let traffic = mixed(&nic);
     let sent = nic.send(&traffic, &SendOptions { rate: Some(5_000), ..send(2_500) }).unwrap();
     let took = sent.elapsed.as_secs_f64();
@@ -314,7 +315,7 @@ fn a_device_that_is_down_loses_and_says_so() {
         return;
     }
     alone();
-    let (nic, _down) = up(&[], Mode::Flow);
+    let (nic, _down) = up(&[], Spread::Flow);
     let status = Command::new("ip").args(["link", "set", nic.name(), "down"]).status();
     if !status.is_ok_and(|s| s.success()) {
         xhint_testkit::privilege::skipped("no ip(8)");
@@ -341,7 +342,7 @@ fn a_namespace_of_others_is_theirs() {
     };
     ip(&format!("netns add {inner}"));
     ip(&format!("-n {inner} link add port type veth peer name wire0"));
-    let up = || SoftNic::up(&name, &Config::default(), &[], Mode::Flow).unwrap_err();
+    let up = || SoftNic::up(&name, &Config::default(), &[], Spread::Flow).unwrap_err();
     for error in [up(), SoftNic::down_by_name(&name).unwrap_err()] {
         assert!(matches!(&error, Error::NotOurs { netns } if *netns == inner), "{error}");
     }
@@ -353,7 +354,7 @@ fn a_namespace_of_others_is_theirs() {
     // Nor when it took the name of one of ours, whose pins are all that is left then.
     ip(&format!("netns del {inner}"));
     let _down = Down(name.clone());
-    SoftNic::up(&name, &Config::default(), &[], Mode::Flow).unwrap();
+    SoftNic::up(&name, &Config::default(), &[], Spread::Flow).unwrap();
     assert!(xhint_softnic::owns_netns(&inner));
     ip(&format!("netns del {inner}"));
     ip(&format!("netns add {inner}"));

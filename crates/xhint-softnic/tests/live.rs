@@ -12,7 +12,7 @@ use std::time::Duration;
 use common::{alone, btf, compile, mixed, plan, privileged, send, up};
 use libbpf_rs::{Link, MapCore, Object, ObjectBuilder, RingBufferBuilder};
 use xhint_layout::{Hint, Plan};
-use xhint_softnic::{Mode, SendOptions, Truth};
+use xhint_softnic::{SendOptions, Spread, Truth};
 
 fn load() -> Object {
     ObjectBuilder::default().open_memory(&compile("reader.bpf.c")).unwrap().load().unwrap()
@@ -67,7 +67,7 @@ fn every_field_of_every_packet() {
     alone();
     let layouts = btf(&compile("layouts.c"));
     let plans = [plan(&layouts, "first", 0x11), plan(&layouts, "second", 0x22), plan(&layouts, "third", 0x33)];
-    let (nic, _down) = up(&plans, Mode::Random);
+    let (nic, _down) = up(&plans, Spread::Random);
     let object = load();
     let _link = attach(&object, "reader", nic.name());
     let log = nic.truth().unwrap();
@@ -100,7 +100,7 @@ fn flash_is_atomic_and_loses_nothing() {
     alone();
     let layouts = btf(&compile("layouts.c"));
     let plans = [plan(&layouts, "first", 0x11), plan(&layouts, "second", 0x22)];
-    let (nic, _down) = up(&plans[..1], Mode::Flow);
+    let (nic, _down) = up(&plans[..1], Spread::Flow);
     let object = load();
     let _link = attach(&object, "reader", nic.name());
     let log = nic.truth().unwrap();
@@ -109,7 +109,7 @@ fn flash_is_atomic_and_loses_nothing() {
     let sent = std::thread::scope(|scope| {
         let sender = scope.spawn(|| nic.send(&traffic, &options).unwrap());
         for n in 1.. {
-            nic.flash(&plans[n % 2..][..1], Mode::Flow).unwrap();
+            nic.flash(&plans[n % 2..][..1], Spread::Flow).unwrap();
             if sender.is_finished() {
                 break;
             }
@@ -139,7 +139,7 @@ fn programs_come_and_go_without_loss() {
     }
     alone();
     let layouts = btf(&compile("layouts.c"));
-    let (nic, _down) = up(&[plan(&layouts, "first", 0x11)], Mode::Flow);
+    let (nic, _down) = up(&[plan(&layouts, "first", 0x11)], Spread::Flow);
     let object = load();
     let traffic = mixed(&nic);
     let (sent, swaps) = std::thread::scope(|scope| {
@@ -168,11 +168,11 @@ fn one_after_the_other_gets_each_layout() {
     alone();
     let layouts = btf(&compile("layouts.c"));
     let plans: Vec<_> = (1..=8).map(|id| plan(&layouts, ["first", "second"][id % 2], id as u32)).collect();
-    let (nic, _down) = up(&plans, Mode::Round);
+    let (nic, _down) = up(&plans, Spread::Round);
     nic.send(&mixed(&nic), &send(8_000)).unwrap();
     let status = nic.status().unwrap();
     assert_eq!(status.by_layout.values().copied().collect::<Vec<_>>(), [1000; 8]);
-    nic.flash(&[], Mode::Round).unwrap();
+    nic.flash(&[], Spread::Round).unwrap();
     nic.send(&mixed(&nic), &send(500)).unwrap();
     let status = nic.status().unwrap();
     assert_eq!((status.plain, status.layouts.len(), status.arrived), (500, 0, 8_500));
@@ -186,7 +186,7 @@ fn the_receive_descriptor_can_be_walked() {
     }
     alone();
     let layouts = btf(&compile("layouts.c"));
-    let (nic, _down) = up(&[plan(&layouts, "walked", 0x44)], Mode::Flow);
+    let (nic, _down) = up(&[plan(&layouts, "walked", 0x44)], Spread::Flow);
     let object = ObjectBuilder::default().open_memory(&compile("walker.bpf.c")).unwrap().load().unwrap();
     let _link = attach(&object, "walker", nic.name());
     nic.send(&mixed(&nic), &send(100)).unwrap();

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use xhint::{Attached, Dispatch, Error, Linker};
-use xhint_softnic::{Config, Mix, Mode, SendOptions, SoftNic, Traffic};
+use xhint_softnic::{Config, Mix, SendOptions, SoftNic, Spread, Traffic};
 use xhint_testkit::fixture;
 use xhint_testkit::privileged;
 
@@ -54,7 +54,7 @@ impl Nic {
         };
         let plans: Vec<_> = universe.layouts().iter().map(plan).collect();
         let config = Config { netns: Some(netns.0.clone()), ..Config::default() };
-        Nic(SoftNic::up(name, &config, &plans, Mode::Round).unwrap())
+        Nic(SoftNic::up(name, &config, &plans, Spread::Round).unwrap())
     }
 
     fn send(&self, count: u64) {

@@ -8,7 +8,7 @@ use anyhow::{anyhow, bail};
 use clap::ValueEnum;
 use xhint::layout::LayoutId;
 use xhint::runtime::attach::Done;
-use xhint::runtime::load::{Plan, load};
+use xhint::runtime::load::{Load, load};
 use xhint::runtime::{Anew, Home, Job, TooLong, follow};
 use xhint::{Attached, Device, Error, Event, EventKind, Link, Linker};
 
@@ -198,7 +198,7 @@ impl Args {
         let taken = || {
             let job = link.clone().count(false).job(home, device)?;
             let entry = self.program.as_deref();
-            load(&Plan { object: &job.linked, entry, keep: &[], same: false, device: &self.on.dev })
+            load(&Load { object: &job.linked, entry, keep: &[], same: false, device: &self.on.dev })
         };
         taken().is_ok()
     }

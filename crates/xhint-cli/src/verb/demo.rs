@@ -184,7 +184,7 @@ impl Act<'_> {
         print::progress("  packets flow; relinking the program for firmware 1 and 2, and swapping it in");
         self.put(device, &[first, second])?;
         print::progress("  flashing firmware 2");
-        nic.flash(std::slice::from_ref(&second.plan), xhint_softnic::Mode::Flow)?;
+        nic.flash(std::slice::from_ref(&second.plan), xhint_softnic::Spread::Flow)?;
         progress.steps.store(1, Ordering::Release);
         self.wait(stage, progress, |p| p.layout.load(Ordering::Acquire) == u64::from(second.plan.id))?;
         print::progress("  packets of firmware 2 arrive; relinking for it alone, and swapping");

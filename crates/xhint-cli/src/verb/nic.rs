@@ -199,12 +199,12 @@ fn flows(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| range.contains(n)).ok_or_else(|| format!("flows from 1 to {MAX_FLOWS}"))
 }
 
-impl From<Mode> for xhint_softnic::Mode {
+impl From<Mode> for xhint_softnic::Spread {
     fn from(mode: Mode) -> Self {
         match mode {
-            Mode::Flow => xhint_softnic::Mode::Flow,
-            Mode::Round => xhint_softnic::Mode::Round,
-            Mode::Random => xhint_softnic::Mode::Random,
+            Mode::Flow => xhint_softnic::Spread::Flow,
+            Mode::Round => xhint_softnic::Spread::Round,
+            Mode::Random => xhint_softnic::Spread::Random,
         }
     }
 }

@@ -89,7 +89,15 @@ pub fn plain(compile: &Compile) -> Job {
         slots: Vec::new(),
         options: LinkedAs::default(),
     };
-    Job { linked: bytes.into(), state, warnings: Vec::new(), unbound: None, why: String::new(), after: None, replace: false }
+    Job {
+        linked: bytes.into(),
+        state,
+        warnings: Vec::new(),
+        unbound: None,
+        why: String::new(),
+        after: None,
+        replace: false,
+    }
 }
 
 /// Runs `work` on a thread that has no capabilities but `kept`.

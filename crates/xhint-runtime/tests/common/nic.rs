@@ -31,7 +31,7 @@ pub struct Nic {
 
 impl Nic {
     /// In `world`, with the layouts of these files of `examples/nics`.
-    pub fn up(world: &World, name: &str, layouts: &[&str], mode: xhint_softnic::Mode) -> Nic {
+    pub fn up(world: &World, name: &str, layouts: &[&str], mode: xhint_softnic::Spread) -> Nic {
         let universe = linker().universe(&sources(layouts)).unwrap();
         let plan = |l: &xhint_universe::Layout| {
             Plan::of(universe.source(l.source).unwrap().btf(), l.type_id, &l.name, l.id).unwrap()

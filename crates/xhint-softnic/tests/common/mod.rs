@@ -8,7 +8,7 @@ use nix::sched::{CloneFlags, unshare};
 use object::{Object, ObjectSection};
 use xhint_btf::{Btf, Kind};
 use xhint_layout::Plan;
-use xhint_softnic::{Config, Mix, Mode, SendOptions, SoftNic, Traffic};
+use xhint_softnic::{Config, Mix, SendOptions, SoftNic, Spread, Traffic};
 use xhint_testkit::fixture::Compile;
 pub use xhint_testkit::privileged;
 
@@ -50,7 +50,7 @@ pub fn alone() {
     unshare(CloneFlags::CLONE_NEWNET).unwrap();
 }
 
-pub fn up(plans: &[Plan], mode: Mode) -> (SoftNic, Down) {
+pub fn up(plans: &[Plan], mode: Spread) -> (SoftNic, Down) {
     let name = unique();
     let nic = SoftNic::up(&name, &Config::default(), plans, mode).unwrap();
     (nic, Down(name))

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use xhint::layout::Plan;
 use xhint::runtime::detach::detach;
 use xhint::runtime::{Device, Home, Linker, Netns, Source};
-use xhint_softnic::{Config, Mode, SoftNic, add_netns, owns_netns, remove_netns};
+use xhint_softnic::{Config, SoftNic, Spread, add_netns, owns_netns, remove_netns};
 
 use crate::layouts;
 
@@ -86,7 +86,7 @@ impl Stage {
         let name = format!("{vendor}{}", process::id());
         let config = Config { netns: Some(self.netns.clone()), ..Config::default() };
         self.nics.push(name.clone());
-        let nic = SoftNic::up(&name, &config, std::slice::from_ref(&firmware.plan), Mode::Flow)?;
+        let nic = SoftNic::up(&name, &config, std::slice::from_ref(&firmware.plan), Spread::Flow)?;
         let device = Device::find(&name, Netns::named(&self.netns)?)?;
         Ok((nic, device))
     }

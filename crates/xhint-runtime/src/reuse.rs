@@ -29,7 +29,7 @@ pub struct Anew {
 
 /// What became of the maps of an object.
 #[derive(Debug, Default)]
-pub struct Carried {
+pub struct Reused {
     /// Names of all that are made, in the order libbpf has them.
     pub names: Vec<String>,
     /// Those that were there and begin anew, but for constants.
@@ -41,8 +41,8 @@ pub struct Carried {
 ///
 /// # Errors
 /// [`Error::MapChanged`] for one that could go on, but that the new object declares otherwise.
-pub fn carry(object: &mut OpenObject, kept: &Pinned, same: bool, device: &str) -> Result<Carried> {
-    let mut out = Carried::default();
+pub fn reuse(object: &mut OpenObject, kept: &Pinned, same: bool, device: &str) -> Result<Reused> {
+    let mut out = Reused::default();
     for mut map in object.maps_mut() {
         let name = map.name().to_string_lossy().into_owned();
         if map.map_type() == MapType::StructOps {

@@ -21,7 +21,7 @@ thread_local! {
 }
 
 /// Runs `work` and returns what libbpf said meanwhile, rather than let it print.
-pub fn heard<T>(work: impl FnOnce() -> T) -> (T, String) {
+pub fn captured<T>(work: impl FnOnce() -> T) -> (T, String) {
     // libbpf has one print function for the process, so one at a time.
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
