@@ -65,8 +65,8 @@ pub struct IdCount {
 impl Counters {
     /// All packets there were.
     pub fn total(&self) -> u64 {
-        let layouts = self.layouts.iter().map(|l| l.count.packets).fold(0, u64::saturating_add);
-        layouts.saturating_add(self.unknown.packets).saturating_add(self.no_metadata.packets)
+        let layouts = self.layouts.iter().map(|l| l.count);
+        layouts.chain([self.unknown, self.no_metadata]).map(|count| count.packets).sum()
     }
 
     /// Those of `generation`; `None` if it does not count.
@@ -107,7 +107,7 @@ fn open(generation: &Generation, name: &str) -> Result<MapHandle> {
 fn count(map: &MapHandle, slot: u32, clock: &Clock) -> Result<Count> {
     let all = map.lookup_percpu(&slot.to_ne_bytes(), MapFlags::ANY).map_err(Error::system(COUNTS))?.unwrap_or_default();
     let all: Vec<(u64, u64)> = all.iter().map(|v| packets_and_time(v)).collect();
-    let packets = all.iter().map(|w| w.0).fold(0, u64::saturating_add);
+    let packets = all.iter().map(|w| w.0).sum();
     let last = all.iter().map(|w| w.1).max().unwrap_or(0);
     Ok(Count { packets, last_seen: clock.since_1970(last) })
 }

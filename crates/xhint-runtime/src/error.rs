@@ -61,7 +61,7 @@ pub enum Error {
     },
     /// A program of another object is attached, by xhint.
     #[error(
-        "{device}: runs {program} of another object, {object}; detach that (xhint detach {device}), or \
+        "{device}: runs {program} of another object, {object}; detach that first, or \
          replace it"
     )]
     OtherObject {
@@ -76,7 +76,7 @@ pub enum Error {
     #[error("{0}: another call changed what runs on it meanwhile; try again")]
     Changed(String),
     /// Nothing of ours is attached.
-    #[error("{0}: xhint has nothing attached to it; `xhint status` lists the devices that have")]
+    #[error("{0}: xhint has nothing attached to it")]
     NotAttached(String),
     /// What runs was made from files that are gone: `/run` was cleared, say.
     #[error("{device}: what it was made from is lost ({cause}); attach again")]
@@ -95,9 +95,7 @@ pub enum Error {
         device: String,
     },
     /// Attached in the other mode.
-    #[error(
-        "{device}: a program is attached in the other mode, which cannot change in one step; `xhint detach {device}` first"
-    )]
+    #[error("{device}: a program is attached in the other mode, which cannot change in one step; detach it first")]
     Mode {
         /// The device.
         device: String,
@@ -186,7 +184,7 @@ pub enum Error {
         have: String,
     },
     /// The last layout was to go.
-    #[error("{device}: that is its last layout; `xhint detach {device}` takes the program off")]
+    #[error("{device}: that is its last layout; to take that away, detach the program")]
     LastLayout {
         /// The device.
         device: String,
@@ -206,7 +204,7 @@ pub enum Error {
     /// A layout whose packets do not say that they carry it.
     #[error(
         "{device}: layout {layout} has no selector: no field says that a packet carries it, so its packets cannot be told \
-         from others; a NIC of that kind is served one layout at a time: `xhint attach` with this one alone"
+         from others; a NIC of that kind is served one layout at a time: attach again with this one alone"
     )]
     NoSelector {
         /// The device.
@@ -273,9 +271,7 @@ pub enum Error {
         have: String,
     },
     /// A map changed shape, so its contents cannot be kept.
-    #[error(
-        "map {map}: {what}, so its contents cannot be kept; detach first (`xhint detach {device}`) to start with empty maps"
-    )]
+    #[error("map {map}: {what}, so its contents cannot be kept; detach {device} first, to start with empty maps")]
     MapChanged {
         /// The device.
         device: String,

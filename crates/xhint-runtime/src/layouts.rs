@@ -125,7 +125,7 @@ impl<'a> Layouts<'a> {
 
     /// Adds layouts each by a program in a slot of its own.
     fn add_in_place(&self, linker: &Linker, running: &Running, object: &Parsed, coming: Coming) -> Result<Changed> {
-        let Coming { universe, mut state, new, named, .. } = coming;
+        let Coming { universe, number: nic, mut state, new, named, .. } = coming;
         let (first, mut warnings) = (state.layouts.len(), Vec::new());
         for layout in new.iter().filter_map(|n| universe.layouts().get(*n)) {
             if layout.selector.is_none() {
@@ -136,7 +136,7 @@ impl<'a> Layouts<'a> {
                 name: layout.name.clone(),
                 id: layout.id,
                 size: layout.size,
-                nic: state.nics.len().saturating_sub(1),
+                nic,
                 also: Vec::new(),
                 slot: Some(running.slot_for(&state, layout)?),
                 added: Some(c_name(ADDED, &format!("{}_{:08x}", layout.name, layout.id))),
@@ -241,6 +241,8 @@ impl<'a> Layouts<'a> {
 /// A NIC BTF that is to come to what runs.
 struct Coming {
     nic: Source,
+    /// Its place among those of the state.
+    number: usize,
     /// What is known of all that are there, and the one that comes.
     universe: Universe,
     /// What will be written down, but for the layouts that come.
@@ -294,7 +296,7 @@ impl Coming {
         if new.is_empty() && own.is_disjoint(&there) {
             return Err(Error::NotAsked { path: nic.path });
         }
-        Ok(Coming { nic, universe, state, new, named })
+        Ok(Coming { nic, number, universe, state, new, named })
     }
 
     /// The layouts that come.
@@ -408,13 +410,16 @@ impl Running {
                 slots.forget(id, size);
             }
         }
-        self.bring(state)?;
+        self.bring_into(&slots, state)?;
         self.drop_but(state)
     }
 
     /// Lets packets find the layouts of `state` that they do not find yet.
     fn bring(&self, state: &State) -> Result<()> {
-        let slots = Slots::open(&self.generation, &state.entry)?;
+        self.bring_into(&Slots::open(&self.generation, &state.entry)?, state)
+    }
+
+    fn bring_into(&self, slots: &Slots, state: &State) -> Result<()> {
         let table = slots.table();
         for layout in &state.layouts {
             if let (Some(slot), Some(pin)) = (layout.slot, &layout.added)

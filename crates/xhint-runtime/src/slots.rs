@@ -32,7 +32,8 @@ impl Slots {
 
     /// The table as it is now.
     pub fn table(&self) -> Table {
-        let bytes: Vec<u8> = (0..TABLE_SIZE as usize / 8).flat_map(|n| self.load(n).to_ne_bytes()).collect();
+        let mut bytes = Vec::with_capacity(TABLE_SIZE as usize);
+        (0..TABLE_SIZE as usize / 8).for_each(|n| bytes.extend_from_slice(&self.load(n).to_ne_bytes()));
         Table::from_ne_bytes(&bytes).unwrap_or_default()
     }
 

@@ -24,7 +24,7 @@ pub enum Error {
         why: &'static str,
     },
     /// There is a soft NIC of this name.
-    #[error("soft NIC {name} is up already; use it, or take it down first: xhint nic down {name}")]
+    #[error("soft NIC {name} is up already; use it, or take it down first")]
     Exists {
         /// Its name.
         name: String,
@@ -44,15 +44,13 @@ pub enum Error {
         netns: String,
     },
     /// There is no soft NIC of this name.
-    #[error("there is no soft NIC {name}; bring it up first: xhint nic up {name} ...")]
+    #[error("there is no soft NIC {name}; bring it up first")]
     NotFound {
         /// The name asked for.
         name: String,
     },
     /// An `up` was killed half-way, or something took a part away.
-    #[error(
-        "soft NIC {name} is broken: {what} is missing; repair it by xhint nic up {name} ..., or remove it by xhint nic down {name}"
-    )]
+    #[error("soft NIC {name} is broken: {what} is missing; bring it up again, or take it down")]
     Broken {
         /// Its name.
         name: String,

@@ -215,7 +215,7 @@ impl<'a> Sender<'a> {
 
     fn under_way(&self) -> u64 {
         let done = [self.sent.arrived, self.sent.dropped, self.sent.refused.total(), self.sent.lost];
-        self.sent.packets.saturating_sub(done.into_iter().fold(0, u64::saturating_add))
+        self.sent.packets.saturating_sub(done.into_iter().sum())
     }
 
     /// Waits until at most `rest` packets are under way. Those that make no step any more are lost: the

@@ -83,7 +83,7 @@ impl Dropped {
 
     /// All of them but the wire's.
     pub fn total(&self) -> u64 {
-        [self.malformed, self.no_room, self.no_device, self.ring].into_iter().fold(0, u64::saturating_add)
+        [self.malformed, self.no_room, self.no_device, self.ring].into_iter().sum()
     }
 }
 

@@ -99,7 +99,7 @@ pub struct Refused {
 impl Refused {
     /// All of them.
     pub fn total(&self) -> u64 {
-        [self.no_room, self.no_device, self.malformed].into_iter().fold(0, u64::saturating_add)
+        [self.no_room, self.no_device, self.malformed].into_iter().sum()
     }
 
     /// Those that came since `before`.
