@@ -87,9 +87,7 @@ fn layouts(state: &State) -> Vec<Value> {
 }
 
 fn with_sources(of: &LayoutState, sources: Vec<String>) -> Value {
-    let mut layout = layout(of);
-    layout["sources"] = sources.into();
-    layout
+    and(layout(of), json!({"sources": sources}))
 }
 
 fn layout(layout: &LayoutState) -> Value {
@@ -123,17 +121,15 @@ fn options(options: &LinkedAs) -> Value {
 }
 
 fn counters(counters: &Counters) -> Value {
+    let count = |count: Count| json!({"packets": count.packets, "last_seen": count.last_seen});
     let layouts = counters.layouts.iter().map(|l| {
-        let mut row = json!({"name": l.name, "id": l.id, "size": l.size, "live": l.live});
-        add(&mut row, l.count);
-        row
+        let layout = json!({"name": l.name, "id": l.id, "size": l.size, "live": l.live});
+        and(layout, count(l.count))
     });
     let ids = counters.ids.iter().map(|i| {
-        let mut row = json!({"id": i.id, "size": i.size, "layout": i.layout});
-        add(&mut row, i.count);
-        row
+        let id = json!({"id": i.id, "size": i.size, "layout": i.layout});
+        and(id, count(i.count))
     });
-    let count = |count: Count| json!({"packets": count.packets, "last_seen": count.last_seen});
     json!({
         "layouts": layouts.collect::<Vec<_>>(),
         "ids": ids.collect::<Vec<_>>(),
@@ -142,9 +138,12 @@ fn counters(counters: &Counters) -> Value {
     })
 }
 
-fn add(row: &mut Value, count: Count) {
-    row["packets"] = count.packets.into();
-    row["last_seen"] = count.last_seen.into();
+/// One object with the members of another.
+fn and(mut one: Value, more: Value) -> Value {
+    if let (Value::Object(one), Value::Object(more)) = (&mut one, more) {
+        one.extend(more);
+    }
+    one
 }
 
 /// A path in JSON, which has text alone.

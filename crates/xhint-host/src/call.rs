@@ -13,6 +13,6 @@ pub(crate) fn owned(fd: RawFd) -> io::Result<OwnedFd> {
 pub(crate) fn done(code: i32) -> io::Result<()> {
     match code {
         0.. => Ok(()),
-        error => Err(io::Error::from_raw_os_error(-error)),
+        error => Err(io::Error::from_raw_os_error(error.wrapping_neg())),
     }
 }

@@ -23,9 +23,14 @@ pub struct Lock {
 impl Lock {
     /// That of the directory at `path`, which is made; `None` while another process has it.
     pub fn try_take(path: &Path) -> Result<Option<Lock>> {
-        make_dir(path)?;
-        let taken = take(path).map_err(Error::file(path))?;
-        Ok(taken.map(|dir| Lock { _dir: dir, path: path.to_owned() }))
+        loop {
+            make_dir(path)?;
+            match take(path).map_err(Error::file(path))? {
+                Taken::Held(dir) => return Ok(Some(Lock { _dir: dir, path: path.to_owned() })),
+                Taken::Busy => return Ok(None),
+                Taken::Gone => {}
+            }
+        }
     }
 }
 
@@ -37,21 +42,30 @@ impl Drop for Lock {
     }
 }
 
-fn take(path: &Path) -> io::Result<Option<Flock<File>>> {
+/// What came of locking a directory.
+enum Taken {
+    Held(Flock<File>),
+    /// Another has it.
+    Busy,
+    /// Whoever held it took it away.
+    Gone,
+}
+
+fn take(path: &Path) -> io::Result<Taken> {
     let gone = |e: &io::Error| e.kind() == io::ErrorKind::NotFound;
     let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
     let dir = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Err(e) if gone(&e) => return Ok(None),
+        Err(e) if gone(&e) => return Ok(Taken::Gone),
         dir => dir?,
     };
     let held = match Flock::lock(dir, FlockArg::LockExclusiveNonblock) {
         Ok(held) => held,
-        Err((_, nix::errno::Errno::EAGAIN)) => return Ok(None),
+        Err((_, nix::errno::Errno::EAGAIN)) => return Ok(Taken::Busy),
         Err((_, e)) => return Err(e.into()),
     };
     // Whoever held it may have taken the directory away: then this one keeps nobody out.
     let same = fs::symlink_metadata(path).is_ok_and(|now| held.metadata().is_ok_and(|h| h.ino() == now.ino()));
-    Ok(same.then_some(held))
+    Ok(if same { Taken::Held(held) } else { Taken::Gone })
 }
 
 /// The process that holds the lock of the directory at `path`, for messages.

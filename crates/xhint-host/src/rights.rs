@@ -4,8 +4,7 @@ use std::fmt;
 
 use caps::{CapSet, Capability, has_cap};
 
-/// A capability that the work of others here hangs on. `CAP_SYS_ADMIN` stands for the two BPF ones, as in the kernel
-/// (`bpf_capable`, `perfmon_capable` in `linux/capability.h`).
+/// A capability that somebody's work here hangs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Right {
     /// Load programs and maps.
@@ -23,14 +22,20 @@ pub enum Right {
 impl Right {
     /// Whether the calling thread has it.
     pub fn is_held(self) -> bool {
-        let has = |capability| has_cap(None, CapSet::Effective, capability).unwrap_or(false);
-        match self {
-            Right::Bpf => has(Capability::CAP_SYS_ADMIN) || has(Capability::CAP_BPF),
-            Right::NetAdmin => has(Capability::CAP_NET_ADMIN),
-            Right::NetRaw => has(Capability::CAP_NET_RAW),
-            Right::Perfmon => has(Capability::CAP_SYS_ADMIN) || has(Capability::CAP_PERFMON),
-            Right::SysAdmin => has(Capability::CAP_SYS_ADMIN),
-        }
+        let capability = match self {
+            Right::Bpf => Capability::CAP_BPF,
+            Right::NetAdmin => Capability::CAP_NET_ADMIN,
+            Right::NetRaw => Capability::CAP_NET_RAW,
+            Right::Perfmon => Capability::CAP_PERFMON,
+            Right::SysAdmin => Capability::CAP_SYS_ADMIN,
+        };
+        has_cap(None, CapSet::Effective, capability).unwrap_or(false)
+    }
+
+    /// Whether the calling thread may do what it is for: `CAP_SYS_ADMIN` stands for the two BPF ones (`bpf_capable`,
+    /// `perfmon_capable` in `linux/capability.h`).
+    pub fn is_granted(self) -> bool {
+        self.is_held() || matches!(self, Right::Bpf | Right::Perfmon) && Right::SysAdmin.is_held()
     }
 }
 
@@ -44,9 +49,4 @@ impl fmt::Display for Right {
             Right::SysAdmin => "CAP_SYS_ADMIN",
         })
     }
-}
-
-/// Those of `needed` that the calling thread lacks.
-pub fn lacking(needed: &[Right]) -> Vec<Right> {
-    needed.iter().copied().filter(|right| !right.is_held()).collect()
 }

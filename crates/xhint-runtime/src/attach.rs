@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::foreign::Foreign;
 use crate::home::Home;
 use crate::job::Job;
-use crate::load::{Loaded, Plan, load};
+use crate::load::{Load, Loaded, load};
 use crate::reuse::Anew;
 use crate::rights::may_attach;
 use crate::site::{Generation, Held, Live, Site};

@@ -8,7 +8,7 @@ use pcap_file::pcap::PcapReader;
 use pcap_file::pcapng::{Block, PcapNgReader};
 use pcap_file::{DataLink, PcapError};
 
-use crate::error::{Error, Result, file};
+use crate::error::{Error, Result, file, system};
 use crate::traffic::Traffic;
 
 /// Most bytes of frames that are taken into memory.
@@ -25,7 +25,7 @@ impl Traffic {
     /// more than 256 MiB of frames.
     pub fn pcap(path: impl AsRef<Path>) -> Result<Traffic> {
         let path = path.as_ref();
-        let mut opened = File::open(path).map_err(file(path))?;
+        let mut opened = File::open(path).map_err(system(&format!("opening {}", path.display())))?;
         let mut magic = [0; 4];
         let mut frames = Frames { path, frames: Vec::new(), bytes: 0 };
         match opened.read_exact(&mut magic) {
