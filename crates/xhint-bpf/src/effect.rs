@@ -174,6 +174,26 @@ fn callee(insn: Insn, named: Named, callbacks: bool) -> Callee {
     }
 }
 
+/// Helpers that may move the packet's ends or its bytes, after which the verifier knows no address in it any more:
+/// `bpf_helper_changes_pkt_data` of net/core/filter.c.
+const MOVING: [i64; 24] = [
+    // bpf_skb_store_bytes, bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_tail_call, bpf_clone_redirect, bpf_skb_vlan_push,
+    // bpf_skb_vlan_pop, bpf_skb_change_proto, bpf_skb_change_tail, bpf_skb_pull_data
+    9, 10, 11, 12, 13, 18, 19, 31, 38, 39,
+    // bpf_skb_change_head, bpf_xdp_adjust_head, bpf_skb_adjust_room, bpf_xdp_adjust_meta, bpf_xdp_adjust_tail
+    43, 44, 50, 54, 65,
+    // bpf_msg_pull_data, bpf_lwt_push_encap, bpf_lwt_seg6_store_bytes, bpf_lwt_seg6_adjust_srh, bpf_lwt_seg6_action
+    63, 73, 74, 75, 76, // bpf_msg_push_data, bpf_msg_pop_data, bpf_store_hdr_opt, bpf_reserve_hdr_opt
+    90, 91, 143, 144,
+];
+
+/// Whether it calls a helper that may move the packet. Functions that it calls may do so, too, whether they are the object's
+/// or the kernel's (`bpf_xdp_pull_data`).
+#[must_use]
+pub fn moves_packet(insn: Insn) -> bool {
+    insn.code == CALL && insn.src == 0 && MOVING.contains(&insn.imm)
+}
+
 /// Which argument of the function in r2 is the address in r3, for helpers that call one and hand that on (`bpf_loop`,
 /// `bpf_for_each_map_elem`): `set_loop_callback_state` and `set_map_elem_callback_state` of kernel/bpf/verifier.c.
 #[must_use]

@@ -59,8 +59,13 @@ fn ways_from(number: usize, instruction: &Instruction, targets: &Targets, ways: 
     }
 }
 
-/// The instructions that stay, as they stay and with where they jump to, by their numbers.
-fn left(code: &[Instruction], ways: &Ways) -> BTreeMap<usize, (Instruction, Option<usize>)> {
+/// The numbers of the instructions that can be reached if comparisons go these ways only; all of them, where `code` has
+/// jumps that are not understood.
+#[must_use]
+pub fn remaining(code: &[Instruction], ways: &Ways) -> BTreeSet<usize> {
+    if jumps_anywhere(code) {
+        return (0..code.len()).collect();
+    }
     let targets = Targets::of(code);
     let (mut reached, mut todo) = (BTreeSet::new(), vec![0]);
     while let Some(n) = todo.pop() {
@@ -69,6 +74,12 @@ fn left(code: &[Instruction], ways: &Ways) -> BTreeMap<usize, (Instruction, Opti
         todo.extend(target);
         todo.extend(on.then(|| n.saturating_add(1)));
     }
+    reached
+}
+
+/// The instructions that stay, as they stay and with where they jump to, by their numbers.
+fn left(code: &[Instruction], ways: &Ways) -> BTreeMap<usize, (Instruction, Option<usize>)> {
+    let (targets, reached) = (Targets::of(code), remaining(code, ways));
     let mut left: BTreeMap<usize, (Instruction, Option<usize>)> = BTreeMap::new();
     for n in reached.into_iter().rev() {
         let Some(instruction) = code.get(n) else { continue };

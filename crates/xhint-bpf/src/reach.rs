@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::code::jumps_anywhere;
 use crate::effect::{Callee, Effect, Flow, effect, flow};
 use crate::insn::{ADD64_REG, CALL, Insn, SUB64_REG};
-use crate::{FunctionId, Instruction, Named, Targets, Ways};
+use crate::{FunctionId, Hook, Instruction, Named, Targets, Ways};
 use state::{State, Value};
 use writes::{Known, Writes};
 
@@ -34,8 +34,8 @@ pub trait Code {
     fn calls_back(&self) -> bool;
     /// Whether the kernel verifies this function by itself, whatever its callers pass.
     fn is_global(&self, function: FunctionId) -> bool;
-    /// Whether the kernel runs this function by itself as an XDP program.
-    fn is_xdp(&self, function: FunctionId) -> bool;
+    /// Where the kernel runs this function by itself, with metadata in front of the packet.
+    fn hook(&self, function: FunctionId) -> Option<Hook>;
 }
 
 /// What can be reached from some entries. Instructions are told by function and number in it.
@@ -49,8 +49,31 @@ pub struct Reach {
     pub addends: BTreeMap<(FunctionId, usize), Option<u64>>,
     /// By function, which ways comparisons can go.
     pub ways: BTreeMap<FunctionId, Ways>,
+    /// Loads from metadata, as long as each time it is the same place: by instruction. Not of metadata that the program
+    /// may have moved the start of.
+    pub metadata: BTreeMap<(FunctionId, usize), Option<MetadataRead>>,
     /// Calls behind which a number in the frame was not known any more.
     pub lost: BTreeSet<(FunctionId, usize)>,
+}
+
+impl Reach {
+    /// Notes what a load reads this time. Whoever knows less the next time forgets it for good.
+    fn read(&mut self, at: (FunctionId, usize), read: Option<MetadataRead>) {
+        match self.metadata.get_mut(&at) {
+            Some(known) => *known = known.filter(|k| Some(*k) == read),
+            None if read.is_some() => _ = self.metadata.insert(at, read),
+            None => {}
+        }
+    }
+}
+
+/// Bytes of metadata that a load reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MetadataRead {
+    /// From the start of the metadata.
+    pub offset: i32,
+    /// How many.
+    pub bytes: u8,
 }
 
 /// What can be reached when any of `entries` is run, as if the calls that `keeps` accepts wrote nothing in the frame: what
@@ -63,7 +86,7 @@ pub fn reach_if(
     let (at_entry, known) = (HashMap::new(), Known::default());
     let mut walk = Walk { code, keeps, at_entry, known, out: Reach::default(), todo: Vec::new() };
     for entry in entries {
-        walk.enter(entry, if code.is_xdp(entry) { State::of_xdp() } else { State::default() });
+        walk.enter(entry, code.hook(entry).map_or_else(State::default, State::at_hook));
     }
     while let Some(function) = walk.todo.pop() {
         walk.function(function);
@@ -167,6 +190,9 @@ impl<C: Code, K: Fn((FunctionId, usize)) -> bool> Walk<'_, C, K> {
     fn step(&mut self, at: (FunctionId, usize), instruction: &Instruction, state: &mut State) {
         let Instruction { insn, named, .. } = *instruction;
         let effect = effect(insn, named, self.code.calls_back());
+        if let Effect::Load { bytes, .. } = effect {
+            self.out.read(at, state.in_metadata(insn).map(|offset| MetadataRead { offset, bytes }));
+        }
         let writes = match (effect, named, state.function(2)) {
             (Effect::Call(Callee::Function), ..) if !state.lends() => Writes::All,
             (Effect::Call(Callee::Function), Named::Function(callee), _) => self.known.of(self.code, callee),

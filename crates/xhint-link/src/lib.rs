@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod bind;
+mod by_hand;
 mod choice;
 pub mod counts;
 mod dispatch;
@@ -35,7 +36,8 @@ pub use missing::Missing;
 pub use name::c_name;
 pub use options::{Dispatch, Fallback, LinkOptions, TakenSlot};
 pub use report::{
-    DispatchReport, LayoutReport, Linked, PlaceReport, Plain, RelocationReport, Report, ResultReport, Unbound,
+    DispatchReport, LayoutReport, Linked, PlaceReport, Plain, PlainRead, RelocationReport, Report, ResultReport,
+    Unbound,
 };
 pub use xhint_object::maps::initial_programs;
 pub use xhint_object::{Function, Object, Place, Relo};

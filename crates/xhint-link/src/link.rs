@@ -67,6 +67,7 @@ fn uncounted(cause: &Error) -> Option<String> {
         Error::FallbackMissing { first, .. } => {
             format!("packets of no layout would need a fixed action: {first}")
         }
+        Error::Object(cause @ xhint_object::Error::JumpTable { .. }) => cause.to_string(),
         _ => return None,
     };
     Some(format!("for one layout only: every packet is read by it and none is counted, because {why}"))
@@ -145,7 +146,9 @@ fn link_one(
         let all = variant.reach(object.entries());
         variant.fold(&all);
     }
-    if options.prune { pruned(object, variant) } else { image_of(object, &variant) }
+    // Where code has to stay, it stays whole: kernels that know jump tables do not walk arms that are never taken.
+    let prune = options.prune && object.jumps_by_table().is_none();
+    if prune { pruned(object, variant) } else { image_of(object, &variant) }
 }
 
 /// The object under the variant, without what cannot be reached.

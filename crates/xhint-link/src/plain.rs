@@ -1,24 +1,26 @@
 //! Structs of a program that a layout answers to, and that are read without CO-RE: at the offsets that they were compiled
 //! with, wherever the layout has its fields.
 //!
-//! What clang leaves in an object does not say which instruction reads which struct, unless it is relocated. What is known
-//! is that the program takes the address of the metadata, that its BTF or its debug information describes such a struct,
-//! and that no relocation reads a field of it.
+//! What clang leaves in an object does not say which instruction reads which struct, unless it is relocated. Two things
+//! are known all the same:
+//!
+//! - which loads from metadata no relocation touches, and whether the source names a member there ([`crate::by_hand`]);
+//! - that the program takes the address of the metadata, its BTF or debug information describes such a struct, and no relocation
+//!   reads a field of it.
 
 use std::collections::{BTreeSet, HashSet};
 
-use xhint_btf::{Btf, Kind};
+use xhint_bpf::insn::LDX;
+use xhint_bpf::{Context, Hook, Instruction};
+use xhint_btf::{Btf, Kind, Type};
 use xhint_object::dwarf;
 use xhint_relo::binding::may_be_layout;
 use xhint_relo::{RelocKind, Wanted};
 use xhint_universe::Universe;
 
+use crate::by_hand::reads;
 use crate::report::{LayoutReport, Plain};
 use crate::{LinkOptions, Object, Relo};
-
-/// A 32-bit load, and where `struct xdp_md` has `data_meta`.
-const LOAD_WORD: u8 = 0x61;
-const DATA_META: i16 = 8;
 
 /// All of them.
 pub fn plain(object: &Object, universe: &Universe, options: &LinkOptions) -> Vec<Plain> {
@@ -32,19 +34,26 @@ pub fn plain(object: &Object, universe: &Universe, options: &LinkOptions) -> Vec
     };
     let otherwise: HashSet<usize> = read.iter().filter_map(|name| layout(name)).collect();
     let held = held(object.btf());
+    let mut structs: Vec<Type<'_>> = structs(object.btf(), |name| layout(name).is_some()).collect();
+    // Of several, a load that no relocation touches is rather of one that none touches.
+    structs.sort_by_key(|ty| read.contains(ty.name()));
+    let reads = reads(object, universe, options, &structs);
     let mut out = Vec::new();
-    for name in described(object, |name| !read.contains(name) && layout(name).is_some()) {
+    for name in described(object, |name| layout(name).is_some()) {
         let Some(layout) = layout(&name) else { continue };
         let elsewhere = otherwise.contains(&layout);
         let kept = held.contains(name.as_str());
         let asked = named.contains(name.as_str()) && !sized.contains(name.as_str());
-        if elsewhere && (kept || asked) {
+        let explained = read.contains(name.as_str()) || elsewhere && (kept || asked);
+        let load = reads.get(&name);
+        if explained && load.is_none() {
             continue;
         }
         out.push(Plain {
             layout: LayoutReport::of(universe, layout).map_or_else(String::new, |l| l.words()),
-            certain: !elsewhere && !kept && !asked,
+            certain: load.is_some_and(|load| load.certain) || !explained && !elsewhere && !kept && !asked,
             bare: object.relos().is_empty(),
+            read: load.cloned(),
             name,
         });
     }
@@ -62,14 +71,16 @@ fn roots(object: &Object, asks: fn(RelocKind) -> bool) -> HashSet<&str> {
     object.relos().iter().filter(asking).flat_map(names).filter(|name| !name.is_empty()).collect()
 }
 
+/// Whether it takes where a field stands, without which none can be read.
 fn reads_field(kind: RelocKind) -> bool {
-    kind.is_field()
+    use RelocKind::{FieldByteOffset, FieldLeftShift, FieldRightShift};
+    matches!(kind, FieldByteOffset | FieldLeftShift | FieldRightShift)
 }
 
-/// Whether it takes no more than the type's name: a program may do so and never look into the metadata.
+/// Whether it takes no more than the type's name or what it has: a program may do so and never look into the metadata.
 fn only_names(kind: RelocKind) -> bool {
-    use RelocKind::{TypeExists, TypeIdLocal, TypeIdTarget, TypeMatches};
-    matches!(kind, TypeExists | TypeIdLocal | TypeIdTarget | TypeMatches)
+    use RelocKind::{FieldByteSize, FieldExists, FieldSigned, TypeExists, TypeIdLocal, TypeIdTarget, TypeMatches};
+    matches!(kind, TypeExists | TypeIdLocal | TypeIdTarget | TypeMatches | FieldExists | FieldByteSize | FieldSigned)
 }
 
 /// Whether it is asked how many bytes may be read.
@@ -79,23 +90,30 @@ fn takes_size(kind: RelocKind) -> bool {
 
 /// The names that fit of the structs and unions that the program has with their members.
 fn described(object: &Object, fits: impl Fn(&str) -> bool) -> BTreeSet<String> {
-    let btf = object.btf();
-    let has_members = |id| {
-        let body = btf.skip_mods_and_typedefs(id);
-        body.kind().is_composite() && body.vlen() > 0
-    };
-    let own = btf.types().filter(|t| may_be_layout(t.kind()) && fits(t.name()) && has_members(t.id()));
-    let mut out: BTreeSet<String> = own.map(|t| t.name().to_owned()).collect();
+    let mut out: BTreeSet<String> = structs(object.btf(), &fits).map(|t| t.name().to_owned()).collect();
     if dwarf::may_have(object.image(), &fits) {
         out.extend(dwarf::structs(object.image()).into_iter().filter(|name| fits(name)));
     }
     out
 }
 
+/// Those in the object's BTF.
+fn structs<'b>(btf: &'b Btf, fits: impl Fn(&str) -> bool) -> impl Iterator<Item = Type<'b>> {
+    let has_members = |id| {
+        let body = btf.skip_mods_and_typedefs(id);
+        body.kind().is_composite() && body.vlen() > 0
+    };
+    btf.types().filter(move |t| may_be_layout(t.kind()) && fits(t.name()) && has_members(t.id()))
+}
+
 /// Whether a program of the object can have come to the metadata: the verifier lets it load `data_meta` from the context
 /// in no other way.
 fn takes_metadata(object: &Object) -> bool {
-    object.functions().iter().any(|f| f.code.iter().any(|i| i.insn.code == LOAD_WORD && i.insn.off == DATA_META))
+    let takes = |i: &Instruction| {
+        let word = i.insn.class() == LDX && i.insn.bytes_moved() == Context::WORD;
+        word && Hook::ALL.iter().any(|hook| hook.context().data_meta == i.insn.off)
+    };
+    object.functions().iter().any(|f| f.code.iter().any(takes))
 }
 
 /// Names of structs that variables and maps hold, which explains that the program has them.

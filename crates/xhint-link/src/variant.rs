@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use xhint_bpf::insn::SRC_REG;
-use xhint_bpf::{Code, FunctionId, Insn, Instruction, Reach, reach_if};
+use xhint_bpf::{Code, FunctionId, Hook, Insn, Instruction, Reach, reach_if};
 
 use crate::{Error, Object, Relo};
 
@@ -120,7 +120,7 @@ impl Code for Patched<'_> {
         self.object.functions().at(function).global
     }
 
-    fn is_xdp(&self, function: FunctionId) -> bool {
-        self.object.functions().at(function).is_xdp()
+    fn hook(&self, function: FunctionId) -> Option<Hook> {
+        self.object.functions().at(function).hook()
     }
 }

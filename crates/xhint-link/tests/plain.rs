@@ -116,3 +116,85 @@ fn what_may_be_one_is_warned_of_and_no_more() {
     let id = "if (meta + 4 <= data) sum += *(__u32 *)meta == bpf_core_type_id_kernel(struct nic_meta);";
     assert_eq!(certain(&program(PLAIN, id)), Some(false));
 }
+
+/// A way to read the hash, and whether it follows the layout.
+struct Form {
+    structs: &'static str,
+    body: &'static str,
+    follows: bool,
+}
+
+const ATTRIBUTE: &str = "struct nic_meta { __u32 hash; __u32 btf_id; } CORE;";
+/// A struct with and one without the attribute, for one layout.
+const BESIDE: &str = "struct nic_meta { __u32 hash; __u32 btf_id; }; struct nic_meta___core { __u32 hash; } CORE;";
+const NESTED: &str = "struct nic_meta { union { struct { __u32 hash; } in; __u32 other; }; __u32 btf_id; };";
+const FORMS: [Form; 9] = [
+    Form { structs: ATTRIBUTE, body: "sum = m->hash;", follows: true },
+    Form { structs: ATTRIBUTE, body: "sum = BPF_CORE_READ_BITFIELD(m, hash);", follows: true },
+    Form { structs: ATTRIBUTE, body: "__u32 *p = &m->hash; asm volatile(\"\" : \"+r\"(p)); sum = *p;", follows: true },
+    Form { structs: PLAIN, body: "if (bpf_core_field_exists(m->hash)) sum = m->hash;", follows: false },
+    Form { structs: PLAIN, body: "if (bpf_core_field_size(m->hash) == 4) sum = m->hash;", follows: false },
+    Form { structs: PLAIN, body: "if (bpf_core_type_exists(struct nic_meta)) sum = m->hash;", follows: false },
+    Form {
+        structs: PLAIN,
+        body: "__u32 id = __builtin_preserve_access_index(m->btf_id); if (id == 5)\nsum = m->hash;",
+        follows: false,
+    },
+    Form {
+        structs: BESIDE,
+        body: "struct nic_meta___core *c = meta; if (c->hash) if (bpf_core_field_exists(m->btf_id))\nsum = m->hash;",
+        follows: false,
+    },
+    Form { structs: NESTED, body: "if (bpf_core_type_exists(struct nic_meta)) sum = m->in.hash;", follows: false },
+];
+
+/// The kernel says which programs read the wrong bytes: those are told, as certain, and no other.
+#[test]
+fn the_kernel_agrees_on_what_is_read_plainly() {
+    if !xhint_testkit::privileged() {
+        return;
+    }
+    let nic = nic_of("struct rx { __u32 pad; __u32 hash; __u32 btf_id; } LAYOUT(5); struct rx *r;");
+    let universe = universe(&[("nic.c", nic)]);
+    let metadata: Vec<u8> = [0xbad_u32, 0x600d, 5].iter().flat_map(|w| w.to_ne_bytes()).collect();
+    for Form { structs, body, follows } in FORMS {
+        let body = format!("struct nic_meta *m = meta; if (meta + 12 <= data) {{\n{body}\n}}");
+        let object = Object::parse(compile(&program(structs, &body))).unwrap();
+        let options = LinkOptions { dispatch: xhint_link::Dispatch::None, ..LinkOptions::default() };
+        let linked = object.link(&universe, &options).unwrap();
+        let file = fixture::keep("plain", "o", &linked.bytes);
+        let loaded = xhint_testkit::run::Loaded::load(&file, None).unwrap();
+        loaded.run("prog", &metadata, &[0; 64]).unwrap();
+        let sum = u64::from_ne_bytes(loaded.global(".bss")[..8].try_into().unwrap());
+        assert_eq!(sum, if follows { 0x600d } else { 0xbad }, "{body}");
+        let told: Vec<_> = linked.report.plain.iter().map(|p| (p.name.as_str(), p.certain)).collect();
+        assert_eq!(told, if follows { vec![] } else { vec![("nic_meta", true)] }, "{body}");
+        for plain in &linked.report.plain {
+            let read = plain.read.as_ref().unwrap();
+            let words = plain.to_string();
+            assert!(read.certain && read.member == "hash" && words.contains(".c:"), "{words}");
+        }
+    }
+}
+
+#[test]
+fn what_is_read_by_hand_is_not_certain() {
+    let with = |structs: &str, body: &str| certain(&program(structs, body));
+    // The place of a member, by a program that knows of it: warned of. Another place: nothing.
+    let core = "struct nic_meta___core *c = meta; if (meta + 12 <= data) sum += c->hash;";
+    let kept = format!("{BESIDE} struct nic_meta last;");
+    assert_eq!(with(&kept, &format!("{core}\nif (meta + 12 <= data) sum += *(__u32 *)(meta + 4);")), Some(false));
+    assert_eq!(with(&kept, &format!("{core}\nif (meta + 12 <= data) sum += *(__u32 *)(meta + 8);")), None);
+    // A struct of the program's own that has a member so called.
+    let own = format!("{kept} struct own {{ __u32 hash; }};");
+    let read = "if (meta + 12 <= data) sum += ((struct own *)meta)->hash;";
+    assert_eq!(with(&own, &format!("{core}\n{read}")), Some(false));
+    // Metadata that the program has put there itself.
+    let moved = "if (bpf_xdp_adjust_meta(ctx, -8)) return XDP_DROP; meta = (void *)(long)ctx->data_meta; data = (void \
+                 *)(long)ctx->data; struct nic_meta *m = meta; if (meta + 8 <= data)\nsum += m->hash;";
+    assert_eq!(with(&kept, &format!("{core}\n{moved}")), None);
+    // What no layout can come to.
+    let absent = "struct nic_meta *m = meta; if (!bpf_core_type_exists(struct nic_meta)) if (meta + 12 <= data)\nsum += \
+                  m->hash;";
+    assert_eq!(with(&kept, &format!("{core}\n{absent}")), None);
+}

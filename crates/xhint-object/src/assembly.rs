@@ -43,8 +43,11 @@ impl Assembly {
     /// Takes the code of `object` apart.
     ///
     /// # Errors
-    /// [`Error::Section`] where a call leads to no function.
+    /// [`Error::Section`] where a call leads to no function, [`Error::JumpTable`].
     pub fn take(object: &Object) -> Result<Assembly, Error> {
+        if let Some(function) = object.jumps_by_table() {
+            return Err(Error::JumpTable { function: function.name.clone() });
+        }
         let sections = object.image().sections.entries();
         let code = sections.filter(|(_, section)| section.is_code() && !section.gone);
         let mut sections: BTreeMap<SectionId, Vec<Body>> = code.map(|(id, _)| (id, Vec::new())).collect();

@@ -19,11 +19,41 @@ pub fn may_have(image: &Image, fits: impl Fn(&str) -> bool) -> bool {
 /// The names of structs and unions with members, and of typedefs of those without a name. What cannot be read is left out.
 pub fn structs(image: &Image) -> Vec<String> {
     let mut out = Vec::new();
-    let _rest_is_unreadable = read(image, &mut out);
+    let _rest_is_unreadable = read(image, &mut |dwarf, unit, entry| {
+        out.extend(name(dwarf, unit, entry)?);
+        Ok(())
+    });
     out
 }
 
-fn read(image: &Image, out: &mut Vec<String>) -> gimli::Result<()> {
+/// The names of structs and unions that have a member so called. What cannot be read is left out.
+pub fn having(image: &Image, member: &str) -> Vec<String> {
+    let (mut out, mut inside) = (Vec::new(), None);
+    let _rest_is_unreadable = read(image, &mut |dwarf, unit, entry| {
+        if is_described(entry) {
+            inside = name(dwarf, unit, entry)?.map(|name| (entry.depth(), name));
+        } else if entry.tag() == gimli::DW_TAG_member
+            && let Some((depth, owner)) = &inside
+            && entry.depth() == depth.saturating_add(1)
+            && let Some(own) = entry.attr_value(gimli::DW_AT_name)
+            && *dwarf.attr_string(unit, own)? == *member.as_bytes()
+        {
+            out.push(owner.clone());
+        }
+        Ok(())
+    });
+    out
+}
+
+/// Shows `visit` every entry.
+fn read<'a>(
+    image: &'a Image,
+    visit: &mut dyn FnMut(
+        &Dwarf<Bytes<'a>>,
+        &Unit<Bytes<'a>>,
+        &DebuggingInformationEntry<Bytes<'a>>,
+    ) -> gimli::Result<()>,
+) -> gimli::Result<()> {
     let endian = match image.order {
         ByteOrder::Little => RunTimeEndian::Little,
         ByteOrder::Big => RunTimeEndian::Big,
@@ -36,9 +66,7 @@ fn read(image: &Image, out: &mut Vec<String>) -> gimli::Result<()> {
         let unit = dwarf.unit(header)?;
         let mut entries = unit.entries();
         while let Some(entry) = entries.next_dfs()? {
-            if let Some(name) = name(&dwarf, &unit, entry)? {
-                out.push(name);
-            }
+            visit(&dwarf, &unit, entry)?;
         }
     }
     Ok(())

@@ -76,6 +76,15 @@ pub enum Error {
         /// How far.
         distance: i64,
     },
+    /// Code that has to stay where it is.
+    #[error(
+        "the function {function} jumps to where a table says (.jumptables), so its code cannot be copied or moved: link it for \
+         one layout without dispatch, or compile it with -fno-jump-tables"
+    )]
+    JumpTable {
+        /// The function with the jump.
+        function: String,
+    },
     /// BTF that cannot take what was to be added.
     #[error("cannot write .BTF")]
     BtfWrite(#[from] xhint_btf::Error),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use object::elf;
 use xhint_bpf::insn::{CALL, PSEUDO_FUNC};
-use xhint_bpf::{Arena, FunctionId, Instruction, Named, Reference, SIZE, SymbolId, decode};
+use xhint_bpf::{Arena, FunctionId, Hook, Instruction, Named, Reference, SIZE, SymbolId, decode, jumps_anywhere};
 use xhint_btf::ext::{BtfExt, CoreRelo, LineInfo};
 use xhint_btf::{Btf, ByteOrder, Kind};
 
@@ -85,10 +85,14 @@ impl Function {
         self.section_name.starts_with('?')
     }
 
+    /// Where it runs as a program of its own with metadata in front of the packet.
+    pub fn hook(&self) -> Option<Hook> {
+        Hook::of_section(&self.section_name)
+    }
+
     /// A program that runs at XDP's receive hook, where the metadata is.
     pub fn is_xdp(&self) -> bool {
-        let name = self.section_name.strip_prefix('?').unwrap_or(&self.section_name);
-        name == "xdp" || name == "xdp.frags"
+        self.hook() == Some(Hook::Xdp)
     }
 
     /// Whether its section is as tutorials had it before libbpf 1.0, `SEC("xdp_prog1")`: loaders do not take that for XDP
@@ -221,6 +225,12 @@ impl Object {
         let runs = |f: &Function| f.is_program() || catching.contains(&f.name.as_str());
         let programs: Vec<_> = self.functions.entries().filter(|(_, f)| runs(f)).map(|(id, _)| id).collect();
         if programs.is_empty() { self.functions.ids().collect() } else { programs }
+    }
+
+    /// The first function that jumps to where a register says, which it has from a table of distances from the start of the
+    /// section (`.jumptables`, as LLVM 22 writes and libbpf 1.7 loads them): its code must stay where it is.
+    pub fn jumps_by_table(&self) -> Option<&Function> {
+        self.functions.iter().find(|f| jumps_anywhere(&f.code))
     }
 
     /// Whether any instruction takes the address of a function.

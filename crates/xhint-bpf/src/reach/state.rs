@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::writes::Writes;
-use crate::effect::{Callee, Effect, Flow, effect, flow};
+use crate::effect::{Callee, Effect, Flow, effect, flow, moves_packet};
 use crate::insn::{ALU, ALU64, Insn, JMP32, MOV_OP, MOV64_REG, SRC_REG, ST};
-use crate::{FunctionId, Named};
+use crate::{Context, FunctionId, Hook, Named};
 
 /// What is known of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,10 +14,12 @@ pub enum Value {
     Const(u64),
     /// It is the address so many bytes from r10.
     Frame(i32),
-    /// It is the context of an XDP program.
-    Context,
+    /// It is the context of a program that runs at this hook.
+    Context(Hook),
     /// It is an address that was loaded from there: in the packet or at its ends, and never 0.
     Packet,
+    /// It is the address so many bytes from the start of the metadata, as they were when the program began.
+    Metadata(i32),
     /// It is this function's address.
     Function(FunctionId),
     /// It is no address in this function's frame.
@@ -34,6 +36,8 @@ pub struct State {
     slots: BTreeMap<i32, (u8, Value)>,
     /// What other places in the frame hold.
     rest: Value,
+    /// Whether the packet's ends may have been moved since the program began.
+    moved: bool,
 }
 
 impl Value {
@@ -42,9 +46,15 @@ impl Value {
         matches!(self, Value::Frame(_) | Value::Any)
     }
 
+    /// Whether it is an address as the context has it, which is never 0.
+    fn is_loaded(self) -> bool {
+        matches!(self, Value::Packet | Value::Metadata(0))
+    }
+
     fn join(self, other: Value) -> Value {
         match self.may_point() || other.may_point() {
             _ if self == other => self,
+            _ if self.is_loaded() && other.is_loaded() => Value::Packet,
             true => Value::Any,
             false => Value::Other,
         }
@@ -53,7 +63,7 @@ impl Value {
 
 impl Default for State {
     fn default() -> State {
-        let mut state = State { regs: [Value::Other; 11], slots: BTreeMap::new(), rest: Value::Other };
+        let mut state = State { regs: [Value::Other; 11], slots: BTreeMap::new(), rest: Value::Other, moved: false };
         state.set(FRAME, Value::Frame(0));
         state
     }
@@ -64,7 +74,7 @@ const FRAME: u8 = 10;
 impl State {
     /// That in which nothing is known but the frame's own address.
     pub fn ignorant() -> State {
-        let mut state = State { regs: [Value::Any; 11], slots: BTreeMap::new(), rest: Value::Any };
+        let mut state = State { regs: [Value::Any; 11], slots: BTreeMap::new(), rest: Value::Any, moved: true };
         state.set(FRAME, Value::Frame(0));
         state
     }
@@ -76,6 +86,7 @@ impl State {
             *mine = mine.join(theirs);
         }
         self.rest = self.rest.join(other.rest);
+        self.moved |= other.moved;
         for (at, (bytes, value)) in &other.slots {
             if self.slots.get(at).is_none_or(|mine| mine.0 != *bytes) {
                 self.rest = self.rest.join(hidden(*value));
@@ -94,16 +105,22 @@ impl State {
         *self != before
     }
 
-    /// What is known at the start of an XDP program.
-    pub fn of_xdp() -> State {
+    /// What is known at the start of a program that runs at this hook.
+    pub fn at_hook(hook: Hook) -> State {
         let mut state = State::default();
-        state.set(1, Value::Context);
+        state.set(1, Value::Context(hook));
         state
+    }
+
+    /// How many bytes from the start of the metadata a load reads.
+    pub fn in_metadata(&self, insn: Insn) -> Option<i32> {
+        let Value::Metadata(at) = self.get(insn.src) else { return None };
+        at.checked_add(insn.off.into())
     }
 
     /// What a callee knows at its start. What points into this frame does not point into its own.
     pub fn arguments(&self) -> State {
-        let mut out = State::default();
+        let mut out = State { moved: self.moved, ..State::default() };
         for reg in 1..=5 {
             if !self.get(reg).may_point() {
                 out.set(reg, self.get(reg));
@@ -148,11 +165,8 @@ impl State {
                     },
                 );
             }
-            // struct xdp_md: data, data_end, data_meta.
-            Effect::Load { bytes: 4, signed: false }
-                if self.get(insn.src) == Value::Context && matches!(insn.off, 0 | 4 | 8) =>
-            {
-                self.set(insn.dst, Value::Packet);
+            Effect::Load { bytes: Context::WORD, signed: false } if self.address(insn).is_some() => {
+                self.set(insn.dst, self.address(insn).unwrap_or(Value::Other));
             }
             Effect::Load { bytes, signed } => self.set(insn.dst, self.load(insn.src, insn.off, bytes, signed)),
             Effect::Store { bytes } => {
@@ -170,7 +184,10 @@ impl State {
                 self.set(0, Value::Other);
                 self.lose_arguments();
             }
-            Effect::Call(callee) => self.call(callee, writes),
+            Effect::Call(callee) => {
+                self.moved |= callee != Callee::Helper || moves_packet(insn);
+                self.call(callee, writes);
+            }
             Effect::Nothing => {}
             Effect::Unknown => *self = State::ignorant(),
         }
@@ -185,9 +202,8 @@ impl State {
     /// Whether what is known decides a conditional jump, and how.
     pub fn decide(&self, insn: Insn) -> Option<bool> {
         // Where a program asks whether a pointer is 0, compilers may compare its lower half alone, too.
-        if let (Value::Packet, Value::Const(0)) | (Value::Const(0), Value::Packet) =
-            (self.get(insn.dst), self.operand(insn))
-        {
+        let (one, other) = (self.get(insn.dst), self.operand(insn));
+        if one.is_loaded() && other == Value::Const(0) || one == Value::Const(0) && other.is_loaded() {
             match insn.op() {
                 0x10 => return Some(false),
                 0x50 => return Some(true),
@@ -236,6 +252,16 @@ impl State {
         if insn.code & SRC_REG != 0 { self.get(insn.src) } else { Value::Const(insn.imm as u64) }
     }
 
+    /// The address that a load from the context gives.
+    fn address(&self, insn: Insn) -> Option<Value> {
+        let Value::Context(hook) = self.get(insn.src) else { return None };
+        let context = hook.context();
+        match insn.off == context.data_meta && !self.moved {
+            true => Some(Value::Metadata(0)),
+            false => context.is_address(insn.off).then_some(Value::Packet),
+        }
+    }
+
     fn compute(&self, insn: Insn) -> Value {
         if insn.code == MOV64_REG && insn.off == 0 {
             return self.get(insn.src);
@@ -243,13 +269,18 @@ impl State {
         let one = if insn.op() == MOV_OP { Value::Other } else { self.get(insn.dst) };
         let unary = matches!(insn.op(), 0x80 | 0xd0);
         let two = if unary { Value::Const(0) } else { self.operand(insn) };
-        let moved = match (insn.class(), insn.op(), one, two) {
-            (ALU64, 0x00, Value::Frame(at), Value::Const(by)) | (ALU64, 0x00, Value::Const(by), Value::Frame(at)) => {
-                i32::try_from(by as i64).ok().and_then(|by| at.checked_add(by))
-            }
-            (ALU64, 0x10, Value::Frame(at), Value::Const(by)) => {
-                i32::try_from(by as i64).ok().and_then(|by| at.checked_sub(by))
-            }
+        let distance = match (insn.class(), insn.op(), one, two) {
+            (ALU64, 0x00, _, Value::Const(by)) | (ALU64, 0x00, Value::Const(by), _) => Some(by as i64),
+            (ALU64, 0x10, _, Value::Const(by)) => (by as i64).checked_neg(),
+            _ => None,
+        };
+        let by = distance.and_then(|by| i32::try_from(by).ok());
+        let address = match (one, two) {
+            (Value::Frame(at), _) => by.and_then(|by| at.checked_add(by)).map(Value::Frame),
+            (Value::Metadata(at), _) => by.and_then(|by| at.checked_add(by)).map(Value::Metadata),
+            // Only a sum has its address second: what a number is less an address is none.
+            (_, Value::Frame(at)) => by.and_then(|by| at.checked_add(by)).map(Value::Frame),
+            (_, Value::Metadata(at)) => by.and_then(|by| at.checked_add(by)).map(Value::Metadata),
             _ => None,
         };
         let number = || match (one, two) {
@@ -258,7 +289,7 @@ impl State {
             _ => None,
         };
         let unknown = || if one.may_point() || two.may_point() { Value::Any } else { Value::Other };
-        moved.map(Value::Frame).or_else(|| number().map(Value::Const)).unwrap_or_else(unknown)
+        address.or_else(|| number().map(Value::Const)).unwrap_or_else(unknown)
     }
 
     fn load(&self, address: u8, off: i16, bytes: u8, signed: bool) -> Value {

@@ -5,8 +5,10 @@
 //! all are alike; where they are not, one branch a packet does, between so many copies as there are kinds of them.
 //! Offsets that vary take CAP_PERFMON.
 
+use std::collections::HashSet;
+
 use xhint_bpf::reg::{R0, R1, R2, R3, R4, R5, R6, R7, R9};
-use xhint_bpf::{Emit, FunctionId, If, Instruction, Label, Op, SymbolId};
+use xhint_bpf::{Emit, FunctionId, If, Instruction, Label, Named, Op, SymbolId, effect};
 
 use super::alike::{Alike, sort};
 use super::case::IdAt;
@@ -20,6 +22,7 @@ use super::usual::selectors;
 use super::{Dispatched, Plan, Route};
 use crate::Error;
 use crate::Fallback;
+use crate::Object;
 use crate::name::c_name;
 use xhint_object::Image;
 use xhint_object::maps::{place_data, place_maps};
@@ -78,7 +81,7 @@ fn possible(
             continue;
         }
         let code = copies.plain_code(program.function);
-        match Rewrite::new(code, &alike.sites) {
+        match Rewrite::new(code, &alike.sites, |i| moves_packet(plan.object, i, &mut HashSet::new())) {
             Some(rewrite) => out.push((alike, Some(rewrite))),
             None => {
                 let single = |route: &usize| Some(Alike::single(*route, program.routes.get(*route)?.variant));
@@ -87,6 +90,21 @@ fn possible(
         }
     }
     if out.len() > MAX_COPIES { Err(Error::TooManyCopies { copies: out.len(), most: MAX_COPIES }) } else { Ok(out) }
+}
+
+/// Whether the instruction may move the packet: by itself, or by the function that it names.
+fn moves_packet(object: &Object, instruction: &Instruction, seen: &mut HashSet<FunctionId>) -> bool {
+    match instruction.named {
+        Named::Function(function) => {
+            seen.insert(function) && object.functions().at(function).code.iter().any(|i| moves_packet(object, i, seen))
+        }
+        Named::Kernel => {
+            let name = instruction.reference.map(|r| object.image().symbols.at(r.symbol).name.as_str());
+            // `is_kfunc_pkt_changing` of kernel/bpf/verifier.c.
+            name == Some("bpf_xdp_pull_data")
+        }
+        _ => effect::moves_packet(instruction.insn),
+    }
 }
 
 /// The rows of all layouts, also of those that go to the fallback: its number is the one after the last copy's.

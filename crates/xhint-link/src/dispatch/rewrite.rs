@@ -13,11 +13,15 @@
 //! and a constant `dst = imm` becomes `dst = *(u8 *)(row + field)`. `row` and `data` are kept in registers that the
 //! function does not name before the last such place, or else on its stack; `t` is a register that nobody needs there,
 //! or one that is saved. That `bad` is never reached follows from the length that the entry tested.
+//!
+//! `data` is taken once, at the start. A call that may move the packet makes the verifier forget it, and what it says would
+//! be wrong: a function that reads metadata behind such a call is not rewritten.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use xhint_bpf::effect::{Flow, flow};
 use xhint_bpf::reg::{R3, R10};
-use xhint_bpf::{Emit, If, Insn, Instruction, Label, Liveness, Op, Regs, jumps_anywhere};
+use xhint_bpf::{Emit, If, Insn, Instruction, Label, Liveness, Op, Regs, Targets, jumps_anywhere};
 
 use super::alike::Site;
 use super::rows::Field;
@@ -78,10 +82,16 @@ struct Spare {
 }
 
 impl Rewrite {
-    /// How to rewrite the function with this code at these sites. `None` if it has no stack or registers left for that, or
-    /// jumps that are not understood.
-    pub fn new(code: &[Instruction], sites: &BTreeMap<usize, Site>) -> Option<Rewrite> {
-        if jumps_anywhere(code) {
+    /// How to rewrite the function with this code at these sites; `moves` says which instructions may move the packet.
+    /// `None` if it has no stack or registers left for that, jumps that are not understood, or loads behind such an
+    /// instruction.
+    pub fn new(
+        code: &[Instruction],
+        sites: &BTreeMap<usize, Site>,
+        moves: impl Fn(&Instruction) -> bool,
+    ) -> Option<Rewrite> {
+        let is_load = |at: &usize| matches!(sites.get(at), Some(Site::Load(..)));
+        if jumps_anywhere(code) || behind(code, moves).iter().any(is_load) {
             return None;
         }
         let live = Liveness::of(code);
@@ -158,6 +168,23 @@ impl Rewrite {
 
 fn load_field(emit: &mut Emit, dst: u8, row: u8, field: Field) {
     emit.load(field.bytes, dst, row, field.offset);
+}
+
+/// The instructions that can be reached from behind one that is `first`.
+fn behind(code: &[Instruction], first: impl Fn(&Instruction) -> bool) -> BTreeSet<usize> {
+    let targets = Targets::of(code);
+    let next = |n: usize, i: &Instruction| {
+        let on = !matches!(flow(i.insn), Flow::To | Flow::End);
+        [targets.target(i), on.then(|| n.saturating_add(1))].into_iter().flatten()
+    };
+    let mut todo: Vec<usize> =
+        code.iter().enumerate().filter(|(_, i)| first(i)).flat_map(|(n, i)| next(n, i)).collect();
+    let mut out = BTreeSet::new();
+    while let Some(n) = todo.pop() {
+        let Some(instruction) = code.get(n).filter(|_| out.insert(n)) else { continue };
+        todo.extend(next(n, instruction));
+    }
+    out
 }
 
 /// The end of the stack that the function uses, as far as can be seen: an offset that is added to a pointer, and one
