@@ -65,6 +65,7 @@ impl Of {
             Error::Object(xhint::object::Error::TooFar { .. }) | Error::TooManyCopies { .. } => {
                 "--dispatch tail".to_owned()
             }
+            Error::TooManyFunctions { optional: true, .. } => "--dispatch table".to_owned(),
             Error::TooManyFunctions { .. } => "--dispatch tail or table".to_owned(),
             Error::TableNeedsWalk | Error::RowTooLong { .. } => "--dispatch static".to_owned(),
             Error::SeveralLayouts { .. } => "--layout NAME, or --dispatch auto".to_owned(),

@@ -137,11 +137,23 @@ pub enum Error {
     },
     /// More functions in one program than the kernel takes.
     #[error(
-        "the layouts make {functions} functions of one program, and the kernel takes 256 functions; dispatch by tail calls or by a table makes fewer"
+        "{program} would be {functions} functions, and the kernel takes {most} functions of one program{}",
+        if *.optional {
+            "; it is loaded on demand only (SEC(\"?xdp\")), so tail calls have no slots for it: name it as the program to run, \
+             or dispatch by a table"
+        } else {
+            "; dispatch by tail calls or by a table makes fewer"
+        }
     )]
     TooManyFunctions {
-        /// How many.
+        /// The program.
+        program: String,
+        /// How many it would be.
         functions: usize,
+        /// How many it may be.
+        most: usize,
+        /// Whether it is loaded only if it is asked for.
+        optional: bool,
     },
     /// A table without the right to compute pointers into metadata.
     #[error(
@@ -167,7 +179,11 @@ pub enum Error {
         most: usize,
     },
     /// Too many ids that hash together.
-    #[error("the table of ids has no room for id {}: too many others share its places there; declare another id", xhint_universe::LayoutId(*.id))]
+    #[error(
+        "the table of ids has no room for id {}: the places where it would be looked for hold other ids; declare another id \
+         for this layout",
+        xhint_universe::LayoutId(*.id)
+    )]
     TableFull {
         /// The id.
         id: u32,

@@ -44,8 +44,9 @@ fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
 }
 
-fn compiled_with(name: &str, argument: &str) -> Vec<u8> {
-    std::fs::read(Compile::new(&path(name)).argument(argument).object()).unwrap()
+fn compiled_with(name: &str, arguments: &str) -> Vec<u8> {
+    let compile = arguments.split(' ').fold(Compile::new(&path(name)), Compile::argument);
+    std::fs::read(compile.object()).unwrap()
 }
 
 /// Weak and strong function merged; `None` without bpftool.
@@ -162,6 +163,32 @@ fn what_is_loaded_on_demand_keeps_nothing_else_from_loading() {
     let functions = Object::parse(bytes).unwrap().functions().as_slice().to_vec();
     assert!(functions.iter().any(|f| f.name == "optional__first_of_16" && f.section_name == "?xdp"));
     assert!(!functions.iter().any(|f| f.name.starts_with("always__")), "what does not run has no programs to load");
+}
+
+#[test]
+fn too_many_layouts_for_a_program_on_demand_are_refused_with_a_way_out() {
+    let layout = |n: usize| {
+        format!(
+            "struct l{n} {{ __u32 pad[{}]; __u32 value; __u32 rest[{}]; __u32 btf_id; }} LAYOUT({}); struct l{n} *v{n};\n",
+            n % 20 + 1,
+            n / 20 + 1,
+            n + 1
+        )
+    };
+    let nic = own::nic_of(&(0..300).map(layout).collect::<String>());
+    let universe = universe(&[("many", nic)]);
+    let only = Object::parse(compiled_with("optional.bpf.c", "-DONLY -DCALLS")).unwrap();
+    let link = |options: &LinkOptions| only.link(&universe, options).map(|linked| linked.report.dispatch.kind);
+    for dispatch in [Dispatch::Auto, Dispatch::Tail, Dispatch::Static] {
+        let options = LinkOptions { dispatch, ..LinkOptions::default() };
+        let error = link(&options).unwrap_err().to_string();
+        for part in ["optional would be 302 functions", "takes 256", "on demand", "name it as the program to run"] {
+            assert!(error.contains(part), "{dispatch:?}: {error}");
+        }
+        // Which is true.
+        let named = LinkOptions { program: Some("optional".to_owned()), ..options };
+        assert_eq!(link(&named).is_ok(), dispatch != Dispatch::Static, "{dispatch:?}");
+    }
 }
 
 #[test]

@@ -229,7 +229,11 @@ pub enum Error {
         device: String,
     },
     /// No room among the ids.
-    #[error("the table of ids has no room for id {}: too many others share its places there; declare another id", xhint_universe::LayoutId(*.id))]
+    #[error(
+        "the table of ids has no room for id {}: the places where it would be looked for hold other ids; declare another id \
+         for this layout",
+        xhint_universe::LayoutId(*.id)
+    )]
     TableFull {
         /// The id.
         id: u32,

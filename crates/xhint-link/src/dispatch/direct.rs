@@ -84,6 +84,7 @@ pub fn put_entry<'c>(
 struct Entry<'c, 'a> {
     copies: &'c mut Copies<'a>,
     program: FunctionId,
+    optional: bool,
     counters: Option<Counters>,
     ways: Ways<'c>,
     emit: Emit,
@@ -110,7 +111,8 @@ impl<'c, 'a> Entry<'c, 'a> {
         ways: Ways<'c>,
     ) -> Entry<'c, 'a> {
         let emit = Emit::new(copies.object.order());
-        Entry { copies, program: program.function, counters, ways, emit, cases: Vec::new(), all: BTreeMap::new() }
+        let &Dispatched { function: program, optional, .. } = program;
+        Entry { copies, program, optional, counters, ways, emit, cases: Vec::new(), all: BTreeMap::new() }
     }
 
     fn copy_for(&mut self, variant: usize) -> &mut Copy {
@@ -197,6 +199,11 @@ impl<'c, 'a> Entry<'c, 'a> {
         let jumped = (size / SIZE).saturating_mul(copies.len()) <= MAX_JUMPED;
         let all = self.copies.functions_of(self.program, copies.iter().copied());
         let functions = if jumped { all.saturating_sub(copies.len()) } else { all }.saturating_add(1);
-        if functions > MAX_FUNCTIONS { Err(Error::TooManyFunctions { functions }) } else { Ok(jumped) }
+        if functions > MAX_FUNCTIONS {
+            let program = self.copies.object.functions().at(self.program).name.clone();
+            let (most, optional) = (MAX_FUNCTIONS, self.optional);
+            return Err(Error::TooManyFunctions { program, functions, most, optional });
+        }
+        Ok(jumped)
     }
 }

@@ -11,9 +11,10 @@
 //! ```text
 //! bits 63–32  the layout's id        bits 31–24  its length in words of 4 bytes        bits 23–0  its slot
 //! ```
-//! It stands in the bucket that the id hashes to: `(id * 0x9e3779b1) mod 2^32`, the upper [`BUCKET_BITS`] of it. The
-//! ways of a bucket are tested from the first on; a word of 0 is free. The entry reads all ways, so order means
-//! nothing and holes do no harm.
+//! It stands in one of the two buckets that the id hashes to: for each of [`MULTIPLIERS`] the upper [`BUCKET_BITS`] of
+//! `(id * multiplier) mod 2^32`. Whoever adds a layout puts it where more words are free, so that 4,096 layouts find room,
+//! as many as there are slots. A word of 0 is free. The entry reads all words of both buckets, the first bucket first, so
+//! order means nothing and holes do no harm.
 //!
 //! To add a layout: load its program, write its slot in each program array, then write its word, at once as 64 bits.
 //! To take one away: empty its slots, then clear the word. An empty slot sends its packets to the fallback. To replace
@@ -36,6 +37,8 @@ pub const SLOTS: &str = "xhint_slots_";
 pub const SLOT_COUNT: u32 = 4096;
 /// Bits of a bucket's number.
 pub const BUCKET_BITS: u32 = 10;
+/// How far the product of an id is shifted down to be a bucket's number.
+pub const BUCKET_SHIFT: u32 = 32 - BUCKET_BITS;
 /// Buckets of the table.
 pub const BUCKETS: u32 = 1 << BUCKET_BITS;
 /// Words of a bucket.
@@ -44,17 +47,18 @@ pub const WAYS: u32 = 8;
 pub const TABLE_SIZE: u32 = BUCKETS * WAYS * 8;
 /// Bits of a slot's number in a word.
 pub const SLOT_BITS: u32 = 24;
-/// What an id is multiplied by: 2^32 divided by the golden ratio, Knuth's multiplicative hashing.
-pub const MULTIPLIER: u32 = 0x9e37_79b1;
+/// What an id is multiplied by, for its first bucket and its second: 2^32 divided by the golden ratio (Knuth's
+/// multiplicative hashing), and the last constant of MurmurHash3's 32-bit finalizer.
+pub const MULTIPLIERS: [u32; 2] = [0x9e37_79b1, 0xc2b2_ae35];
 
 /// The name of the slots of `program`; where that is no C name, or very long, with a hash in place of what goes.
 pub fn slots_name(program: &str) -> String {
     c_name(SLOTS, program)
 }
 
-/// The bucket of an id.
-pub fn bucket(id: u32) -> u32 {
-    id.wrapping_mul(MULTIPLIER) >> 32_u32.saturating_sub(BUCKET_BITS)
+/// The buckets of an id.
+pub fn buckets(id: u32) -> [u32; 2] {
+    MULTIPLIERS.map(|multiplier| id.wrapping_mul(multiplier) >> BUCKET_SHIFT)
 }
 
 /// The word of a layout with this id, of `size` bytes, in slot 0: what its packets are compared with.
@@ -94,18 +98,15 @@ impl Table {
 
     /// Where in the table (a word's index) the layout with this id and size stands, and its slot.
     pub fn find(&self, id: u32, size: u32) -> Option<(usize, u32)> {
-        let ways = self.ways(id);
-        let slot = |word: u64| word ^ key(id, size);
-        let found = ways.clone().zip(self.words.get(ways)?).find(|(_, w)| slot(**w) < 1 << SLOT_BITS)?;
-        Some((found.0, slot(*found.1) as u32))
+        let slot = |word: u64| u32::try_from(word ^ key(id, size)).ok().filter(|slot| *slot < 1 << SLOT_BITS);
+        let mut all = buckets(id).into_iter().flat_map(words_of);
+        all.find_map(|index| Some((index, slot(*self.words.get(index)?)?)))
     }
 
     /// Puts a layout into `slot` and tells the index of its word. A layout that is there moves to the new slot. `None`
-    /// if its bucket is full: such a layout needs another id.
+    /// if both its buckets are full: such a layout needs another id.
     pub fn put(&mut self, id: u32, size: u32, slot: u32) -> Option<usize> {
-        let there = self.find(id, size).map(|f| f.0);
-        let free = || self.ways(id).find(|n| self.words.get(*n) == Some(&0));
-        let index = there.or_else(free)?;
+        let index = self.find(id, size).map(|found| found.0).or_else(|| self.free(id))?;
         *self.words.get_mut(index)? = key(id, size) | u64::from(slot & ((1 << SLOT_BITS) - 1));
         Some(index)
     }
@@ -117,10 +118,22 @@ impl Table {
         Some(index)
     }
 
-    fn ways(&self, id: u32) -> std::ops::Range<usize> {
-        let start = bucket(id).saturating_mul(WAYS) as usize;
-        start..start.saturating_add(WAYS as usize)
+    /// A free word for this id, in the emptier of its buckets; in the first, if they are equally full.
+    fn free(&self, id: u32) -> Option<usize> {
+        let free = |bucket| words_of(bucket).filter(|n| self.words.get(*n) == Some(&0));
+        let [first, second] = buckets(id).map(free);
+        let (mut emptier, other) = (first.clone(), second.clone());
+        if other.count() > first.count() {
+            emptier = second;
+        }
+        emptier.next()
     }
+}
+
+/// The indices of the words of a bucket.
+fn words_of(bucket: u32) -> impl Iterator<Item = usize> + Clone {
+    let start = bucket.saturating_mul(WAYS) as usize;
+    start..start.saturating_add(WAYS as usize)
 }
 
 #[cfg(test)]
@@ -132,7 +145,7 @@ mod tests {
         let mut table = Table::default();
         let index = table.put(0x11, 16, 3).unwrap();
         assert_eq!(table.words()[index], 0x11_0400_0003);
-        assert_eq!(index / WAYS as usize, bucket(0x11) as usize);
+        assert_eq!(index / WAYS as usize, buckets(0x11)[0] as usize);
         assert_eq!(table.find(0x11, 16), Some((index, 3)));
         assert_eq!(table.find(0x11, 20), None);
         assert_eq!(table.put(0x11, 16, 5), Some(index));
@@ -143,25 +156,43 @@ mod tests {
         assert_eq!(table, Table::default());
     }
 
+    /// Ids as they are derived, which look like random numbers, and as people number things.
+    fn ids() -> impl Iterator<Item = (String, Vec<u32>)> {
+        let derived = |seed: u32| {
+            let mix = |id: u32| (id ^ id >> 16).wrapping_mul(0x7feb_352d) ^ seed.wrapping_mul(0x846c_a68b);
+            let ids = (0..SLOT_COUNT).map(move |n| mix(mix(n ^ seed << 12) ^ n << 7)).collect();
+            (format!("derived {seed}"), ids)
+        };
+        let apart = |step: u32| (format!("{step:#x} apart"), (1..=SLOT_COUNT).map(|n| n.wrapping_mul(step)).collect());
+        let steps = (0..=20).map(|n| 1 << n).chain([3, 10, 100, 1000, 0x101, 0x0101_0101, 0x1001, 0xffff]);
+        (0..200).map(derived).chain(steps.map(apart))
+    }
+
     #[test]
-    fn a_thousand_layouts_fit() {
-        let mut table = Table::default();
-        let mut id = 1u32;
-        for slot in 0..1000 {
-            // Ids as they are derived look like random numbers.
-            id = id.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            assert!(table.put(id, 64, slot).is_some(), "{slot}");
-        }
-        for slot in 0..1000 {
-            assert!(table.put(0x100 + slot, 64, slot).is_some(), "{slot}");
+    fn as_many_layouts_fit_as_there_are_slots() {
+        for (what, ids) in ids() {
+            let mut table = Table::default();
+            for (slot, id) in (0..).zip(&ids) {
+                assert!(table.put(*id, 64, slot).is_some(), "{what}: {slot} fit");
+            }
+            for (slot, id) in (0..).zip(&ids) {
+                assert!(
+                    table.find(*id, 64).is_some_and(|found| found.1 == slot || ids.len() > slot as usize),
+                    "{what}"
+                );
+            }
         }
     }
 
     #[test]
-    fn a_full_bucket_says_so() {
+    fn full_buckets_say_so() {
         let mut table = Table::default();
-        let same: Vec<u32> = (1..).filter(|id| bucket(*id) == 7).take(9).collect();
+        let same: Vec<u32> = (1..).filter(|id| buckets(*id) == buckets(7)).take(17).collect();
         let put: Vec<bool> = same.iter().map(|id| table.put(*id, 8, 0).is_some()).collect();
-        assert_eq!(put, [true, true, true, true, true, true, true, true, false]);
+        assert_eq!(put, [[true; 16].as_slice(), &[false]].concat());
+        // Room that is made is found.
+        table.remove(same[3], 8).unwrap();
+        assert!(table.put(same[16], 8, 1).is_some());
+        assert_eq!(table.find(same[16], 8).unwrap().1, 1);
     }
 }

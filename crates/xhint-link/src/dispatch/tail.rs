@@ -22,7 +22,7 @@ use super::copies::Copies;
 use super::count::{Counters, Slot};
 use super::direct::{Ways, put_entry};
 use super::entry::{decide, find_length, load_ends, load_id, retest_length};
-use super::table::{BUCKET_BITS, IDS, IDS_SECTION, MULTIPLIER, SLOT_BITS, SLOT_COUNT, Table, WAYS, slots_name};
+use super::table::{BUCKET_SHIFT, IDS, IDS_SECTION, MULTIPLIERS, SLOT_BITS, SLOT_COUNT, Table, WAYS, slots_name};
 use super::usual::{Usual, selectors};
 use super::{Dispatched, MAX_METADATA, Plan};
 use crate::Error;
@@ -115,7 +115,7 @@ enum Rest {
 struct Places {
     /// The lookup that all lengths share: the id in r5, the length's part of the key in r0.
     look_up: Label,
-    /// A slot was found: in r4.
+    /// A slot was found: in r2.
     hit: Label,
     /// The slot has no program: the packet was counted as the slot's and is not.
     empty: Label,
@@ -143,7 +143,7 @@ fn entry(emit: &mut Emit, program: &Dispatched, maps: Maps, slots: &[u32], rest:
     emit.put(other);
     find_other(emit, program, maps, places);
     emit.put(places.hit);
-    emit.mov(R7, R4);
+    emit.mov(R7, R2);
     go(emit, maps, Slot::InR7, places);
     emit.put(places.empty);
     if let Some(counters) = maps.counters {
@@ -216,21 +216,24 @@ fn go(emit: &mut Emit, maps: Maps, slot: Slot, places: Places) {
     emit.jump(places.empty);
 }
 
-/// Looks the id in r5, of the length in r0, up: to `hit` with the slot in r4, or to `miss`. Uses r0, r2, r4 and r5.
+/// Looks the id in r5, of the length in r0, up: to `hit` with the slot in r2, or to `miss`. Uses r0, r2 and r4.
 fn look_up(emit: &mut Emit, ids: SymbolId, hit: Label, miss: Label) {
     emit.mov(R4, R5);
     emit.op(Op::Lsh, R4, 32);
     emit.op_reg(Op::Or, R0, R4);
-    emit.mul32(R5, MULTIPLIER);
-    emit.op(Op::Rsh, R5, 32_i32.saturating_sub(BUCKET_BITS as i32));
-    // Bytes of a bucket.
-    emit.op(Op::Lsh, R5, (WAYS * 8).trailing_zeros() as i32);
-    emit.address(R2, ids, 0);
-    emit.op_reg(Op::Add, R2, R5);
-    for way in 0..WAYS {
-        emit.load(8, R4, R2, (way as i16).saturating_mul(8));
-        emit.op_reg(Op::Xor, R4, R0);
-        emit.jump_if_imm(If::Below, R4, 1 << SLOT_BITS, hit);
+    for multiplier in MULTIPLIERS {
+        emit.mov(R2, R5);
+        emit.mul32(R2, multiplier);
+        emit.op(Op::Rsh, R2, BUCKET_SHIFT as i32);
+        // Bytes of a bucket.
+        emit.op(Op::Lsh, R2, (WAYS * 8).trailing_zeros() as i32);
+        emit.address(R4, ids, 0);
+        emit.op_reg(Op::Add, R4, R2);
+        for word in 0..WAYS {
+            emit.load(8, R2, R4, (word as i16).saturating_mul(8));
+            emit.op_reg(Op::Xor, R2, R0);
+            emit.jump_if_imm(If::Below, R2, 1 << SLOT_BITS, hit);
+        }
     }
     emit.jump(miss);
 }

@@ -44,6 +44,16 @@ int stress(struct xdp_md *ctx)
 		return XDP_ABORTED;
 	m = xhint_meta(ctx, struct nic_meta);
 #endif
+#ifdef COPIES
+	/* Where the packet begins says nothing of a copy, which a table's code is to read at an offset that varies. */
+	__u32 copy[10] = {}, *word = (__u32 *)m;
+
+	for (int n = 0; n < 10 && (void *)(word + n + 1) <= (void *)(long)ctx->data; n++)
+		copy[n] = word[n];
+#define READ_FROM(m) ((struct nic_meta *)copy)
+#else
+#define READ_FROM(m) (m)
+#endif
 #ifdef UNGUARDED
 	if (!xhint_fits(ctx, m))
 #else
@@ -54,7 +64,7 @@ int stress(struct xdp_md *ctx)
 	else if (!xhint_is(m, struct nic_meta))
 		count(WRONG_ID);
 #endif
-	else if (m->pkt_len != ctx->data_end - ctx->data)
+	else if (READ_FROM(m)->pkt_len != ctx->data_end - ctx->data)
 		count(WRONG);
 	else
 		count(READ);
