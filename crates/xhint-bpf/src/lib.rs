@@ -27,5 +27,5 @@ pub use hook::{Context, Hook};
 pub use id::{FunctionId, SymbolId};
 pub use insn::{Insn, SIZE};
 pub use liveness::Liveness;
-pub use prune::{Ways, prune, remaining};
+pub use prune::{Branches, prune, remaining};
 pub use reach::{Code, MetadataRead, Reach, reach_if};

@@ -3,8 +3,8 @@
 //! The verifier needs that where it also walks arms that are never taken, as it does before Linux 6.18 without
 //! CAP_PERFMON and with the processor's mitigations on: there a register counts as unknown that is 0, and poison as run.
 //!
-//! 1. From the first instruction on, along the ways that the analysis found possible, instructions are marked.
-//! 2. A marked comparison that goes one way only becomes a jump, or nothing. A jump to what then comes next anyway
+//! 1. From the first instruction on, along the branches that the analysis found possible, instructions are marked.
+//! 2. A marked comparison that takes one branch only becomes a jump, or nothing. A jump to what then comes next anyway
 //!    becomes nothing too. This is decided from the end to the start, so that what lies between is known.
 //! 3. What is left stays in its order. Labels of what went stand at what came next, and an instruction that had no line of
 //!    its own keeps the one it was under.
@@ -16,53 +16,58 @@ use crate::effect::{Flow, flow};
 use crate::insn::{Insn, JA};
 use crate::{Instruction, Targets};
 
-/// Which ways each comparison of a function can go, by its number: to its target, and on.
+/// Which branches each comparison of a function can take, by its number: to its target, and on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Ways(BTreeMap<usize, [bool; 2]>);
+pub struct Branches(BTreeMap<usize, [bool; 2]>);
 
-impl Ways {
-    /// The comparison of this number can go these ways too.
+impl Branches {
+    /// The comparison of this number can take these branches too.
     pub fn add(&mut self, number: usize, [taken, on]: [bool; 2]) {
-        let ways = self.0.entry(number).or_default();
-        *ways = [ways[0] || taken, ways[1] || on];
+        let branches = self.0.entry(number).or_default();
+        *branches = [branches[0] || taken, branches[1] || on];
     }
 
-    /// All that `other` can go, too.
-    pub fn join(&mut self, other: &Ways) {
-        other.0.iter().for_each(|(number, ways)| self.add(*number, *ways));
+    /// All that `other` can take, too.
+    pub fn join(&mut self, other: &Branches) {
+        other.0.iter().for_each(|(number, branches)| self.add(*number, *branches));
     }
 }
 
-/// `code` without what cannot be reached if comparisons go these ways only; the whole of it, where it has jumps that are
+/// `code` without what cannot be reached if comparisons take these branches only; the whole of it, where it has jumps that are
 /// not understood.
 #[must_use]
-pub fn prune(code: Vec<Instruction>, ways: &Ways) -> Vec<Instruction> {
+pub fn prune(code: Vec<Instruction>, branches: &Branches) -> Vec<Instruction> {
     if jumps_anywhere(&code) {
         return code;
     }
-    let left = left(&code, ways);
+    let left = left(&code, branches);
     keep(&code, left)
 }
 
-/// The ways from an instruction, given those of comparisons: where its jump leads, and whether it goes on.
-fn ways_from(number: usize, instruction: &Instruction, targets: &Targets, ways: &Ways) -> (Option<usize>, bool) {
+/// The branches from an instruction, given those of comparisons: where its jump leads, and whether it goes on.
+fn successors(
+    number: usize,
+    instruction: &Instruction,
+    targets: &Targets,
+    branches: &Branches,
+) -> (Option<usize>, bool) {
     let target = targets.target(instruction);
     match flow(instruction.insn) {
         Flow::Next => (None, true),
         Flow::To => (target, false),
         Flow::Either => (target, true),
         Flow::If => {
-            let [taken, on] = ways.0.get(&number).copied().unwrap_or_default();
+            let [taken, on] = branches.0.get(&number).copied().unwrap_or_default();
             (target.filter(|_| taken), on)
         }
         Flow::End | Flow::Anywhere => (None, false),
     }
 }
 
-/// The numbers of the instructions that can be reached if comparisons go these ways only; all of them, where `code` has
+/// The numbers of the instructions that can be reached if comparisons take these branches only; all of them, where `code` has
 /// jumps that are not understood.
 #[must_use]
-pub fn remaining(code: &[Instruction], ways: &Ways) -> BTreeSet<usize> {
+pub fn remaining(code: &[Instruction], branches: &Branches) -> BTreeSet<usize> {
     if jumps_anywhere(code) {
         return (0..code.len()).collect();
     }
@@ -70,7 +75,7 @@ pub fn remaining(code: &[Instruction], ways: &Ways) -> BTreeSet<usize> {
     let (mut reached, mut todo) = (BTreeSet::new(), vec![0]);
     while let Some(n) = todo.pop() {
         let Some(instruction) = code.get(n).filter(|_| reached.insert(n)) else { continue };
-        let (target, on) = ways_from(n, instruction, &targets, ways);
+        let (target, on) = successors(n, instruction, &targets, branches);
         todo.extend(target);
         todo.extend(on.then(|| n.saturating_add(1)));
     }
@@ -78,14 +83,14 @@ pub fn remaining(code: &[Instruction], ways: &Ways) -> BTreeSet<usize> {
 }
 
 /// The instructions that stay, as they stay and with where they jump to, by their numbers.
-fn left(code: &[Instruction], ways: &Ways) -> BTreeMap<usize, (Instruction, Option<usize>)> {
-    let (targets, reached) = (Targets::of(code), remaining(code, ways));
+fn left(code: &[Instruction], branches: &Branches) -> BTreeMap<usize, (Instruction, Option<usize>)> {
+    let (targets, reached) = (Targets::of(code), remaining(code, branches));
     let mut left: BTreeMap<usize, (Instruction, Option<usize>)> = BTreeMap::new();
     for n in reached.into_iter().rev() {
         let Some(instruction) = code.get(n) else { continue };
         let next = left.keys().next().copied();
         let comes_next = |target: usize| target > n && left.range(target..).next().map(|(n, _)| *n) == next;
-        let stays = match (flow(instruction.insn), ways_from(n, instruction, &targets, ways)) {
+        let stays = match (flow(instruction.insn), successors(n, instruction, &targets, branches)) {
             (Flow::To | Flow::If, (Some(target), false)) if comes_next(target) => continue,
             (Flow::If, (Some(_), false)) => {
                 Instruction { insn: Insn { code: JA, dst: 0, src: 0, off: 0, imm: 0 }, ..*instruction }

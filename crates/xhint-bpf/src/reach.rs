@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::code::jumps_anywhere;
 use crate::effect::{Callee, Effect, Flow, effect, flow};
 use crate::insn::{ADD64_REG, CALL, Insn, SUB64_REG};
-use crate::{FunctionId, Hook, Instruction, Named, Targets, Ways};
+use crate::{Branches, FunctionId, Hook, Instruction, Named, Targets};
 use state::{State, Value};
 use writes::{Known, Writes};
 
@@ -47,8 +47,8 @@ pub struct Reach {
     pub poisoned: BTreeSet<(FunctionId, usize)>,
     /// Additions and subtractions of a register, and its value where that is always the same.
     pub addends: BTreeMap<(FunctionId, usize), Option<u64>>,
-    /// By function, which ways comparisons can go.
-    pub ways: BTreeMap<FunctionId, Ways>,
+    /// By function, which branches comparisons can take.
+    pub branches: BTreeMap<FunctionId, Branches>,
     /// Loads from metadata, as long as each time it is the same place: by instruction. Not of metadata that the program
     /// may have moved the start of.
     pub metadata: BTreeMap<(FunctionId, usize), Option<MetadataRead>>,
@@ -175,9 +175,9 @@ impl<C: Code, K: Fn((FunctionId, usize)) -> bool> Walk<'_, C, K> {
                     return [target(), Some(next)].into_iter().flatten().map(|to| (to, state.clone())).collect();
                 }
                 Flow::If => {
-                    let ways = ways(&state, insn);
-                    self.out.ways.entry(function).or_default().add(n, ways);
-                    return branch(insn, [target(), Some(next)], ways, &state);
+                    let branches = branches(&state, insn);
+                    self.out.branches.entry(function).or_default().add(n, branches);
+                    return branch(insn, [target(), Some(next)], branches, &state);
                 }
                 Flow::Anywhere => return (0..code.len()).map(|n| (n, State::ignorant())).collect(),
             }
@@ -218,15 +218,15 @@ struct Jumps {
 }
 
 /// Whether a comparison can lead to its target, and on.
-fn ways(state: &State, insn: Insn) -> [bool; 2] {
+fn branches(state: &State, insn: Insn) -> [bool; 2] {
     let decided = state.decide(insn);
     [decided != Some(false), decided != Some(true)]
 }
 
 /// Where a comparison can lead, and what is known there.
-fn branch(insn: Insn, to: [Option<usize>; 2], ways: [bool; 2], state: &State) -> Vec<(usize, State)> {
-    let each = to.into_iter().zip(ways).zip([true, false]);
-    each.filter(|((_, way), _)| *way).filter_map(|((to, _), taken)| Some((to?, state.assume(insn, taken)))).collect()
+fn branch(insn: Insn, to: [Option<usize>; 2], branches: [bool; 2], state: &State) -> Vec<(usize, State)> {
+    let each = to.into_iter().zip(branches).zip([true, false]);
+    each.filter(|((_, goes), _)| *goes).filter_map(|((to, _), taken)| Some((to?, state.assume(insn, taken)))).collect()
 }
 
 #[cfg(test)]

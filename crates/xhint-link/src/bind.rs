@@ -35,7 +35,7 @@ impl<'a> Bound<'a> {
         layouts: &[usize],
         options: &LinkOptions,
     ) -> Result<(Bound<'a>, Variant<'a>), Error> {
-        let binding = |layout| Binding { layout, rename: options.rename.clone(), walk: options.walk };
+        let binding = |layout| Binding { layout, bind: options.bind.clone(), walk: options.walk };
         let resolver = |layout| Resolver::new(object.btf(), universe, binding(layout));
         let mut resolvers: Vec<_> = layouts.iter().map(|n| resolver(Some(*n))).collect();
         if resolvers.is_empty() {
@@ -67,7 +67,7 @@ impl<'a> Bound<'a> {
         let (object, answers, poisoned) = (self.object, &self.answers, &mut self.poisoned);
         Variant::new(object, |number, relo, insn| {
             let Some(answer) = answers.get(number) else { return Ok(Some(insn)) };
-            let place = || object.place_words(relo);
+            let place = || object.location(relo);
             let patched = patch(insn, answer).map_err(|source| Error::Patch { place: place(), number, source })?;
             poisoned.push(patched.is_none());
             Ok(patched)
@@ -137,9 +137,9 @@ pub fn asked<'o>(object: &'o Object, relo: &Relo, options: &'o LinkOptions) -> O
     }
     let root = object.btf().ty(relo.core.type_id)?;
     let own = root.name();
-    (may_be_layout(root.kind()) && !own.is_empty()).then(|| Wanted::of(&options.rename, own))
+    (may_be_layout(root.kind()) && !own.is_empty()).then(|| Wanted::of(&options.bind, own))
 }
 
 fn relo_error(object: &Object, number: usize, relo: &Relo, source: xhint_relo::Error) -> Error {
-    Error::Relo { place: object.place_words(relo), number, source }
+    Error::Relo { place: object.location(relo), number, source }
 }

@@ -188,8 +188,8 @@ impl Alive {
             for function in reach.functions {
                 let mut code = object.functions().at(function).code.clone();
                 variant.apply(function, &mut code);
-                let ways = reach.ways.get(&function).cloned().unwrap_or_default();
-                out.extend(remaining(&code, &ways).into_iter().map(|number| (function, number)));
+                let branches = reach.branches.get(&function).cloned().unwrap_or_default();
+                out.extend(remaining(&code, &branches).into_iter().map(|number| (function, number)));
             }
         }
         Alive(out)

@@ -43,7 +43,7 @@ impl Choice {
         let mut out = Choice { plain: plain(object, universe, options), ..Choice::default() };
         // All names that linking will ask for in one pass over each BTF, not one pass a name or a question.
         let look = || {
-            let binding = Binding { layout: None, rename: options.rename.clone(), walk: options.walk };
+            let binding = Binding { layout: None, bind: options.bind.clone(), walk: options.walk };
             Resolver::new(object.btf(), universe, binding).prepare(object.relos().iter().map(|relo| &relo.core));
         };
         if options.layouts.is_empty() {
@@ -72,7 +72,7 @@ impl Choice {
             let all: Vec<_> =
                 out.layouts.iter().filter(|n| universe.layouts().get(**n).is_some_and(|l| wanted.means(l))).collect();
             if all.len() > 1 {
-                let words = |n: &&usize| LayoutReport::of(universe, **n).map(|l| l.words());
+                let words = |n: &&usize| LayoutReport::of(universe, **n).map(|l| l.label());
                 let name = wanted.bound.unwrap_or(wanted.name).to_owned();
                 out.several.get_or_insert((name, all.iter().filter_map(words).collect()));
             }
@@ -132,7 +132,7 @@ impl Choice {
     fn useless_binds(&mut self, object: &Object, options: &LinkOptions) {
         let roots: Vec<_> = object.relos().iter().filter_map(|r| object.btf().ty(r.core.type_id)).collect();
         let known = |from: &str| roots.iter().any(|root| root.name() == from || essential(root.name()) == from);
-        for (from, to) in options.rename.iter().filter(|(from, _)| !known(from)) {
+        for (from, to) in options.bind.iter().filter(|(from, _)| !known(from)) {
             self.warnings.push(format!("the program asks nothing of a '{from}', so binding it to '{to}' does nothing"));
         }
     }
@@ -140,8 +140,8 @@ impl Choice {
 
 /// Checks that no name is bound to two.
 fn bound_once(options: &LinkOptions) -> Result<(), Error> {
-    for (n, (name, to)) in options.rename.iter().enumerate() {
-        let before = options.rename.iter().take(n).find(|(other, old)| other == name && old != to);
+    for (n, (name, to)) in options.bind.iter().enumerate() {
+        let before = options.bind.iter().take(n).find(|(other, old)| other == name && old != to);
         if let Some((_, first)) = before {
             return Err(Error::BoundTwice { name: name.clone(), first: first.clone(), second: to.clone() });
         }

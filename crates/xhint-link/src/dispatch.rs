@@ -21,10 +21,11 @@ mod usual;
 
 pub use case::{Case, IdAt};
 
-use xhint_bpf::FunctionId;
+use xhint_bpf::{FunctionId, Hook};
 
+use crate::Error;
 use crate::counts::{COUNTS, UNKNOWN};
-use table::{IDS, IDS_SECTION, SLOTS};
+use table::{IDS, IDS_SECTION, SLOTS, Slot};
 
 /// Bytes that metadata can have: `xdp_metalen_invalid` of include/net/xdp.h.
 const MAX_METADATA: u32 = 252;
@@ -45,6 +46,8 @@ pub struct Route {
 pub struct Dispatched {
     /// The function.
     pub function: FunctionId,
+    /// Where it runs.
+    pub hook: Hook,
     pub routes: Vec<Route>,
     /// Whether it is loaded by itself, or only if somebody asks for it (`SEC("?xdp")`).
     pub optional: bool,
@@ -62,9 +65,18 @@ impl Plan<'_> {
     pub fn falls_back(&self, route: &Route) -> bool {
         route.variant == self.fallback
     }
+
+    /// The slot of a route's layout.
+    ///
+    /// # Errors
+    /// [`Error::NoSlot`].
+    pub fn slot(&self, route: &Route) -> Result<Slot, Error> {
+        self.slots.get(route.layout).copied().flatten().ok_or(Error::NoSlot)
+    }
 }
 
 /// The variants of an object: one for each layout, and one for none.
+#[derive(Clone)]
 pub struct Plan<'a> {
     pub object: &'a crate::Object,
     pub variants: &'a [crate::variant::Variant<'a>],
@@ -75,8 +87,8 @@ pub struct Plan<'a> {
     /// What packets of no layout get.
     pub or_else: crate::Fallback,
     pub programs: Vec<Dispatched>,
-    /// The slot of each layout: where tail calls find it, and what it is counted under.
-    pub slots: Vec<u32>,
+    /// The slot of each layout: where tail calls find it, and what it is counted under. There may be more layouts than slots.
+    pub slots: Vec<Option<Slot>>,
     /// By relocation, whether it is about metadata.
     pub metadata: Vec<bool>,
     /// Count packets in the entry, as [`crate::counts`] says.
@@ -85,7 +97,7 @@ pub struct Plan<'a> {
     pub prune: bool,
 }
 
-pub use by_row::link as link_by_row;
+pub use by_row::{kinds, link as link_by_row};
 pub use classes::Classes;
 pub use copies::Copies;
 pub use direct::link as link_direct;

@@ -40,7 +40,7 @@ fn names<'o>(object: &'o Object, options: &'o LinkOptions) -> Vec<(Kind, Wanted<
     roots.sort_unstable();
     roots.dedup();
     let roots = roots.into_iter().filter_map(|id| object.btf().ty(id)).filter(|ty| !ty.name().is_empty());
-    roots.map(|ty| (ty.kind(), Wanted::of(&options.rename, ty.name()))).collect()
+    roots.map(|ty| (ty.kind(), Wanted::of(&options.bind, ty.name()))).collect()
 }
 
 fn has(universe: &Universe, source: SourceId, (kind, wanted): (Kind, Wanted<'_>)) -> bool {

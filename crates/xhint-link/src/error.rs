@@ -126,15 +126,12 @@ pub enum Error {
     /// A struct that a layout answers to is read without CO-RE.
     #[error("{0}")]
     Plain(crate::Plain),
-    /// A slot that there is none of.
+    /// More layouts than slots.
     #[error(
         "there are more layouts than the {} slots of tail calls and counters; static or table dispatch without counting takes more",
         crate::table::SLOT_COUNT
     )]
-    NoSlot {
-        /// The slot.
-        slot: u32,
-    },
+    NoSlot,
     /// More functions in one program than the kernel takes.
     #[error(
         "{program} would be {functions} functions, and the kernel takes {most} functions of one program{}",
@@ -178,6 +175,9 @@ pub enum Error {
         /// How many there can be.
         most: usize,
     },
+    /// A kernel refused every dispatch that would do.
+    #[error("every dispatch that would do was refused before")]
+    AllRefused,
     /// Too many ids that hash together.
     #[error(
         "the table of ids has no room for id {}: the places where it would be looked for hold other ids; declare another id \
@@ -191,6 +191,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it says that a dispatch has a limit that another may not have.
+    pub(crate) fn is_limit(&self) -> bool {
+        use Error::{NoSlot, Object, RowTooLong, TableFull, TooManyCopies, TooManyFunctions};
+        match self {
+            NoSlot | RowTooLong { .. } | TableFull { .. } | TooManyCopies { .. } | TooManyFunctions { .. } => true,
+            Object(cause) => matches!(cause, xhint_object::Error::TooFar { .. }),
+            _ => false,
+        }
+    }
+
     /// Whether it is about this layout, given in [`crate::LayoutReport::words`].
     pub(crate) fn is_about(&self, layout: &str) -> bool {
         match self {
@@ -204,11 +214,16 @@ impl Error {
 }
 
 /// What to do about a read of what is not there.
-fn guard(first: &crate::Missing) -> &'static str {
+fn guard(first: &crate::Missing) -> String {
+    let asks = match first.kind {
+        Some(kind) if kind.is_enumerator() => "bpf_core_enum_value_exists()",
+        Some(kind) if kind.is_field() => "bpf_core_field_exists()",
+        _ => "bpf_core_type_exists()",
+    };
     match (first.exists, &first.lost) {
-        (_, Some(_)) => "; ask bpf_core_field_exists() again right before it, or allow it to be missing",
-        (true, None) => "",
-        (false, None) => "; guard it with bpf_core_field_exists()",
+        (_, Some(_)) => format!("; ask {asks} again right before it, or allow it to be missing"),
+        (true, None) => String::new(),
+        (false, None) => format!("; guard it with {asks}"),
     }
 }
 

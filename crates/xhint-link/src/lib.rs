@@ -23,6 +23,7 @@ mod multi;
 mod name;
 mod options;
 mod plain;
+mod policy;
 mod report;
 pub mod selectors;
 mod variant;

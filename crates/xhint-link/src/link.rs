@@ -12,6 +12,7 @@ use crate::choice::{Choice, named};
 use crate::dispatch::{Copies, reserved};
 use crate::explain::{Explained, explain_all, explain_each};
 use crate::missing::Reached;
+use crate::policy::{self, Entry};
 use crate::report::{DispatchReport, LayoutReport, Linked, Report};
 use crate::variant::Variant;
 use crate::{Dispatch, Error, LinkOptions, Missing, Object, multi};
@@ -88,31 +89,21 @@ fn link_telling(
     for name in &options.first {
         named(universe, name)?;
     }
-    let image = match (options.dispatch, choice.several.as_ref()) {
-        (Dispatch::None, Some((name, layouts))) => {
+    let entry = policy::entry(options.dispatch, choice.layouts.len(), choice.several.is_some(), options.count);
+    let image = match (entry, &choice.several) {
+        (Entry::None(_), Some((name, layouts))) => {
             if options.explain {
                 explain_each(object, universe, options, choice, report);
             }
             return Err(Error::SeveralLayouts { name: name.clone(), layouts: layouts.clone() });
         }
-        (Dispatch::None, None) => link_one(object, universe, options, choice, report, String::new()),
-        (Dispatch::Auto, None) if options.count && !choice.layouts.is_empty() => {
-            match multi::link(object, universe, options, choice, report) {
-                Err(cause) => match uncounted(&cause) {
-                    Some(why) => {
-                        *report = choice.report(universe);
-                        link_one(object, universe, options, choice, report, why)
-                    }
-                    None => Err(cause),
-                },
-                done => done,
-            }
-        }
-        (Dispatch::Auto, None) => {
-            let why = "no name has more than one layout to answer to it".to_owned();
+        (Entry::None(why), None) => link_one(object, universe, options, choice, report, why),
+        (Entry::IfPossible, _) => multi::link(object, universe, options, choice, report).or_else(|cause| {
+            let Some(why) = uncounted(&cause) else { return Err(cause) };
+            *report = choice.report(universe);
             link_one(object, universe, options, choice, report, why)
-        }
-        _ => multi::link(object, universe, options, choice, report),
+        }),
+        (Entry::Always, _) => multi::link(object, universe, options, choice, report),
     }?;
     report.useless(options);
     Ok(image.write()?)
@@ -126,7 +117,7 @@ fn link_one(
     report: &mut Report,
     why: String,
 ) -> Result<Image, Error> {
-    report.dispatch = DispatchReport { kind: "none", why, ..DispatchReport::default() };
+    report.dispatch = DispatchReport { kind: Some(Dispatch::None), why, ..DispatchReport::default() };
     let (mut bound, mut variant) = Bound::new(object, universe, &choice.layouts, options)?;
     let entries = options.running(object);
     let reach = variant.reach(entries.iter().copied());
@@ -135,7 +126,7 @@ fn link_one(
         report.relocations = explain_all(object, std::slice::from_mut(&mut bound), reaches)?;
     }
     let reached = Reached { variant: &variant, entries: &entries, reach: &reach };
-    let missing = Missing::all(object, &mut bound, reached, &report.layout_words())?;
+    let missing = Missing::all(object, &mut bound, reached, &report.layout_labels())?;
     match missing.split_first() {
         Some((first, rest)) if !options.allow_missing => {
             return Err(Error::Missing { first: Box::new(first.clone()), more: rest.len() });

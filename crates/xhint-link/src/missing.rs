@@ -1,7 +1,7 @@
 //! What a program reads and a layout does not have, in the terms of the source.
 
 use xhint_bpf::{FunctionId, Reach};
-use xhint_relo::Miss;
+use xhint_relo::{Miss, RelocKind};
 
 use crate::bind::Bound;
 use crate::variant::Variant;
@@ -22,6 +22,8 @@ pub struct Missing {
     pub why: String,
     /// The same as data, if the access leads nowhere.
     pub miss: Option<Miss>,
+    /// What is asked of it.
+    pub kind: Option<RelocKind>,
     /// Whether it is there, in a form that this access cannot read, so that no guard keeps the program from it.
     pub exists: bool,
     /// The layouts that it was linked for, with their files.
@@ -83,9 +85,10 @@ impl Missing {
         let words = bound.explain(number)?;
         Ok(Missing {
             number,
-            place: object.place_words(relo),
+            place: object.location(relo),
             text: object.place_of(relo).map_or_else(String::new, |p| p.text),
             why: bound.why(number, &words),
+            kind: RelocKind::from_raw(relo.core.kind),
             exists: words.found.is_some(),
             access: words.access,
             miss: words.miss,

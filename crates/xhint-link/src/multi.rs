@@ -2,26 +2,21 @@
 
 use std::collections::{HashMap, HashSet};
 
-use xhint_bpf::{FunctionId, Reach, SIZE};
+use xhint_bpf::{FunctionId, Reach};
 use xhint_object::Image;
 use xhint_universe::{Layout, Universe};
 
 use crate::bind::{Bound, asks_for};
 use crate::choice::Choice;
-use crate::dispatch::{Case, Dispatched, Plan, Route, classes_of, link_by_row, link_direct, link_tail};
+use crate::dispatch::{Case, Dispatched, Plan, Route, classes_of, kinds, link_by_row, link_direct, link_tail};
 use crate::explain::explain_all;
 use crate::missing::Reached;
+use crate::policy::{self, Candidate, Facts};
 use crate::report::{DispatchReport, LayoutReport, Report};
 use crate::selectors::{self, Clash};
-use crate::table::SLOT_COUNT;
+use crate::table::{SLOT_COUNT, Slot};
 use crate::variant::Variant;
 use crate::{Dispatch, Error, Fallback, Function, LinkOptions, Missing, Object, TakenSlot};
-
-/// More layouts than this make `auto` choose a table and tail calls.
-const MANY_LAYOUTS: usize = 64;
-/// More instructions than this, over all copies, make `auto` choose tail calls: the verifier looks at each program by
-/// itself then, and gives up beyond a million steps.
-const MANY_INSNS: usize = 100_000;
 
 /// What an object with program arrays asks of a loader.
 const TAIL_NEEDS: &str = "a loader that loads all programs of the object and keeps its program arrays, as libbpf does; \
@@ -41,7 +36,7 @@ pub fn link(
     report: &mut Report,
 ) -> Result<Image, Error> {
     if !options.explain && too_many(object, options, choice.layouts.len()) {
-        return Err(Error::NoSlot { slot: SLOT_COUNT });
+        return Err(Error::NoSlot);
     }
     let mut all = Variants::new(object, universe, options, &choice.layouts)?;
     let programs = all.programs();
@@ -58,8 +53,10 @@ pub fn link(
     let mut dispatched = Vec::new();
     for function in programs {
         let routes = all.routes(function, &cases, options, report)?;
-        let optional = options.program.is_none() && object.functions().at(function).is_optional();
-        dispatched.push(Dispatched { function, routes, optional });
+        let own = object.functions().at(function);
+        let optional = options.program.is_none() && own.is_optional();
+        let Some(hook) = own.hook() else { continue };
+        dispatched.push(Dispatched { function, hook, routes, optional });
     }
     if !options.walk {
         if options.dispatch == Dispatch::Table {
@@ -67,28 +64,11 @@ pub fn link(
         }
         all.fold();
     }
-    let (mut kind, mut why) = pick(object, options.dispatch, &dispatched, cases.len());
-    let runs = |p: &Dispatched| options.runs(object.functions().at(p.function));
-    if kind == Dispatch::Tail && !dispatched.iter().any(|p| runs(p) && !p.optional) {
-        // Slots would be of no program that is loaded.
-        let why_not = match dispatched.iter().any(runs) {
-            true => "programs that are loaded on demand have no slots to be called by".to_owned(),
-            false => {
-                let name = options.program.as_deref().unwrap_or_default();
-                format!(
-                    "{name} does not depend on the layout, so it is called as it is, and `tail` means nothing for it"
-                )
-            }
-        };
-        (kind, why) = (Dispatch::Static, why_not);
-    }
     let slots = slots(&report.layouts, &options.slots);
-    if let Some(slot) = slots.iter().copied().find(|slot| options.count && *slot >= SLOT_COUNT) {
-        return Err(Error::NoSlot { slot });
+    if options.count && slots.contains(&None) {
+        return Err(Error::NoSlot);
     }
-    for (layout, slot) in report.layouts.iter_mut().zip(&slots) {
-        layout.slot = Some(*slot);
-    }
+    report.layouts.iter_mut().zip(&slots).for_each(|(layout, slot)| layout.slot = *slot);
     let layouts = || choice.layouts.iter().filter_map(|n| universe.layouts().get(*n));
     let metadata = |relo: &crate::Relo| layouts().any(|l| asks_for(object, relo, l, options));
     let plan = Plan {
@@ -104,24 +84,74 @@ pub fn link(
         // Copies are new code anyway, and without the capability a verifier may walk all of it.
         prune: options.prune || !options.walk,
     };
-    let read = plan.programs.iter().map(|p| p.routes.iter().filter(|r| !plan.falls_back(r)).count()).max().unwrap_or(0);
-    let mut copies = None;
-    let image = match kind {
+    let (image, dispatch) = dispatch(&plan, options)?;
+    report.dispatch = dispatch;
+    Ok(image)
+}
+
+/// Links with the first dispatch of those that fit which is within its limits.
+fn dispatch(plan: &Plan<'_>, options: &LinkOptions) -> Result<(Image, DispatchReport), Error> {
+    let layouts = plan.fallback;
+    let table = match options.table && options.walk && policy::considers_table(options.dispatch, layouts) {
+        true => kinds(plan).ok(),
+        false => None,
+    };
+    let facts = Facts {
+        layouts,
+        insns: plan.object.functions().iter().map(|f| f.code.len()).sum(),
+        programs: plan.programs.len(),
+        no_slots: no_slots(plan, options),
+        table,
+    };
+    let mut candidates = policy::candidates(options.dispatch, &facts, &options.refused).into_iter().peekable();
+    loop {
+        let Some(candidate) = candidates.next() else { return Err(Error::AllRefused) };
+        let next = candidates.peek().map(|next| next.kind);
+        // A table asks more of a kernel than copies do, so what refuses those is not asked to take one.
+        let otherwise = next.filter(|kind| *kind != Dispatch::Table);
+        match dispatch_by(plan, options, candidate) {
+            Err(error) if error.is_limit() && next.is_some() => {}
+            done => return done.map(|(image, report)| (image, DispatchReport { otherwise, ..report })),
+        }
+    }
+}
+
+/// Links with one dispatch.
+fn dispatch_by(plan: &Plan<'_>, options: &LinkOptions, candidate: Candidate) -> Result<(Image, DispatchReport), Error> {
+    let Candidate { kind, why } = candidate;
+    let report = DispatchReport { kind: Some(kind), why, ..DispatchReport::default() };
+    Ok(match kind {
         Dispatch::Tail => {
             // A program array has the loader load all that is to stand in it: nothing of what does not run.
-            link_tail(Plan { programs: plan.programs.iter().filter(|p| runs(p)).cloned().collect(), ..plan })?
+            let programs = plan.programs.iter().filter(|p| runs(plan, options, p)).cloned().collect();
+            let image = link_tail(&Plan { programs, ..plan.clone() })?;
+            (image, DispatchReport { needs: TAIL_NEEDS, ..report })
         }
         Dispatch::Table => {
-            let (image, numbers) = link_by_row(plan)?;
-            copies = numbers.into_iter().max();
-            why = kinds(read, copies.unwrap_or(0));
-            image
+            let (kinds, image) = (kinds(plan)?, link_by_row(plan)?);
+            let why = if report.why.is_empty() { kinds.to_string() } else { report.why };
+            (image, DispatchReport { why, copies: Some(kinds.copies), ..report })
         }
-        _ => link_direct(plan)?,
-    };
-    let needs = if kind == Dispatch::Tail { TAIL_NEEDS } else { "" };
-    report.dispatch = DispatchReport { kind: kind.name(), why, copies, needs };
-    Ok(image)
+        _ => (link_direct(plan)?, report),
+    })
+}
+
+fn runs(plan: &Plan<'_>, options: &LinkOptions, program: &Dispatched) -> bool {
+    options.runs(plan.object.functions().at(program.function))
+}
+
+/// Why slots would be of no program that is loaded, if so.
+fn no_slots(plan: &Plan<'_>, options: &LinkOptions) -> Option<String> {
+    let runs = |p: &&Dispatched| runs(plan, options, p);
+    if plan.programs.iter().filter(runs).any(|p| !p.optional) {
+        return None;
+    }
+    Some(match (plan.programs.iter().any(|p| runs(&p)), &options.program) {
+        (false, Some(name)) => {
+            format!("{name} does not depend on the layout, so it is called as it is, and `tail` means nothing for it")
+        }
+        _ => "programs that are loaded on demand have no slots to be called by".to_owned(),
+    })
 }
 
 /// Whether so many layouts would need more slots than there are, so that all work for them would be lost.
@@ -160,7 +190,7 @@ impl<'a> Variants<'a> {
     fn programs(&self) -> Result<Vec<FunctionId>, Error> {
         let classes = classes_of(self.object, &self.variants);
         let functions = self.object.functions().entries();
-        let own = functions.filter(|(n, f)| f.is_xdp() && !classes.is_shared(*n)).map(|(n, _)| n);
+        let own = functions.filter(|(n, f)| f.hook().is_some() && !classes.is_shared(*n)).map(|(n, _)| n);
         let programs: Vec<_> = own.collect();
         if !programs.is_empty() {
             return Ok(programs);
@@ -210,19 +240,19 @@ impl<'a> Variants<'a> {
         let fallback = cases.len();
         let (mut out, mut lacking) = (Vec::with_capacity(cases.len()), None);
         for (n, (case, (bound, variant))) in cases.iter().zip(self.bounds.iter_mut().zip(&self.variants)).enumerate() {
-            let words: Vec<_> = report.layouts.get(n).map(LayoutReport::words).into_iter().collect();
+            let words: Vec<_> = report.layouts.get(n).map(LayoutReport::label).into_iter().collect();
             let reached = Reached { variant, entries: &[function], reach: &variant.reach([function]) };
             let missing = Missing::all(self.object, bound, reached, &words)?;
             let variant = match missing.split_first() {
                 Some(_) if !options.allow_missing && !runs => fallback,
                 Some((first, rest)) if !options.allow_missing => {
                     let more = if rest.is_empty() { String::new() } else { format!(", and {} more", rest.len()) };
-                    let lacks = format!("{name}: packets of this layout go to the fallback: {first}{more}");
+                    let lacks = format!("{name}: {first}{more}");
                     if let Some(layout) = report.layouts.get_mut(n) {
                         layout.fallback = true;
                         layout.lacks.clone_from(&lacks);
                     }
-                    report.warnings.push(lacks);
+                    report.warnings.push(format!("packets of this layout go to the fallback: {lacks}"));
                     let _first = lacking.get_or_insert((first.clone(), rest.len()));
                     fallback
                 }
@@ -262,18 +292,9 @@ impl<'a> Variants<'a> {
     }
 }
 
-/// What a table reads, in words.
-fn kinds(layouts: usize, copies: usize) -> String {
-    match (layouts, copies) {
-        (1, _) => "one layout is read, by one copy".to_owned(),
-        (_, 1) => format!("{layouts} layouts are of one kind, and one copy reads them all"),
-        _ => format!("{layouts} layouts are of {copies} kinds, and each has a copy"),
-    }
-}
-
 /// How packets of a layout are told from others.
 fn case(object: &Object, universe: &Universe, layout: usize, options: &LinkOptions) -> Result<Case, Error> {
-    let words = LayoutReport::of(universe, layout).map_or_else(String::new, |l| l.words());
+    let words = LayoutReport::of(universe, layout).map_or_else(String::new, |l| l.label());
     let Some(layout) = universe.layouts().get(layout) else { return Err(Error::NoSelector { layout: words }) };
     let at = selectors::id_at(object.order(), layout).ok_or(Error::NoSelector { layout: words })?;
     Ok(Case { size: layout.size, at, id: layout.id, rank: selectors::rank(layout, &options.first) })
@@ -290,42 +311,11 @@ fn names(universe: &Universe, layouts: &[usize]) -> Vec<String> {
     all.iter().map(name).chain(["fallback".to_owned()]).collect()
 }
 
-/// The slot of each layout: the one it has, else the lowest that nobody has or had.
-fn slots(layouts: &[LayoutReport], given: &[TakenSlot]) -> Vec<u32> {
-    let taken: HashSet<u32> = given.iter().map(|g| g.slot).collect();
+/// The slot of each layout: the one it has, else the lowest that nobody has or had, as long as there are any.
+fn slots(layouts: &[LayoutReport], given: &[TakenSlot]) -> Vec<Option<Slot>> {
+    let taken: HashSet<Slot> = given.iter().map(|g| g.slot).collect();
     let slots: HashMap<_, _> = given.iter().rev().map(|g| ((g.id, g.size), g.slot)).collect();
-    let mut free = (0..).filter(|slot| !taken.contains(slot));
+    let mut free = Slot::all().filter(|slot| !taken.contains(slot));
     let own = |l: &LayoutReport| slots.get(&(l.id, l.size)).copied();
-    layouts.iter().map(|l| own(l).or_else(|| free.next()).unwrap_or(u32::MAX)).collect()
-}
-
-/// The kind of dispatch, and why if it was left to us.
-fn pick(object: &Object, asked: Dispatch, programs: &[Dispatched], layouts: usize) -> (Dispatch, String) {
-    if asked != Dispatch::Auto {
-        return (asked, String::new());
-    }
-    let size = |f: &Function| f.size() / SIZE;
-    let code: usize = object.functions().iter().map(size).fold(0, usize::saturating_add);
-    let insns = code.saturating_mul(layouts).saturating_mul(programs.len());
-    if layouts == 1 {
-        return (Dispatch::Static, "one layout; the entry tells its packets from others, and counts".to_owned());
-    }
-    if layouts > SLOT_COUNT as usize {
-        let why = format!("{layouts} layouts are more than tail calls have slots for");
-        return (Dispatch::Static, why);
-    }
-    if layouts > MANY_LAYOUTS {
-        return (
-            Dispatch::Tail,
-            format!("{layouts} layouts are more than {MANY_LAYOUTS}, so a table finds them sooner"),
-        );
-    }
-    if insns > MANY_INSNS {
-        let why = format!("{layouts} copies of {code} instructions might be too much for the verifier in one program");
-        return (Dispatch::Tail, why);
-    }
-    (
-        Dispatch::Static,
-        format!("{layouts} layouts are few enough to be told apart by comparisons, which need nothing at run time"),
-    )
+    layouts.iter().map(|l| own(l).or_else(|| free.next())).collect()
 }

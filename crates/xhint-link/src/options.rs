@@ -4,13 +4,15 @@ use serde::{Deserialize, Serialize};
 use xhint_bpf::FunctionId;
 use xhint_object::{Function, Object};
 
+use crate::table::Slot;
+
 /// How to link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkOptions {
     /// Names (or ids, as `0x…`) of the layouts to link for; none of them means all that the program asks for.
     pub layouts: Vec<String>,
     /// Local essential name and target name, as in `--bind nic_meta=mlx_rx_v3`.
-    pub rename: Vec<(String, String)>,
+    pub bind: Vec<(String, String)>,
     /// Whether pointers in metadata may be followed and pointers into it computed, which takes CAP_PERFMON. If not,
     /// such pointers count as absent, and additions of constants are written as such.
     pub walk: bool,
@@ -18,6 +20,10 @@ pub struct LinkOptions {
     pub program: Option<String>,
     /// What to do about several layouts.
     pub dispatch: Dispatch,
+    /// Whether [`Dispatch::Auto`] may come to a table: whoever loads the object may do what `walk` says, and is known.
+    pub table: bool,
+    /// What a kernel refused of this object before: [`Dispatch::Auto`] takes something else.
+    pub refused: Vec<Dispatch>,
     /// Names or ids of layouts in the order in which they are to be tried, where packets can pass for several. Layouts
     /// of one length that have their ids in different places are refused unless one of them is among these.
     pub first: Vec<String>,
@@ -47,17 +53,19 @@ pub struct TakenSlot {
     /// Its length in bytes.
     pub size: u32,
     /// The slot.
-    pub slot: u32,
+    pub slot: Slot,
 }
 
 impl Default for LinkOptions {
     fn default() -> LinkOptions {
         LinkOptions {
             layouts: Vec::new(),
-            rename: Vec::new(),
+            bind: Vec::new(),
             walk: true,
             program: None,
             dispatch: Dispatch::Auto,
+            table: false,
+            refused: Vec::new(),
             first: Vec::new(),
             allow_missing: false,
             fallback: Fallback::Program,
@@ -86,7 +94,7 @@ impl LinkOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dispatch {
-    /// `None` while one layout answers to each name, else static or tail by what fits.
+    /// `None` while one layout answers to each name, else what fits.
     #[default]
     Auto,
     /// Not at all: one layout a name. Programs keep their instructions' number and place.
@@ -126,7 +134,7 @@ impl Dispatch {
 
 impl std::fmt::Display for Dispatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
+        f.pad(self.name())
     }
 }
 

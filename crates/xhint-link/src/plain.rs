@@ -29,7 +29,7 @@ pub fn plain(object: &Object, universe: &Universe, options: &LinkOptions) -> Vec
     }
     let (read, named, sized) = (roots(object, reads_field), roots(object, only_names), roots(object, takes_size));
     let layout = |name: &str| -> Option<usize> {
-        let wanted = Some(Wanted::of(&options.rename, name)).filter(|w| w.is_metadata(universe))?;
+        let wanted = Some(Wanted::of(&options.bind, name)).filter(|w| w.is_metadata(universe))?;
         universe.layouts().iter().position(|l| wanted.means(l))
     };
     let otherwise: HashSet<usize> = read.iter().filter_map(|name| layout(name)).collect();
@@ -50,7 +50,7 @@ pub fn plain(object: &Object, universe: &Universe, options: &LinkOptions) -> Vec
             continue;
         }
         out.push(Plain {
-            layout: LayoutReport::of(universe, layout).map_or_else(String::new, |l| l.words()),
+            layout: LayoutReport::of(universe, layout).map_or_else(String::new, |l| l.label()),
             certain: load.is_some_and(|load| load.certain) || !explained && !elsewhere && !kept && !asked,
             bare: object.relos().is_empty(),
             read: load.cloned(),

@@ -7,7 +7,8 @@ use serde::{Serialize, Serializer};
 use xhint_relo::RelocKind;
 use xhint_universe::{LayoutId, Universe};
 
-use crate::{Error, Fallback, LinkOptions};
+use crate::table::Slot;
+use crate::{Dispatch, Error, Fallback, LinkOptions};
 
 /// All that linking found out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -50,11 +51,11 @@ pub struct LayoutReport {
     pub source: String,
     /// Its slot, when dispatched: see [`crate::table`] and [`crate::counts`].
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub slot: Option<u32>,
+    pub slot: Option<Slot>,
     /// Whether a program that is dispatched reads what this layout lacks, so that its packets go to the fallback.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub fallback: bool,
-    /// What it lacks then, in the words of the warning.
+    /// Which program reads what that it lacks, and where.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub lacks: String,
     /// Why linking for it is refused.
@@ -65,8 +66,9 @@ pub struct LayoutReport {
 /// How dispatch is done.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct DispatchReport {
-    /// `none`, `static`, `tail` or `table`.
-    pub kind: &'static str,
+    /// Never [`Dispatch::Auto`]; none where linking was refused before that was settled.
+    #[serde(serialize_with = "or_empty")]
+    pub kind: Option<Dispatch>,
     /// Why it was chosen, if it was not asked for.
     pub why: String,
     /// With `table`, how many copies of a program there are; the most, if there are several programs.
@@ -75,6 +77,9 @@ pub struct DispatchReport {
     /// What it asks of a loader, if that is more than to load the program that it attaches.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub needs: &'static str,
+    /// What takes its place if a kernel refuses it and the object is linked again with it among [`LinkOptions::refused`].
+    #[serde(skip)]
+    pub otherwise: Option<Dispatch>,
 }
 
 /// One relocation.
@@ -217,20 +222,20 @@ impl LayoutReport {
     }
 
     /// The layout, its id, since firmwares of one file may call theirs the same, and the file.
-    pub fn words(&self) -> String {
+    pub fn label(&self) -> String {
         format!("{} {} of {}", self.name, LayoutId(self.id), self.source)
     }
 }
 
 impl Report {
     /// The layouts, their ids and files.
-    pub(crate) fn layout_words(&self) -> Vec<String> {
-        self.layouts.iter().map(LayoutReport::words).collect()
+    pub(crate) fn layout_labels(&self) -> Vec<String> {
+        self.layouts.iter().map(LayoutReport::label).collect()
     }
 
     /// Warns of options that were given and had no effect.
     pub(crate) fn useless(&mut self, options: &LinkOptions) {
-        if options.fallback != Fallback::Program && self.dispatch.kind == "none" {
+        if options.fallback != Fallback::Program && self.dispatch.kind == Some(Dispatch::None) {
             self.warnings.push(
                 "a fixed action is asked for packets that no layout is for; but nothing is dispatched, so every packet runs \
                  the program, and none gets it"
@@ -258,7 +263,7 @@ impl Report {
                 layout.lacks = format!("{}: {why}", lack.access);
                 layout.fallback = true;
             }
-            if error.is_about(&layout.words()) {
+            if error.is_about(&layout.label()) {
                 layout.refused = Some(words.clone());
             } else if of_all && layout.fallback {
                 layout.refused = Some(layout.lacks.clone());
@@ -275,6 +280,11 @@ impl RelocationReport {
     pub fn fails(&self, layout: usize) -> bool {
         self.results.get(layout).is_some_and(|r| r.value.is_none() && r.reached)
     }
+}
+
+/// By its name; what is not settled is empty.
+fn or_empty<S: Serializer>(kind: &Option<Dispatch>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(kind.map_or("", Dispatch::name))
 }
 
 /// As libbpf's log has it.

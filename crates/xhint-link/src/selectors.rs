@@ -148,7 +148,7 @@ fn told(universe: &Universe, (a, b): (&Ided, &Ided)) -> Clash {
         let known = |at: u32| given.held.iter().find(|h| h.0 == at).map_or(0, |h| h.1);
         of.held.iter().map(|(at, mask, _)| (mask & !known(*at)).count_ones()).fold(0, u32::saturating_add)
     };
-    let words = |l: &Ided| LayoutReport::of(universe, l.layout).map_or_else(String::new, |l| l.words());
+    let words = |l: &Ided| LayoutReport::of(universe, l.layout).map_or_else(String::new, |l| l.label());
     let size = universe.layouts().get(a.layout).map_or(0, |l| l.size);
     // A packet of the first holds the second's id where the second has it.
     Clash { layouts: [words(a), words(b)], size, bits: [bits(b, a), bits(a, b)] }

@@ -104,7 +104,7 @@ fn one_copy_reads_layouts_that_differ_in_places_and_in_what_they_lack() {
     let object = Object::parse(compiled("alike.bpf.c")).unwrap();
     let options = LinkOptions { dispatch: Dispatch::Table, ..LinkOptions::default() };
     let linked = object.link(&universe(&[("alike", nic_of(&source))]), &options).unwrap();
-    assert_eq!(linked.report.dispatch.kind, "table");
+    assert_eq!(linked.report.dispatch.kind, Some(Dispatch::Table));
     assert_eq!(linked.report.dispatch.copies, Some(1));
     if !privileged() {
         return;

@@ -131,14 +131,14 @@ fn interleaved_packets_are_read_right_by_rows() {
 #[test]
 fn auto_picks_direct_calls_for_few_layouts_and_says_why() {
     let report = link(&LinkOptions::default()).unwrap().report;
-    assert_eq!(report.dispatch.kind, "static");
+    assert_eq!(report.dispatch.kind, Some(Dispatch::Static));
     assert!(report.dispatch.why.contains("8 layouts"), "{}", report.dispatch.why);
 }
 
 #[test]
 fn one_layout_needs_no_dispatch() {
     let one = LinkOptions { layouts: vec!["long_one".to_owned()], ..LinkOptions::default() };
-    assert_eq!(link(&one).unwrap().report.dispatch.kind, "none");
+    assert_eq!(link(&one).unwrap().report.dispatch.kind, Some(Dispatch::None));
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn more_layouts_than_the_kernel_takes_functions_are_refused() {
     assert!(error.contains("256 functions") && error.contains("tail calls"), "{error}");
     // Left to itself it takes the other way, and the kernel takes that.
     let linked = object.link(&universe(&[("many", many(300))]), &LinkOptions::default()).unwrap();
-    assert_eq!(linked.report.dispatch.kind, "tail");
+    assert_eq!(linked.report.dispatch.kind, Some(Dispatch::Tail));
     if privileged() {
         Loaded::load(&fixture::keep("many", "o", &linked.bytes), None).unwrap();
     }

@@ -71,7 +71,7 @@ fn check(first: &str, dispatch: Dispatch, fallback: Fallback, count: bool) {
         let all = map(COUNTS).lookup_percpu(&slot.to_ne_bytes(), MapFlags::ANY).unwrap().unwrap();
         all.iter().map(|v| u64::from_ne_bytes(v[..8].try_into().unwrap())).sum()
     };
-    let slot = |name: &str| linked.report.layouts.iter().find(|l| l.name == name).unwrap().slot.unwrap();
+    let slot = |name: &str| linked.report.layouts.iter().find(|l| l.name == name).unwrap().slot.unwrap().number();
     let reader = loaded.progs_mut().find(|p| p.name() == "reader").unwrap();
     let mut fell = 0;
     for (metadata, of, value) in sent(first) {

@@ -50,7 +50,7 @@ fn own_programs() -> Vec<(String, Vec<u8>, Vec<&'static str>)> {
         let universe = universe(&[("nics.c", nics())]);
         for options in [&one, &all, &table] {
             let linked = object.link(&universe, options).unwrap();
-            out.push((format!("{source}, {}", linked.report.dispatch.kind), linked.bytes, programs.clone()));
+            out.push((format!("{source}, {}", linked.report.dispatch.kind.unwrap()), linked.bytes, programs.clone()));
         }
     }
     out

@@ -44,6 +44,35 @@ fn guards_that_became_constant_hide_what_they_guard() {
 }
 
 #[test]
+fn what_is_missing_is_to_be_guarded_by_what_asks_for_it() {
+    let nic = nic_of(
+        "enum kind { HERE = 1 }; struct rx { enum kind kind; __u32 value; __u32 btf_id; } LAYOUT(1); struct rx *v;",
+    );
+    let universe = universe(&[("nic", nic)]);
+    for (read, guard) in [
+        ("bpf_core_enum_value(enum kind, GONE)", "bpf_core_enum_value_exists()"),
+        ("m->gone", "bpf_core_field_exists()"),
+        ("bpf_core_field_size(m->gone)", "bpf_core_field_exists()"),
+    ] {
+        let program = format!(
+            "#include \"kernel.h\"
+             enum kind {{ HERE, GONE }};
+             struct nic_meta {{ __u32 value; __u32 gone; }} CORE;
+             SEC(\"xdp\") int prog(struct xdp_md *ctx)
+             {{
+                 struct nic_meta *m = (void *)(long)ctx->data_meta;
+
+                 return (void *)m + bpf_core_type_size(*m) > (void *)(long)ctx->data ? 0 : m->value + {read};
+             }}"
+        );
+        let source = fixture::keep("guard", "bpf.c", program.as_bytes());
+        let object = Object::parse(std::fs::read(Compile::new(&source).object()).unwrap()).unwrap();
+        let error = object.link(&universe, &LinkOptions::default()).unwrap_err().to_string();
+        assert!(error.ends_with(&format!("guard it with {guard}")), "{error}");
+    }
+}
+
+#[test]
 fn an_unguarded_read_names_file_line_struct_field_and_what_there_is_instead() {
     let error = link(Some("UNGUARDED"), &LinkOptions::default()).unwrap_err();
     let Error::Missing { first, more } = &error else { panic!("{error}") };

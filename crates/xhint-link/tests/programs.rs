@@ -69,7 +69,7 @@ fn a_program_that_switches_by_itself_needs_no_dispatch() {
     }
     let object = Object::parse(compiled("switches.bpf.c")).unwrap();
     let linked = object.link(&universe(&[("nics.c", nics())]), &LinkOptions::default()).unwrap();
-    assert_eq!(linked.report.dispatch.kind, "none");
+    assert_eq!(linked.report.dispatch.kind, Some(Dispatch::None));
     check_switches(&loaded("switches.bpf.c", &LinkOptions::default()));
 }
 

@@ -151,7 +151,7 @@ fn what_is_loaded_on_demand_keeps_nothing_else_from_loading() {
     let only = Object::parse(compiled_with("optional.bpf.c", "-DONLY")).unwrap();
     let options = LinkOptions { dispatch: Dispatch::Tail, ..LinkOptions::default() };
     let linked = only.link(&universe, &options).unwrap();
-    assert_eq!(linked.report.dispatch.kind, "static");
+    assert_eq!(linked.report.dispatch.kind, Some(Dispatch::Static));
     let loaded = Loaded::load_all(&fixture::keep("optional", "o", &linked.bytes), None).unwrap();
     assert_eq!(loaded.run("optional", &packets(4)[1], &[0; 64]).unwrap().returned, 4);
     // Named as the one to run, it has slots as any other.

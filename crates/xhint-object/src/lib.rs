@@ -10,7 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod assembly;
-mod carrier;
+mod btf_file;
 pub mod dwarf;
 mod error;
 pub mod image;
@@ -19,7 +19,7 @@ mod model;
 mod set;
 
 pub use assembly::{Assembly, Body};
-pub use carrier::{btf_of, is_raw, nic_btf, with_base};
+pub use btf_file::{btf_of, is_raw, nic_btf, with_base};
 pub use error::Error;
 pub use image::{Image, SectionId};
 pub use model::{Function, Object, Place, Relo};

@@ -203,7 +203,7 @@ impl Object {
     }
 
     /// `file:line:column` of a relocation, or its section and instruction if the object has no line there.
-    pub fn place_words(&self, relo: &Relo) -> String {
+    pub fn location(&self, relo: &Relo) -> String {
         match self.place_of(relo) {
             Some(place) if place.column != 0 => format!("{}:{}:{}", place.file, place.line, place.column),
             Some(place) => format!("{}:{}", place.file, place.line),

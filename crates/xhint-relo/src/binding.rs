@@ -10,14 +10,14 @@ pub struct Binding {
     pub layout: Option<usize>,
     /// Local and target name, as in `--bind nic_meta=mlx_rx_v3`. A local name without flavour stands for all flavours of
     /// it that are not named themselves.
-    pub rename: Vec<(String, String)>,
+    pub bind: Vec<(String, String)>,
     /// Whether pointers in metadata may be followed, which takes CAP_PERFMON. If not, they count as absent.
     pub walk: bool,
 }
 
 impl Default for Binding {
     fn default() -> Self {
-        Binding { layout: None, rename: Vec::new(), walk: true }
+        Binding { layout: None, bind: Vec::new(), walk: true }
     }
 }
 
@@ -40,7 +40,7 @@ impl Binding {
 
     /// What a local type of this name looks for.
     pub fn wanted<'b>(&'b self, local: &'b str) -> Wanted<'b> {
-        Wanted::of(&self.rename, local)
+        Wanted::of(&self.bind, local)
     }
 
     /// The layout if the name means metadata; else types of the base; else of the BTFs that have the layout; else of all
@@ -97,8 +97,8 @@ pub struct Wanted<'n> {
 
 impl<'n> Wanted<'n> {
     /// For a local name: what it is renamed to with its flavour, or else without, or else itself.
-    pub fn of(rename: &'n [(String, String)], local: &'n str) -> Wanted<'n> {
-        let to = |name: &str| rename.iter().find(|(from, _)| from == name).map(|(_, to)| to.as_str());
+    pub fn of(bind: &'n [(String, String)], local: &'n str) -> Wanted<'n> {
+        let to = |name: &str| bind.iter().find(|(from, _)| from == name).map(|(_, to)| to.as_str());
         let bound = to(local).or_else(|| to(essential(local)));
         Wanted { name: essential(bound.unwrap_or(local)), bound }
     }

@@ -99,7 +99,7 @@ pub fn patch_bytes(code: &mut [u8], at: usize, order: ByteOrder, res: &Resolutio
 }
 
 fn check(found: i64, res: &Resolution) -> Result<(), PatchError> {
-    if res.sure && found as u64 != res.orig {
+    if res.validate && found as u64 != res.orig {
         return Err(PatchError::Mismatch { found, expected: res.orig });
     }
     Ok(())

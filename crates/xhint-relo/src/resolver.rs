@@ -24,7 +24,7 @@ pub struct Resolution {
     /// There is no answer: the instruction must never run.
     pub poison: bool,
     /// Whether the instruction must hold `orig`.
-    pub sure: bool,
+    pub validate: bool,
     /// Bytes that the field takes locally; 0 if it is no plain field.
     pub orig_size: u32,
     /// Bytes that it takes in the target.
@@ -283,7 +283,7 @@ fn resolution(kind: RelocKind, local: Value, new: Option<Value>, target: Option<
         orig: local.value,
         new: found.value,
         poison: new.is_none() && !zero,
-        sure: local.sure,
+        validate: local.validate,
         orig_size: local.size,
         new_size: found.size,
         size_conflict,

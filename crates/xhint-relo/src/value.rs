@@ -15,7 +15,7 @@ pub struct Value {
     /// How the field may change its size.
     pub class: Class,
     /// Whether the compiler must have come to the same number. For bitfields there is more than one way to load them.
-    pub sure: bool,
+    pub validate: bool,
 }
 
 /// Which fields may be read in another size than the program was compiled for: what is extended by zeros.
@@ -35,14 +35,14 @@ pub enum Class {
 /// # Errors
 /// Why there is none.
 pub(crate) fn value(btf: &Btf, spec: &Spec<'_>, kind: RelocKind, order: ByteOrder) -> Result<Value, &'static str> {
-    let plain = |value| Ok(Value { value, sure: true, ..Value::default() });
+    let plain = |value| Ok(Value { value, validate: true, ..Value::default() });
     match kind {
         RelocKind::FieldExists | RelocKind::TypeExists | RelocKind::TypeMatches | RelocKind::EnumeratorExists => {
             plain(1)
         }
         // Type ids may change when a linker merges objects.
         RelocKind::TypeIdLocal | RelocKind::TypeIdTarget => {
-            Ok(Value { value: spec.root.into(), sure: false, ..Value::default() })
+            Ok(Value { value: spec.root.into(), validate: false, ..Value::default() })
         }
         RelocKind::TypeSize => plain(btf.type_size(spec.root).ok_or("the type has no size")?.into()),
         RelocKind::EnumeratorValue => plain(enumerator(btf, spec).ok_or("there is no such enumerator")?),
@@ -68,10 +68,10 @@ fn field(btf: &Btf, spec: &Spec<'_>, kind: RelocKind, order: ByteOrder) -> Resul
     let leaf = btf.skip_mods_and_typedefs(member.type_id);
     let place = Place::of(btf, spec.bit_offset, member.bit_size, leaf)?;
     let bitfield = member.bit_size != 0;
-    let number = |value: u32, sure| Ok(Value { value: value.into(), sure, ..Value::default() });
+    let number = |value: u32, validate| Ok(Value { value: value.into(), validate, ..Value::default() });
     match kind {
         RelocKind::FieldByteOffset if bitfield => number(place.byte, false),
-        RelocKind::FieldByteOffset => Ok(Value { value: place.byte.into(), sure: true, ..access(btf, leaf) }),
+        RelocKind::FieldByteOffset => Ok(Value { value: place.byte.into(), validate: true, ..access(btf, leaf) }),
         RelocKind::FieldByteSize => number(place.size, !bitfield),
         RelocKind::FieldSigned => number(is_signed(leaf).into(), true),
         RelocKind::FieldLeftShift => number(place.left_shift(order), !bitfield),
@@ -87,11 +87,11 @@ fn element(btf: &Btf, spec: &Spec<'_>, kind: RelocKind, type_id: u32) -> Result<
             let value = u64::from(spec.bit_offset / 8);
             // By the element's own type: only that may change its size.
             let own = btf.ty(type_id).ok_or("the type does not exist")?;
-            Ok(Value { value, sure: true, ..access(btf, own) })
+            Ok(Value { value, validate: true, ..access(btf, own) })
         }
         RelocKind::FieldByteSize => {
             let size = btf.type_size(type_id).ok_or("the element has no size")?;
-            Ok(Value { value: size.into(), sure: true, ..Value::default() })
+            Ok(Value { value: size.into(), validate: true, ..Value::default() })
         }
         _ => Err("an array's element has neither sign nor shifts"),
     }

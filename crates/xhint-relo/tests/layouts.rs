@@ -82,8 +82,8 @@ fn a_layout_answers_to_aliases_and_renames() {
     for (from, to) in
         [("nic_meta", "ice_rx"), ("nic_meta", "ice_rx___fw2"), ("nic_meta___v9", "ice_rx"), ("nic_meta", "sk_buff")]
     {
-        let rename = vec![(from.to_owned(), to.to_owned())];
-        let binding = Binding { rename, ..bound(1) };
+        let bind = vec![(from.to_owned(), to.to_owned())];
+        let binding = Binding { bind, ..bound(1) };
         let want = match (from, to) {
             ("nic_meta___v9", _) => None,
             (_, "sk_buff") => Some(12),
@@ -97,8 +97,8 @@ fn a_layout_answers_to_aliases_and_renames() {
 fn a_flavour_can_be_bound_elsewhere_than_its_like() {
     let universe = universe(base(), vec![nic("mlx_rx", 7, 8, &["xhint:as=nic_meta"])]);
     let (local, r) = program("nic_meta___kernel", &[FieldByteOffset]);
-    let rename = vec![("nic_meta___kernel".to_owned(), "sk_buff".to_owned())];
-    assert_eq!(value(&local, &universe, &Binding { rename, ..bound(0) }, r[0]), Some(12));
+    let bind = vec![("nic_meta___kernel".to_owned(), "sk_buff".to_owned())];
+    assert_eq!(value(&local, &universe, &Binding { bind, ..bound(0) }, r[0]), Some(12));
 }
 
 #[test]
@@ -322,14 +322,10 @@ fn one_flavour_is_cut_and_no_second() {
         let (local, r) = program(name, &[TypeExists]);
         assert_eq!(value(&local, &universe, &bound(0), r[0]), Some(want), "{name}");
     }
-    let rename = vec![("mine___a".to_owned(), "mlx".to_owned())];
+    let bind = vec![("mine___a".to_owned(), "mlx".to_owned())];
     for (name, want) in [("mine___a___b", 1), ("mine___a", 1), ("mine", 0)] {
         let (local, r) = program(name, &[TypeExists]);
-        assert_eq!(
-            value(&local, &universe, &Binding { rename: rename.clone(), ..bound(0) }, r[0]),
-            Some(want),
-            "{name}"
-        );
+        assert_eq!(value(&local, &universe, &Binding { bind: bind.clone(), ..bound(0) }, r[0]), Some(want), "{name}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! Putting a program on a device, or another in its place.
 
+use std::borrow::Cow;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::SystemTime;
@@ -7,6 +8,7 @@ use std::time::SystemTime;
 use libbpf_rs::Program;
 
 use xhint_host::{Right, pin, xdp};
+use xhint_link::Dispatch;
 use xhint_link::counts::{COUNTS, UNKNOWN};
 
 use crate::counters::reset;
@@ -37,6 +39,10 @@ pub struct Done {
     pub anew: Vec<Anew>,
     /// Layouts that no packet can carry on this device.
     pub too_long: Vec<TooLong>,
+    /// How packets are dispatched.
+    pub dispatch: Dispatch,
+    /// Why so, if that was left to us.
+    pub why: String,
 }
 
 /// Puts the program of `job` on `device`, in the place of one that an earlier call put there, if there is one: in one
@@ -150,7 +156,7 @@ pub(crate) fn attach_held(site: &Site, device: &Device, job: &Job) -> Result<Don
     if let Some(before) = before.as_ref().filter(|_| !job.replace) {
         check_object(before, device, &job.state.object)?;
     }
-    let (loaded, uncounted) = load_after(before.as_ref(), device, job)?;
+    let (job, loaded, uncounted) = load_after(before.as_ref(), device, job)?;
     let next = site.next()?;
     let mut state = job.state.clone();
     state.entry = loaded.entry().to_owned();
@@ -175,7 +181,8 @@ pub(crate) fn attach_held(site: &Site, device: &Device, job: &Job) -> Result<Don
     let program = Program::id_from_fd(loaded.entry_fd()?).map_err(Error::system("the program's id"))?;
     let (too_long, anew) = (too_long(device, &state.layouts), [loaded.anew(), &uncounted].concat());
     let (before, replaced) = (before.map(|b| b.live.program), foreign.map(|f| f.name));
-    Ok(Done { entry: state.entry, program, before, replaced, too_long, anew })
+    let (dispatch, why) = (state.options.dispatch, job.why.clone());
+    Ok(Done { entry: state.entry, program, before, replaced, too_long, anew, dispatch, why })
 }
 
 /// What runs gives way to the object that it was made from, linked anew, and to what that file holds by now. Another object
@@ -192,8 +199,29 @@ fn check_object(before: &Before, device: &Device, object: &Source) -> Result<()>
     Err(Error::OtherObject { device: device.name().to_owned(), program, object: was })
 }
 
-/// Loads the job's object with the maps of `before`, and tells of counts that begin anew.
-fn load_after(before: Option<&Before>, device: &Device, job: &Job) -> Result<(Loaded, Vec<Anew>)> {
+/// Whether the kernel takes what is to run on `device`; nothing is kept of it.
+pub fn kernel_takes(device: &Device, job: &Job) -> bool {
+    load_after(None, device, job).is_ok()
+}
+
+/// Loads the job's object with the maps of `before`, or what takes its place if the kernel refuses it: the job that it is
+/// then. Tells of counts that begin anew.
+fn load_after<'j>(
+    before: Option<&Before>,
+    device: &Device,
+    job: &'j Job,
+) -> Result<(Cow<'j, Job>, Loaded, Vec<Anew>)> {
+    match (load_one(before, device, job), &job.otherwise) {
+        (Err(Error::Load { .. }), Some(otherwise)) => {
+            let job = otherwise.link()?;
+            let (loaded, anew) = load_one(before, device, &job)?;
+            Ok((Cow::Owned(job), loaded, anew))
+        }
+        (done, _) => done.map(|(loaded, anew)| (Cow::Borrowed(job), loaded, anew)),
+    }
+}
+
+fn load_one(before: Option<&Before>, device: &Device, job: &Job) -> Result<(Loaded, Vec<Anew>)> {
     let generation = before.and_then(|b| b.generation.as_ref());
     let was = before.and_then(|b| b.state.as_ref());
     let mut keep = generation.map(Generation::maps).transpose()?.unwrap_or_default();

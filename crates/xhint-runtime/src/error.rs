@@ -213,7 +213,7 @@ pub enum Error {
         layout: String,
     },
     /// A layout that lacks what the program reads without asking.
-    #[error("{device}: {layout} is not added; {why}")]
+    #[error("{device}: {layout} is not added, since it lacks what the program reads: {why}")]
     Unreadable {
         /// The device.
         device: String,

@@ -1,8 +1,11 @@
 //! What linking hands to attaching.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use xhint_link::Unbound;
 
+use crate::error::Result;
 use crate::state::State;
 
 /// What is to run on a device.
@@ -18,8 +21,19 @@ pub struct Job {
     pub unbound: Option<Unbound>,
     /// Why packets are dispatched the way they are, if that was left to the linker.
     pub why: String,
+    /// What to load if the kernel refuses this, where that is left to us.
+    pub otherwise: Option<Arc<dyn Otherwise>>,
     /// The mark of the state that it goes on from ([`State::mark_of`]), if it must be that still when it is attached.
     pub after: Option<String>,
     /// Take the place of a program that xhint did not put there, or that is of another object.
     pub replace: bool,
+}
+
+/// Another way to link for the same job, for a kernel that refuses the first.
+pub trait Otherwise: std::fmt::Debug + Send + Sync {
+    /// Links so.
+    ///
+    /// # Errors
+    /// As [`crate::Linker::link`].
+    fn link(&self) -> Result<Job>;
 }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use xhint_link::{Dispatch, Link, c_name, selectors};
+use xhint_link::{Dispatch, Link, LinkOptions, c_name, selectors};
 use xhint_universe::{Layout, LayoutId, SourceId, Universe};
 
 use crate::attach::{Done, Running, attach_held};
@@ -369,7 +369,7 @@ impl Running {
             walk: self.state.options.walk && may_walk(),
             ..self.state.options.clone()
         };
-        let linked = linker.link_in(universe, object, &options, &[])?;
+        let linked = linker.link_in(universe, object, &options, LinkOptions::default())?;
         let keep = self.generation.maps()?;
         let entry = options.program.unwrap_or_else(|| only_program(&object.object));
         let entry = Some(entry.as_str()).filter(|e| !e.is_empty());
@@ -406,7 +406,7 @@ impl Running {
             if !live.contains(&(id, size))
                 && let Some((_, slot)) = table.find(id, size)
             {
-                slots.empty(slot);
+                slots.empty(slot.number());
                 slots.forget(id, size);
             }
         }

@@ -40,7 +40,7 @@ pub use device::Device;
 pub use error::{Error, Result};
 pub use files::{read, read_btf};
 pub use home::Home;
-pub use job::Job;
+pub use job::{Job, Otherwise};
 pub use linker::{Linker, declare};
 pub use reuse::Anew;
 pub use state::{LayoutState, LinkedAs, Mode, Source, State, Taken};

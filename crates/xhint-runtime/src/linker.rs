@@ -5,23 +5,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use xhint_btf::{Btf, Kind, essential};
-use xhint_link::table::SLOT_COUNT;
+use xhint_link::table::{SLOT_COUNT, Slot};
 use xhint_link::{Dispatch, LayoutReport, Link, LinkOptions, Linked, Object, Report, TakenSlot, names_lacking};
 use xhint_object::{SetError, nic_btf};
 use xhint_universe::{Layout, LayoutId, SourceId, Universe};
 
 use crate::described::Described;
 use crate::error::{Error, Result};
-use crate::job::Job;
-use crate::load::{Load, load};
+use crate::job::{Job, Otherwise};
 use crate::rights::may_walk;
 use crate::state::{LayoutState, LinkedAs, Mode, Source, State, Taken};
 
 /// Where the running kernel's BTF is.
 const KERNEL: &str = "/sys/kernel/btf/vmlinux";
-
-/// So many layouts are read sooner by a table, unless each comes for long and then another (docs/dispatch.md).
-const MANY_MIXED: usize = 4;
 
 /// Links programs for NICs' layouts. Keeps the base BTF and what was found in it, so the second link is faster.
 #[derive(Debug, Clone)]
@@ -105,8 +101,8 @@ impl Linker {
     }
 
     /// Links `object` for the layouts of `nics`, for a device: what [`crate::attach::attach`] takes. Without
-    /// `CAP_PERFMON` pointers in metadata count as absent. With it, dispatch that is left to us may be a table, if the
-    /// kernel takes that. A program that reads metadata without CO-RE is refused.
+    /// `CAP_PERFMON` pointers in metadata count as absent. With it, dispatch that is left to us may be a table;
+    /// [`Job::otherwise`] is for a kernel that refuses that. A program that reads metadata without CO-RE is refused.
     ///
     /// # Errors
     /// [`Error::Source`], [`Error::Layout`] or [`Error::Link`].
@@ -121,7 +117,7 @@ impl Linker {
     /// As [`Linker::link`].
     pub fn link_only(&self, object: Source, nics: Vec<Source>, options: LinkedAs) -> Result<Job> {
         let object = Parsed::of(object, &options.set)?;
-        self.make(None, object, nics, options, Mode::Native, false)
+        self.make(None, object, nics, options, Mode::Native, None)
     }
 
     /// The same, to take the place of `before`: layouts keep their slots, so that counts go on.
@@ -137,7 +133,7 @@ impl Linker {
         mode: Mode,
     ) -> Result<Job> {
         let object = Parsed::of(object, &options.set)?;
-        self.make(before, object, nics, options, mode, true)
+        self.make(before, object, nics, options, mode, Some(&[]))
     }
 
     /// The same for the object of `before`, which was read for that before.
@@ -148,9 +144,10 @@ impl Linker {
         nics: Vec<Source>,
         options: LinkedAs,
     ) -> Result<Job> {
-        self.make(Some(before), object, nics, options, before.mode, true)
+        self.make(Some(before), object, nics, options, before.mode, Some(&[]))
     }
 
+    /// Links; for a device, if it is known what its kernel refused of that before.
     fn make(
         &self,
         before: Option<&State>,
@@ -158,8 +155,9 @@ impl Linker {
         nics: Vec<Source>,
         options: LinkedAs,
         mode: Mode,
-        for_device: bool,
+        for_device: Option<&[Dispatch]>,
     ) -> Result<Job> {
+        let again = (object.clone(), nics.clone(), options.clone());
         // With most slots taken by layouts that are gone, counting begins anew.
         let taken = before.map(|b| b.slots.as_slice()).filter(|s| s.len() < SLOT_COUNT as usize / 2);
         // What the old entry knew, the new one need not.
@@ -173,17 +171,27 @@ impl Linker {
         }
         let names = options.layouts.iter().filter(|l| !l.starts_with("0x") && !options.named.contains(l));
         let named = options.named.iter().chain(names).cloned().collect();
-        let walk = options.walk && (!for_device || may_walk());
+        let walk = options.walk && (for_device.is_none() || may_walk());
         let options = LinkedAs { named, walk, ..options };
         let now = LinkedAs { first: options.first_in(&universe, before), ..options.clone() };
-        let mut linked = self.link_in(&universe, &object, &now, &slots)?;
-        if for_device && let Some(plain) = linked.report.plain.iter().find(|p| p.certain) {
+        let how = LinkOptions {
+            slots: slots.iter().filter_map(taken_slot).collect(),
+            table: for_device.is_some(),
+            refused: for_device.unwrap_or_default().to_vec(),
+            ..LinkOptions::default()
+        };
+        let mut linked = self.link_in(&universe, &object, &now, how)?;
+        if for_device.is_some()
+            && let Some(plain) = linked.report.plain.iter().find(|p| p.certain)
+        {
             let cause = Box::new(xhint_link::Error::Plain(plain.clone()));
             return Err(Error::Link { path: object.source.path, cause });
         }
-        if for_device && let Some(table) = self.table_instead(&linked, &universe, &object, &now, &slots) {
-            linked = table;
-        }
+        let refused = linked.report.dispatch.kind.filter(|_| linked.report.dispatch.otherwise.is_some());
+        let otherwise = for_device.zip(refused).map(|(before_that, kind)| -> Arc<dyn Otherwise> {
+            let refused = [before_that, &[kind]].concat();
+            Arc::new(Again { linker: self.clone(), before: before.cloned(), asked: again, mode, refused })
+        });
         let gone = options.first.iter().filter(|name| !now.first.contains(name));
         linked.report.warnings.extend(
             gone.map(|name| format!("no layout is called '{name}' any more; once one is, it is tried first again")),
@@ -197,7 +205,7 @@ impl Linker {
                 size: l.size,
                 nic: found.map_or(0, |u| number(u.source)),
                 also: found.map_or_else(Vec::new, |u| u.also.iter().map(|s| number(*s)).collect()),
-                slot: l.slot,
+                slot: l.slot.map(Slot::number),
                 added: None,
                 fallback: l.fallback,
                 lacks: l.lacks.clone(),
@@ -215,11 +223,7 @@ impl Linker {
             since: 0,
             layouts: report.layouts.iter().map(layout).collect(),
             slots,
-            options: LinkedAs {
-                dispatch: Dispatch::named(report.dispatch.kind).unwrap_or_default(),
-                only: Vec::new(),
-                ..options
-            },
+            options: LinkedAs { dispatch: report.dispatch.kind.unwrap_or_default(), only: Vec::new(), ..options },
             object: object.source,
             nics,
         };
@@ -227,15 +231,8 @@ impl Linker {
         let Report { mut warnings, unbound, dispatch, .. } = linked.report;
         warnings.extend(before.into_iter().flat_map(|before| state.recounted(before)).map(Taken::note));
         warnings.extend(mode.misses().filter(|_| !state.layouts.is_empty()).map(str::to_owned));
-        Ok(Job {
-            linked: linked.bytes.into(),
-            state,
-            warnings,
-            unbound,
-            why: dispatch.why,
-            after: None,
-            replace: false,
-        })
+        let (linked, why) = (linked.bytes.into(), dispatch.why);
+        Ok(Job { linked, state, warnings, unbound, why, otherwise, after: None, replace: false })
     }
 
     /// That each id which packets are read by now still means the same layout.
@@ -260,36 +257,13 @@ impl Linker {
         Ok(())
     }
 
-    /// By a table, where the way is left to us and that pays. The kernel is asked whether it takes it: what a program
-    /// does with a number that was a constant and is none any more cannot all be foreseen.
-    fn table_instead(
-        &self,
-        linked: &Linked,
-        universe: &Universe,
-        object: &Parsed,
-        options: &LinkedAs,
-        slots: &[Taken],
-    ) -> Option<Linked> {
-        let auto = options.asked == Dispatch::Auto;
-        let layouts = linked.report.layouts.len();
-        if !auto || !options.walk || layouts < MANY_MIXED || linked.report.dispatch.kind == Dispatch::None.name() {
-            return None;
-        }
-        let asked = LinkedAs { asked: Dispatch::Table, ..options.clone() };
-        let mut table = self.link_in(universe, object, &asked, slots).ok()?;
-        table.report.dispatch.copies.filter(|c| c.saturating_mul(2) <= layouts)?;
-        let entry = options.program.as_deref();
-        load(&Load { object: &table.bytes.clone().into(), entry, keep: &[], same: false, device: "" }).ok()?;
-        table.report.dispatch.why.push_str("; in which order their packets come costs nothing");
-        Some(table)
-    }
-
+    /// Links `object` with `options`; what those do not say is as in `how`.
     pub(crate) fn link_in(
         &self,
         universe: &Universe,
         object: &Parsed,
         options: &LinkedAs,
-        slots: &[Taken],
+        how: LinkOptions,
     ) -> Result<Linked> {
         let only = options.only.iter().map(|id| LayoutId(*id).to_string()).collect();
         let options = LinkOptions {
@@ -304,19 +278,42 @@ impl Linker {
             dispatch: options.asked,
             count: options.count,
             allow_missing: options.allow_missing,
-            slots: slots.iter().map(|t| TakenSlot { id: t.id, size: t.size, slot: t.slot }).collect(),
-            ..link_options(options)
+            bind: options.bind.clone(),
+            ..how
         };
         object.object.link(universe, &options).map_err(|cause| object.refused(cause))
     }
 }
 
+/// The slot that a layout had; a state may tell of one that there is not.
+fn taken_slot(taken: &Taken) -> Option<TakenSlot> {
+    Some(TakenSlot { id: taken.id, size: taken.size, slot: Slot::new(taken.slot)? })
+}
+
+/// What was linked, to be linked again without what a kernel refused.
+#[derive(Debug)]
+struct Again {
+    linker: Linker,
+    before: Option<State>,
+    asked: (Parsed, Vec<Source>, LinkedAs),
+    mode: Mode,
+    refused: Vec<Dispatch>,
+}
+
+impl Otherwise for Again {
+    fn link(&self) -> Result<Job> {
+        let (object, nics, options) = self.asked.clone();
+        self.linker.make(self.before.as_ref(), object, nics, options, self.mode, Some(&self.refused))
+    }
+}
+
 /// What the names that an object asks for hang on.
 pub(crate) fn link_options(options: &LinkedAs) -> LinkOptions {
-    LinkOptions { rename: options.bind.clone(), ..LinkOptions::default() }
+    LinkOptions { bind: options.bind.clone(), ..LinkOptions::default() }
 }
 
 /// An object, read once for all that is done with it, its constants as they were asked to be.
+#[derive(Debug, Clone)]
 pub(crate) struct Parsed {
     pub source: Source,
     pub object: Object,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use memmap2::{MmapOptions, MmapRaw};
-use xhint_link::table::{IDS_SECTION, SLOT_BITS, TABLE_SIZE, Table, slots_name};
+use xhint_link::table::{IDS_SECTION, SLOT_BITS, Slot, TABLE_SIZE, Table, slots_name};
 
 use crate::error::{Error, Result};
 use crate::site::Generation;
@@ -52,7 +52,7 @@ impl Slots {
     /// Lets packets with this id and this length go to `slot`: from one packet to the next.
     pub fn point(&self, id: u32, size: u32, slot: u32) -> Result<()> {
         let mut table = self.table();
-        let index = table.put(id, size, slot).ok_or(Error::TableFull { id })?;
+        let index = Slot::new(slot).and_then(|slot| table.put(id, size, slot)).ok_or(Error::TableFull { id })?;
         self.store(index, &table);
         Ok(())
     }

@@ -5,11 +5,11 @@ mod common;
 
 use caps::Capability::{CAP_BPF, CAP_NET_ADMIN};
 use common::nic::linker;
-use common::{own, with_only};
+use common::{World, own, with_only};
 use xhint_link::Dispatch;
-use xhint_runtime::Job;
+use xhint_runtime::attach::{attach, kernel_takes, running};
 use xhint_runtime::load::{Load, load};
-use xhint_runtime::{Error, LinkedAs, Mode, Source};
+use xhint_runtime::{Device, Error, Job, LinkedAs, Mode, Source};
 use xhint_testkit::privileged;
 
 /// What stress.bpf.c is linked as for so many layouts, `argument` given to the compiler.
@@ -48,10 +48,20 @@ fn what_the_kernel_refuses_as_a_table_is_linked_otherwise() {
     if !privileged() {
         return;
     }
-    assert_eq!(kind(&link(8, "auto", "-DCOPIES")), "static");
-    let table = link(8, "table", "-DCOPIES");
-    let plan = Load { object: &table.linked, entry: None, keep: &[], same: false, device: "none" };
+    let job = link(8, "auto", "-DCOPIES");
+    assert_eq!(kind(&job), "table");
+    let plan = Load { object: &job.linked, entry: None, keep: &[], same: false, device: "none" };
     let Err(Error::Load { .. }) = load(&plan) else { panic!("then the test is about nothing") };
+    let other = job.otherwise.as_ref().unwrap().link().unwrap();
+    assert!(kind(&other) == "static" && other.otherwise.is_none(), "{}", other.why);
+    // Who asks for a table gets one, or the kernel's refusal.
+    assert!(link(8, "table", "-DCOPIES").otherwise.is_none());
+    let world = World::new();
+    let device = Device::find("near", world.netns()).unwrap();
+    assert!(kernel_takes(&device, &job) && !kernel_takes(&device, &link(8, "table", "-DCOPIES")));
+    let done = attach(&world.home, &device, &job).unwrap();
+    assert_eq!((done.dispatch, &done.why), (Dispatch::Static, &other.why));
+    assert_eq!(running(&world.home, &device).unwrap().unwrap().options.dispatch, Dispatch::Static);
 }
 
 #[test]

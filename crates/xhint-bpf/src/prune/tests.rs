@@ -27,11 +27,11 @@ fn code(insns: &[Insn]) -> Vec<Instruction> {
     decode(&bytes, O).unwrap()
 }
 
-/// Prunes this code; its first comparisons can go these ways.
+/// Prunes this code; its first comparisons can go these branches.
 fn pruned(code: Vec<Instruction>, known: &[(usize, [bool; 2])]) -> Vec<Instruction> {
-    let mut ways = Ways::default();
-    known.iter().for_each(|(insn, way)| ways.add(*insn, *way));
-    prune(code, &ways)
+    let mut branches = Branches::default();
+    known.iter().for_each(|(insn, taken)| branches.add(*insn, *taken));
+    prune(code, &branches)
 }
 
 /// As bytes say it, distances included.

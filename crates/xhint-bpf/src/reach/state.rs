@@ -37,7 +37,7 @@ pub struct State {
     /// What other places in the frame hold.
     rest: Value,
     /// Whether the packet's ends may have been moved since the program began.
-    moved: bool,
+    packet_moved: bool,
 }
 
 impl Value {
@@ -63,7 +63,8 @@ impl Value {
 
 impl Default for State {
     fn default() -> State {
-        let mut state = State { regs: [Value::Other; 11], slots: BTreeMap::new(), rest: Value::Other, moved: false };
+        let mut state =
+            State { regs: [Value::Other; 11], slots: BTreeMap::new(), rest: Value::Other, packet_moved: false };
         state.set(FRAME, Value::Frame(0));
         state
     }
@@ -74,7 +75,7 @@ const FRAME: u8 = 10;
 impl State {
     /// That in which nothing is known but the frame's own address.
     pub fn ignorant() -> State {
-        let mut state = State { regs: [Value::Any; 11], slots: BTreeMap::new(), rest: Value::Any, moved: true };
+        let mut state = State { regs: [Value::Any; 11], slots: BTreeMap::new(), rest: Value::Any, packet_moved: true };
         state.set(FRAME, Value::Frame(0));
         state
     }
@@ -86,7 +87,7 @@ impl State {
             *mine = mine.join(theirs);
         }
         self.rest = self.rest.join(other.rest);
-        self.moved |= other.moved;
+        self.packet_moved |= other.packet_moved;
         for (at, (bytes, value)) in &other.slots {
             if self.slots.get(at).is_none_or(|mine| mine.0 != *bytes) {
                 self.rest = self.rest.join(hidden(*value));
@@ -120,7 +121,7 @@ impl State {
 
     /// What a callee knows at its start. What points into this frame does not point into its own.
     pub fn arguments(&self) -> State {
-        let mut out = State { moved: self.moved, ..State::default() };
+        let mut out = State { packet_moved: self.packet_moved, ..State::default() };
         for reg in 1..=5 {
             if !self.get(reg).may_point() {
                 out.set(reg, self.get(reg));
@@ -185,7 +186,7 @@ impl State {
                 self.lose_arguments();
             }
             Effect::Call(callee) => {
-                self.moved |= callee != Callee::Helper || moves_packet(insn);
+                self.packet_moved |= callee != Callee::Helper || moves_packet(insn);
                 self.call(callee, writes);
             }
             Effect::Nothing => {}
@@ -256,7 +257,7 @@ impl State {
     fn address(&self, insn: Insn) -> Option<Value> {
         let Value::Context(hook) = self.get(insn.src) else { return None };
         let context = hook.context();
-        match insn.off == context.data_meta && !self.moved {
+        match insn.off == context.data_meta && !self.packet_moved {
             true => Some(Value::Metadata(0)),
             false => context.is_address(insn.off).then_some(Value::Packet),
         }

@@ -7,8 +7,7 @@ use std::process::ExitCode;
 use anyhow::{anyhow, bail};
 use clap::ValueEnum;
 use xhint::layout::LayoutId;
-use xhint::runtime::attach::Done;
-use xhint::runtime::load::{Load, load};
+use xhint::runtime::attach::{Done, kernel_takes};
 use xhint::runtime::{Anew, Home, Job, TooLong, follow};
 use xhint::{Attached, Device, Error, Event, EventKind, Link, Linker};
 
@@ -195,12 +194,7 @@ impl Args {
 
     /// Whether the kernel takes the program if packets are not counted: what the entry does for that is new to old ones.
     fn goes_uncounted(&self, link: &Link<'_>, home: &Home, device: &Device) -> bool {
-        let taken = || {
-            let job = link.clone().count(false).job(home, device)?;
-            let entry = self.program.as_deref();
-            load(&Load { object: &job.linked, entry, keep: &[], same: false, device: &self.on.dev })
-        };
-        taken().is_ok()
+        link.clone().count(false).job(home, device).is_ok_and(|job| kernel_takes(device, &job))
     }
 
     /// What is to be linked, and how.
@@ -265,8 +259,8 @@ impl Args {
                 NO_SELECTOR.iter().try_for_each(|words| line!(out, "    {words}"))?;
             }
         }
-        let why = if job.why.is_empty() { String::new() } else { format!(": {}", job.why) };
-        line!(out, "  dispatch {}{why}", job.state.options.dispatch)?;
+        let why = if done.why.is_empty() { String::new() } else { format!(": {}", done.why) };
+        line!(out, "  dispatch {}{why}", done.dispatch)?;
         if !job.state.options.walk {
             line!(out, "  without CAP_PERFMON, so pointers in metadata count as missing fields")?;
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use xhint::Dispatch;
 use xhint::layout::LayoutId;
 use xhint::link::{Explained, Link, Object, RelocKind, RelocationReport, Report, ResultReport};
 
@@ -162,19 +163,21 @@ fn summary(out: &mut Stdout, report: &Report) -> io::Result<()> {
     let (red, green, yellow) = (print::RED, print::GREEN, print::YELLOW);
     line!(out)?;
     for layout in &report.layouts {
-        let words = layout.words();
+        let words = layout.label();
         match (&layout.refused, &report.refused) {
             // What is said below is not said twice.
             (Some(why), all) if Some(why) == all.as_ref() => line!(out, "{red}{words}{red:#}: refused, see below")?,
             (Some(why), _) => line!(out, "{red}{words}{red:#}: refused: {why}")?,
-            (None, _) if layout.fallback => line!(out, "{yellow}{words}{yellow:#}: {}", layout.lacks)?,
+            (None, _) if layout.fallback => {
+                line!(out, "{yellow}{words}{yellow:#}: packets of this layout go to the fallback: {}", layout.lacks)?
+            }
             (None, Some(_)) => line!(out, "{yellow}{words}{yellow:#}: nothing is missing in it")?,
             (None, None) => line!(out, "{green}{words}{green:#}: links")?,
         }
     }
     match (&report.fallback_refused, &report.refused) {
         (Some(_), _) => line!(out, "{red}no layout{red:#}: refused, see below"),
-        (None, None) if report.layouts.is_empty() || report.dispatch.kind != "none" => {
+        (None, None) if report.layouts.is_empty() || report.dispatch.kind != Some(Dispatch::None) => {
             line!(out, "{green}no layout{green:#}: links")
         }
         _ => Ok(()),

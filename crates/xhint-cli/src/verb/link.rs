@@ -127,7 +127,7 @@ impl Choice {
     pub fn options(&self) -> LinkOptions {
         LinkOptions {
             layouts: self.layouts.clone(),
-            rename: self.binds.clone(),
+            bind: self.binds.clone(),
             first: self.first.clone(),
             walk: !self.no_walk,
             dispatch: self.dispatch.into(),
@@ -141,11 +141,12 @@ impl Choice {
 
 /// What was chosen, where it was left to us or asks something of a loader.
 pub fn tell_dispatch(dispatch: &DispatchReport) {
-    if dispatch.kind != "none" && !dispatch.why.is_empty() {
-        print::note(&format!("dispatch {}: {}", dispatch.kind, dispatch.why));
+    let Some(kind) = dispatch.kind.filter(|kind| *kind != xhint::Dispatch::None) else { return };
+    if !dispatch.why.is_empty() {
+        print::note(&format!("dispatch {kind}: {}", dispatch.why));
     }
     if !dispatch.needs.is_empty() {
-        print::note(&format!("dispatch {} needs {}", dispatch.kind, dispatch.needs));
+        print::note(&format!("dispatch {kind} needs {}", dispatch.needs));
     }
 }
 

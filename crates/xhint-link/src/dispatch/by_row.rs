@@ -13,46 +13,40 @@ use xhint_bpf::{Emit, FunctionId, If, Instruction, Label, Named, Op, SymbolId, e
 use super::alike::{Alike, sort};
 use super::case::IdAt;
 use super::copies::Copies;
-use super::count::{Counters, Slot};
-use super::entry::{find_id, find_length, load_ends, load_id, retest_length};
+use super::count::{Counters, Index};
+use super::entry::{find_id, find_length, load_end, load_ends, load_id, retest_length};
 use super::rewrite::Rewrite;
 use super::rows::{self, Field, ROWS, Row, SECTION, Shape};
-use super::table::SLOT_COUNT;
 use super::usual::selectors;
-use super::{Dispatched, Plan, Route};
+use super::{Classes, Dispatched, Plan, Route};
 use crate::Error;
 use crate::Fallback;
 use crate::Object;
 use crate::name::c_name;
+use crate::policy::Kinds;
 use xhint_object::Image;
 use xhint_object::maps::{place_data, place_maps};
 
 /// Links the plan's programs so that each has an entry of its own name, in its own place, with a copy behind it for each
-/// kind of layouts. Tells for each program how many.
+/// kind of layouts.
 ///
 /// # Errors
 /// [`Error::RowTooLong`], [`Error::TableFull`], [`Error::TooFar`] for copies that jumps cannot span, and faults of the
 /// object.
-pub fn link(mut plan: Plan<'_>) -> Result<(Image, Vec<usize>), Error> {
-    let entries = plan.programs.iter().map(|p| p.function).collect();
-    let names = std::mem::take(&mut plan.names);
-    let mut copies = Copies::new(plan.object, plan.variants, names, plan.fallback, entries)?;
-    if plan.prune {
-        copies.prune();
-    }
+pub fn link(plan: &Plan<'_>) -> Result<Image, Error> {
+    let mut copies = Copies::of(plan)?;
     let counters = plan.count.then(|| Counters::declare(&mut copies.image));
-    let (mut data, mut numbers) = (Vec::new(), Vec::new());
+    let mut data = Vec::new();
     for program in &plan.programs {
         let name = c_name(ROWS, &plan.object.functions().at(program.function).name);
         let symbol = copies.image.add_variable(&name);
-        let all = possible(&plan, &copies, program)?;
-        numbers.push(all.len());
-        let rows = all_rows(&plan, program, &all)?;
+        let all = possible(plan, &copies.classes, program)?;
+        let rows = all_rows(plan, program, &all)?;
         let row = all.iter().map(|(a, _)| a.row).max().unwrap_or(0).max(MIN_ROW);
         let (bytes, shape) = rows::build(&rows, row, plan.object.order())?;
         let keys = rows.iter().any(|r| Some(r.key) != rows.first().map(|first| first.key));
         let maps = Maps { rows: symbol, shape, keys, counters };
-        let code = entry(&mut copies, &plan, program, &all, maps)?;
+        let code = entry(&mut copies, plan, program, &all, maps)?;
         copies.set_entry(program.function, code)?;
         data.push((symbol, name, bytes));
     }
@@ -60,7 +54,22 @@ pub fn link(mut plan: Plan<'_>) -> Result<(Image, Vec<usize>), Error> {
     if let Some(counters) = counters {
         place_maps(copies.object, &mut copies.image, &mut copies.btf, &counters.maps())?;
     }
-    Ok((copies.finish()?, numbers))
+    copies.finish()
+}
+
+/// How many kinds of layouts the plan's programs would have copies for; the most, if there are several programs.
+///
+/// # Errors
+/// [`Error::RowTooLong`], [`Error::TooManyCopies`].
+pub fn kinds(plan: &Plan<'_>) -> Result<Kinds, Error> {
+    let classes = Classes::of(plan.object, plan.variants);
+    let mut out = Kinds::default();
+    for program in &plan.programs {
+        let layouts = program.routes.iter().filter(|r| !plan.falls_back(r)).count();
+        let copies = possible(plan, &classes, program)?.len();
+        out = Kinds { layouts: out.layouts.max(layouts), copies: out.copies.max(copies) };
+    }
+    Ok(out)
 }
 
 /// Bytes of a row without fields.
@@ -69,18 +78,14 @@ const MIN_ROW: u32 = 16;
 const MAX_COPIES: usize = 255;
 
 /// Kinds of layouts, and how the code for each that has several is rewritten.
-fn possible(
-    plan: &Plan<'_>,
-    copies: &Copies<'_>,
-    program: &Dispatched,
-) -> Result<Vec<(Alike, Option<Rewrite>)>, Error> {
+fn possible(plan: &Plan<'_>, classes: &Classes, program: &Dispatched) -> Result<Vec<(Alike, Option<Rewrite>)>, Error> {
     let mut out = Vec::new();
-    for alike in sort(plan, &copies.classes, program)? {
+    for alike in sort(plan, classes, program)? {
         if alike.sites.is_empty() {
             out.push((alike, None));
             continue;
         }
-        let code = copies.plain_code(program.function);
+        let code = &plan.object.functions().at(program.function).code;
         match Rewrite::new(code, &alike.sites, |i| moves_packet(plan.object, i, &mut HashSet::new())) {
             Some(rewrite) => out.push((alike, Some(rewrite))),
             None => {
@@ -110,11 +115,11 @@ fn moves_packet(object: &Object, instruction: &Instruction, seen: &mut HashSet<F
 /// The rows of all layouts, also of those that go to the fallback: its number is the one after the last copy's.
 fn all_rows(plan: &Plan<'_>, program: &Dispatched, all: &[(Alike, Option<Rewrite>)]) -> Result<Vec<Row>, Error> {
     let known = selectors(program.cases());
-    let row = |Route { case, layout, .. }: &Route, copy: usize, fields: &[(Field, u64)]| {
+    let row = |route: &Route, copy: usize, fields: &[(Field, u64)]| {
+        let case = route.case;
         let places = known.get(&case.size).map_or(&[][..], Vec::as_slice);
         let place = places.iter().position(|at| *at == case.at).unwrap_or(0);
-        let slot = plan.slots.get(*layout).copied().filter(|_| plan.count).unwrap_or(0);
-        let slot = u16::try_from(slot).ok().filter(|s| u32::from(*s) < SLOT_COUNT).ok_or(Error::NoSlot { slot })?;
+        let slot = if plan.count { Some(plan.slot(route)?) } else { None };
         Ok(Row { id: case.id, key: key(case.size, place), slot, copy: copy as u8, fields: fields.to_vec() })
     };
     let read = all.iter().enumerate().flat_map(|(copy, (alike, _))| {
@@ -184,7 +189,7 @@ fn entry(
         }
         for ((alike, rewrite), (_, label)) in all.iter().zip(labels) {
             emit.put(label);
-            place(emit, copies, program.function, alike, rewrite.as_ref(), row, places)?;
+            place(emit, copies, program, alike, rewrite.as_ref(), row, places)?;
         }
         if all.is_empty() {
             emit.jump(places.rest);
@@ -192,7 +197,7 @@ fn entry(
     }
     emit.put(places.none);
     if let Some(counters) = maps.counters {
-        counters.unknown(emit, program.cases());
+        counters.unknown(emit, program.hook, program.cases());
         emit.mov(R1, R6);
     }
     emit.put(places.rest);
@@ -205,20 +210,18 @@ fn entry(
     }
     if emit.is_wanted(places.bad) {
         emit.put(places.bad);
-        emit.mov_imm(R0, XDP_ABORTED);
+        emit.mov_imm(R0, program.hook.failed());
         emit.exit();
     }
     Ok(code.finish())
 }
-
-const XDP_ABORTED: i32 = 0;
 
 /// Counts the packet, if that is wanted. The row's register, the context in r1.
 fn count(emit: &mut Emit, counters: Option<Counters>, places: Places) -> u8 {
     let Some(counters) = counters else { return R2 };
     emit.mov(R9, R2);
     emit.load(2, R7, R9, rows::SLOT);
-    counters.known(emit, Slot::InR7, places.bad);
+    counters.known(emit, Index::InR7, places.bad);
     emit.mov(R1, R6);
     R9
 }
@@ -227,12 +230,13 @@ fn count(emit: &mut Emit, counters: Option<Counters>, places: Places) -> u8 {
 fn place(
     emit: &mut Emit,
     copies: &mut Copies<'_>,
-    function: FunctionId,
+    program: &Dispatched,
     alike: &Alike,
     rewrite: Option<&Rewrite>,
     row: u8,
     places: Places,
 ) -> Result<(), Error> {
+    let function = program.function;
     let more = alike.routes.len().saturating_sub(1);
     let Some(rewrite) = rewrite else {
         emit.body(copies.named_code(function, alike.variant, more)?);
@@ -241,9 +245,8 @@ fn place(
     let code = copies.whole_code(function, alike.variant);
     let code = copies.name(code, alike.variant, more)?;
     rewrite.row.set(emit, |_, _| row);
-    // struct xdp_md: data.
     rewrite.data.set(emit, |emit, reg| {
-        emit.load(4, reg, R1, 0);
+        load_end(emit, reg, program.hook.context().data);
         reg
     });
     rewrite.emit(emit, code, &alike.sites, places.bad);
@@ -254,7 +257,7 @@ fn place(
 fn find_row(emit: &mut Emit, program: &Dispatched, maps: Maps, places: Places) {
     let known = selectors(program.cases());
     let lengths: Vec<_> = known.keys().copied().collect();
-    load_ends(emit);
+    load_ends(emit, program.hook);
     find_length(emit, &lengths, places.none, &mut |emit, length| {
         let own = known.get(&length).map_or(&[][..], Vec::as_slice);
         let Some((last, rest)) = own.split_last() else { return emit.jump(places.none) };
@@ -263,7 +266,7 @@ fn find_row(emit: &mut Emit, program: &Dispatched, maps: Maps, places: Places) {
             let miss = emit.label();
             look_up(emit, maps, places.hit, miss);
             emit.put(miss);
-            retest_length(emit, length, places.none);
+            retest_length(emit, program.hook, length, places.none);
         }
         load_key(emit, *last, length, rest.len(), maps.keys);
         emit.jump(places.look_up);

@@ -3,11 +3,12 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use xhint_bpf::reg::R0;
-use xhint_bpf::{Arena, Emit, FunctionId, Instruction, SymbolId, Ways, prune};
+use xhint_bpf::{Arena, Branches, Emit, FunctionId, Instruction, SymbolId, prune};
 use xhint_btf::ext::LineInfo;
 use xhint_btf::{Builder, Def, Kind, Linkage};
 use xhint_object::{Assembly, Body, Image, SectionId};
 
+use super::Plan;
 use super::classes::{Classes, callees};
 use crate::name::c_name;
 use crate::variant::Variant;
@@ -30,8 +31,8 @@ pub struct Copies<'a> {
     originals: Arena<FunctionId, Body>,
     by_symbol: HashMap<SymbolId, FunctionId>,
     pub classes: Classes,
-    /// By function and class, which ways its comparisons can go, for those that are to be pruned.
-    ways: HashMap<(FunctionId, usize), Ways>,
+    /// By function and class, which branches its comparisons can take, for those that are to be pruned.
+    branches: HashMap<(FunctionId, usize), Branches>,
     made: HashMap<(FunctionId, usize), SymbolId>,
     /// By function, what takes its place for a fixed action.
     actions: HashMap<FunctionId, SymbolId>,
@@ -58,6 +59,19 @@ enum What {
 }
 
 impl<'a> Copies<'a> {
+    /// Begins with the object of a plan, pruned if it says so.
+    ///
+    /// # Errors
+    /// As [`Assembly::take`].
+    pub fn of(plan: &Plan<'a>) -> Result<Copies<'a>, Error> {
+        let entries = plan.programs.iter().map(|p| p.function).collect();
+        let mut copies = Copies::new(plan.object, plan.variants, plan.names.clone(), plan.fallback, entries)?;
+        if plan.prune {
+            copies.prune();
+        }
+        Ok(copies)
+    }
+
     /// Begins with `object` as it is. `names` are those of `variants`; what is not in `entries` (functions by index) is
     /// linked for the variant `fallback`.
     ///
@@ -86,7 +100,7 @@ impl<'a> Copies<'a> {
             originals,
             assembly,
             classes: Classes::of(object, variants),
-            ways: HashMap::new(),
+            branches: HashMap::new(),
             made: HashMap::new(),
             actions: HashMap::new(),
             todo: VecDeque::new(),
@@ -99,8 +113,8 @@ impl<'a> Copies<'a> {
         for (number, variant) in self.variants.iter().enumerate() {
             let reach = variant.reach(self.object.entries());
             for function in reach.functions {
-                let ways = self.ways.entry((function, self.classes.class(function, number))).or_default();
-                reach.ways.get(&function).into_iter().for_each(|own| ways.join(own));
+                let branches = self.branches.entry((function, self.classes.class(function, number))).or_default();
+                reach.branches.get(&function).into_iter().for_each(|own| branches.join(own));
             }
         }
     }
@@ -183,8 +197,8 @@ impl<'a> Copies<'a> {
     /// The code of `function` under `variant`, calling what it calls under that variant.
     pub fn code(&mut self, function: FunctionId, variant: usize) -> Vec<Instruction> {
         let code = self.relocated(function, variant);
-        let code = match self.ways.get(&(function, self.classes.class(function, variant))) {
-            Some(ways) => prune(code, ways),
+        let code = match self.branches.get(&(function, self.classes.class(function, variant))) {
+            Some(branches) => prune(code, branches),
             None => code,
         };
         self.linked(code, variant)

@@ -9,10 +9,11 @@
 use std::collections::BTreeMap;
 
 use xhint_bpf::reg::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R10};
-use xhint_bpf::{Emit, If, Label, Op, SymbolId};
+use xhint_bpf::{Emit, Hook, If, Label, Op, SymbolId};
 
 use super::case::IdAt;
 use super::entry::{find_length, load_ends, load_id};
+use super::table::Slot;
 use super::usual::{Usual, selectors};
 use super::{Case, MAX_METADATA};
 use crate::counts::{COUNT_SIZE, COUNTS, ENTRIES, NO_METADATA, UNKNOWN, UNKNOWN_ENTRIES, UNKNOWN_ID, UNKNOWN_SIZE};
@@ -44,13 +45,19 @@ pub struct Counters {
     unknown: SymbolId,
 }
 
-/// Whose packet it is.
+/// Which entry of a map that a slot has one in.
 #[derive(Debug, Clone, Copy)]
-pub enum Slot {
-    /// This slot's.
+pub enum Index {
+    /// This one.
     Known(u32),
-    /// That of the slot in r7.
+    /// The one whose number is in r7.
     InR7,
+}
+
+impl From<Slot> for Index {
+    fn from(slot: Slot) -> Index {
+        Index::Known(slot.number())
+    }
 }
 
 impl Counters {
@@ -78,10 +85,10 @@ impl Counters {
 
     /// Counts a packet. The context is in r6; r0 to r5 are used, r8 holds the count. To `skip` if there is none, which
     /// cannot be.
-    pub fn known(self, emit: &mut Emit, slot: Slot, skip: Label) {
-        match slot {
-            Slot::Known(slot) => emit.store_imm(4, R10, SLOT, slot as i32),
-            Slot::InR7 => emit.store(4, R10, SLOT, R7),
+    pub fn known(self, emit: &mut Emit, index: Index, skip: Label) {
+        match index {
+            Index::Known(index) => emit.store_imm(4, R10, SLOT, index as i32),
+            Index::InR7 => emit.store(4, R10, SLOT, R7),
         }
         emit.address(R1, self.counts, 0);
         stack(emit, R2, SLOT);
@@ -110,12 +117,12 @@ impl Counters {
 
     /// Counts a packet of no known layout, and its id as far as it can have one. The context is in r6; r0 to r5 and r8
     /// are used.
-    pub fn unknown(self, emit: &mut Emit, cases: impl Iterator<Item = Case>) {
+    pub fn unknown(self, emit: &mut Emit, hook: Hook, cases: impl Iterator<Item = Case>) {
         let known = selectors(cases);
         let usual = Usual::of(&known);
         let (none, read, done) = (emit.label(), emit.label(), emit.label());
         emit.mov(R1, R6);
-        load_ends(emit);
+        load_ends(emit, hook);
         let lengths: Vec<_> = (4..=MAX_METADATA).step_by(4).collect();
         find_length(emit, &lengths, none, &mut |emit, length| {
             match first(&known, length).or_else(|| usual.at(length)) {
@@ -128,11 +135,11 @@ impl Counters {
         emit.put(read);
         emit.pair(R4, R5);
         emit.store(8, R10, KEY, R4);
-        self.known(emit, Slot::Known(UNKNOWN_ID), done);
+        self.known(emit, Index::Known(UNKNOWN_ID), done);
         self.by_id(emit);
         emit.jump(done);
         emit.put(none);
-        self.known(emit, Slot::Known(NO_METADATA), done);
+        self.known(emit, Index::Known(NO_METADATA), done);
         emit.put(done);
         emit.store_imm(8, R10, KEY, 0);
         emit.store_imm(8, R10, VALUE, 0);

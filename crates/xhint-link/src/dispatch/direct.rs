@@ -6,15 +6,15 @@
 use std::collections::BTreeMap;
 
 use xhint_bpf::reg::{R0, R1, R6};
-use xhint_bpf::{Emit, FunctionId, Instruction, Label, SIZE};
+use xhint_bpf::{Emit, FunctionId, Hook, Instruction, Label, SIZE};
 
 use super::copies::Copies;
-use super::count::{Counters, Slot};
+use super::count::Counters;
 use super::entry::decide;
+use super::table::Slot;
 use super::{Case, Dispatched, Plan, Route};
 use crate::Error;
 use crate::Fallback;
-use crate::counts::UNKNOWN_ID;
 use xhint_object::Image;
 use xhint_object::maps::place_maps;
 
@@ -30,16 +30,11 @@ const MAX_JUMPED: usize = 8_000;
 /// # Errors
 /// [`Error::TooManyFunctions`] for more than the kernel takes, [`Error::TooFar`] for more layouts than jumps can span,
 /// and faults of the object.
-pub fn link(mut plan: Plan<'_>) -> Result<Image, Error> {
-    let entries = plan.programs.iter().map(|p| p.function).collect();
-    let names = std::mem::take(&mut plan.names);
-    let mut copies = Copies::new(plan.object, plan.variants, names, plan.fallback, entries)?;
-    if plan.prune {
-        copies.prune();
-    }
+pub fn link(plan: &Plan<'_>) -> Result<Image, Error> {
+    let mut copies = Copies::of(plan)?;
     let counters = plan.count.then(|| Counters::declare(&mut copies.image));
     for program in &plan.programs {
-        put_entry(&mut copies, program, counters, Ways::of(&plan))?;
+        put_entry(&mut copies, program, counters, Routing::of(plan))?;
     }
     if let Some(counters) = counters {
         place_maps(copies.object, &mut copies.image, &mut copies.btf, &counters.maps())?;
@@ -49,15 +44,15 @@ pub fn link(mut plan: Plan<'_>) -> Result<Image, Error> {
 
 /// Of a plan, what an entry needs beyond its program.
 #[derive(Debug, Clone, Copy)]
-pub struct Ways<'a> {
-    slots: &'a [u32],
+pub struct Routing<'a> {
+    slots: &'a [Option<Slot>],
     fallback: usize,
     or_else: Fallback,
 }
 
-impl<'a> Ways<'a> {
-    pub fn of(plan: &'a Plan<'_>) -> Ways<'a> {
-        Ways { slots: &plan.slots, fallback: plan.fallback, or_else: plan.or_else }
+impl<'a> Routing<'a> {
+    pub fn of(plan: &'a Plan<'_>) -> Routing<'a> {
+        Routing { slots: &plan.slots, fallback: plan.fallback, or_else: plan.or_else }
     }
 }
 
@@ -69,12 +64,12 @@ pub fn put_entry<'c>(
     copies: &'c mut Copies<'_>,
     program: &Dispatched,
     counters: Option<Counters>,
-    ways: Ways<'c>,
+    routing: Routing<'c>,
 ) -> Result<(), Error> {
-    let mut entry = Entry::new(copies, program, counters, ways);
-    entry.copy_for(ways.fallback);
+    let mut entry = Entry::new(copies, program, counters, routing);
+    entry.copy_for(routing.fallback);
     for route in &program.routes {
-        entry.way(*route, ways.slots.get(route.layout).copied().unwrap_or(UNKNOWN_ID));
+        entry.add(*route, routing.slots.get(route.layout).copied().flatten());
     }
     let code = entry.code()?;
     copies.set_entry(program.function, code)
@@ -84,23 +79,24 @@ pub fn put_entry<'c>(
 struct Entry<'c, 'a> {
     copies: &'c mut Copies<'a>,
     program: FunctionId,
+    hook: Hook,
     optional: bool,
     counters: Option<Counters>,
-    ways: Ways<'c>,
+    routing: Routing<'c>,
     emit: Emit,
     cases: Vec<(Case, Label)>,
     /// By class; the fixed action that takes the fallback's place is of none.
     all: BTreeMap<Option<usize>, Copy>,
 }
 
-/// A copy, and the ways to it.
+/// A copy, and where packets are counted before they come to it.
 struct Copy {
     variant: usize,
     label: Label,
     /// How many layouts it is for.
     layouts: usize,
-    /// Where packets of each slot are counted on their way.
-    counted: Vec<(u32, Label)>,
+    /// Where packets of each slot are counted.
+    counted: Vec<(Slot, Label)>,
 }
 
 impl<'c, 'a> Entry<'c, 'a> {
@@ -108,11 +104,11 @@ impl<'c, 'a> Entry<'c, 'a> {
         copies: &'c mut Copies<'a>,
         program: &Dispatched,
         counters: Option<Counters>,
-        ways: Ways<'c>,
+        routing: Routing<'c>,
     ) -> Entry<'c, 'a> {
         let emit = Emit::new(copies.object.order());
-        let &Dispatched { function: program, optional, .. } = program;
-        Entry { copies, program, optional, counters, ways, emit, cases: Vec::new(), all: BTreeMap::new() }
+        let &Dispatched { function: program, hook, optional, .. } = program;
+        Entry { copies, program, hook, optional, counters, routing, emit, cases: Vec::new(), all: BTreeMap::new() }
     }
 
     fn copy_for(&mut self, variant: usize) -> &mut Copy {
@@ -127,18 +123,18 @@ impl<'c, 'a> Entry<'c, 'a> {
 
     /// What stands in place of a copy for this variant.
     fn action(&self, variant: usize) -> Option<u32> {
-        match self.ways.or_else {
-            Fallback::Action(action) if variant == self.ways.fallback => Some(action),
+        match self.routing.or_else {
+            Fallback::Action(action) if variant == self.routing.fallback => Some(action),
             _ => None,
         }
     }
 
-    fn way(&mut self, Route { case, variant, .. }: Route, slot: u32) {
-        let counted = self.counters.is_some().then(|| self.emit.label());
+    fn add(&mut self, Route { case, variant, .. }: Route, slot: Option<Slot>) {
+        let counted = slot.filter(|_| self.counters.is_some()).map(|slot| (slot, self.emit.label()));
         let copy = self.copy_for(variant);
         copy.layouts = copy.layouts.saturating_add(1);
-        copy.counted.extend(counted.map(|label| (slot, label)));
-        let label = counted.unwrap_or(copy.label);
+        copy.counted.extend(counted);
+        let label = counted.map_or(copy.label, |(_, label)| label);
         self.cases.push((case, label));
     }
 
@@ -149,12 +145,12 @@ impl<'c, 'a> Entry<'c, 'a> {
             // Helpers leave r6 alone.
             self.emit.mov(R6, R1);
         }
-        decide(&mut self.emit, &self.cases, none);
+        decide(&mut self.emit, self.hook, &self.cases, none);
         self.emit.put(none);
         if let Some(counters) = self.counters {
-            counters.unknown(&mut self.emit, self.cases.iter().map(|c| c.0));
+            counters.unknown(&mut self.emit, self.hook, self.cases.iter().map(|c| c.0));
         }
-        let rest = self.copy_for(self.ways.fallback).label;
+        let rest = self.copy_for(self.routing.fallback).label;
         self.emit.jump(rest);
         for copy in std::mem::take(&mut self.all).into_values() {
             self.place(copy, jumped)?;
@@ -167,7 +163,7 @@ impl<'c, 'a> Entry<'c, 'a> {
         for (n, (slot, label)) in copy.counted.into_iter().enumerate() {
             self.emit.put(label);
             if let Some(counters) = self.counters {
-                counters.known(&mut self.emit, Slot::Known(slot), copy.label);
+                counters.known(&mut self.emit, slot.into(), copy.label);
             }
             if n.saturating_add(1) < counted {
                 self.emit.jump(copy.label);

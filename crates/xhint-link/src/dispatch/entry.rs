@@ -8,20 +8,20 @@
 use std::collections::HashMap;
 
 use xhint_bpf::reg::{R0, R1, R2, R3, R4, R5};
-use xhint_bpf::{Emit, If, Label, Op};
+use xhint_bpf::{Context, Emit, Hook, If, Label, Op};
 
 use super::case::{Case, IdAt};
 use super::usual::selectors;
 
 /// Emits the decision: jumps to the label of the case that the packet is, else to `none`. r1 keeps the context; r0 and
 /// r2 to r5 are used.
-pub fn decide(emit: &mut Emit, cases: &[(Case, Label)], none: Label) {
+pub fn decide(emit: &mut Emit, hook: Hook, cases: &[(Case, Label)], none: Label) {
     let places = selectors(cases.iter().map(|c| c.0));
     let mut ids = HashMap::<(u32, IdAt), Vec<(u32, Label)>>::new();
     for (case, label) in cases {
         ids.entry((case.size, case.at)).or_default().push((case.id, *label));
     }
-    load_ends(emit);
+    load_ends(emit, hook);
     let lengths: Vec<_> = places.keys().copied().collect();
     find_length(emit, &lengths, none, &mut |emit, length| {
         for at in places.get(&length).into_iter().flatten() {
@@ -37,10 +37,14 @@ pub fn decide(emit: &mut Emit, cases: &[(Case, Label)], none: Label) {
 }
 
 /// r2 = `data_meta`, r3 = `data`.
-pub fn load_ends(emit: &mut Emit) {
-    // struct xdp_md: data, data_end, data_meta.
-    emit.load(4, R2, R1, 8);
-    emit.load(4, R3, R1, 0);
+pub fn load_ends(emit: &mut Emit, hook: Hook) {
+    load_end(emit, R2, hook.context().data_meta);
+    load_end(emit, R3, hook.context().data);
+}
+
+/// `dst` = the address that stands in the context at this offset.
+pub fn load_end(emit: &mut Emit, dst: u8, offset: i16) {
+    emit.load(Context::WORD.into(), dst, R1, offset);
 }
 
 /// Emits a search among `lengths`, which ascend: where `data_meta + length` is `data` goes what `found` emits.
@@ -68,8 +72,8 @@ pub fn find_length(emit: &mut Emit, lengths: &[u32], none: Label, found: &mut im
 }
 
 /// Makes the verifier know again that the metadata has this length, which it has: r2 and r3 anew, the context in r1.
-pub fn retest_length(emit: &mut Emit, length: u32, none: Label) {
-    load_ends(emit);
+pub fn retest_length(emit: &mut Emit, hook: Hook, length: u32, none: Label) {
+    load_ends(emit, hook);
     emit.mov(R4, R2);
     emit.op(Op::Add, R4, length as i32);
     emit.jump_if(If::Above, R4, R3, none);

@@ -22,6 +22,7 @@
 
 use xhint_btf::ByteOrder;
 
+use super::table::Slot;
 use crate::Error;
 
 /// The data section of the rows.
@@ -59,7 +60,7 @@ pub struct Field {
 pub struct Row {
     pub id: u32,
     pub key: u16,
-    pub slot: u16,
+    pub slot: Option<Slot>,
     pub copy: u8,
     pub fields: Vec<(Field, u64)>,
 }
@@ -210,7 +211,7 @@ fn bytes(rows: &[Row], directory: &[u16], shape: &Shape, order: ByteOrder) -> Ve
         let start = (shape.start() as usize).saturating_add(shape.place(row.id, by).saturating_mul(row_bytes));
         put(start, 4, row.id.into());
         put(start.saturating_add(KEY as usize), 2, row.key.into());
-        put(start.saturating_add(SLOT as usize), 2, row.slot.into());
+        put(start.saturating_add(SLOT as usize), 2, row.slot.map_or(0, Slot::number).into());
         put(start.saturating_add(COPY as usize), 1, row.copy.into());
         for (field, value) in &row.fields {
             put(start.saturating_add(field.offset as usize), field.bytes, *value);
@@ -232,7 +233,7 @@ mod tests {
     use super::*;
 
     fn row(id: u32) -> Row {
-        Row { id, key: 16, slot: 0, copy: 0, fields: vec![] }
+        Row { id, key: 16, slot: None, copy: 0, fields: vec![] }
     }
 
     #[test]

@@ -23,6 +23,7 @@
 //! The entry goes to the slots of the layouts it was linked with without reading the table; the table has them for
 //! whoever adds and removes. Such a slot must never be given to a layout of another id or length.
 
+use serde::Serialize;
 use xhint_btf::ByteOrder;
 
 use crate::name::c_name;
@@ -50,6 +51,36 @@ pub const SLOT_BITS: u32 = 24;
 /// What an id is multiplied by, for its first bucket and its second: 2^32 divided by the golden ratio (Knuth's
 /// multiplicative hashing), and the last constant of MurmurHash3's 32-bit finalizer.
 pub const MULTIPLIERS: [u32; 2] = [0x9e37_79b1, 0xc2b2_ae35];
+
+/// A layout's place in each program array, and among counts: below [`SLOT_COUNT`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Slot(u16);
+
+impl Slot {
+    /// The slot of this number, if there is one.
+    #[must_use]
+    pub fn new(number: u32) -> Option<Slot> {
+        u16::try_from(number).ok().filter(|number| u32::from(*number) < SLOT_COUNT).map(Slot)
+    }
+
+    /// All of them, in order.
+    pub fn all() -> impl Iterator<Item = Slot> {
+        (0..SLOT_COUNT).map_while(Slot::new)
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        self.0.into()
+    }
+}
+
+impl std::fmt::Display for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// The name of the slots of `program`; where that is no C name, or very long, with a hash in place of what goes.
 pub fn slots_name(program: &str) -> String {
@@ -97,17 +128,17 @@ impl Table {
     }
 
     /// Where in the table (a word's index) the layout with this id and size stands, and its slot.
-    pub fn find(&self, id: u32, size: u32) -> Option<(usize, u32)> {
-        let slot = |word: u64| u32::try_from(word ^ key(id, size)).ok().filter(|slot| *slot < 1 << SLOT_BITS);
+    pub fn find(&self, id: u32, size: u32) -> Option<(usize, Slot)> {
+        let slot = |word: u64| u32::try_from(word ^ key(id, size)).ok().and_then(Slot::new);
         let mut all = buckets(id).into_iter().flat_map(words_of);
         all.find_map(|index| Some((index, slot(*self.words.get(index)?)?)))
     }
 
     /// Puts a layout into `slot` and tells the index of its word. A layout that is there moves to the new slot. `None`
     /// if both its buckets are full: such a layout needs another id.
-    pub fn put(&mut self, id: u32, size: u32, slot: u32) -> Option<usize> {
+    pub fn put(&mut self, id: u32, size: u32, slot: Slot) -> Option<usize> {
         let index = self.find(id, size).map(|found| found.0).or_else(|| self.free(id))?;
-        *self.words.get_mut(index)? = key(id, size) | u64::from(slot & ((1 << SLOT_BITS) - 1));
+        *self.words.get_mut(index)? = key(id, size) | u64::from(slot.0);
         Some(index)
     }
 
@@ -138,18 +169,24 @@ fn words_of(bucket: u32) -> impl Iterator<Item = usize> + Clone {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
+
+    fn slot(number: u32) -> Slot {
+        Slot::new(number).unwrap()
+    }
 
     #[test]
     fn a_layout_is_found_where_it_was_put_until_it_is_removed() {
         let mut table = Table::default();
-        let index = table.put(0x11, 16, 3).unwrap();
+        let index = table.put(0x11, 16, slot(3)).unwrap();
         assert_eq!(table.words()[index], 0x11_0400_0003);
         assert_eq!(index / WAYS as usize, buckets(0x11)[0] as usize);
-        assert_eq!(table.find(0x11, 16), Some((index, 3)));
+        assert_eq!(table.find(0x11, 16), Some((index, slot(3))));
         assert_eq!(table.find(0x11, 20), None);
-        assert_eq!(table.put(0x11, 16, 5), Some(index));
-        assert_eq!(table.find(0x11, 16), Some((index, 5)));
+        assert_eq!(table.put(0x11, 16, slot(5)), Some(index));
+        assert_eq!(table.find(0x11, 16), Some((index, slot(5))));
         let bytes: Vec<u8> = table.words().iter().flat_map(|w| w.to_ne_bytes()).collect();
         assert_eq!(Table::from_ne_bytes(&bytes).unwrap(), table);
         assert_eq!(table.remove(0x11, 16), Some(index));
@@ -172,14 +209,13 @@ mod tests {
     fn as_many_layouts_fit_as_there_are_slots() {
         for (what, ids) in ids() {
             let mut table = Table::default();
-            for (slot, id) in (0..).zip(&ids) {
+            for (slot, id) in Slot::all().zip(&ids) {
                 assert!(table.put(*id, 64, slot).is_some(), "{what}: {slot} fit");
             }
-            for (slot, id) in (0..).zip(&ids) {
-                assert!(
-                    table.find(*id, 64).is_some_and(|found| found.1 == slot || ids.len() > slot as usize),
-                    "{what}"
-                );
+            // Of two with one id the later has it.
+            let last: HashMap<u32, Slot> = ids.iter().copied().zip(Slot::all()).collect();
+            for (id, slot) in last {
+                assert_eq!(table.find(id, 64).map(|found| found.1), Some(slot), "{what}");
             }
         }
     }
@@ -188,11 +224,11 @@ mod tests {
     fn full_buckets_say_so() {
         let mut table = Table::default();
         let same: Vec<u32> = (1..).filter(|id| buckets(*id) == buckets(7)).take(17).collect();
-        let put: Vec<bool> = same.iter().map(|id| table.put(*id, 8, 0).is_some()).collect();
+        let put: Vec<bool> = same.iter().map(|id| table.put(*id, 8, slot(0)).is_some()).collect();
         assert_eq!(put, [[true; 16].as_slice(), &[false]].concat());
         // Room that is made is found.
         table.remove(same[3], 8).unwrap();
-        assert!(table.put(same[16], 8, 1).is_some());
-        assert_eq!(table.find(same[16], 8).unwrap().1, 1);
+        assert!(table.put(same[16], 8, slot(1)).is_some());
+        assert_eq!(table.find(same[16], 8).unwrap().1, slot(1));
     }
 }

@@ -15,14 +15,14 @@
 //! fills by itself (libbpf does) last only as long as it keeps or pins the map.
 
 use xhint_bpf::reg::{R0, R1, R2, R3, R4, R5, R6, R7};
-use xhint_bpf::{Emit, If, Instruction, Label, Op, SymbolId};
+use xhint_bpf::{Emit, Hook, If, Instruction, Label, Op, SymbolId};
 
 use super::case::{Case, IdAt};
 use super::copies::Copies;
-use super::count::{Counters, Slot};
-use super::direct::{Ways, put_entry};
+use super::count::{Counters, Index};
+use super::direct::{Routing, put_entry};
 use super::entry::{decide, find_length, load_ends, load_id, retest_length};
-use super::table::{BUCKET_SHIFT, IDS, IDS_SECTION, MULTIPLIERS, SLOT_BITS, SLOT_COUNT, Table, WAYS, slots_name};
+use super::table::{BUCKET_SHIFT, IDS, IDS_SECTION, MULTIPLIERS, SLOT_BITS, SLOT_COUNT, Slot, Table, WAYS, slots_name};
 use super::usual::{Usual, selectors};
 use super::{Dispatched, MAX_METADATA, Plan};
 use crate::Error;
@@ -43,21 +43,16 @@ const MAX_COUNTED: usize = 500;
 /// program in several slots, and in those of layouts that lack what is read stands `PROGRAM__fallback`.
 ///
 /// # Errors
-/// [`Error::NoSlot`] for a slot beyond the last, [`Error::TableFull`] for ids that hash together too often, and faults of the object.
-pub fn link(mut plan: Plan<'_>) -> Result<Image, Error> {
-    let entries = plan.programs.iter().map(|p| p.function).collect();
-    let names = std::mem::take(&mut plan.names);
-    let mut copies = Copies::new(plan.object, plan.variants, names, plan.fallback, entries)?;
-    if plan.prune {
-        copies.prune();
-    }
+/// [`Error::NoSlot`] for more layouts than slots, [`Error::TableFull`] for ids that hash together too often, and faults of the object.
+pub fn link(plan: &Plan<'_>) -> Result<Image, Error> {
+    let mut copies = Copies::of(plan)?;
     let ids = copies.image.add_variable(IDS);
     let counters = plan.count.then(|| Counters::declare(&mut copies.image));
     let mut table = Table::default();
     let mut all: Vec<_> = counters.iter().flat_map(|c| c.maps()).collect();
     for program in &plan.programs {
         if program.optional {
-            put_entry(&mut copies, program, counters, Ways::of(&plan))?;
+            put_entry(&mut copies, program, counters, Routing::of(plan))?;
             continue;
         }
         let name = slots_name(&plan.object.functions().at(program.function).name);
@@ -65,12 +60,10 @@ pub fn link(mut plan: Plan<'_>) -> Result<Image, Error> {
         let (mut programs, mut slots) = (Vec::new(), Vec::new());
         for route in &program.routes {
             let case = route.case;
-            let slot = plan.slots.get(route.layout).copied().unwrap_or(SLOT_COUNT);
-            if slot >= SLOT_COUNT {
-                return Err(Error::NoSlot { slot });
-            }
-            programs.resize(programs.len().max((slot as usize).saturating_add(1)), None);
-            if let Some(place) = programs.get_mut(slot as usize) {
+            let slot = plan.slot(route)?;
+            let number = slot.number() as usize;
+            programs.resize(programs.len().max(number.saturating_add(1)), None);
+            if let Some(place) = programs.get_mut(number) {
                 *place = Some(match plan.or_else {
                     Fallback::Action(action) if plan.falls_back(route) => copies.action(program.function, action),
                     _ => copies.program(program.function, route.variant),
@@ -123,7 +116,7 @@ struct Places {
     none: Label,
 }
 
-fn entry(emit: &mut Emit, program: &Dispatched, maps: Maps, slots: &[u32], rest: Rest) {
+fn entry(emit: &mut Emit, program: &Dispatched, maps: Maps, slots: &[Slot], rest: Rest) {
     let places = Places { look_up: emit.label(), hit: emit.label(), empty: emit.label(), none: emit.label() };
     let other = emit.label();
     // Helpers leave r6 alone.
@@ -135,23 +128,23 @@ fn entry(emit: &mut Emit, program: &Dispatched, maps: Maps, slots: &[u32], rest:
     let all_fit = program.routes.len() <= most;
     let direct = program.cases().zip(slots).filter(|(case, _)| all_fit || one_place(case)).take(most);
     let (direct, slots): (Vec<_>, Vec<_>) = direct.map(|(case, slot)| ((case, emit.label()), *slot)).unzip();
-    decide(emit, &direct, other);
+    decide(emit, program.hook, &direct, other);
     for ((_, label), slot) in direct.iter().zip(&slots) {
         emit.put(*label);
-        go(emit, maps, Slot::Known(*slot), places);
+        go(emit, maps, (*slot).into(), places);
     }
     emit.put(other);
     find_other(emit, program, maps, places);
     emit.put(places.hit);
     emit.mov(R7, R2);
-    go(emit, maps, Slot::InR7, places);
+    go(emit, maps, Index::InR7, places);
     emit.put(places.empty);
     if let Some(counters) = maps.counters {
         counters.take_back(emit);
     }
     emit.put(places.none);
     if let Some(counters) = maps.counters {
-        counters.unknown(emit, program.cases());
+        counters.unknown(emit, program.hook, program.cases());
     }
     match rest {
         Rest::Program(code) => {
@@ -169,19 +162,19 @@ fn entry(emit: &mut Emit, program: &Dispatched, maps: Maps, slots: &[u32], rest:
 fn find_other(emit: &mut Emit, program: &Dispatched, maps: Maps, places: Places) {
     let known = selectors(program.cases());
     let usual = Usual::of(&known);
-    load_ends(emit);
+    load_ends(emit, program.hook);
     let lengths: Vec<_> = (4..=MAX_METADATA).step_by(4).collect();
     find_length(emit, &lengths, places.none, &mut |emit, length| {
         let usual = usual.at(length);
         let own = known.get(&length).map_or(usual.as_slice(), Vec::as_slice);
-        on_length(emit, length, own, maps.ids, places);
+        on_length(emit, program.hook, length, own, maps.ids, places);
     });
     emit.put(places.look_up);
     look_up(emit, maps.ids, places.hit, places.none);
 }
 
 /// Looks the id up in metadata of a known length, in each place where it may stand.
-fn on_length(emit: &mut Emit, length: u32, selectors: &[IdAt], ids: SymbolId, places: Places) {
+fn on_length(emit: &mut Emit, hook: Hook, length: u32, selectors: &[IdAt], ids: SymbolId, places: Places) {
     let Some((last, rest)) = selectors.split_last() else { return emit.jump(places.none) };
     for at in rest {
         load_key(emit, *at, length);
@@ -189,7 +182,7 @@ fn on_length(emit: &mut Emit, length: u32, selectors: &[IdAt], ids: SymbolId, pl
         look_up(emit, ids, places.hit, miss);
         emit.put(miss);
         // The lookup used r2, which the next selector needs.
-        retest_length(emit, length, places.none);
+        retest_length(emit, hook, length, places.none);
     }
     load_key(emit, *last, length);
     emit.jump(places.look_up);
@@ -202,15 +195,15 @@ fn load_key(emit: &mut Emit, at: IdAt, length: u32) {
 }
 
 /// Counts the packet and goes to the program in the slot.
-fn go(emit: &mut Emit, maps: Maps, slot: Slot, places: Places) {
+fn go(emit: &mut Emit, maps: Maps, index: Index, places: Places) {
     if let Some(counters) = maps.counters {
-        counters.known(emit, slot, places.none);
+        counters.known(emit, index, places.none);
     }
     emit.mov(R1, R6);
     emit.address(R2, maps.slots, 0);
-    match slot {
-        Slot::Known(slot) => emit.mov_imm(R3, slot as i32),
-        Slot::InR7 => emit.mov(R3, R7),
+    match index {
+        Index::Known(index) => emit.mov_imm(R3, index as i32),
+        Index::InR7 => emit.mov(R3, R7),
     }
     emit.helper(TAIL_CALL);
     emit.jump(places.empty);

@@ -95,6 +95,7 @@ pub fn plain(compile: &Compile) -> Job {
         warnings: Vec::new(),
         unbound: None,
         why: String::new(),
+        otherwise: None,
         after: None,
         replace: false,
     }

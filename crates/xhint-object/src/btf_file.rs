@@ -25,7 +25,7 @@ const ON_BASE: &str = "BTF on its distilled base";
 /// # Errors
 /// [`Error::NeitherBtfNorElf`], or what is wrong with the BTF or the ELF.
 pub fn btf_of(file: impl Into<Bytes>, base: Option<Arc<Btf>>) -> Result<Btf, Error> {
-    Carried::of(file.into())?.read(base)
+    BtfFile::of(file.into())?.read(base)
 }
 
 /// A NIC's BTF: as [`btf_of`], standalone if it makes sense by itself, else split on `base` or, if that is itself split, on
@@ -35,19 +35,19 @@ pub fn btf_of(file: impl Into<Bytes>, base: Option<Arc<Btf>>) -> Result<Btf, Err
 /// As [`btf_of`]; of the readings, the fault that the file has split on `base`, unless it cannot be split.
 pub fn nic_btf(file: impl Into<Bytes>, base: Arc<Btf>) -> Result<Btf, Error> {
     use xhint_btf::Error::{Kind, StringOffset, Strings, TypeId};
-    let carried = Carried::of(file.into())?;
-    if carried.distilled.is_some() {
-        return carried.read(Some(base));
+    let file = BtfFile::of(file.into())?;
+    if file.distilled.is_some() {
+        return file.read(Some(base));
     }
-    match carried.read(None) {
+    match file.read(None) {
         // What is split refers to types or strings that it does not have, and to kinds that its base describes.
         Err(Error::Btf { source: Strings { .. } | TypeId { .. } | StringOffset { .. } | Kind { .. }, .. }) => {}
         done => return done,
     }
-    let on_base = carried.read(Some(Arc::clone(&base)));
+    let on_base = file.read(Some(Arc::clone(&base)));
     let mut link = base.base();
     while let (Err(_), Some(lower)) = (&on_base, link) {
-        if let Ok(btf) = carried.read(Some(Arc::clone(lower))) {
+        if let Ok(btf) = file.read(Some(Arc::clone(lower))) {
             return Ok(btf);
         }
         link = lower.base();
@@ -70,19 +70,19 @@ pub fn is_raw(file: &[u8]) -> bool {
 }
 
 /// What a file carries.
-struct Carried {
+struct BtfFile {
     own: Bytes,
     section: &'static str,
     distilled: Option<(Bytes, &'static str)>,
 }
 
-impl Carried {
-    fn of(file: Bytes) -> Result<Carried, Error> {
+impl BtfFile {
+    fn of(file: Bytes) -> Result<BtfFile, Error> {
         if is_raw(&file) {
-            return Ok(Carried::raw(file));
+            return Ok(BtfFile::raw(file));
         }
         if file.starts_with(b"\x7fE") {
-            return Carried::elf(&file);
+            return BtfFile::elf(&file);
         }
         let first: Vec<_> = file.iter().take(4).map(|b| format!("{b:02x}")).collect();
         let first = if first.is_empty() { "nothing: it is empty".to_owned() } else { first.join(" ") };
@@ -90,15 +90,15 @@ impl Carried {
     }
 
     /// Raw BTF; behind a distilled base, if there are two.
-    fn raw(file: Bytes) -> Carried {
+    fn raw(file: Bytes) -> BtfFile {
         let end = Header::parse(&file).map_or(file.len(), |header| header.end());
         if !is_raw(file.get(end..).unwrap_or_default()) {
-            return Carried { own: file, section: RAW, distilled: None };
+            return BtfFile { own: file, section: RAW, distilled: None };
         }
-        Carried { own: file.slice(end..), section: ON_BASE, distilled: Some((file.slice(..end), BASE_FILE)) }
+        BtfFile { own: file.slice(end..), section: ON_BASE, distilled: Some((file.slice(..end), BASE_FILE)) }
     }
 
-    fn elf(file: &Bytes) -> Result<Carried, Error> {
+    fn elf(file: &Bytes) -> Result<BtfFile, Error> {
         let elf = object::File::parse(&file[..])?;
         let section = |name| -> Result<Option<Bytes>, Error> {
             let Some(section) = elf.section_by_name(name) else { return Ok(None) };
@@ -107,7 +107,7 @@ impl Carried {
         let hint = "; compile with -g so that it carries BTF";
         let own = section(SECTION)?.ok_or(Error::NoSection { name: SECTION, hint })?;
         let distilled = section(BASE_SECTION)?.map(|base| (base, BASE_SECTION));
-        Ok(Carried { own, section: SECTION, distilled })
+        Ok(BtfFile { own, section: SECTION, distilled })
     }
 
     fn read(&self, base: Option<Arc<Btf>>) -> Result<Btf, Error> {
