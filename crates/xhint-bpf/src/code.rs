@@ -106,6 +106,12 @@ impl Instruction {
         if self.poisoned > 0 { self.poisoned } else { self.insn.slots() }
     }
 
+    /// Bytes that it takes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.slots().saturating_mul(SIZE)
+    }
+
     /// Puts poison in its place.
     pub fn poison(&mut self) {
         self.poisoned = self.slots();
@@ -128,8 +134,8 @@ pub fn decode(bytes: &[u8], order: ByteOrder) -> Result<Vec<Instruction>, Fault>
     let (mut out, mut at): (Vec<Instruction>, usize) = (Vec::with_capacity(bytes.len() / SIZE), 0);
     // By slot, the instruction that begins there.
     let mut begins = vec![None; bytes.len() / SIZE];
-    let mut slot = 0usize;
     while at < bytes.len() {
+        let slot = at / SIZE;
         let insn = Insn::decode(bytes.get(at..).unwrap_or_default(), order).ok_or(Fault::Cut { at })?;
         if let Some(place) = begins.get_mut(slot) {
             *place = Some(out.len());
@@ -142,9 +148,8 @@ pub fn decode(bytes: &[u8], order: ByteOrder) -> Result<Vec<Instruction>, Fault>
             new.target = Some(Label(to.and_then(|to| usize::try_from(to).ok()).unwrap_or(usize::MAX)));
             new.insn = if insn.code == JA32 { Insn { imm: 0, ..insn } } else { Insn { off: 0, ..insn } };
         }
+        at = at.saturating_add(new.size());
         out.push(new);
-        slot = slot.saturating_add(insn.slots());
-        at = at.saturating_add(insn.slots().saturating_mul(SIZE));
     }
     for n in 0..out.len() {
         let Some(target) = out.get(n).and_then(|i| i.target) else { continue };
@@ -162,18 +167,18 @@ pub fn decode(bytes: &[u8], order: ByteOrder) -> Result<Vec<Instruction>, Fault>
 pub fn encode(code: &[Instruction], order: ByteOrder) -> Result<(Vec<u8>, Vec<usize>), Fault> {
     let mut starts = Vec::with_capacity(code.len());
     let mut labels = HashMap::new();
-    let mut slots = 0usize;
+    let mut end = 0usize;
     for instruction in code {
-        labels.extend(instruction.label.map(|label| (label, slots)));
-        starts.push(slots.saturating_mul(SIZE));
-        slots = slots.saturating_add(instruction.slots());
+        labels.extend(instruction.label.map(|label| (label, end)));
+        starts.push(end);
+        end = end.saturating_add(instruction.size());
     }
-    let mut bytes = Vec::with_capacity(slots.saturating_mul(SIZE));
+    let mut bytes = Vec::with_capacity(end);
     for (instruction, at) in code.iter().zip(&starts) {
         let insn = match instruction.target {
             Some(target) => {
                 let to = labels.get(&target).ok_or(Fault::Nowhere { at: *at })?;
-                jump(instruction.insn, at / SIZE, *to)?
+                jump(instruction.insn, at / SIZE, to / SIZE)?
             }
             None => instruction.insn,
         };
@@ -210,6 +215,19 @@ impl Targets {
     #[must_use]
     pub fn target(&self, jump: &Instruction) -> Option<usize> {
         self.0.get(&jump.target?).copied()
+    }
+
+    /// Where the instruction of this number can go on: at its target, and at the next. `None` twice for a jump of which it
+    /// is not known where it leads.
+    #[must_use]
+    pub fn after(&self, number: usize, instruction: &Instruction) -> [Option<usize>; 2] {
+        let (target, next) = (self.target(instruction), number.checked_add(1));
+        match flow(instruction.insn) {
+            Flow::Next => [None, next],
+            Flow::To => [target, None],
+            Flow::If | Flow::Either => [target, next],
+            Flow::End | Flow::Anywhere => [None, None],
+        }
     }
 }
 

@@ -41,6 +41,12 @@ pub enum If {
     Below = 0xa0,
 }
 
+impl If {
+    fn code(self) -> u8 {
+        self as u8
+    }
+}
+
 /// Operations on a register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -57,6 +63,41 @@ pub enum Op {
     Rsh = 0x70,
     /// `^`
     Xor = 0xa0,
+}
+
+impl Op {
+    fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+/// An immediate: 32 bits, which a 64-bit operation extends by their sign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Imm(i32);
+
+impl From<i32> for Imm {
+    fn from(number: i32) -> Imm {
+        Imm(number)
+    }
+}
+
+/// These bits.
+impl From<u32> for Imm {
+    fn from(bits: u32) -> Imm {
+        Imm(bits.cast_signed())
+    }
+}
+
+impl From<i16> for Imm {
+    fn from(number: i16) -> Imm {
+        Imm(number.into())
+    }
+}
+
+impl From<u16> for Imm {
+    fn from(number: u16) -> Imm {
+        Imm(number.into())
+    }
 }
 
 /// Code in the making.
@@ -117,11 +158,12 @@ impl Emit {
         self.push(insn.into());
     }
 
-    fn raw(&mut self, code: u8, dst: u8, src: u8, off: i16, imm: i32) {
-        self.insn(Insn { code, dst, src, off, imm: imm.into() });
+    fn raw(&mut self, code: u8, dst: u8, src: u8, off: i16, imm: impl Into<Imm>) {
+        self.insn(Insn { code, dst, src, off, imm: imm.into().0.into() });
     }
 
-    fn jump_raw(&mut self, to: Label, code: u8, dst: u8, src: u8, imm: i64) {
+    fn jump_raw(&mut self, to: Label, code: u8, dst: u8, src: u8, imm: impl Into<Imm>) {
+        let imm = imm.into().0.into();
         self.push(Instruction { target: Some(to), ..Insn { code, dst, src, off: 0, imm }.into() });
     }
 
@@ -135,13 +177,13 @@ impl Emit {
     }
 
     /// `dst = imm`.
-    pub fn mov_imm(&mut self, dst: u8, imm: i32) {
+    pub fn mov_imm(&mut self, dst: u8, imm: impl Into<Imm>) {
         self.raw(MOV64_IMM, dst, 0, 0, imm);
     }
 
     /// Loads a 64-bit constant.
     pub fn wide(&mut self, dst: u8, value: u64) {
-        self.insn(Insn { code: LDDW, dst, src: 0, off: 0, imm: value as i64 });
+        self.insn(Insn { code: LDDW, dst, src: 0, off: 0, imm: value.cast_signed() });
     }
 
     /// Loads the address of what `symbol` names (a map, or a variable `offset` bytes in).
@@ -150,13 +192,13 @@ impl Emit {
     }
 
     /// `dst = dst op imm`.
-    pub fn op(&mut self, op: Op, dst: u8, imm: i32) {
-        self.raw(op as u8 | ALU64, dst, 0, 0, imm);
+    pub fn op(&mut self, op: Op, dst: u8, imm: impl Into<Imm>) {
+        self.raw(op.code() | ALU64, dst, 0, 0, imm);
     }
 
     /// `dst = dst op src`.
     pub fn op_reg(&mut self, op: Op, dst: u8, src: u8) {
-        self.raw(op as u8 | SRC_REG | ALU64, dst, src, 0, 0);
+        self.raw(op.code() | SRC_REG | ALU64, dst, src, 0, 0);
     }
 
     /// `second` = the eight bytes that are the low half of `first` followed in memory by that of `second`, which is all
@@ -169,7 +211,7 @@ impl Emit {
 
     /// 32-bit multiplication; the upper half becomes 0.
     pub fn mul32(&mut self, dst: u8, imm: u32) {
-        self.raw(0x24, dst, 0, 0, imm as i32);
+        self.raw(0x24, dst, 0, 0, imm);
     }
 
     /// `dst = *(uN *)(src + off)`; `bytes` is 1, 2, 4 or 8.
@@ -183,7 +225,7 @@ impl Emit {
     }
 
     /// `*(uN *)(dst + off) = imm`, which is extended by its sign.
-    pub fn store_imm(&mut self, bytes: u32, dst: u8, off: i16, imm: i32) {
+    pub fn store_imm(&mut self, bytes: u32, dst: u8, off: i16, imm: impl Into<Imm>) {
         self.raw(width(bytes) | ST, dst, 0, off, imm);
     }
 
@@ -197,22 +239,22 @@ impl Emit {
     pub fn swap(&mut self, dst: u8, bytes: u32) {
         // To the order that is not the target's.
         let to = if self.order == ByteOrder::Little { SRC_REG } else { 0 };
-        self.raw(0xd0 | to | 4, dst, 0, 0, (bytes as i32).saturating_mul(8));
+        self.raw(0xd0 | to | 4, dst, 0, 0, bytes << 3);
     }
 
     /// 64-bit comparison of two registers.
     pub fn jump_if(&mut self, cond: If, a: u8, b: u8, to: Label) {
-        self.jump_raw(to, cond as u8 | SRC_REG | JMP, a, b, 0);
+        self.jump_raw(to, cond.code() | SRC_REG | JMP, a, b, 0);
     }
 
     /// 64-bit comparison with a small constant.
-    pub fn jump_if_imm(&mut self, cond: If, a: u8, imm: i32, to: Label) {
-        self.jump_raw(to, cond as u8 | JMP, a, 0, imm.into());
+    pub fn jump_if_imm(&mut self, cond: If, a: u8, imm: impl Into<Imm>, to: Label) {
+        self.jump_raw(to, cond.code() | JMP, a, 0, imm);
     }
 
     /// 32-bit unsigned comparison with a constant.
     pub fn jump_if_imm32(&mut self, cond: If, a: u8, imm: u32, to: Label) {
-        self.jump_raw(to, cond as u8 | JMP32, a, 0, (imm as i32).into());
+        self.jump_raw(to, cond.code() | JMP32, a, 0, imm);
     }
 
     /// Goes there.

@@ -85,13 +85,13 @@ impl Insn {
             ByteOrder::Little => (regs & 0xf, regs >> 4),
             ByteOrder::Big => (regs >> 4, regs & 0xf),
         };
-        let (off, low) = (order.u16(raw, 2)? as i16, order.u32(raw, 4)?);
+        let (off, low) = (order.u16(raw, 2)?.cast_signed(), order.u32(raw, 4)?);
         let imm = match code {
             LDDW => {
                 let second = rest.first_chunk::<SIZE>().filter(|second| second.starts_with(&[0; 4]))?;
-                (u64::from(order.u32(second, 4)?) << 32 | u64::from(low)) as i64
+                (u64::from(order.u32(second, 4)?) << 32 | u64::from(low)).cast_signed()
             }
-            _ => i64::from(low as i32),
+            _ => low.cast_signed().into(),
         };
         Some(Insn { code, dst, src, off, imm })
     }

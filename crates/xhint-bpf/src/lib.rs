@@ -22,7 +22,7 @@ mod reach;
 pub use arena::Arena;
 pub use code::{Fault, Instruction, Label, Named, Reference, Targets, decode, encode, jumps_anywhere};
 pub use effect::Regs;
-pub use emit::{Emit, If, Op, reg};
+pub use emit::{Emit, If, Imm, Op, reg};
 pub use hook::{Context, Hook};
 pub use id::{FunctionId, SymbolId};
 pub use insn::{Insn, SIZE};

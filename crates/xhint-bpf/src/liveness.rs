@@ -15,7 +15,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::effect::{Flow, Regs, flow, loses, reads, touches, writes};
+use crate::effect::{Regs, loses, reads, touches, writes};
 use crate::{Insn, Instruction, Targets};
 
 /// What is known of the registers at each instruction of a function.
@@ -38,7 +38,7 @@ impl Liveness {
     pub fn of(code: &[Instruction]) -> Liveness {
         let (targets, nothing) = (Targets::of(code), Regs::default());
         let around = |(n, i): (usize, &Instruction)| {
-            let next = next(n, i, &targets);
+            let next = targets.after(n, i);
             let (needed_before, needed_behind, touched) = (nothing, nothing, nothing);
             Around { insn: i.insn, next, needed_before, needed_behind, held: Regs::ALL, touched }
         };
@@ -109,19 +109,6 @@ impl Liveness {
                 }
             }
         }
-    }
-}
-
-/// The instructions that can follow.
-fn next(at: usize, instruction: &Instruction, targets: &Targets) -> [Option<usize>; 2] {
-    let behind = Some(at.saturating_add(1));
-    let target = targets.target(instruction);
-    match flow(instruction.insn) {
-        Flow::Next => [behind, None],
-        Flow::To => [target, None],
-        Flow::If | Flow::Either => [target, behind],
-        // Code with jumps to anywhere is not asked about.
-        Flow::End | Flow::Anywhere => [None, None],
     }
 }
 

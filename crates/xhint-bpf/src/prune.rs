@@ -77,7 +77,7 @@ pub fn remaining(code: &[Instruction], branches: &Branches) -> BTreeSet<usize> {
         let Some(instruction) = code.get(n).filter(|_| reached.insert(n)) else { continue };
         let (target, on) = successors(n, instruction, &targets, branches);
         todo.extend(target);
-        todo.extend(on.then(|| n.saturating_add(1)));
+        todo.extend(n.checked_add(1).filter(|_| on));
     }
     reached
 }

@@ -148,7 +148,7 @@ impl<C: Code, K: Fn((FunctionId, usize)) -> bool> Walk<'_, C, K> {
     fn block(&mut self, function: FunctionId, start: usize, mut state: State, jumps: &Jumps) -> Vec<(usize, State)> {
         let code = self.code.code(function);
         for (n, instruction) in code.iter().enumerate().skip(start) {
-            let (insn, next) = (instruction.insn, n.saturating_add(1));
+            let (insn, next) = (instruction.insn, n.checked_add(1));
             if n != start && (jumps.anywhere || instruction.label.is_some()) {
                 return vec![(n, state)];
             }
@@ -172,12 +172,12 @@ impl<C: Code, K: Fn((FunctionId, usize)) -> bool> Walk<'_, C, K> {
                 Flow::End => return Vec::new(),
                 Flow::To => return target().map(|to| (to, state)).into_iter().collect(),
                 Flow::Either => {
-                    return [target(), Some(next)].into_iter().flatten().map(|to| (to, state.clone())).collect();
+                    return [target(), next].into_iter().flatten().map(|to| (to, state.clone())).collect();
                 }
                 Flow::If => {
                     let branches = branches(&state, insn);
                     self.out.branches.entry(function).or_default().add(n, branches);
-                    return branch(insn, [target(), Some(next)], branches, &state);
+                    return branch(insn, [target(), next], branches, &state);
                 }
                 Flow::Anywhere => return (0..code.len()).map(|n| (n, State::ignorant())).collect(),
             }

@@ -132,7 +132,7 @@ pub fn asks_for(object: &Object, relo: &Relo, layout: &Layout, options: &LinkOpt
 
 /// What a relocation looks for, if it may be a layout.
 pub fn asked<'o>(object: &'o Object, relo: &Relo, options: &'o LinkOptions) -> Option<Wanted<'o>> {
-    if relo.core.kind == RelocKind::TypeIdLocal as u32 {
+    if relo.core.kind == RelocKind::TypeIdLocal.raw() {
         return None;
     }
     let root = object.btf().ty(relo.core.type_id)?;

@@ -133,7 +133,7 @@ struct Unlinked<'a> {
 impl<'a> Unlinked<'a> {
     fn of(object: &'a Object) -> Unlinked<'a> {
         let mut code = BTreeMap::<FunctionId, Vec<Instruction>>::new();
-        for relo in object.relos().iter().filter(|r| r.core.kind != RelocKind::TypeIdLocal as u32) {
+        for relo in object.relos().iter().filter(|r| r.core.kind != RelocKind::TypeIdLocal.raw()) {
             let own = code.entry(relo.function).or_insert_with(|| object.function_of(relo).code.clone());
             if let Some(instruction) = own.get_mut(relo.instruction) {
                 any_number(instruction);

@@ -31,12 +31,8 @@ pub fn names_lacking(
 
 /// All names that relocations ask for, each with the kind of type that is to have it.
 fn names<'o>(object: &'o Object, options: &'o LinkOptions) -> Vec<(Kind, Wanted<'o>)> {
-    let mut roots: Vec<u32> = object
-        .relos()
-        .iter()
-        .filter(|r| r.core.kind != RelocKind::TypeIdLocal as u32)
-        .map(|r| r.core.type_id)
-        .collect();
+    let mut roots: Vec<u32> =
+        object.relos().iter().filter(|r| r.core.kind != RelocKind::TypeIdLocal.raw()).map(|r| r.core.type_id).collect();
     roots.sort_unstable();
     roots.dedup();
     let roots = roots.into_iter().filter_map(|id| object.btf().ty(id)).filter(|ty| !ty.name().is_empty());

@@ -201,7 +201,7 @@ impl Error {
         }
     }
 
-    /// Whether it is about this layout, given in [`crate::LayoutReport::words`].
+    /// Whether it is about this layout, given as [`crate::LayoutReport::label`] has it.
     pub(crate) fn is_about(&self, layout: &str) -> bool {
         match self {
             Error::Missing { first, .. } => first.layouts.iter().any(|l| l == layout),

@@ -11,7 +11,7 @@ use crate::table::Slot;
 pub struct LinkOptions {
     /// Names (or ids, as `0x…`) of the layouts to link for; none of them means all that the program asks for.
     pub layouts: Vec<String>,
-    /// Local essential name and target name, as in `--bind nic_meta=mlx_rx_v3`.
+    /// Local essential names, and the targets' names that they are bound to: `nic_meta` and `mlx_rx_v3`.
     pub bind: Vec<(String, String)>,
     /// Whether pointers in metadata may be followed and pointers into it computed, which takes CAP_PERFMON. If not,
     /// such pointers count as absent, and additions of constants are written as such.
@@ -113,7 +113,7 @@ impl Dispatch {
     /// All of them.
     pub const ALL: [Dispatch; 5] = [Dispatch::Auto, Dispatch::None, Dispatch::Static, Dispatch::Tail, Dispatch::Table];
 
-    /// As it is written on the command line.
+    /// Its name, in lower case.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

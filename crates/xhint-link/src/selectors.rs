@@ -146,7 +146,7 @@ fn clash<'a>(one: &'a [Ided], other: &'a [Ided]) -> Option<(&'a Ided, &'a Ided)>
 fn told(universe: &Universe, (a, b): (&Ided, &Ided)) -> Clash {
     let bits = |of: &Ided, given: &Ided| -> u32 {
         let known = |at: u32| given.held.iter().find(|h| h.0 == at).map_or(0, |h| h.1);
-        of.held.iter().map(|(at, mask, _)| (mask & !known(*at)).count_ones()).fold(0, u32::saturating_add)
+        of.held.iter().map(|(at, mask, _)| (mask & !known(*at)).count_ones()).sum()
     };
     let words = |l: &Ided| LayoutReport::of(universe, l.layout).map_or_else(String::new, |l| l.label());
     let size = universe.layouts().get(a.layout).map_or(0, |l| l.size);

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use object::elf;
-use xhint_bpf::{Arena, Instruction, Named, Reference, SIZE, SymbolId, encode};
+use xhint_bpf::{Arena, Instruction, Named, Reference, SymbolId, encode};
 use xhint_btf::ext::{BtfExt, FuncInfo, LineInfo, Section as ExtSection};
 
 use crate::image::{Image, Place, Relocation, Section, SectionId};
@@ -141,8 +141,7 @@ fn leads_into_code(image: &Image, instruction: &Instruction) -> bool {
 fn place(image: &mut Image, section: SectionId, bodies: &[Body]) {
     let mut start = 0u64;
     for body in bodies {
-        let slots = body.code.iter().map(Instruction::slots).fold(0, usize::saturating_add);
-        let size = slots.saturating_mul(SIZE) as u64;
+        let size = body.code.iter().map(Instruction::size).sum::<usize>() as u64;
         image.place_symbol(body.symbol, section, start, size);
         start = start.saturating_add(size);
     }

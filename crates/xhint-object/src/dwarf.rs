@@ -45,15 +45,12 @@ pub fn having(image: &Image, member: &str) -> Vec<String> {
     out
 }
 
+/// What is shown every entry.
+type Visit<'v, 'a> =
+    dyn FnMut(&Dwarf<Bytes<'a>>, &Unit<Bytes<'a>>, &DebuggingInformationEntry<Bytes<'a>>) -> gimli::Result<()> + 'v;
+
 /// Shows `visit` every entry.
-fn read<'a>(
-    image: &'a Image,
-    visit: &mut dyn FnMut(
-        &Dwarf<Bytes<'a>>,
-        &Unit<Bytes<'a>>,
-        &DebuggingInformationEntry<Bytes<'a>>,
-    ) -> gimli::Result<()>,
-) -> gimli::Result<()> {
+fn read<'a>(image: &'a Image, visit: &mut Visit<'_, 'a>) -> gimli::Result<()> {
     let endian = match image.order {
         ByteOrder::Little => RunTimeEndian::Little,
         ByteOrder::Big => RunTimeEndian::Big,

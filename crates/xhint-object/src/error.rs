@@ -85,6 +85,9 @@ pub enum Error {
         /// The function with the jump.
         function: String,
     },
+    /// A section of 4 GiB or more.
+    #[error("a section would have 4 GiB or more, which BTF cannot say the places in")]
+    TooLong,
     /// BTF that cannot take what was to be added.
     #[error("cannot write .BTF")]
     BtfWrite(#[from] xhint_btf::Error),

@@ -45,18 +45,20 @@ pub fn place_maps(object: &Object, image: &mut Image, btf: &mut Builder, all: &[
     bytes.resize(bytes.len().next_multiple_of(8), 0);
     let (mut vars, mut relocations) = (Vec::new(), Vec::new());
     for map in all {
-        let offset = bytes.len() as u32;
+        let offset = length(&bytes)?;
         let (type_id, declared) = map_var(btf, map)?;
-        let size = (map.programs.len() as u32).saturating_mul(8).saturating_add(declared);
-        bytes.resize(bytes.len().saturating_add(size as usize), 0);
-        image.place_symbol(map.symbol, number, offset.into(), size.into());
-        for (slot, program) in map.programs.iter().enumerate() {
-            let at = u64::from(offset.saturating_add(declared)).saturating_add((slot as u64).saturating_mul(8));
+        let mut own = vec![0; declared];
+        for program in &map.programs {
+            let at = u64::from(offset).checked_add(length(&own)?.into()).ok_or(Error::TooLong)?;
             relocations.extend(program.map(|symbol| Relocation { offset: at, kind: ABS64, symbol, addend: 0 }));
+            own.extend([0; 8]);
         }
+        let size = length(&own)?;
+        bytes.extend(own);
+        image.place_symbol(map.symbol, number, offset.into(), size.into());
         vars.push(SecVar { type_id, offset, size });
     }
-    let size = bytes.len() as u32;
+    let size = length(&bytes)?;
     image.set_bytes(number, bytes.into());
     image.change_relocations(number, |all| all.extend(relocations));
     let is_maps = |t: &xhint_btf::Type<'_>| t.kind() == Kind::Datasec && t.name() == MAPS;
@@ -94,14 +96,14 @@ pub fn place_data(
     let (mut bytes, mut vars) = (Vec::new(), Vec::new());
     for (symbol, name, value) in variables {
         bytes.resize(bytes.len().next_multiple_of(8), 0);
-        let (offset, size) = (bytes.len() as u32, value.len() as u32);
+        let (offset, size) = (length(&bytes)?, length(value)?);
         bytes.extend(value);
         image.place_symbol(*symbol, number, offset.into(), size.into());
         let array = array(btf, int, size.div_ceil(8))?;
         let type_id = btf.add(&Def::Var { name, target: array, linkage: Linkage::Global })?;
         vars.push(SecVar { type_id, offset, size });
     }
-    let size = bytes.len() as u32;
+    let size = length(&bytes)?;
     image.set_bytes(number, bytes.into());
     datasec(btf, section, size, &vars)
 }
@@ -120,25 +122,29 @@ pub fn initial_programs(file: &Bytes) -> Result<BTreeSet<String>, Error> {
 /// The variable that declares a map as libbpf's `bpf_helpers.h` does, and the bytes of its struct:
 /// `struct { __uint(type, …); __uint(max_entries, …); __uint(key_size, …); __uint(value_size, …); } NAME SEC(".maps");`,
 /// for a program array with `__array(values, int (void *)); } NAME SEC(".maps") = { .values = { … } };`
-fn map_var(btf: &mut Builder, map: &Declared) -> Result<(u32, u32), Error> {
+fn map_var(btf: &mut Builder, map: &Declared) -> Result<(u32, usize), Error> {
     let int = btf.add(&Def::unsigned("int", 4))?;
     let mut members = Vec::new();
     for (name, value) in [("type", map.kind), ("max_entries", map.entries), ("key_size", map.key_size)] {
         members.push((name, number(btf, int, value)?));
     }
-    // As clang has it: the type of `values` says no length, the variable has one.
-    let mut bytes = (members.len() as u32).saturating_mul(8);
-    if map.kind == PROG_ARRAY {
+    // Pointers, 8 bytes each. As clang has it, the type of `values` says no length, the variable has one.
+    let bytes: u8 = if map.kind == PROG_ARRAY {
         members.push(("values", programs(btf, int)?));
+        24
     } else {
         members.push(("value_size", number(btf, int, map.value_size)?));
-        bytes = bytes.saturating_add(8);
-    }
-    let member = |(n, (name, ty)): (u32, (&'static str, u32))| Member::new(name, ty, n.saturating_mul(64));
-    let members: Vec<_> = (0..).zip(members).map(member).collect();
-    let declared = btf.add(&Def::structure("", bytes, members))?;
+        32
+    };
+    let members: Vec<_> = (0..).step_by(64).zip(members).map(|(bit, (name, ty))| Member::new(name, ty, bit)).collect();
+    let declared = btf.add(&Def::structure("", bytes.into(), members))?;
     let var = Def::Var { name: &map.name, target: declared, linkage: Linkage::Global };
-    Ok((btf.add(&var)?, bytes))
+    Ok((btf.add(&var)?, bytes.into()))
+}
+
+/// How many bytes there are, as BTF counts them.
+fn length(bytes: &[u8]) -> Result<u32, Error> {
+    u32::try_from(bytes.len()).map_err(|_| Error::TooLong)
 }
 
 /// What `__uint` makes of a number: a pointer to an array of so many.

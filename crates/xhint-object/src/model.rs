@@ -242,9 +242,9 @@ impl Object {
 }
 
 impl Function {
-    /// The number of the instruction at byte `at` of the function.
+    /// The number of the instruction at byte `at` of the section.
     fn instruction_at(&self, at: usize) -> Option<usize> {
-        self.starts.binary_search(&at).ok()
+        self.starts.binary_search(&at.checked_sub(self.start)?).ok()
     }
 
     /// Bytes of its instructions.
@@ -316,7 +316,7 @@ fn code(image: &Image, function: &Function) -> Result<Vec<Instruction>, Error> {
 fn starts(code: &[Instruction]) -> Vec<usize> {
     let next = |at: &mut usize, i: &Instruction| {
         let here = *at;
-        *at = here.saturating_add(i.slots().saturating_mul(SIZE));
+        *at = here.saturating_add(i.size());
         Some(here)
     };
     code.iter().scan(0, next).collect()
@@ -339,8 +339,7 @@ fn add_lines(function: &mut Function, lines: &HashMap<SectionId, Vec<LineInfo>>)
     let Some(lines) = lines.get(&function.section) else { return };
     let from = lines.partition_point(|l| (l.insn_off as usize) < function.start);
     for line in lines.iter().skip(from).take_while(|l| (l.insn_off as usize) < function.end) {
-        let at = (line.insn_off as usize).saturating_sub(function.start);
-        let place = function.instruction_at(at).and_then(|n| function.code.get_mut(n));
+        let place = function.instruction_at(line.insn_off as usize).and_then(|n| function.code.get_mut(n));
         place.into_iter().for_each(|i| i.line = Some(*line));
     }
 }
@@ -354,7 +353,7 @@ fn add_names(image: &Image, functions: &mut Arena<FunctionId, Function>) {
         let offset = r.offset as usize;
         let Some(id) = function_at(functions, section, offset) else { continue };
         let function = functions.at_mut(id);
-        let at = function.instruction_at(offset.saturating_sub(function.start));
+        let at = function.instruction_at(offset);
         let reference = Reference { symbol: r.symbol, kind: r.kind.0, addend: r.addend };
         at.and_then(|n| function.code.get_mut(n)).into_iter().for_each(|i| i.reference = Some(reference));
     }
@@ -437,7 +436,7 @@ fn relos(
             // symbol. libbpf passes them over, too.
             let Some(function) = function_at(functions, section, at) else { continue };
             let home = functions.at(function);
-            let instruction = home.instruction_at(at.saturating_sub(home.start));
+            let instruction = home.instruction_at(at);
             let instruction = instruction.ok_or_else(|| fault("no instruction starts there"))?;
             out.push(Relo { core: *core, function, instruction });
         }

@@ -51,12 +51,18 @@ impl RelocKind {
             EnumeratorValue,
             TypeMatches,
         ];
-        ALL.get(raw as usize).copied()
+        ALL.into_iter().find(|kind| kind.raw() == raw)
+    }
+
+    /// Its number.
+    pub fn raw(self) -> u32 {
+        self as u32
     }
 
     /// Whether it asks about a field.
     pub fn is_field(self) -> bool {
-        (self as u32) <= RelocKind::FieldRightShift as u32
+        use RelocKind::*;
+        matches!(self, FieldByteOffset | FieldByteSize | FieldExists | FieldSigned | FieldLeftShift | FieldRightShift)
     }
 
     /// Whether it asks about an enumerator.

@@ -89,7 +89,7 @@ impl<'a> Resolver<'a> {
         let mut names: Vec<&str> = Vec::new();
         for relo in relos {
             // Relocations of one type mostly stand together.
-            if relo.type_id != last && relo.kind != RelocKind::TypeIdLocal as u32 {
+            if relo.type_id != last && relo.kind != RelocKind::TypeIdLocal.raw() {
                 last = relo.type_id;
                 names.extend(self.local.ty(last).map(|ty| self.binding.wanted(ty.name()).name));
             }

@@ -206,11 +206,7 @@ pub fn kernel_takes(device: &Device, job: &Job) -> bool {
 
 /// Loads the job's object with the maps of `before`, or what takes its place if the kernel refuses it: the job that it is
 /// then. Tells of counts that begin anew.
-fn load_after<'j>(
-    before: Option<&Before>,
-    device: &Device,
-    job: &'j Job,
-) -> Result<(Cow<'j, Job>, Loaded, Vec<Anew>)> {
+fn load_after<'j>(before: Option<&Before>, device: &Device, job: &'j Job) -> Result<(Cow<'j, Job>, Loaded, Vec<Anew>)> {
     match (load_one(before, device, job), &job.otherwise) {
         (Err(Error::Load { .. }), Some(otherwise)) => {
             let job = otherwise.link()?;

@@ -25,15 +25,15 @@ impl Slots {
             MapHandle::from_pinned_path(&path).map_err(Error::file(&path))
         };
         let ids = open(IDS_SECTION)?;
-        let map = MmapOptions::new().len(TABLE_SIZE as usize).map_raw(ids.as_fd().as_raw_fd());
+        let map = MmapOptions::new().len(TABLE_SIZE).map_raw(ids.as_fd().as_raw_fd());
         let ids = map.map_err(Error::file(&generation.map_path(IDS_SECTION)))?;
         Ok(Slots { slots: open(&slots_name(program))?, ids })
     }
 
     /// The table as it is now.
     pub fn table(&self) -> Table {
-        let mut bytes = Vec::with_capacity(TABLE_SIZE as usize);
-        (0..TABLE_SIZE as usize / 8).for_each(|n| bytes.extend_from_slice(&self.load(n).to_ne_bytes()));
+        let mut bytes = Vec::with_capacity(TABLE_SIZE);
+        (0..TABLE_SIZE / 8).for_each(|n| bytes.extend_from_slice(&self.load(n).to_ne_bytes()));
         Table::from_ne_bytes(&bytes).unwrap_or_default()
     }
 
@@ -67,7 +67,7 @@ impl Slots {
 
     /// Ids and lengths of all layouts that have a slot.
     pub fn layouts(&self) -> Vec<(u32, u32)> {
-        let words = (0..TABLE_SIZE as usize / 8).map(|n| self.load(n)).filter(|w| *w != 0);
+        let words = (0..TABLE_SIZE / 8).map(|n| self.load(n)).filter(|w| *w != 0);
         words.map(|w| ((w >> 32) as u32, ((w >> SLOT_BITS) as u32 & 0xff) << 2)).collect()
     }
 
@@ -83,7 +83,7 @@ impl Slots {
 
     /// A word of the table, which the kernel's programs read while we write.
     fn word(&self, index: usize) -> Option<&AtomicU64> {
-        if index >= TABLE_SIZE as usize / 8 {
+        if index >= TABLE_SIZE / 8 {
             return None;
         }
         // SAFETY: the mapping is TABLE_SIZE bytes, shared with the kernel, aligned to a page, and lives as long as

@@ -64,7 +64,7 @@ fn tests_for_null() {
     };
     for asked in ["none", "static", "tail"] {
         load_with("\"\"", asked).unwrap_or_else(|e| panic!("{asked}: {e}"));
-        let refused = load_with("\"%0 += 4; %0 += -4;\"", asked).unwrap_err().to_string();
+        let refused = load_with("\"%0 += 4;\"", asked).unwrap_err().to_string();
         assert!(refused.contains("pointer comparison prohibited") && refused.contains("CAP_PERFMON"), "{refused}");
     }
 }

@@ -161,7 +161,7 @@ impl State {
                     insn.dst,
                     match named {
                         Named::Function(function) => Value::Function(function),
-                        Named::Nothing if insn.src == 0 => Value::Const(insn.imm as u64),
+                        Named::Nothing if insn.src == 0 => Value::Const(insn.imm.cast_unsigned()),
                         _ => Value::Other,
                     },
                 );
@@ -171,7 +171,7 @@ impl State {
             }
             Effect::Load { bytes, signed } => self.set(insn.dst, self.load(insn.src, insn.off, bytes, signed)),
             Effect::Store { bytes } => {
-                let number = Value::Const(insn.imm as u64);
+                let number = Value::Const(insn.imm.cast_unsigned());
                 let value = if insn.class() == ST { number } else { self.get(insn.src) };
                 self.store(insn, bytes, value);
             }
@@ -216,7 +216,7 @@ impl State {
         if narrow {
             (a, b) = (a & 0xffff_ffff, b & 0xffff_ffff);
         }
-        let signed = |v: u64| if narrow { i64::from(v as u32 as i32) } else { v as i64 };
+        let signed = |v: u64| if narrow { extended(v, 4) } else { v }.cast_signed();
         Some(match insn.op() {
             0x10 => a == b,
             0x20 => a > b,
@@ -250,7 +250,7 @@ impl State {
 
     /// The second operand of an ALU or jump instruction.
     pub fn operand(&self, insn: Insn) -> Value {
-        if insn.code & SRC_REG != 0 { self.get(insn.src) } else { Value::Const(insn.imm as u64) }
+        if insn.code & SRC_REG != 0 { self.get(insn.src) } else { Value::Const(insn.imm.cast_unsigned()) }
     }
 
     /// The address that a load from the context gives.
@@ -271,8 +271,8 @@ impl State {
         let unary = matches!(insn.op(), 0x80 | 0xd0);
         let two = if unary { Value::Const(0) } else { self.operand(insn) };
         let distance = match (insn.class(), insn.op(), one, two) {
-            (ALU64, 0x00, _, Value::Const(by)) | (ALU64, 0x00, Value::Const(by), _) => Some(by as i64),
-            (ALU64, 0x10, _, Value::Const(by)) => (by as i64).checked_neg(),
+            (ALU64, 0x00, _, Value::Const(by)) | (ALU64, 0x00, Value::Const(by), _) => Some(by.cast_signed()),
+            (ALU64, 0x10, _, Value::Const(by)) => by.cast_signed().checked_neg(),
             _ => None,
         };
         let by = distance.and_then(|by| i32::try_from(by).ok());
@@ -302,11 +302,7 @@ impl State {
         };
         let whole = at.and_then(|at| self.slots.get(&at)).filter(|slot| slot.0 == bytes);
         match whole {
-            Some((_, Value::Const(number))) if signed => Value::Const(match bytes {
-                1 => *number as i8 as u64,
-                2 => *number as i16 as u64,
-                _ => *number as i32 as u64,
-            }),
+            Some((_, Value::Const(number))) if signed => Value::Const(extended(*number, bytes)),
             Some((_, value)) => *value,
             None => self.slots.values().fold(self.rest, |all, slot| all.join(hidden(slot.1))),
         }
@@ -418,6 +414,17 @@ fn cut(number: u64, bytes: u8) -> u64 {
     }
 }
 
+/// The low bytes of a number, the last bit of them extended.
+fn extended(number: u64, bytes: u8) -> u64 {
+    let above = match bytes {
+        1 => 56,
+        2 => 48,
+        4 => 32,
+        _ => 0,
+    };
+    number.wrapping_shl(above).cast_signed().wrapping_shr(above).cast_unsigned()
+}
+
 /// What an ALU instruction makes of two numbers, if that is known.
 fn arithmetic(insn: Insn, a: u64, b: u64) -> Option<u64> {
     let narrow = insn.class() == ALU;
@@ -426,9 +433,9 @@ fn arithmetic(insn: Insn, a: u64, b: u64) -> Option<u64> {
     if insn.op() == MOV_OP {
         let extended = match insn.off {
             0 => b,
-            8 => b as i8 as u64,
-            16 => b as i16 as u64,
-            32 => b as i32 as u64,
+            8 => extended(b, 1),
+            16 => extended(b, 2),
+            32 => extended(b, 4),
             _ => return None,
         };
         return Some(cut(extended));
@@ -447,8 +454,7 @@ fn arithmetic(insn: Insn, a: u64, b: u64) -> Option<u64> {
         0x70 => a.wrapping_shr(shift),
         0x80 => a.wrapping_neg(),
         0xa0 => a ^ b,
-        0xc0 if narrow => u64::from((a as u32 as i32).wrapping_shr(shift) as u32),
-        0xc0 => (a as i64).wrapping_shr(shift) as u64,
+        0xc0 => if narrow { extended(a, 4) } else { a }.cast_signed().wrapping_shr(shift).cast_unsigned(),
         _ => return None,
     }))
 }

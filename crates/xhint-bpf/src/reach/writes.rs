@@ -99,16 +99,11 @@ impl Known {
         let (mut at_insn, mut todo) = (BTreeMap::from([(0, start)]), BTreeSet::from([0]));
         while let Some(at) = todo.pop_first() {
             let (Some(instruction), Some(regs)) = (all.get(at), at_insn.get(&at).copied()) else { continue };
-            let (target, next) = (targets.target(instruction), Some(at.saturating_add(1)));
-            let to = match flow(instruction.insn) {
-                Flow::Next => [None, next],
-                Flow::To => [target, None],
-                Flow::If | Flow::Either => [target, next],
-                Flow::End => [None, None],
-                Flow::Anywhere => return Writes::All,
-            };
+            if flow(instruction.insn) == Flow::Anywhere {
+                return Writes::All;
+            }
             let Some(regs) = self.step(code, instruction, regs, &mut out) else { return Writes::All };
-            for next in to.into_iter().flatten() {
+            for next in targets.after(at, instruction).into_iter().flatten() {
                 let joined = at_insn.get(&next).map_or(regs, |there| join(there, &regs));
                 if at_insn.insert(next, joined) != Some(joined) {
                     todo.insert(next);

@@ -124,8 +124,8 @@ fn forms(plan: &Plan<'_>, function: FunctionId, variant: usize, sites: &BTreeMap
         // What differs is blanked, so that the rest compares.
         match (insn.class(), u8::try_from(insn.off)) {
             (LDX, Ok(off)) => Form::Load(Insn { off: 0, ..insn }, off.into()),
-            _ if insn.is_wide() && insn.src == 0 => Form::Value(Insn { imm: 0, ..insn }, insn.imm as u64),
-            (ALU64, _) if is_constant(insn) => Form::Value(Insn { imm: 0, ..insn }, insn.imm as u64),
+            _ if insn.is_wide() && insn.src == 0 => Form::Value(Insn { imm: 0, ..insn }, insn.imm.cast_unsigned()),
+            (ALU64, _) if is_constant(insn) => Form::Value(Insn { imm: 0, ..insn }, insn.imm.cast_unsigned()),
             (ALU, _) if is_constant(insn) => Form::Value(Insn { imm: 0, ..insn }, u64::from(insn.imm as u32)),
             _ => Form::Other(insn),
         }
@@ -171,7 +171,7 @@ fn alike(group: &Group<'_>, sites: &BTreeMap<usize, (bool, bool)>) -> Result<Ali
         0x1_0000..=0xffff_ffff => 4,
         _ => 8,
     };
-    let widths: Vec<u32> = differing.iter().map(|(.., values)| width(values)).collect();
+    let widths: Vec<u16> = differing.iter().map(|(.., values)| width(values)).collect();
     let (fields, row) = places(&widths)?;
     let mut out = Alike {
         variant: group.variant,

@@ -1,4 +1,4 @@
-//! `--dispatch table`: the entry finds the layout's row of numbers, and one copy reads packets of all layouts that are
+//! Dispatch by a table: the entry finds the layout's row of numbers, and one copy reads packets of all layouts that are
 //! alike, each field where the row says it is.
 //!
 //! However many layouts there are and in whatever order their packets come, no branch depends on which it is, as long as
@@ -15,7 +15,7 @@ use super::case::IdAt;
 use super::copies::Copies;
 use super::count::{Counters, Index};
 use super::entry::{find_id, find_length, load_end, load_ends, load_id, retest_length};
-use super::rewrite::Rewrite;
+use super::rewrite::{Rewrite, load_field};
 use super::rows::{self, Field, ROWS, Row, SECTION, Shape};
 use super::usual::selectors;
 use super::{Classes, Dispatched, Plan, Route};
@@ -184,7 +184,7 @@ fn entry(
             labels.push((labels.len() as u32, places.rest));
         }
         if labels.len() > 1 {
-            emit.load(1, R5, row, rows::COPY);
+            load_field(emit, R5, row, rows::COPY);
             find_id(emit, &labels, places.bad);
         }
         for ((alike, rewrite), (_, label)) in all.iter().zip(labels) {
@@ -204,7 +204,7 @@ fn entry(
     match plan.or_else {
         Fallback::Program => emit.body(copies.named_code(program.function, plan.fallback, 0)?),
         Fallback::Action(action) => {
-            emit.mov_imm(R0, action as i32);
+            emit.mov_imm(R0, action);
             emit.exit();
         }
     }
@@ -220,7 +220,7 @@ fn entry(
 fn count(emit: &mut Emit, counters: Option<Counters>, places: Places) -> u8 {
     let Some(counters) = counters else { return R2 };
     emit.mov(R9, R2);
-    emit.load(2, R7, R9, rows::SLOT);
+    load_field(emit, R7, R9, rows::SLOT);
     counters.known(emit, Index::InR7, places.bad);
     emit.mov(R1, R6);
     R9
@@ -278,7 +278,7 @@ fn find_row(emit: &mut Emit, program: &Dispatched, maps: Maps, places: Places) {
 fn load_key(emit: &mut Emit, at: IdAt, length: u32, place: usize, wanted: bool) {
     load_id(emit, at);
     if wanted {
-        emit.mov_imm(R4, key(length, place).into());
+        emit.mov_imm(R4, key(length, place));
     }
 }
 
@@ -289,7 +289,7 @@ fn look_up(emit: &mut Emit, maps: Maps, hit: Label, miss: Label) {
     emit.mul32(R0, shape.multiplier);
     if shape.directory > 0 {
         emit.mov(R2, R0);
-        emit.op(Op::Rsh, R2, shape.directory_shift() as i32);
+        emit.op(Op::Rsh, R2, shape.directory_shift());
         emit.op(Op::Lsh, R2, 2);
         emit.address(R3, maps.rows, 0);
         emit.op_reg(Op::Add, R3, R2);
@@ -297,7 +297,7 @@ fn look_up(emit: &mut Emit, maps: Maps, hit: Label, miss: Label) {
     }
     match shape.start_shift() {
         0 => {}
-        up @ ..0 => emit.op(Op::Lsh, R0, up.saturating_neg()),
+        up @ ..0 => emit.op(Op::Lsh, R0, up.unsigned_abs()),
         down => emit.op(Op::Rsh, R0, down),
     }
     if shape.directory > 0 {
@@ -309,7 +309,7 @@ fn look_up(emit: &mut Emit, maps: Maps, hit: Label, miss: Label) {
     emit.load(4, R0, R2, 0);
     emit.jump_if(If::NotEqual, R0, R5, miss);
     if maps.keys {
-        emit.load(2, R0, R2, rows::KEY);
+        load_field(emit, R0, R2, rows::KEY);
         emit.jump_if(If::NotEqual, R0, R4, miss);
     }
     emit.jump(hit);

@@ -87,7 +87,7 @@ impl Counters {
     /// cannot be.
     pub fn known(self, emit: &mut Emit, index: Index, skip: Label) {
         match index {
-            Index::Known(index) => emit.store_imm(4, R10, SLOT, index as i32),
+            Index::Known(index) => emit.store_imm(4, R10, SLOT, index),
             Index::InR7 => emit.store(4, R10, SLOT, R7),
         }
         emit.address(R1, self.counts, 0);
@@ -129,7 +129,7 @@ impl Counters {
                 Some(at) => load_id(emit, at),
                 None => emit.mov_imm(R5, 0),
             }
-            emit.mov_imm(R4, length as i32);
+            emit.mov_imm(R4, length);
             emit.jump(read);
         });
         emit.put(read);
@@ -181,7 +181,7 @@ impl Counters {
 /// `dst` = the address of this place on the stack.
 fn stack(emit: &mut Emit, dst: u8, place: i16) {
     emit.mov(dst, R10);
-    emit.op(Op::Add, dst, place.into());
+    emit.op(Op::Add, dst, place);
 }
 
 fn first(known: &BTreeMap<u32, Vec<IdAt>>, length: u32) -> Option<IdAt> {

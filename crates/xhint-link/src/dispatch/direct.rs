@@ -1,4 +1,4 @@
-//! `--dispatch static`: the entry tests length and id, and goes to the copy for that layout.
+//! Static dispatch: the entry tests length and id, and goes to the copy for that layout.
 //!
 //! The copies stand behind the entry, in the same function, and it jumps to them: a call and a frame would cost a packet
 //! more than the decision does. Where they are too long for that, they are functions in `.text` that it calls.
@@ -159,19 +159,19 @@ impl<'c, 'a> Entry<'c, 'a> {
     }
 
     fn place(&mut self, copy: Copy, jumped: bool) -> Result<(), Error> {
-        let counted = copy.counted.len();
-        for (n, (slot, label)) in copy.counted.into_iter().enumerate() {
+        let mut counted = copy.counted.into_iter().peekable();
+        while let Some((slot, label)) = counted.next() {
             self.emit.put(label);
             if let Some(counters) = self.counters {
                 counters.known(&mut self.emit, slot.into(), copy.label);
             }
-            if n.saturating_add(1) < counted {
+            if counted.peek().is_some() {
                 self.emit.jump(copy.label);
             }
         }
         self.emit.put(copy.label);
         if let Some(action) = self.action(copy.variant) {
-            self.emit.mov_imm(R0, action as i32);
+            self.emit.mov_imm(R0, action);
             self.emit.exit();
             return Ok(());
         }

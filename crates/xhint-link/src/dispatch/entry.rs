@@ -57,7 +57,7 @@ pub fn find_length(emit: &mut Emit, lengths: &[u32], none: Label, found: &mut im
     let below = if low.is_empty() { none } else { emit.label() };
     let above = if high.is_empty() { none } else { emit.label() };
     emit.mov(R4, R2);
-    emit.op(Op::Add, R4, *middle as i32);
+    emit.op(Op::Add, R4, *middle);
     emit.jump_if(If::Above, R4, R3, below);
     emit.jump_if(If::Below, R4, R3, above);
     found(emit, *middle);
@@ -75,7 +75,7 @@ pub fn find_length(emit: &mut Emit, lengths: &[u32], none: Label, found: &mut im
 pub fn retest_length(emit: &mut Emit, hook: Hook, length: u32, none: Label) {
     load_ends(emit, hook);
     emit.mov(R4, R2);
-    emit.op(Op::Add, R4, length as i32);
+    emit.op(Op::Add, R4, length);
     emit.jump_if(If::Above, R4, R3, none);
 }
 
@@ -86,7 +86,7 @@ pub fn load_id(emit: &mut Emit, at: IdAt) {
         emit.swap(R5, at.bytes);
     }
     if at.shift != 0 {
-        emit.op(Op::Rsh, R5, at.shift as i32);
+        emit.op(Op::Rsh, R5, at.shift);
     }
     if at.shift.saturating_add(at.bits) < at.bytes.saturating_mul(8) || at.bytes == 8 {
         let mask = 1u64.checked_shl(at.bits).map_or(u64::MAX, |m| m.wrapping_sub(1));

@@ -19,7 +19,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use xhint_bpf::effect::{Flow, flow};
 use xhint_bpf::reg::{R3, R10};
 use xhint_bpf::{Emit, If, Insn, Instruction, Label, Liveness, Op, Regs, Targets, jumps_anywhere};
 
@@ -140,7 +139,7 @@ impl Rewrite {
         let row = self.row.get(emit, spare.pointer);
         load_field(emit, spare.pointer, row, field);
         emit.op_reg(Op::Add, spare.pointer, insn.src);
-        emit.op(Op::Add, spare.pointer, bytes.into());
+        emit.op(Op::Add, spare.pointer, bytes);
         let data = self.data.get(emit, spare.data);
         emit.jump_if(If::Above, spare.pointer, data, bad);
         emit.insn(Insn { src: spare.pointer, off: bytes.saturating_neg(), ..insn });
@@ -166,17 +165,15 @@ impl Rewrite {
     }
 }
 
-fn load_field(emit: &mut Emit, dst: u8, row: u8, field: Field) {
+/// `dst` = the field of a row.
+pub fn load_field(emit: &mut Emit, dst: u8, row: u8, field: Field) {
     emit.load(field.bytes, dst, row, field.offset);
 }
 
 /// The instructions that can be reached from behind one that is `first`.
 fn behind(code: &[Instruction], first: impl Fn(&Instruction) -> bool) -> BTreeSet<usize> {
     let targets = Targets::of(code);
-    let next = |n: usize, i: &Instruction| {
-        let on = !matches!(flow(i.insn), Flow::To | Flow::End);
-        [targets.target(i), on.then(|| n.saturating_add(1))].into_iter().flatten()
-    };
+    let next = |n: usize, i: &Instruction| targets.after(n, i).into_iter().flatten();
     let mut todo: Vec<usize> =
         code.iter().enumerate().filter(|(_, i)| first(i)).flat_map(|(n, i)| next(n, i)).collect();
     let mut out = BTreeSet::new();

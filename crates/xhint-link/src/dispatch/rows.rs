@@ -1,4 +1,4 @@
-//! What `--dispatch table` finds a packet's layout by: one row a layout, reached from the id without a branch.
+//! What dispatch by a table finds a packet's layout by: one row a layout, reached from the id without a branch.
 //!
 //! The rows of a program are one variable `xhint_rows_PROGRAM` in the data section [`SECTION`], which nothing writes:
 //!
@@ -30,13 +30,14 @@ pub const SECTION: &str = ".rodata.xhint";
 /// What the variable's name begins with.
 pub const ROWS: &str = "xhint_rows_";
 
-/// Where in a row things stand.
-pub const KEY: i16 = 4;
-pub const SLOT: i16 = 6;
-pub const COPY: i16 = 8;
-const FIRST_FIELD: usize = 9;
+/// What each row has.
+const ID: Field = Field { offset: 0, bytes: 4 };
+pub const KEY: Field = Field { offset: 4, bytes: 2 };
+pub const SLOT: Field = Field { offset: 6, bytes: 2 };
+pub const COPY: Field = Field { offset: 8, bytes: 1 };
+const FIRST_FIELD: u16 = 9;
 /// Bytes of the largest row: what the 15 bits of a load's offset reach is far more.
-const MAX_ROW: usize = 4096;
+const MAX_ROW: u16 = 4096;
 /// Multipliers to try before the rows are made more: with a directory, and without.
 const TRIES: u32 = 64;
 const DIRECT_TRIES: u32 = 2048;
@@ -120,24 +121,19 @@ impl Shape {
 ///
 /// # Errors
 /// [`Error::RowTooLong`].
-pub fn places(widths: &[u32]) -> Result<(Vec<Field>, u32), Error> {
-    let mut order: Vec<usize> = (0..widths.len()).collect();
-    let width = |n: &usize| widths.get(*n).copied().unwrap_or(8);
-    order.sort_by_key(|n| std::cmp::Reverse(width(n)));
-    let mut out = vec![Field { offset: 0, bytes: 8 }; widths.len()];
+pub fn places(widths: &[u16]) -> Result<(Vec<Field>, u32), Error> {
+    let mut order: Vec<(usize, u16)> = widths.iter().copied().enumerate().collect();
+    order.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+    let too_long = || Error::RowTooLong { most: MAX_ROW.into() };
+    let mut out: Vec<(usize, Field)> = Vec::with_capacity(order.len());
     let mut end = FIRST_FIELD;
-    for n in order {
-        let bytes = width(&n) as usize;
-        let start = end.next_multiple_of(bytes.max(1));
-        end = start.saturating_add(bytes);
-        if end > MAX_ROW {
-            return Err(Error::RowTooLong { most: MAX_ROW });
-        }
-        if let Some(field) = out.get_mut(n) {
-            *field = Field { offset: start as i16, bytes: bytes as u32 };
-        }
+    for (number, bytes) in order {
+        let offset = end.checked_next_multiple_of(bytes).ok_or_else(too_long)?;
+        end = offset.checked_add(bytes).filter(|end| *end <= MAX_ROW).ok_or_else(too_long)?;
+        out.push((number, Field { offset: offset.cast_signed(), bytes: bytes.into() }));
     }
-    Ok((out, end.next_power_of_two() as u32))
+    out.sort_by_key(|(number, _)| *number);
+    Ok((out.into_iter().map(|(_, field)| field).collect(), end.next_power_of_two().into()))
 }
 
 /// The bytes of the variable, and how they are laid out. `row` is the bytes of a row, a power of two; ids differ.
@@ -155,73 +151,73 @@ pub fn build(rows: &[Row], row: u32, order: ByteOrder) -> Result<(Vec<u8>, Shape
         // Odd, and any: multiples of the golden ratio.
         let multiplier = n.wrapping_mul(2).wrapping_add(1).wrapping_mul(0x9e37_79b1);
         let shape = Shape { multiplier, directory, rows: number, row: row.trailing_zeros() };
-        if let Some(directory) = displace(rows, &shape) {
-            return Ok((bytes(rows, &directory, &shape, order), shape));
+        if let Some(found) = displace(rows, &shape) {
+            return Ok((bytes(rows, &found, &shape, order), shape));
         }
     }
     Err(Error::TableFull { id: rows.first().map_or(0, |r| r.id) })
 }
 
-/// A directory by which no two ids have one place: the fullest buckets choose first. Without a directory all ids are in
-/// one bucket, which stays where it is.
-fn displace(rows: &[Row], shape: &Shape) -> Option<Vec<u16>> {
-    let mut buckets: Vec<Vec<u32>> = vec![Vec::new(); 1 << shape.directory];
-    for row in rows {
-        buckets.get_mut(shape.bucket(row.id))?.push(row.id);
+/// Which place each row has.
+struct Displaced {
+    /// By bucket, what its rows' places are displaced by.
+    directory: Vec<u16>,
+    /// Rows and places, by their numbers.
+    places: Vec<(usize, usize)>,
+}
+
+/// Places for all rows, no two the same: the fullest buckets choose first. Without a directory all ids are in one bucket,
+/// which stays where it is.
+fn displace(rows: &[Row], shape: &Shape) -> Option<Displaced> {
+    let mut buckets: Vec<(usize, Vec<usize>)> = (0..1 << shape.directory).map(|bucket| (bucket, Vec::new())).collect();
+    for (number, row) in rows.iter().enumerate() {
+        buckets.get_mut(shape.bucket(row.id))?.1.push(number);
     }
-    let mut order: Vec<usize> = (0..buckets.len()).collect();
-    order.sort_by_key(|b| std::cmp::Reverse(buckets.get(*b).map_or(0, Vec::len)));
+    buckets.sort_by_key(|(_, rows)| std::cmp::Reverse(rows.len()));
     let mut taken = vec![false; 1 << shape.rows];
-    let mut directory = vec![0; 1 << shape.directory];
-    for bucket in order {
-        let ids = buckets.get(bucket)?;
-        let places = |by: u16| {
-            let mut places: Vec<usize> = ids.iter().map(|id| shape.place(*id, by)).collect();
+    let mut out = Displaced { directory: vec![0; 1 << shape.directory], places: Vec::with_capacity(rows.len()) };
+    for (bucket, numbers) in buckets {
+        let ids: Vec<u32> = numbers.iter().filter_map(|n| Some(rows.get(*n)?.id)).collect();
+        let places = |by: u16| ids.iter().map(move |id| shape.place(*id, by));
+        let free = |by: &u16| {
+            let mut places: Vec<usize> = places(*by).collect();
             places.sort_unstable();
-            places
-        };
-        let free = |places: &[usize]| {
             let differ = places.iter().zip(places.iter().skip(1)).all(|(a, b)| a != b);
             differ && places.iter().all(|p| taken.get(*p) == Some(&false))
         };
         let choices = if shape.directory == 0 { 1 } else { 1 << shape.rows };
-        let by = (0..=u16::MAX).take(choices).find(|by| free(&places(*by)))?;
+        let by = (0..=u16::MAX).take(choices).find(free)?;
         for place in places(by) {
             *taken.get_mut(place)? = true;
         }
-        *directory.get_mut(bucket)? = by;
+        out.places.extend(numbers.iter().copied().zip(places(by)));
+        *out.directory.get_mut(bucket)? = by;
     }
-    Some(directory)
+    Some(out)
 }
 
-fn bytes(rows: &[Row], directory: &[u16], shape: &Shape, order: ByteOrder) -> Vec<u8> {
-    let row_bytes = 1usize << shape.row;
-    let mut out = vec![0; (shape.start() as usize).saturating_add(row_bytes << shape.rows)];
-    let mut put = |at: usize, bytes: u32, value: u64| {
-        let number = number(value, bytes, order);
-        for (to, from) in out.iter_mut().skip(at).zip(number) {
-            *to = from;
-        }
-    };
-    for (n, word) in directory.iter().enumerate().filter(|_| shape.directory > 0) {
-        put(n.saturating_mul(4), 4, u64::from(*word) << shape.row);
+fn bytes(rows: &[Row], found: &Displaced, shape: &Shape, order: ByteOrder) -> Vec<u8> {
+    let directory = found.directory.iter().filter(|_| shape.directory > 0);
+    let directory = directory.flat_map(|word| number(u64::from(*word) << shape.row, 4, order));
+    let mut table = vec![vec![0; 1 << shape.row]; 1 << shape.rows];
+    for (row, place) in &found.places {
+        let (Some(row), Some(place)) = (rows.get(*row), table.get_mut(*place)) else { continue };
+        let mut put = |field: Field, value: u64| {
+            let to = place.iter_mut().skip(field.offset.unsigned_abs().into());
+            to.zip(number(value, field.bytes, order)).for_each(|(to, from)| *to = from);
+        };
+        put(ID, row.id.into());
+        put(KEY, row.key.into());
+        row.slot.into_iter().for_each(|slot| put(SLOT, slot.number().into()));
+        put(COPY, row.copy.into());
+        row.fields.iter().for_each(|(field, value)| put(*field, *value));
     }
-    for row in rows {
-        let by = directory.get(shape.bucket(row.id)).copied().unwrap_or(0);
-        let start = (shape.start() as usize).saturating_add(shape.place(row.id, by).saturating_mul(row_bytes));
-        put(start, 4, row.id.into());
-        put(start.saturating_add(KEY as usize), 2, row.key.into());
-        put(start.saturating_add(SLOT as usize), 2, row.slot.map_or(0, Slot::number).into());
-        put(start.saturating_add(COPY as usize), 1, row.copy.into());
-        for (field, value) in &row.fields {
-            put(start.saturating_add(field.offset as usize), field.bytes, *value);
-        }
-    }
-    out
+    directory.chain(table.into_iter().flatten()).collect()
 }
 
+/// The low `bytes` of a number.
 fn number(value: u64, bytes: u32, order: ByteOrder) -> Vec<u8> {
-    let mut out: Vec<u8> = value.to_le_bytes().into_iter().take(bytes as usize).collect();
+    let mut out: Vec<u8> = (0..bytes).zip(value.to_le_bytes()).map(|(_, byte)| byte).collect();
     if order == ByteOrder::Big {
         out.reverse();
     }

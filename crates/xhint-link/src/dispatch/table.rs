@@ -1,4 +1,4 @@
-//! Where `--dispatch tail` looks an id up: the agreement between the linked object and whoever adds layouts to it while
+//! Where dispatch by tail calls looks an id up: the agreement between the linked object and whoever adds layouts to it while
 //! it runs.
 //!
 //! The object has, for each program that is dispatched, a map `xhint_slots_PROGRAM` of type PROG_ARRAY, and for all of
@@ -41,11 +41,11 @@ pub const BUCKET_BITS: u32 = 10;
 /// How far the product of an id is shifted down to be a bucket's number.
 pub const BUCKET_SHIFT: u32 = 32 - BUCKET_BITS;
 /// Buckets of the table.
-pub const BUCKETS: u32 = 1 << BUCKET_BITS;
+pub const BUCKETS: usize = 1 << BUCKET_BITS;
 /// Words of a bucket.
-pub const WAYS: u32 = 8;
+pub const WAYS: usize = 8;
 /// Bytes of the table.
-pub const TABLE_SIZE: u32 = BUCKETS * WAYS * 8;
+pub const TABLE_SIZE: usize = BUCKETS * WAYS * 8;
 /// Bits of a slot's number in a word.
 pub const SLOT_BITS: u32 = 24;
 /// What an id is multiplied by, for its first bucket and its second: 2^32 divided by the golden ratio (Knuth's
@@ -74,6 +74,11 @@ impl Slot {
     pub fn number(self) -> u32 {
         self.0.into()
     }
+
+    /// As many slots as it takes to have this one.
+    pub(crate) fn up_to(self) -> impl Iterator<Item = Slot> {
+        (0..=self.0).map(Slot)
+    }
 }
 
 impl std::fmt::Display for Slot {
@@ -88,13 +93,18 @@ pub fn slots_name(program: &str) -> String {
 }
 
 /// The buckets of an id.
-pub fn buckets(id: u32) -> [u32; 2] {
-    MULTIPLIERS.map(|multiplier| id.wrapping_mul(multiplier) >> BUCKET_SHIFT)
+pub fn buckets(id: u32) -> [usize; 2] {
+    MULTIPLIERS.map(|multiplier| (id.wrapping_mul(multiplier) >> BUCKET_SHIFT) as usize)
 }
 
 /// The word of a layout with this id, of `size` bytes, in slot 0: what its packets are compared with.
 pub fn key(id: u32, size: u32) -> u64 {
-    u64::from(id) << 32 | u64::from((size / 4) & 0xff) << SLOT_BITS
+    u64::from(id) << 32 | u64::from(length_key(size))
+}
+
+/// The lower half of that.
+pub fn length_key(size: u32) -> u32 {
+    ((size / 4) & 0xff) << SLOT_BITS
 }
 
 /// The table, as it stands in the data section.
@@ -105,14 +115,14 @@ pub struct Table {
 
 impl Default for Table {
     fn default() -> Table {
-        Table { words: vec![0; (BUCKETS * WAYS) as usize] }
+        Table { words: vec![0; BUCKETS * WAYS] }
     }
 }
 
 impl Table {
     /// The table in the bytes of a data section, by the machine's order. `None` if they are too few.
     pub fn from_ne_bytes(bytes: &[u8]) -> Option<Table> {
-        let own = bytes.get(..TABLE_SIZE as usize)?;
+        let own = bytes.get(..TABLE_SIZE)?;
         Some(Table { words: own.as_chunks().0.iter().map(|w| u64::from_ne_bytes(*w)).collect() })
     }
 
@@ -162,9 +172,8 @@ impl Table {
 }
 
 /// The indices of the words of a bucket.
-fn words_of(bucket: u32) -> impl Iterator<Item = usize> + Clone {
-    let start = bucket.saturating_mul(WAYS) as usize;
-    start..start.saturating_add(WAYS as usize)
+fn words_of(bucket: usize) -> impl Iterator<Item = usize> + Clone {
+    (bucket << WAYS.trailing_zeros()..).take(WAYS)
 }
 
 #[cfg(test)]
@@ -182,7 +191,7 @@ mod tests {
         let mut table = Table::default();
         let index = table.put(0x11, 16, slot(3)).unwrap();
         assert_eq!(table.words()[index], 0x11_0400_0003);
-        assert_eq!(index / WAYS as usize, buckets(0x11)[0] as usize);
+        assert_eq!(index / WAYS, buckets(0x11)[0]);
         assert_eq!(table.find(0x11, 16), Some((index, slot(3))));
         assert_eq!(table.find(0x11, 20), None);
         assert_eq!(table.put(0x11, 16, slot(5)), Some(index));

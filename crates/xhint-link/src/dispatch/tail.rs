@@ -1,4 +1,4 @@
-//! `--dispatch tail`: the entry tail-calls the slot of the packet's layout.
+//! Dispatch by tail calls: the entry tail-calls the slot of the packet's layout.
 //!
 //! It knows the slots of the layouts it was linked with, and decides among them as [`super::direct`] does. A tail call of
 //! a constant slot is a direct jump on x86-64: the JIT writes the program's address into the code, and writes it anew when
@@ -14,6 +14,8 @@
 //! The kernel empties a program array when the last file descriptor and pin of it are gone. So the slots that a loader
 //! fills by itself (libbpf does) last only as long as it keeps or pins the map.
 
+use std::collections::BTreeMap;
+
 use xhint_bpf::reg::{R0, R1, R2, R3, R4, R5, R6, R7};
 use xhint_bpf::{Emit, Hook, If, Instruction, Label, Op, SymbolId};
 
@@ -22,7 +24,9 @@ use super::copies::Copies;
 use super::count::{Counters, Index};
 use super::direct::{Routing, put_entry};
 use super::entry::{decide, find_length, load_ends, load_id, retest_length};
-use super::table::{BUCKET_SHIFT, IDS, IDS_SECTION, MULTIPLIERS, SLOT_BITS, SLOT_COUNT, Slot, Table, WAYS, slots_name};
+use super::table::{
+    BUCKET_SHIFT, IDS, IDS_SECTION, MULTIPLIERS, SLOT_BITS, SLOT_COUNT, Slot, Table, WAYS, length_key, slots_name,
+};
 use super::usual::{Usual, selectors};
 use super::{Dispatched, MAX_METADATA, Plan};
 use crate::Error;
@@ -57,18 +61,15 @@ pub fn link(plan: &Plan<'_>) -> Result<Image, Error> {
         }
         let name = slots_name(&plan.object.functions().at(program.function).name);
         let symbol = copies.image.add_variable(&name);
-        let (mut programs, mut slots) = (Vec::new(), Vec::new());
+        let (mut programs, mut slots) = (BTreeMap::new(), Vec::new());
         for route in &program.routes {
             let case = route.case;
             let slot = plan.slot(route)?;
-            let number = slot.number() as usize;
-            programs.resize(programs.len().max(number.saturating_add(1)), None);
-            if let Some(place) = programs.get_mut(number) {
-                *place = Some(match plan.or_else {
-                    Fallback::Action(action) if plan.falls_back(route) => copies.action(program.function, action),
-                    _ => copies.program(program.function, route.variant),
-                });
-            }
+            let copy = match plan.or_else {
+                Fallback::Action(action) if plan.falls_back(route) => copies.action(program.function, action),
+                _ => copies.program(program.function, route.variant),
+            };
+            programs.insert(slot, copy);
             let full = Error::TableFull { id: case.id };
             table.put(case.id, case.size, slot).ok_or(full)?;
             slots.push(slot);
@@ -80,6 +81,8 @@ pub fn link(plan: &Plan<'_>) -> Result<Image, Error> {
         let mut emit = Emit::new(copies.object.order());
         entry(&mut emit, program, Maps { ids, slots: symbol, counters }, &slots, rest);
         copies.set_entry(program.function, emit.finish())?;
+        let last = programs.keys().next_back().copied();
+        let programs = last.into_iter().flat_map(Slot::up_to).map(|slot| programs.get(&slot).copied()).collect();
         let (kind, entries) = (PROG_ARRAY, SLOT_COUNT);
         all.push(Declared { name, symbol, kind, entries, key_size: 4, value_size: 4, programs });
     }
@@ -152,7 +155,7 @@ fn entry(emit: &mut Emit, program: &Dispatched, maps: Maps, slots: &[Slot], rest
             emit.body(code);
         }
         Rest::Action(action) => {
-            emit.mov_imm(R0, action as i32);
+            emit.mov_imm(R0, action);
             emit.exit();
         }
     }
@@ -191,7 +194,7 @@ fn on_length(emit: &mut Emit, hook: Hook, length: u32, selectors: &[IdAt], ids: 
 /// r5 = the id, r0 = the length's part of the key.
 fn load_key(emit: &mut Emit, at: IdAt, length: u32) {
     load_id(emit, at);
-    emit.mov_imm(R0, super::table::key(0, length) as i32);
+    emit.mov_imm(R0, length_key(length));
 }
 
 /// Counts the packet and goes to the program in the slot.
@@ -202,7 +205,7 @@ fn go(emit: &mut Emit, maps: Maps, index: Index, places: Places) {
     emit.mov(R1, R6);
     emit.address(R2, maps.slots, 0);
     match index {
-        Index::Known(index) => emit.mov_imm(R3, index as i32),
+        Index::Known(index) => emit.mov_imm(R3, index),
         Index::InR7 => emit.mov(R3, R7),
     }
     emit.helper(TAIL_CALL);
@@ -217,13 +220,13 @@ fn look_up(emit: &mut Emit, ids: SymbolId, hit: Label, miss: Label) {
     for multiplier in MULTIPLIERS {
         emit.mov(R2, R5);
         emit.mul32(R2, multiplier);
-        emit.op(Op::Rsh, R2, BUCKET_SHIFT as i32);
+        emit.op(Op::Rsh, R2, BUCKET_SHIFT);
         // Bytes of a bucket.
-        emit.op(Op::Lsh, R2, (WAYS * 8).trailing_zeros() as i32);
+        emit.op(Op::Lsh, R2, (WAYS * 8).trailing_zeros());
         emit.address(R4, ids, 0);
         emit.op_reg(Op::Add, R4, R2);
-        for word in 0..WAYS {
-            emit.load(8, R2, R4, (word as i16).saturating_mul(8));
+        for word in (0..).step_by(8).take(WAYS) {
+            emit.load(8, R2, R4, word);
             emit.op_reg(Op::Xor, R2, R0);
             emit.jump_if_imm(If::Below, R2, 1 << SLOT_BITS, hit);
         }

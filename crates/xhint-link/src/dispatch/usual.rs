@@ -20,7 +20,7 @@ pub fn selectors(cases: impl Iterator<Item = Case>) -> BTreeMap<u32, Vec<IdAt>> 
     soonest.into_iter().map(|(length, places)| (length, in_order(places))).collect()
 }
 
-/// Whether the entry of `--dispatch tail` that was linked for the cases `linked` looks for `new` in the table.
+/// Whether an entry of tail calls that was linked for the cases `linked` looks for `new` in the table.
 pub fn looks_for(linked: &[Case], new: Case) -> bool {
     let known = selectors(linked.iter().copied());
     let usual = Usual::of(&known).at(new.size);
