@@ -60,6 +60,15 @@ impl Bench {
 
 const UNSET: u64 = 0xfeed_f00d_dead_beef;
 
+#[test]
+fn what_the_nic_has_no_value_for_is_told_and_left_alone() {
+    let hints = ["seq", "ifindex", "acme.lane", "valid", "const=7"].map(|name| Hint::from_name(name).unwrap());
+    let fields = hints.iter().zip(0u32..).map(|(hint, n)| field(&hint.to_string(), *hint, n * 64, 64)).collect();
+    let plan = Plan { fields, ..plan("some", 1, 40) };
+    let told: Vec<_> = crate::unwritten(&plan).map(|field| field.path.as_str()).collect();
+    assert_eq!(told, ["ifindex", "acme.lane", "valid"]);
+}
+
 /// Bytes of metadata that this kernel lets through.
 fn room() -> u32 {
     crate::flash::max_meta().unwrap()
