@@ -7,106 +7,8 @@
 use std::fmt;
 
 use crate::class::Class;
+use crate::vendor::VendorWord;
 pub use crate::vocabulary::{Hint, WORDS};
-
-/// A row of the vocabulary.
-#[derive(Clone, Copy, Debug)]
-pub struct Word {
-    /// The hint; of constants, that of 0.
-    pub hint: Hint,
-    /// Its name, in tags, as a field's name and in output.
-    pub name: &'static str,
-    /// Its bit in [`Hint::Valid`]. No other word ever gets it.
-    pub bit: u8,
-    /// Bits of its largest value.
-    pub bits: u32,
-    /// A field of fewer bits, which holds the low ones, does not tell enough.
-    pub least: u32,
-    /// What the number counts or names.
-    pub unit: Unit,
-    /// The one kind of packet that has it; `None` if several or all do.
-    pub class: Option<Class>,
-    /// The kernel's function that asks the driver for it.
-    pub kfunc: Option<Kfunc>,
-    /// Drivers whose receive descriptor holds it, of those that were looked at: ice (`struct ice_32b_rx_flex_desc_nic`)
-    /// and mlx5 (`struct mlx5_cqe64`).
-    pub descriptors: &'static [&'static str],
-    /// It can be worked out from the packet's bytes alone.
-    pub in_packet: bool,
-    /// What it is, in a line.
-    pub about: &'static str,
-}
-
-/// What a number counts or names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
-    /// Nothing by itself: it can be compared.
-    Mark,
-    /// Things of which there are so many, or which are numbered.
-    Number,
-    /// Nanoseconds.
-    Nanoseconds,
-    /// Bytes.
-    Bytes,
-    /// A bit for each thing that is so.
-    Flags,
-    /// One of a registry's numbers, such as an EtherType.
-    Code,
-    /// One of a few values that have names, see [`Hint::values`].
-    Values,
-    /// An address.
-    Address,
-    /// A pointer of the kernel's.
-    Pointer,
-}
-
-impl Unit {
-    /// In a word.
-    pub fn name(self) -> &'static str {
-        match self {
-            Unit::Mark => "mark",
-            Unit::Number => "number",
-            Unit::Nanoseconds => "ns",
-            Unit::Bytes => "bytes",
-            Unit::Flags => "flags",
-            Unit::Code => "code",
-            Unit::Values => "values",
-            Unit::Address => "address",
-            Unit::Pointer => "pointer",
-        }
-    }
-}
-
-/// A function of the kernel's by which an XDP program asks the driver (include/net/xdp.h, `XDP_METADATA_KFUNC_xxx`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kfunc {
-    /// When the packet came.
-    RxTimestamp,
-    /// Its hash, and what went into that.
-    RxHash,
-    /// Its VLAN tag, and of which sort that is.
-    RxVlanTag,
-}
-
-impl Kfunc {
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Kfunc::RxTimestamp => "bpf_xdp_metadata_rx_timestamp",
-            Kfunc::RxHash => "bpf_xdp_metadata_rx_hash",
-            Kfunc::RxVlanTag => "bpf_xdp_metadata_rx_vlan_tag",
-        }
-    }
-
-    /// Drivers that answer (`xdp_metadata_ops` of Linux 7.3).
-    pub fn drivers(self) -> &'static [&'static str] {
-        match self {
-            Kfunc::RxTimestamp => &["gve", "ice", "idpf", "igc", "mlx4", "mlx5", "stmmac", "veth"],
-            Kfunc::RxHash => &["bnxt", "ice", "idpf", "igc", "mlx4", "mlx5", "veth", "virtio_net"],
-            Kfunc::RxVlanTag => &["ice", "mlx5", "veth"],
-        }
-    }
-}
 
 /// A value of an enumeration of ours: its name, its number, the name it falls back to, and the number
 /// that fields get which are no enumeration.
@@ -131,47 +33,6 @@ pub const PKT_TYPES: &[Value] = &[
 /// Values of [`Hint::CsumState`], in the same way: not checked (a fragment, another protocol, UDP
 /// without a checksum), all good, or bad.
 pub const CSUM_STATES: &[Value] = &[("none", 0, None, 0), ("ok", 1, Some("none"), 1), ("bad", 2, Some("none"), 2)];
-
-/// A vendor's own word for what the vocabulary has none for: `VENDOR.WORD`, in small letters, digits and underscores.
-/// Nobody but who knows the vendor knows what it means; fields that bear the same one mean the same.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct VendorWord {
-    /// Zeroes follow it.
-    text: [u8; VendorWord::MAX],
-}
-
-impl VendorWord {
-    /// Most letters.
-    pub const MAX: usize = 31;
-
-    /// Reads one; `None` if it is not formed so, or is too long.
-    pub fn read(text: &str) -> Option<VendorWord> {
-        let fits = |part: &str| {
-            let letter = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
-            part.starts_with(|first: char| first.is_ascii_lowercase()) && part.bytes().all(letter)
-        };
-        let (vendor, word) = text.split_once('.')?;
-        if !fits(vendor) || !fits(word) {
-            return None;
-        }
-        let mut own = [0; VendorWord::MAX];
-        own.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
-        Some(VendorWord { text: own })
-    }
-}
-
-impl fmt::Display for VendorWord {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let letters = self.text.iter().take_while(|byte| **byte != 0);
-        letters.map(|byte| char::from(*byte)).collect::<String>().fmt(f)
-    }
-}
-
-impl fmt::Debug for VendorWord {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "VendorWord({self})")
-    }
-}
 
 impl Hint {
     /// The kind of packet that has it, if it is one kind only.
@@ -221,6 +82,7 @@ pub(crate) fn number_from(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vocabulary::Unit;
 
     #[test]
     fn names_and_bits_are_unique_and_lead_back() {

@@ -24,6 +24,7 @@ pub mod places;
 pub mod plan;
 pub mod selector;
 pub mod tags;
+pub mod vendor;
 pub mod vocabulary;
 pub mod walk;
 

@@ -4,7 +4,106 @@
 //! has to know it; whoever writes metadata maps those words that it has values for.
 
 use crate::class::Class;
-use crate::hint::{Kfunc, Unit, VendorWord, Word};
+use crate::vendor::VendorWord;
+
+/// A row of the vocabulary.
+#[derive(Clone, Copy, Debug)]
+pub struct Word {
+    /// The hint; of constants, that of 0.
+    pub hint: Hint,
+    /// Its name, in tags, as a field's name and in output.
+    pub name: &'static str,
+    /// Its bit in [`Hint::Valid`]. No other word ever gets it.
+    pub bit: u8,
+    /// Bits of its largest value.
+    pub bits: u32,
+    /// A field of fewer bits, which holds the low ones, does not tell enough.
+    pub least: u32,
+    /// What the number counts or names.
+    pub unit: Unit,
+    /// The one kind of packet that has it; `None` if several or all do.
+    pub class: Option<Class>,
+    /// The kernel's function that asks the driver for it.
+    pub kfunc: Option<Kfunc>,
+    /// Drivers whose receive descriptor holds it, of those that were looked at: ice (`struct ice_32b_rx_flex_desc_nic`)
+    /// and mlx5 (`struct mlx5_cqe64`).
+    pub descriptors: &'static [&'static str],
+    /// It can be worked out from the packet's bytes alone.
+    pub in_packet: bool,
+    /// What it is, in a line.
+    pub about: &'static str,
+}
+
+/// What a number counts or names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Nothing by itself: it can be compared.
+    Mark,
+    /// Things of which there are so many, or which are numbered.
+    Number,
+    /// Nanoseconds.
+    Nanoseconds,
+    /// Bytes.
+    Bytes,
+    /// A bit for each thing that is so.
+    Flags,
+    /// One of a registry's numbers, such as an EtherType.
+    Code,
+    /// One of a few values that have names, see [`Hint::values`].
+    Values,
+    /// An address.
+    Address,
+    /// A pointer of the kernel's.
+    Pointer,
+}
+
+impl Unit {
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Unit::Mark => "mark",
+            Unit::Number => "number",
+            Unit::Nanoseconds => "ns",
+            Unit::Bytes => "bytes",
+            Unit::Flags => "flags",
+            Unit::Code => "code",
+            Unit::Values => "values",
+            Unit::Address => "address",
+            Unit::Pointer => "pointer",
+        }
+    }
+}
+
+/// A function of the kernel's by which an XDP program asks the driver (include/net/xdp.h, `XDP_METADATA_KFUNC_xxx`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kfunc {
+    /// When the packet came.
+    RxTimestamp,
+    /// Its hash, and what went into that.
+    RxHash,
+    /// Its VLAN tag, and of which sort that is.
+    RxVlanTag,
+}
+
+impl Kfunc {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kfunc::RxTimestamp => "bpf_xdp_metadata_rx_timestamp",
+            Kfunc::RxHash => "bpf_xdp_metadata_rx_hash",
+            Kfunc::RxVlanTag => "bpf_xdp_metadata_rx_vlan_tag",
+        }
+    }
+
+    /// Drivers that answer (`xdp_metadata_ops` of Linux 7.3).
+    pub fn drivers(self) -> &'static [&'static str] {
+        match self {
+            Kfunc::RxTimestamp => &["gve", "ice", "idpf", "igc", "mlx4", "mlx5", "stmmac", "veth"],
+            Kfunc::RxHash => &["bnxt", "ice", "idpf", "igc", "mlx4", "mlx5", "veth", "virtio_net"],
+            Kfunc::RxVlanTag => &["ice", "mlx5", "veth"],
+        }
+    }
+}
 
 /// Makes the hints and their rows: bit, bits and the least of them, unit, class, kfunc, descriptors, whether the packet
 /// tells, and what it is.

@@ -1,6 +1,6 @@
 //! `docs/hints.md` has the vocabulary.
 
-use xhint_layout::hint::{Kfunc, WORDS};
+use xhint_layout::vocabulary::{Kfunc, WORDS};
 
 #[test]
 fn the_document_has_the_vocabulary() {
