@@ -91,7 +91,7 @@ install:
 	install -m 644 include/xhint.h $(DESTDIR)$(PREFIX)/include
 	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' packaging/xhint.pc.in >$(DESTDIR)$(PREFIX)/share/pkgconfig/xhint.pc
 	sed 's|@BINDIR@|$(BINDIR)|' packaging/xhint@.service.in >$(DESTDIR)$(UNITDIR)/xhint@.service
-	install -m 644 README.md ARCHITECTURE.md CHANGELOG.md COPYING.md LICENSE-* $(DESTDIR)$(DOCDIR)
+	install -m 644 README.md ARCHITECTURE.md CHANGELOG.md CONTRIBUTING.md COPYING.md LICENSE-* $(DESTDIR)$(DOCDIR)
 	install -m 644 docs/*.md $(DESTDIR)$(DOCDIR)/docs
 	install -m 644 examples/hints.bpf.c examples/Makefile packaging/device.conf $(DESTDIR)$(DOCDIR)/examples
 	install -m 644 examples/nics/*.[ch] $(DESTDIR)$(DOCDIR)/examples/nics

@@ -28,7 +28,7 @@ share/fish/vendor_completions.d/xhint.fish
 share/pkgconfig/xhint.pc
 share/zsh/site-functions/_xhint
 $(printf 'share/man/man1/%s.1\n' "${pages[@]}")
-$(printf 'share/doc/xhint/%s\n' README.md ARCHITECTURE.md CHANGELOG.md COPYING.md LICENSE-* docs/*.md)
+$(printf 'share/doc/xhint/%s\n' README.md ARCHITECTURE.md CHANGELOG.md CONTRIBUTING.md COPYING.md LICENSE-* docs/*.md)
 $(printf 'share/doc/xhint/examples/%s\n' hints.bpf.c Makefile device.conf)
 $(cd examples && printf 'share/doc/xhint/examples/%s\n' nics/*.[ch])
 LIST
