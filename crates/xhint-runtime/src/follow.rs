@@ -148,9 +148,10 @@ impl<'a> Follow<'a> {
 
     /// That the device is there, and runs what is followed.
     fn check(&self) -> Result<()> {
-        // Of a device that is gone nothing was taken off.
+        let runs = self.running(Running::on).map(drop);
+        // Of a device that is gone nothing was taken off. It is asked for last: it goes before its link does.
         self.device.programs()?;
-        self.running(Running::on).map(drop)
+        runs
     }
 
     /// Goes after a device that is `lost` where it was: one that moves to another network namespace takes its link along.
