@@ -11,7 +11,7 @@ use xhint_btf::ext::LineInfo;
 
 use crate::effect::{Flow, flow};
 use crate::insn::{CALL, Insn, JA32, POISON, SIZE};
-use crate::{FunctionId, SymbolId};
+use crate::{Named, SymbolId};
 
 /// A place to jump to. Labels of one function differ; of two functions they mean nothing to each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,20 +52,6 @@ impl Reference {
     pub const ADDRESS: u32 = 1;
     /// `R_BPF_64_32`: the function that is called.
     pub const CALL: u32 = 10;
-}
-
-/// What an instruction names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Named {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// A function of the object.
-    Function(FunctionId),
-    /// What the loader finds in the kernel.
-    Kernel,
-    /// A map, a variable, or what makes no sense.
-    Other,
 }
 
 /// Why bytes are no code, or code cannot be written as bytes.

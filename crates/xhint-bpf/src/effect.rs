@@ -31,7 +31,7 @@ impl Regs {
     /// This one.
     #[must_use]
     pub fn one(reg: u8) -> Regs {
-        Regs(1u16.checked_shl(reg.into()).unwrap_or(0))
+        Regs(1u16.unbounded_shl(reg.into()))
     }
 
     /// Those of both sets.

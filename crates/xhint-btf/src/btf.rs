@@ -6,12 +6,26 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use crate::check::{Checked, check};
 use crate::header::Header;
 use crate::kind::{KindInfo, Kinds};
 use crate::number::index;
 use crate::pass::Word;
-use crate::{ByteOrder, Differs, Error, Kept, Kind, Type};
+use crate::{ByteOrder, Differs, Kept, Kind};
+
+mod types;
+
+pub use types::{Array, Enumerator, IntEncoding, Linkage, Member, Param, SecVar, Type};
+
+/// What the checking pass yields.
+pub(crate) struct Checked {
+    /// The offset of each type within the type section, and the marks of its kind.
+    pub(crate) offsets: Vec<u32>,
+    /// Its own ids and string offsets.
+    pub(crate) ids: Range<u32>,
+    pub(crate) string_offsets: Range<u32>,
+    /// All strings are ASCII, the base's too, so every offset is that of a character.
+    pub(crate) ascii: bool,
+}
 
 /// A BTF whose every reference has been checked, alone or split on a base.
 ///
@@ -41,33 +55,10 @@ pub struct Btf {
 }
 
 impl Btf {
-    /// Reads a BTF that stands alone: a kernel's, or a vendor's standalone one.
-    ///
-    /// # Errors
-    /// Any fault of the bytes, see [`Error`].
-    pub fn parse(raw: impl Into<Bytes>) -> Result<Btf, Error> {
-        Btf::read(raw.into(), None)
-    }
-
-    /// Reads a BTF that is split on `base`: a kernel module's, or a NIC's.
-    ///
-    /// # Errors
-    /// As [`Btf::parse`]; [`Error::BaseOrder`] if the two differ in byte order; [`Error::OtherBase`] if it was made for
-    /// another base, which shows by references that are not there, names that begin inside a string, and types of a kind
-    /// that makes no sense.
-    pub fn parse_split(raw: impl Into<Bytes>, base: Arc<Btf>) -> Result<Btf, Error> {
-        Btf::read(raw.into(), Some(base))
-    }
-
-    fn read(raw: Bytes, base: Option<Arc<Btf>>) -> Result<Btf, Error> {
-        let header = Header::parse(&raw)?;
-        if let Some(base) = base.as_ref().filter(|base| base.order != header.order) {
-            return Err(Error::BaseOrder { own: header.order, base: base.order });
-        }
-        let checked = check(&raw, &header, base.as_deref());
-        let checked = checked.map_err(|e| if base.is_some() { e.of_split() } else { e })?;
+    /// One that has been checked.
+    pub(crate) fn of(raw: Bytes, header: Header, checked: Checked, base: Option<Arc<Btf>>) -> Btf {
         let Checked { offsets, ascii, ids, string_offsets } = checked;
-        Ok(Btf {
+        Btf {
             order: header.order,
             types: raw.slice(header.types),
             strings: raw.slice(header.strings),
@@ -81,7 +72,7 @@ impl Btf {
             string_offsets,
             base,
             pointer_size: OnceLock::new(),
-        })
+        }
     }
 
     /// The bytes it was read from.

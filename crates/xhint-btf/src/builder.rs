@@ -6,8 +6,8 @@ use std::collections::HashMap;
 
 use crate::header::{HEADER_LEN, HEADER_LEN_LAYOUT};
 use crate::kind::{Role, kind_number};
-use crate::number::Shift;
 use crate::reader::MAGIC;
+use crate::shift::Shift;
 use crate::{Btf, ByteOrder, Def, Error, SecVar, Type};
 
 /// A BTF that grows.

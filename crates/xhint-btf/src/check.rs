@@ -16,23 +16,13 @@
 
 use std::ops::Range;
 
+use crate::btf::Checked;
 use crate::header::Header;
 use crate::number::index;
 pub use crate::pass::MAX_CHAIN;
 use crate::pass::{Pass, Word};
 use crate::references::{Begins, Limits};
 use crate::{Btf, ByteOrder, Error};
-
-/// What the pass yields.
-pub(crate) struct Checked {
-    /// The offset of each type within the type section, and the marks of its kind.
-    pub(crate) offsets: Vec<u32>,
-    /// Its own ids and string offsets.
-    pub(crate) ids: Range<u32>,
-    pub(crate) string_offsets: Range<u32>,
-    /// All strings are ASCII, the base's too, so every offset is that of a character.
-    pub(crate) ascii: bool,
-}
 
 /// Checks `raw`.
 pub(crate) fn check(raw: &[u8], header: &Header, base: Option<&Btf>) -> Result<Checked, Error> {

@@ -1,49 +1,14 @@
 //! What the checking pass refuses and what it lets through, on bytes made by hand, in both byte orders.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::panic)]
 
+mod image;
+
 use std::sync::Arc;
 
+use image::{HEADER, INT, ORDERS, STRINGS, image, info, other_base, parse, place};
 use xhint_btf::check::MAX_CHAIN;
-use xhint_btf::{Btf, ByteOrder, Error, Kind};
+use xhint_btf::{Btf, Error, Kind};
 use xhint_testkit::fixture::corpus;
-
-const ORDERS: [ByteOrder; 2] = [ByteOrder::Little, ByteOrder::Big];
-/// Strings of most images: offset 1 is "a", 3 is "bc", the end is 6.
-const STRINGS: &[u8] = b"\0a\0bc\0";
-const HEADER: usize = 24;
-const INT: [u32; 4] = [1, 1 << 24, 4, 32];
-
-/// A BTF of these words and strings; `layouts` makes the header the longer one.
-fn image(order: ByteOrder, types: &[u32], strings: &[u8], layouts: &[[u8; 4]]) -> Vec<u8> {
-    let (types_len, strings_len) = (types.len() as u32 * 4, strings.len() as u32);
-    let header_len = if layouts.is_empty() { HEADER as u32 } else { 32 };
-    let mut header = vec![header_len, 0, types_len, types_len, strings_len];
-    if !layouts.is_empty() {
-        // In front of what is not aligned would be nicer, but the order is free.
-        header.extend([types_len + strings_len, layouts.len() as u32 * 4]);
-    }
-    let magic = match order {
-        ByteOrder::Little => [0x9f, 0xeb],
-        ByteOrder::Big => [0xeb, 0x9f],
-    };
-    let words = header.iter().chain(types).flat_map(|word| order.bytes(*word));
-    [&magic[..], &[1, 0]]
-        .concat()
-        .into_iter()
-        .chain(words)
-        .chain(strings.iter().copied())
-        .chain(layouts.concat())
-        .collect()
-}
-
-fn parse(order: ByteOrder, types: &[u32]) -> Result<Btf, Error> {
-    Btf::parse(image(order, types, STRINGS, &[]))
-}
-
-/// The `info` word.
-fn info(kind: Kind, vlen: u32) -> u32 {
-    (kind as u32) << 24 | vlen
-}
 
 /// Parses in both orders and expects the same error of both.
 fn fault(types: &[u32]) -> Error {
@@ -56,11 +21,6 @@ fn fine(types: &[u32]) {
     for order in ORDERS {
         parse(order, types).unwrap();
     }
-}
-
-/// Where type words stand in the file.
-fn place(word: usize) -> usize {
-    HEADER + word * 4
 }
 
 /// One type of each kind, the first an int; [`Kind::Ptr`] and so on refer to it.
@@ -449,165 +409,6 @@ fn no_name_starts_inside_a_character() {
 }
 
 #[test]
-fn a_split_btf_goes_on_where_its_base_ends() {
-    for (order, other) in ORDERS.into_iter().zip(ORDERS.into_iter().rev()) {
-        let base = Arc::new(parse(order, &INT).unwrap());
-        let split = |types: &[u32], strings: &[u8]| Btf::parse_split(image(order, types, strings, &[]), base.clone());
-        let member = |name, ty| [3, info(Kind::Struct, 1), 4, name, ty, 0];
-        let btf = split(&member(7, 1), b"\0x\0").unwrap();
-        assert_eq!((btf.first_id(), btf.end_id()), (2, 3));
-        let field = btf.ty(2).unwrap().members().next().unwrap();
-        assert_eq!((field.name, field.type_id), ("x", 1));
-        let at = place(0);
-        let error = split(&member(7, 3), b"\0x\0").unwrap_err();
-        assert_eq!(error, other_base(Error::TypeId { id: 2, at, target: 3, last: 2 }));
-        let error = split(&member(9, 1), b"\0x\0").unwrap_err();
-        assert_eq!(error, other_base(Error::StringOffset { id: 2, at, offset: 9, end: 9 }));
-        // It may have no strings of its own, and need not begin with the empty one.
-        split(&member(3, 1), b"").unwrap();
-        split(&member(6, 1), b"x\0").unwrap();
-        assert_eq!(split(&[], b"x").unwrap_err(), Error::Strings { what: "end", at: HEADER });
-        // A chain that goes into the base ends there, one in the split may loop.
-        split(&[0, info(Kind::Const, 0), 1], b"").unwrap();
-        let looped = split(&[0, info(Kind::Const, 0), 2], b"").unwrap_err();
-        assert_eq!(looped, Error::Chain { id: 2, at, limit: MAX_CHAIN });
-        let strange = Btf::parse_split(image(other, &[], b"", &[]), base.clone());
-        assert_eq!(strange.unwrap_err(), Error::BaseOrder { own: other, base: order });
-    }
-}
-
-fn other_base(cause: Error) -> Error {
-    Error::OtherBase(Box::new(cause))
-}
-
-#[test]
-fn a_name_of_a_split_btf_begins_a_string_of_the_base_or_its_own() {
-    for order in ORDERS {
-        let base = Arc::new(parse(order, &INT).unwrap());
-        let named = |name, strings: &[u8]| {
-            Btf::parse_split(image(order, &[name, info(Kind::Struct, 0), 4], strings, &[]), base.clone())
-        };
-        // The base's strings are "\0a\0bc\0", its own begin at 6.
-        for (name, text) in [(0, ""), (1, "a"), (3, "bc"), (2, ""), (5, "")] {
-            let read = named(name, b"").map(|btf| btf.ty(2).unwrap().name().to_owned());
-            let inside = Error::InsideString { id: 2, at: place(0), offset: name };
-            let want = if matches!(name, 2 | 5) { Err(other_base(inside)) } else { Ok(text.to_owned()) };
-            assert_eq!(read, want, "{name}");
-        }
-        assert_eq!(named(6, b"xy\0z\0").unwrap().ty(2).unwrap().name(), "xy", "where the base ends a string begins");
-        assert_eq!(named(9, b"xy\0z\0").unwrap().ty(2).unwrap().name(), "z");
-        let inside = Error::InsideString { id: 2, at: place(0), offset: 7 };
-        assert_eq!(named(7, b"xy\0z\0").unwrap_err(), other_base(inside));
-        // Behind the last string there is none, also where it is the base's.
-        for (strings, name) in [(&b""[..], 6), (b"\0", 7), (b"x\0", 8)] {
-            let beyond = Error::StringOffset { id: 2, at: place(0), offset: name, end: name };
-            assert_eq!(named(name, strings).unwrap_err(), other_base(beyond), "{strings:?}");
-            let link = Arc::new(named(if strings == b"x\0" { 6 } else { 0 }, strings).unwrap());
-            let beyond = Error::StringOffset { id: 3, at: place(0), offset: name, end: name };
-            let types = [name, info(Kind::Struct, 0), 4];
-            assert_eq!(Btf::parse_split(image(order, &types, b"", &[]), link).unwrap_err(), other_base(beyond));
-        }
-        // Its own strings are out of sight: the base is larger than the one it was made for.
-        let idle = Error::NoOwnName { first: 6, end: 8 };
-        assert_eq!(named(1, b"x\0").unwrap_err(), other_base(idle));
-        // What stands alone has no base to be wrong about.
-        Btf::parse(image(order, &[4, info(Kind::Struct, 0), 4], STRINGS, &[])).unwrap();
-    }
-}
-
-#[test]
-fn a_bad_name_is_found_wherever_it_stands() {
-    // With seven elements each, as many as there are ways to look at them; where their names stand.
-    let elements = |element: &[u32]| element.iter().copied().cycle().take(7 * element.len()).collect::<Vec<_>>();
-    let with = |head: [u32; 3], element: &[u32]| [&head[..], &elements(element)].concat();
-    let all = [
-        (with([1, info(Kind::Struct, 7), 8], &[3, 1, 0]), 3),
-        (with([1, info(Kind::Union, 7), 8], &[3, 1, 0]), 3),
-        (with([1, info(Kind::Enum, 7), 4], &[3, 9]), 2),
-        (with([1, info(Kind::Enum64, 7), 8], &[3, 9, 9]), 3),
-        (with([0, info(Kind::FuncProto, 7), 0], &[3, 1]), 2),
-        (vec![0, info(Kind::FuncProto, 3), 0, 3, 1, 3, 1, 3, 1], 2),
-        (vec![1, info(Kind::Typedef, 0), 1], 3),
-    ];
-    for order in ORDERS {
-        let base = Arc::new(parse(order, &INT).unwrap());
-        let link = Btf::parse_split(image(order, &[6, info(Kind::Fwd, 0), 0], b"link\0", &[]), base.clone()).unwrap();
-        // In the base, in a split BTF between and in its own strings, the second byte is inside a name.
-        for (base, first) in [(base.clone(), 6), (Arc::new(link), 11)] {
-            for (types, stride) in &all {
-                let padded = [types, &INT[..], &[0, info(Kind::Ptr, 0), 1], &INT[..], &INT[..], &INT[..]].concat();
-                let read = |types: &[u32]| Btf::parse_split(image(order, types, b"own\0", &[]), base.clone());
-                for at in [0].into_iter().chain((3..types.len()).step_by(*stride)) {
-                    for (name, good) in [(first, true), (first + 1, false), (first + 4, false), (4, false), (7, false)]
-                    {
-                        // For a look at many in a row, and for one at the last in the file.
-                        for whole in [types, &padded] {
-                            let mut broken = [&[first, info(Kind::Fwd, 0), 0], &whole[..]].concat();
-                            broken[3 + at] = name;
-                            let read = read(&broken);
-                            assert_eq!(
-                                read.is_ok(),
-                                good,
-                                "{broken:x?} in {order:?}: word {at} {name}: {:?}",
-                                read.err()
-                            );
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn what_a_split_btf_refers_to_is_of_the_right_kind() {
-    // In the base: [1] int, [2] prototype, [3] function, [4] variable, [5] data section, [6] struct, [7] tag on it.
-    let base = [
-        &INT[..],
-        &[0, info(Kind::FuncProto, 0), 0],
-        &[1, info(Kind::Func, 0), 2],
-        &[1, info(Kind::Var, 0), 1, 0],
-        &[1, info(Kind::Datasec, 1), 4, 4, 0, 4],
-        &[1, info(Kind::Struct, 0), 4],
-        &[1, info(Kind::DeclTag, 0), 6, u32::MAX],
-    ]
-    .concat();
-    // A type of each sort, as of what it refers to, and what of [0] to [7] may stand there.
-    let one = |target| {
-        [
-            (vec![1, info(Kind::Func, 0), target], "2"),
-            (vec![1, info(Kind::Datasec, 1), 4, target, 0, 4], "34"),
-            (vec![1, info(Kind::DeclTag, 0), target, u32::MAX], "12346"),
-            (vec![0, info(Kind::Ptr, 0), target], "0126"),
-            (vec![1, info(Kind::Typedef, 0), target], "0126"),
-            (vec![0, info(Kind::Const, 0), target], "0126"),
-            (vec![1, info(Kind::Var, 0), target, 0], "0126"),
-            (vec![0, info(Kind::Array, 0), 0, target, 1, 1], "01234567"),
-            (vec![0, info(Kind::Struct, 1), 4, 1, target, 0], "01234567"),
-            (vec![0, info(Kind::FuncProto, 1), 0, 1, target], "01234567"),
-            (vec![0, info(Kind::FuncProto, 0), target], "0126"),
-        ]
-    };
-    // Members and parameters are many, and not asked.
-    for order in ORDERS {
-        let base = Arc::new(parse(order, &base).unwrap());
-        for target in 0..8 {
-            for (types, right) in one(target) {
-                let read = Btf::parse_split(image(order, &types, b"", &[]), base.clone());
-                match read {
-                    Ok(_) => assert!(right.contains(&target.to_string()), "{types:x?} on [{target}]"),
-                    Err(Error::OtherBase(cause)) => {
-                        assert!(!right.contains(&target.to_string()), "{types:x?} on [{target}]: {cause}");
-                        assert!(matches!(*cause, Error::TargetKind { id: 8, at: 24, target: t, .. } if t == target));
-                    }
-                    Err(other) => panic!("{other}"),
-                }
-            }
-        }
-    }
-}
-
-#[test]
 fn what_libbpf_writes_with_a_layout_section_is_what_it_is_without() {
     let base = Arc::new(Btf::parse(corpus("vmlinux.btf")).unwrap());
     let raw = corpus("ice-layout.btf");
@@ -638,24 +439,6 @@ fn what_libbpf_writes_with_a_layout_section_is_what_it_is_without() {
     assert!(moved.types().all(|ty| ty.kind() == Kind::Unknown));
     let names = |btf: &Btf| btf.types().map(|ty| ty.name().to_owned()).collect::<Vec<_>>();
     assert_eq!(names(&moved), names(&with));
-}
-
-#[test]
-fn the_layout_section_of_a_base_holds_for_what_is_split_on_it() {
-    let mut layouts = vec![[0; 4]; 23];
-    layouts[22] = [0, 12, 0, 0];
-    let split = [3, 22 << 24 | 1, 77, 9, 9, 9, 0, info(Kind::Ptr, 0), 2];
-    for order in ORDERS {
-        let base = Arc::new(Btf::parse(image(order, &INT, STRINGS, &layouts)).unwrap());
-        let btf = Arc::new(Btf::parse_split(image(order, &split, b"", &[]), base.clone()).unwrap());
-        assert_eq!(btf.types().map(|t| t.kind()).collect::<Vec<_>>(), [Kind::Unknown, Kind::Ptr]);
-        // Over a link that has none, too; but what the split says of itself goes first.
-        let third = Btf::parse_split(image(order, &split, b"", &[]), btf.clone()).unwrap();
-        assert_eq!((third.first_id(), third.end_id(), third.chain().len()), (4, 6, 3));
-        let own = image(order, &split, b"", &[[0; 4]]);
-        let error = Btf::parse_split(own, base.clone()).unwrap_err();
-        assert_eq!(error, Error::Kind { id: 2, at: place(0) + 8, kind: 22 });
-    }
 }
 
 /// Every reference of every type, asked for by the public interface.

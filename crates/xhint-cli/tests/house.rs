@@ -1,12 +1,15 @@
 //! ARCHITECTURE.md's arrows are those of the manifests, and no files import each other in a circle.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-use std::collections::{BTreeMap, BTreeSet};
+mod imports;
+
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-type Graph = BTreeMap<String, BTreeSet<String>>;
+use imports::{Graph, circles, files, graph};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -26,18 +29,21 @@ fn allowed() -> Graph {
     rows.collect()
 }
 
-/// By crate, what of ours its manifest has among its dependencies.
+/// By crate, what of ours it is built from or with, as cargo reads its manifest, for whatever machine.
 fn manifests() -> Graph {
-    let mut out = Graph::new();
-    for entry in fs::read_dir(root().join("crates")).unwrap() {
-        let manifest = fs::read_to_string(entry.unwrap().path().join("Cargo.toml")).unwrap();
-        let name = manifest.lines().find_map(|l| l.strip_prefix("name = \"")?.strip_suffix('"')).unwrap().to_owned();
-        let own = manifest.split("\n[dependencies]\n").nth(1).unwrap_or_default();
-        let lines = own.lines().take_while(|line| !line.starts_with('['));
-        let uses = lines.filter_map(|l| l.split(['.', ' ', '=']).next()).filter(|n| n.starts_with("xhint"));
-        out.insert(name, uses.map(str::to_owned).collect());
-    }
-    out
+    let cargo = ["metadata", "--format-version=1", "--no-deps", "--offline"];
+    let out = Command::new(env!("CARGO")).args(cargo).current_dir(root()).output().unwrap();
+    let all: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    let name = |value: &serde_json::Value| value["name"].as_str().unwrap().to_owned();
+    let uses = |package: &serde_json::Value| {
+        let of = package["dependencies"].as_array().unwrap().iter();
+        of.filter(|d| d["kind"] != "dev").map(name).filter(|name| name.starts_with("xhint")).collect()
+    };
+    let crates = all["packages"].as_array().unwrap().iter().filter(|p| {
+        let folder = Path::new(p["manifest_path"].as_str().unwrap()).parent().unwrap();
+        folder.parent().unwrap().ends_with("crates")
+    });
+    crates.map(|package| (name(package), uses(package))).collect()
 }
 
 #[test]
@@ -49,125 +55,67 @@ fn a_crate_uses_what_the_architecture_says_and_nothing_else() {
     assert_eq!(crates, allowed);
 }
 
-/// By module of a crate, the modules that its text names by `crate::` or `super::`. Tests are left out.
-fn modules(src: &Path) -> Graph {
-    let mut files = BTreeMap::new();
-    collect(src, "", &mut files);
-    let names: BTreeSet<String> = files.keys().cloned().collect();
-    let mut out = Graph::new();
-    for (name, text) in &files {
-        let text = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-        let code: String = text.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
-        let above = name.rsplit_once("::").map_or("", |(above, _)| above);
-        let mut uses = BTreeSet::new();
-        for (word, base) in [("crate::", ""), ("super::", above), ("self::", name.as_str())] {
-            for rest in code.split(word).skip(1) {
-                uses.extend(named(rest, base).into_iter().filter_map(|path| longest(&path, &names)));
-            }
-        }
-        uses.remove(name);
-        out.insert(name.clone(), uses);
-    }
-    out
-}
-
-fn collect(dir: &Path, prefix: &str, out: &mut BTreeMap<String, String>) {
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        let stem = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        let name = if prefix.is_empty() { stem.clone() } else { format!("{prefix}::{stem}") };
-        if path.is_dir() {
-            collect(&path, &name, out);
-        } else if path.extension().is_some_and(|e| e == "rs")
-            && !stem.ends_with("tests")
-            && !["lib", "main"].contains(&stem.as_str())
-        {
-            out.insert(name, fs::read_to_string(&path).unwrap());
-        }
-    }
-}
-
-/// The paths that a use begins, `a::b` and each in `{a, b::c}`, below `base`.
-fn named(rest: &str, base: &str) -> Vec<String> {
-    let path = |text: &str| {
-        let text: String = text.chars().take_while(|c| c.is_alphanumeric() || "_:".contains(*c)).collect();
-        if base.is_empty() { text } else { format!("{base}::{text}") }
-    };
-    match rest.strip_prefix('{') {
-        Some(list) => list.split('}').next().unwrap_or_default().split(',').map(|one| path(one.trim())).collect(),
-        None => vec![path(rest)],
-    }
-}
-
-/// The module that a path leads into.
-fn longest(path: &str, names: &BTreeSet<String>) -> Option<String> {
-    let mut path = path.trim_end_matches(':');
-    loop {
-        if names.contains(path) {
-            return Some(path.to_owned());
-        }
-        path = path.rsplit_once("::")?.0;
-    }
-}
-
-/// A circle of modules, if there is one. A module and those within it are one house: only siblings count.
-fn circle(graph: &Graph) -> Option<Vec<String>> {
-    let apart = |a: &str, b: &str| !a.starts_with(&format!("{b}::")) && !b.starts_with(&format!("{a}::"));
-    fn visit<'g>(
-        at: &'g str,
-        graph: &'g Graph,
-        way: &mut Vec<&'g str>,
-        done: &mut BTreeSet<&'g str>,
-        apart: &impl Fn(&str, &str) -> bool,
-    ) -> bool {
-        if let Some(start) = way.iter().position(|w| *w == at) {
-            way.drain(..start);
-            return true;
-        }
-        if !done.insert(at) {
-            return false;
-        }
-        way.push(at);
-        let next = graph.get(at).into_iter().flatten().filter(|next| apart(at, next));
-        for next in next {
-            if visit(next, graph, way, done, apart) {
-                return true;
-            }
-        }
-        way.pop();
-        false
-    }
-    let (mut way, mut done) = (Vec::new(), BTreeSet::new());
-    graph
-        .keys()
-        .any(|at| visit(at, graph, &mut way, &mut done, &apart))
-        .then(|| way.into_iter().map(str::to_owned).collect())
-}
+/// Files that do use each other in a circle, by crate. None is to come; one that is mended is struck off.
+const KNOWN: [(&str, &[&str]); 2] = [
+    ("xhint", &["attached", "linker"]),
+    // The root is "": the verbs ask it for the whole of the command line, to say how they are called.
+    ("xhint-cli", &["", "verb::attach", "verb::generate", "verb::layouts"]),
+];
 
 #[test]
 fn no_files_import_each_other_in_a_circle() {
-    let made = |pairs: &[(&str, &[&str])]| -> Graph {
-        let set = |all: &[&str]| all.iter().map(|s| (*s).to_owned()).collect();
-        pairs.iter().map(|(name, uses)| ((*name).to_owned(), set(uses))).collect()
+    let mut found = BTreeSet::new();
+    for name in manifests().into_keys() {
+        let all = circles(&graph(&files(&root().join("crates").join(&name).join("src"))));
+        found.extend(all.into_iter().map(|circle| (name.clone(), circle)));
+    }
+    let owned = |files: &[&str]| files.iter().map(|file| (*file).to_owned()).collect::<BTreeSet<_>>();
+    let known: BTreeSet<_> = KNOWN.iter().map(|(name, files)| ((*name).to_owned(), owned(files))).collect();
+    assert_eq!(found, known);
+}
+
+#[test]
+fn a_circle_is_found_whatever_road_a_name_takes() {
+    let circles_of = |texts: &[(&str, &str)]| {
+        let files = texts.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        let circles = circles(&graph(&files)).into_iter();
+        circles.map(|circle| circle.into_iter().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>()
     };
-    assert_eq!(circle(&made(&[("a", &["b", "c"]), ("b", &["c"]), ("c", &[])])), None);
-    let found = circle(&made(&[("a", &["b"]), ("b", &["c"]), ("c", &["d", "b"]), ("d", &[])]));
-    assert_eq!(found, Some(vec!["b".to_owned(), "c".to_owned()]));
-    let graphs = manifests().into_keys().map(|name| (modules(&root().join("crates").join(&name).join("src")), name));
-    let circles: Vec<_> = graphs.filter_map(|(graph, name)| Some((name, circle(&graph)?))).collect();
-    assert!(circles.is_empty(), "{circles:?}");
+    let lib = ("lib", "mod a; mod b; pub use a::A; pub use b::{self as other, B}; pub use other_crate::C;");
+    let to_a = [
+        "use crate::A;",
+        "use crate::{C, A as Z};",
+        "use super::a;",
+        "fn f() -> crate::a::A {}",
+        "#[error(\"{}\", crate::A)] struct S;",
+        "fn f() { write!(f, \"{}\", crate::a::A); }",
+    ];
+    for b in to_a {
+        assert_eq!(circles_of(&[lib, ("a", "use crate::other::B;"), ("b", b)]), ["a b"], "{b}");
+        assert_eq!(circles_of(&[lib, ("a", "use crate::C; use b::B;"), ("b", b)]), [""; 0], "{b}");
+    }
+    // What the root has itself.
+    assert_eq!(circles_of(&[("lib", "mod a; use a::A; struct R;"), ("a", "use crate::R;")]), [" a"]);
+    // A house, and two that meet in it.
+    assert_eq!(circles_of(&[("a", "mod b; use b::B;"), ("a::b", "use super::A;")]), [""; 0]);
+    let meet = [("a", "mod b; pub use b::B;"), ("a::b", "use crate::c::C;"), ("c", "use crate::a::B;")];
+    assert_eq!(circles_of(&meet), ["a::b c"]);
+    let tests = "#[cfg(test)] mod tests { use crate::b::B; }";
+    assert_eq!(circles_of(&[lib, ("a", tests), ("b", "use crate::A;")]), [""; 0]);
 }
 
 #[test]
 fn a_file_is_one_noun_or_verb() {
-    let mut long = Vec::new();
+    let (mut long, mut seen) = (Vec::new(), BTreeSet::new());
     for name in manifests().keys() {
-        let mut files = BTreeMap::new();
-        collect(&root().join("crates").join(name).join("src"), "", &mut files);
-        long.extend(
-            files.into_iter().map(|(file, text)| (text.lines().count(), name.clone(), file)).filter(|f| f.0 > 600),
-        );
+        for part in ["src", "tests", "benches"] {
+            for (file, text) in files(&root().join("crates").join(name).join(part)) {
+                seen.insert(part);
+                long.extend(Some((text.lines().count(), name.clone(), part, file)).filter(|f| f.0 > 600));
+            }
+        }
     }
+    assert_eq!(seen.len(), 3);
     assert!(long.is_empty(), "{long:?}");
 }
 
@@ -187,8 +135,7 @@ fn no_crate_reaches_out_of_its_folder() {
         wrong.extend(lacks.map(|line| format!("{name}: no {line}")));
         let texts = ["LICENSE-MIT", "LICENSE-APACHE"].into_iter().filter(|text| !folder.join(text).is_file());
         wrong.extend(texts.map(|text| format!("{name}: no {text}")));
-        let mut files = BTreeMap::new();
-        collect(&folder.join("src"), "", &mut files);
+        let mut files = files(&folder.join("src"));
         files.extend(fs::read_to_string(folder.join("build.rs")).map(|text| ("build".to_owned(), text)));
         let out = files.into_iter().filter(|(_, text)| text.contains("../.."));
         wrong.extend(out.map(|(file, _)| format!("{name}: {file} reads what lies outside")));

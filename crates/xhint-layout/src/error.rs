@@ -5,6 +5,7 @@ use crate::walk::Fault;
 
 /// Why no plan could be made. Every one names the layout, and the field where there is one.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Error {
     /// The type id does not name a struct.
     #[error("type {id} is {what}, and a layout has to be a struct; name a struct")]

@@ -8,7 +8,7 @@
 //! 4. [`Plan`]: the fields that mean something, each with its bit offset, width and byte order and the [`Hint`] that says
 //!    what. The soft NIC writes metadata by it, user space reads metadata by it.
 //!
-//! [`tags`] are how a BTF says what it means, by the words of the [`vocabulary`](mod@vocabulary). `docs/layout-abi.md` specifies all of it.
+//! [`tag`]s are how a BTF says what it means, by the words of the [`vocabulary`](mod@vocabulary). `docs/layout-abi.md` specifies all of it.
 
 #![forbid(unsafe_code)]
 
@@ -23,6 +23,7 @@ pub mod order;
 pub mod places;
 pub mod plan;
 pub mod selector;
+pub mod tag;
 pub mod tags;
 pub mod vendor;
 pub mod vocabulary;
@@ -38,5 +39,6 @@ pub use order::{FieldOrder, field_order};
 pub use places::{Gap, Place, Places};
 pub use plan::{Field, Order, Plan};
 pub use selector::{Almost, Selection, Selector, SelectorFault, selector};
-pub use tags::{FieldTag, TagFault, Tags};
+pub use tag::{FieldTag, TagFault};
+pub use tags::Tags;
 pub use walk::Fault;

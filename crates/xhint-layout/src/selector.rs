@@ -21,6 +21,7 @@ pub struct Selector {
 
 /// A `btf_id` that is no selector, and why not.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Almost {
     /// Nothing but padding follows.
     #[error("{bytes} bytes of padding follow btf_id; put them before it as a field, so that btf_id ends the struct")]
@@ -53,6 +54,7 @@ pub enum Selection {
 
 /// Why a struct's selector cannot be one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SelectorFault {
     /// The struct cannot be walked through.
     #[error(transparent)]

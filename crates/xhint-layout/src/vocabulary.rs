@@ -113,6 +113,7 @@ macro_rules! vocabulary {
        $in_packet:literal, $about:literal;)*) => {
         /// What one field of a layout means.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
         pub enum Hint {
             /// The same number in every packet: `xhint:hint=const=N`.
             Const(u64),

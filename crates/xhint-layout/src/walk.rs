@@ -8,7 +8,7 @@ use xhint_btf::{Array, Btf, Kind, Member, Type};
 
 use crate::limits::bits;
 use crate::order::{FieldOrder, field_order};
-use crate::tags::TagFault;
+use crate::tag::TagFault;
 
 /// Levels of structs, unions and arrays.
 pub const MAX_DEPTH: usize = 16;
@@ -103,6 +103,7 @@ pub enum Go {
 
 /// Why a struct cannot be walked through.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Fault {
     /// Structs in structs without end.
     #[error("'{path}' nests deeper than {MAX_DEPTH} levels")]

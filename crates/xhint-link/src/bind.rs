@@ -15,12 +15,17 @@ pub struct Bound<'a> {
     resolvers: Vec<Resolver<'a>>,
     /// What the layouts are called.
     names: Vec<&'a str>,
-    /// By relocation: which of them answers.
-    which: Vec<usize>,
     /// By relocation.
-    answers: Vec<Resolution>,
-    /// By relocation: whether its instruction was poisoned.
-    poisoned: Vec<bool>,
+    answers: Vec<Answered>,
+}
+
+/// What a relocation was answered.
+struct Answered {
+    /// Which of the layouts it asks for. What asks for none is answered alike by all, so the first does.
+    which: Option<usize>,
+    resolution: Resolution,
+    /// Whether its instruction was poisoned.
+    poisoned: bool,
 }
 
 impl<'a> Bound<'a> {
@@ -46,48 +51,60 @@ impl<'a> Bound<'a> {
             resolver.reserve(object.relos().len());
             resolver.prepare(object.relos().iter().map(|relo| &relo.core));
         }
-        let which = object.relos().iter().map(|relo| {
-            let means = |n: &usize| universe.layouts().get(*n).is_some_and(|l| asks_for(object, relo, l, options));
-            layouts.iter().position(means).unwrap_or(0)
-        });
-        let which: Vec<usize> = which.collect();
         let mut answers = Vec::with_capacity(object.relos().len());
-        for (number, (relo, which)) in object.relos().iter().zip(&which).enumerate() {
-            let Some(resolver) = resolvers.get_mut(*which) else { continue };
-            let answer = resolver.resolve(&relo.core);
-            answers.push(answer.map_err(|source| relo_error(object, number, relo, source))?);
+        for (number, relo) in object.relos().iter().enumerate() {
+            let means = |n: &usize| universe.layouts().get(*n).is_some_and(|l| asks_for(object, relo, l, options));
+            let which = layouts.iter().position(means);
+            let resolver = one_of(&mut resolvers, which).ok_or(Error::NoRelo { number })?;
+            let resolution = resolver.resolve(&relo.core);
+            let resolution = resolution.map_err(|source| relo_error(object, number, relo, source))?;
+            answers.push(Answered { which, resolution, poisoned: false });
         }
         let names = layouts.iter().filter_map(|n| universe.layouts().get(*n)).map(|l| l.name.as_str()).collect();
-        let mut bound = Bound { object, resolvers, names, which, answers, poisoned: Vec::new() };
+        let mut bound = Bound { object, resolvers, names, answers };
         let variant = bound.patch()?;
         Ok((bound, variant))
     }
 
     fn patch(&mut self) -> Result<Variant<'a>, Error> {
-        let (object, answers, poisoned) = (self.object, &self.answers, &mut self.poisoned);
+        let (object, answers) = (self.object, &mut self.answers);
         Variant::new(object, |number, relo, insn| {
-            let Some(answer) = answers.get(number) else { return Ok(Some(insn)) };
+            let answered = answers.get_mut(number).ok_or(Error::NoRelo { number })?;
             let place = || object.location(relo);
-            let patched = patch(insn, answer).map_err(|source| Error::Patch { place: place(), number, source })?;
-            poisoned.push(patched.is_none());
+            let patched = patch(insn, &answered.resolution);
+            let patched = patched.map_err(|source| Error::Patch { place: place(), number, source })?;
+            answered.poisoned = patched.is_none();
             Ok(patched)
         })
     }
 
+    fn answered(&self, number: usize) -> Result<&Answered, Error> {
+        self.answers.get(number).ok_or(Error::NoRelo { number })
+    }
+
     /// The answer to relocation `number`, if its instruction has a value.
-    pub fn value(&self, number: usize) -> Option<u64> {
-        let answer = self.answers.get(number)?;
-        (self.poisoned.get(number) == Some(&false)).then_some(answer.new)
+    ///
+    /// # Errors
+    /// [`Error::NoRelo`].
+    pub fn value(&self, number: usize) -> Result<Option<u64>, Error> {
+        self.answered(number).map(|a| (!a.poisoned).then_some(a.resolution.new))
     }
 
     /// What the compiler wrote.
-    pub fn was(&self, number: usize) -> u64 {
-        self.answers.get(number).map_or(0, |a| a.orig)
+    ///
+    /// # Errors
+    /// [`Error::NoRelo`].
+    pub fn was(&self, number: usize) -> Result<u64, Error> {
+        self.answered(number).map(|a| a.resolution.orig)
     }
 
     /// The layout that answers to relocation `number`, or that is bound where it asks for none.
-    pub fn layout(&self, number: usize) -> Option<&'a str> {
-        self.names.get(*self.which.get(number)?).copied()
+    ///
+    /// # Errors
+    /// [`Error::NoRelo`].
+    pub fn layout(&self, number: usize) -> Result<Option<&'a str>, Error> {
+        let which = self.answered(number)?.which;
+        Ok(which.map_or_else(|| self.names.first(), |n| self.names.get(n)).copied())
     }
 
     /// Relocation `number` in words.
@@ -96,32 +113,42 @@ impl<'a> Bound<'a> {
     /// As [`Bound::new`].
     pub fn explain(&mut self, number: usize) -> Result<Explanation, Error> {
         let relo = self.object.relos().get(number).ok_or(Error::NoRelo { number })?;
-        let which = self.which.get(number).copied().unwrap_or(0);
-        let resolver = self.resolvers.get_mut(which).ok_or(Error::NoRelo { number })?;
+        let which = self.answered(number)?.which;
+        let resolver = one_of(&mut self.resolvers, which).ok_or(Error::NoRelo { number })?;
         resolver.explain(&relo.core).map_err(|source| relo_error(self.object, number, relo, source))
     }
 
     /// Why relocation `number` has no value, in words.
-    pub fn why(&self, number: usize, words: &Explanation) -> String {
-        match (&words.miss, &words.found, self.answers.get(number)) {
-            (Some(miss), ..) => miss.to_string(),
-            (None, Some(found), _) if found.bitfield => format!(
+    ///
+    /// # Errors
+    /// [`Error::NoRelo`].
+    pub fn why(&self, number: usize, words: &Explanation) -> Result<String, Error> {
+        let answer = &self.answered(number)?.resolution;
+        Ok(match (&words.miss, &words.found) {
+            (Some(miss), _) => miss.to_string(),
+            (None, Some(found)) if found.bitfield => format!(
                 "it is a bitfield of {} bits there, which no plain read can get at; read it with \
                  BPF_CORE_READ_BITFIELD(), or where its struct is behind a kernel pointer with \
                  BPF_CORE_READ_BITFIELD_PROBED()",
                 found.bits
             ),
-            (None, _, Some(answer)) if answer.bits == Bits::Differ => {
-                "it is a bitfield in the program and none there, which \
+            (None, _) if answer.bits == Bits::Differ => "it is a bitfield in the program and none there, which \
                  no plain read can get at; read it with BPF_CORE_READ_BITFIELD()"
-                    .to_owned()
-            }
-            (None, _, Some(answer)) if answer.size_conflict => format!(
+                .to_owned(),
+            (None, _) if answer.size_conflict => format!(
                 "it has {} bytes there and {} in the program; as it is signed or not a number, it cannot be read with another width",
                 answer.new_size, answer.orig_size
             ),
             _ => Miss::Mismatch.to_string(),
-        }
+        })
+    }
+}
+
+/// The resolver of a layout, or where none is asked for, the first.
+fn one_of<'r, 'a>(resolvers: &'r mut [Resolver<'a>], which: Option<usize>) -> Option<&'r mut Resolver<'a>> {
+    match which {
+        Some(n) => resolvers.get_mut(n),
+        None => resolvers.first_mut(),
     }
 }
 

@@ -15,8 +15,7 @@ use xhint_relo::RelocKind;
 use xhint_universe::Universe;
 
 use crate::bind::Bound;
-use crate::report::PlainRead;
-use crate::{LinkOptions, Object};
+use crate::{LinkOptions, Object, PlainRead};
 
 /// Structs within structs that are looked into: more than the compiler makes.
 const MAX_DEPTH: usize = 16;

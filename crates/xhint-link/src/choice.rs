@@ -8,8 +8,8 @@ use xhint_universe::{LayoutId, SourceId, Universe};
 
 use crate::bind::asked;
 use crate::plain::plain;
-use crate::report::{LayoutReport, Plain, Report, Unbound};
-use crate::{Error, LinkOptions, Object};
+use crate::report::{LayoutReport, Report, Unbound};
+use crate::{Error, LinkOptions, Object, Plain};
 
 /// What is wrong where no layout is chosen.
 const NONE: &str = "no layout answers to what the program asks for";

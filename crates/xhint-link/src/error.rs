@@ -1,5 +1,13 @@
 //! What can be wrong with what an object is linked for.
 
+mod clash;
+mod missing;
+mod plain;
+
+pub use clash::Clash;
+pub use missing::Missing;
+pub use plain::{Plain, PlainRead};
+
 /// Why an object cannot be linked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -71,7 +79,7 @@ pub enum Error {
     #[error("{first}{}{}", and_more(.more), guard(.first))]
     Missing {
         /// The first such read.
-        first: Box<crate::Missing>,
+        first: Box<Missing>,
         /// How many more there are.
         more: usize,
     },
@@ -82,7 +90,7 @@ pub enum Error {
     )]
     FallbackMissing {
         /// The first such read.
-        first: Box<crate::Missing>,
+        first: Box<Missing>,
         /// How many more there are.
         more: usize,
     },
@@ -122,10 +130,10 @@ pub enum Error {
     },
     /// Two layouts of one length that a packet can pass for both of.
     #[error("{0}; put the id of both in one place, or say which of them is to be tried first")]
-    Selectors(crate::selectors::Clash),
+    Selectors(Clash),
     /// A struct that a layout answers to is read without CO-RE.
     #[error("{0}")]
-    Plain(crate::Plain),
+    Plain(Plain),
     /// More layouts than slots.
     #[error(
         "there are more layouts than the {} slots of tail calls and counters; static or table dispatch without counting takes more",
@@ -214,7 +222,7 @@ impl Error {
 }
 
 /// What to do about a read of what is not there.
-fn guard(first: &crate::Missing) -> String {
+fn guard(first: &Missing) -> String {
     let asks = match first.kind {
         Some(kind) if kind.is_enumerator() => "bpf_core_enum_value_exists()",
         Some(kind) if kind.is_field() => "bpf_core_field_exists()",

@@ -55,18 +55,18 @@ fn explain_one(
     let mut results = Vec::with_capacity(bounds.len());
     for (bound, reach) in bounds.iter_mut().zip(reaches) {
         let words = bound.explain(number)?;
-        let value = bound.value(number);
+        let value = bound.value(number)?;
         let why = words.miss.is_some() || value.is_none();
         let in_reached = reach.functions.contains(&relo.function);
         results.push(ResultReport {
-            layout: bound.layout(number).map(str::to_owned),
+            layout: bound.layout(number)?.map(str::to_owned),
             target: words
                 .found
                 .as_ref()
                 .map(|f| format!("{} ({}, {} bits)", path(&words.access, &words.root, &f.root), f.ty, f.bits)),
-            was: bound.was(number),
+            was: bound.was(number)?,
             value,
-            why: why.then(|| bound.why(number, &words)),
+            why: why.then(|| bound.why(number, &words)).transpose()?,
             reached: if value.is_none() { is_reached(object, reach, number) } else { in_reached },
         });
         access = words.access;

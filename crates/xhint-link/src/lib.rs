@@ -30,16 +30,12 @@ mod variant;
 
 pub use dispatch::table;
 pub use elsewhere::{names_in, names_lacking};
-pub use error::Error;
+pub use error::{Clash, Error, Missing, Plain, PlainRead};
 pub use explain::Explained;
 pub use link::Link;
-pub use missing::Missing;
 pub use name::c_name;
 pub use options::{Dispatch, Fallback, LinkOptions, TakenSlot};
-pub use report::{
-    DispatchReport, LayoutReport, Linked, PlaceReport, Plain, PlainRead, RelocationReport, Report, ResultReport,
-    Unbound,
-};
+pub use report::{DispatchReport, LayoutReport, Linked, PlaceReport, RelocationReport, Report, ResultReport, Unbound};
 pub use xhint_object::maps::initial_programs;
 pub use xhint_object::{Function, Object, Place, Relo};
 pub use xhint_relo::{Miss, RelocKind};

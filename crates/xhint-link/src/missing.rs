@@ -1,36 +1,11 @@
 //! What a program reads and a layout does not have, in the terms of the source.
 
 use xhint_bpf::{FunctionId, Reach};
-use xhint_relo::{Miss, RelocKind};
+use xhint_relo::RelocKind;
 
 use crate::bind::Bound;
 use crate::variant::Variant;
-use crate::{Error, Object};
-
-/// A read, without a guard, of what is not there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Missing {
-    /// Number of the relocation.
-    pub number: usize,
-    /// `file:line:column`.
-    pub place: String,
-    /// The text of the line.
-    pub text: String,
-    /// The access in C words, `nic_meta.seq`.
-    pub access: String,
-    /// Why it leads nowhere, and what there is instead.
-    pub why: String,
-    /// The same as data, if the access leads nowhere.
-    pub miss: Option<Miss>,
-    /// What is asked of it.
-    pub kind: Option<RelocKind>,
-    /// Whether it is there, in a form that this access cannot read, so that no guard keeps the program from it.
-    pub exists: bool,
-    /// The layouts that it was linked for, with their files.
-    pub layouts: Vec<String>,
-    /// If it is reached only as far as is known: the call that may write what it is guarded by.
-    pub lost: Option<String>,
-}
+use crate::{Error, Missing, Object};
 
 /// What can be reached, and from where.
 #[derive(Debug, Clone, Copy)]
@@ -38,20 +13,6 @@ pub struct Reached<'a> {
     pub variant: &'a Variant<'a>,
     pub entries: &'a [FunctionId],
     pub reach: &'a Reach,
-}
-
-impl std::fmt::Display for Missing {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Missing { place, access, why, layouts, lost, .. } = self;
-        write!(f, "{place}: {access}: {why}")?;
-        if !layouts.is_empty() {
-            write!(f, " (layout {})", layouts.join(", "))?;
-        }
-        if let Some(call) = lost {
-            write!(f, "; whether this is ever reached is not known, since {call}, may write what it is guarded by")?;
-        }
-        Ok(())
-    }
 }
 
 impl Missing {
@@ -67,7 +28,7 @@ impl Missing {
     ) -> Result<Vec<Missing>, Error> {
         let mut out = Vec::new();
         for number in 0..object.relos().len() {
-            if bound.value(number).is_none() && is_reached(object, reached.reach, number) {
+            if bound.value(number)?.is_none() && is_reached(object, reached.reach, number) {
                 out.push(Missing::of(object, bound, reached, number, layouts)?);
             }
         }
@@ -87,7 +48,7 @@ impl Missing {
             number,
             place: object.location(relo),
             text: object.place_of(relo).map_or_else(String::new, |p| p.text),
-            why: bound.why(number, &words),
+            why: bound.why(number, &words)?,
             kind: RelocKind::from_raw(relo.core.kind),
             exists: words.found.is_some(),
             access: words.access,

@@ -13,10 +13,10 @@ use crate::explain::explain_all;
 use crate::missing::Reached;
 use crate::policy::{self, Candidate, Facts};
 use crate::report::{DispatchReport, LayoutReport, Report};
-use crate::selectors::{self, Clash};
+use crate::selectors;
 use crate::table::{SLOT_COUNT, Slot};
 use crate::variant::Variant;
-use crate::{Dispatch, Error, Fallback, Function, LinkOptions, Missing, Object, TakenSlot};
+use crate::{Clash, Dispatch, Error, Fallback, Function, LinkOptions, Missing, Object, TakenSlot};
 
 /// What an object with program arrays asks of a loader.
 const TAIL_NEEDS: &str = "a loader that loads all programs of the object and keeps its program arrays, as libbpf does; \

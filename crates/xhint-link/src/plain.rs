@@ -19,8 +19,8 @@ use xhint_relo::{RelocKind, Wanted};
 use xhint_universe::Universe;
 
 use crate::by_hand::reads;
-use crate::report::{LayoutReport, Plain};
-use crate::{LinkOptions, Object, Relo};
+use crate::report::LayoutReport;
+use crate::{LinkOptions, Object, Plain, Relo};
 
 /// All of them.
 pub fn plain(object: &Object, universe: &Universe, options: &LinkOptions) -> Vec<Plain> {

@@ -5,10 +5,10 @@
 
 use serde::{Serialize, Serializer};
 use xhint_relo::RelocKind;
-use xhint_universe::{LayoutId, Universe};
+use xhint_universe::{Layout, LayoutId, Universe};
 
 use crate::table::Slot;
-use crate::{Dispatch, Error, Fallback, LinkOptions};
+use crate::{Dispatch, Error, Fallback, LinkOptions, Plain};
 
 /// All that linking found out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -143,73 +143,16 @@ pub struct Unbound {
     pub layouts: Vec<String>,
 }
 
-/// A struct that no relocation reads.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plain {
-    /// Its name in the program.
-    pub name: String,
-    /// The layout that answers to it, with its id and file.
-    pub layout: String,
-    /// Whether nothing else explains that the program has it: the metadata is read through it, or not at all.
-    pub certain: bool,
-    /// Whether the object has no CO-RE relocations at all.
-    pub bare: bool,
-    /// A load that no relocation touches and that reads a member of it, as far as one was found.
-    pub read: Option<PlainRead>,
-}
-
-/// A load from metadata, at the offset that the program was compiled with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlainRead {
-    /// The struct's member that has its place there.
-    pub member: String,
-    /// `file:line:column`, if the object tells.
-    pub place: Option<String>,
-    /// Whether the source names the member there, and no other struct of the program has one so called.
-    pub certain: bool,
-}
-
-impl std::fmt::Display for Plain {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Plain { name, layout, .. } = self;
-        match &self.read {
-            None => write!(
-                f,
-                "no CO-RE relocation reads struct {name}, which layout {layout} answers to: what is read of it is read at \
-                 the offsets that the program was compiled with"
-            )?,
-            Some(PlainRead { member, place, certain }) => {
-                let place = place.as_deref().map(|place| format!("{place}: ")).unwrap_or_default();
-                let reads = match certain {
-                    true => format!("{member} of struct {name} is read"),
-                    false => format!("the place of {member} in struct {name} is read"),
-                };
-                write!(
-                    f,
-                    "{place}{reads} at the offset that the program was compiled with, for no CO-RE relocation is there; \
-                     layout {layout}, which answers to that name, may have it elsewhere"
-                )?;
-            }
-        }
-        f.write_str(
-            "; declare it with __attribute__((preserve_access_index)), or, if it is no metadata, by another name",
-        )?;
-        if self.bare {
-            f.write_str(
-                "; the object has no CO-RE relocations at all: if it was stripped of .BTF.ext, or linked before, take the \
-                 one that the compiler wrote",
-            )?;
-        }
-        Ok(())
-    }
-}
-
 impl LayoutReport {
     /// The layout with this index among the universe's.
     pub fn of(universe: &Universe, index: usize) -> Option<LayoutReport> {
-        let layout = universe.layouts().get(index)?;
+        universe.layouts().get(index).map(|layout| LayoutReport::new(universe, layout))
+    }
+
+    /// A layout of the universe's.
+    pub(crate) fn new(universe: &Universe, layout: &Layout) -> LayoutReport {
         let source = universe.source(layout.source).map_or("", |s| s.name()).to_owned();
-        Some(LayoutReport {
+        LayoutReport {
             name: layout.name.clone(),
             id: layout.id,
             size: layout.size,
@@ -218,7 +161,7 @@ impl LayoutReport {
             fallback: false,
             lacks: String::new(),
             refused: None,
-        })
+        }
     }
 
     /// The layout, its id, since firmwares of one file may call theirs the same, and the file.

@@ -8,37 +8,13 @@ use std::collections::{BTreeMap, HashMap};
 use xhint_btf::ByteOrder;
 use xhint_universe::{FieldOrder, Layout, LayoutId, Universe};
 
-use crate::Error;
 use crate::choice::named;
 use crate::dispatch::{self, Case, IdAt};
 use crate::report::LayoutReport;
+use crate::{Clash, Error};
 
 /// What a layout's packets hold at one byte: where, which bits, and what.
 type Held = (u32, u8, u8);
-
-/// Two layouts that a packet can pass for both of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Clash {
-    /// The one and the other, with id and file.
-    pub layouts: [String; 2],
-    /// Their length in bytes.
-    pub size: u32,
-    /// How many bits of each's packets must happen to be as the other's id says.
-    pub bits: [u32; 2],
-}
-
-impl std::fmt::Display for Clash {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let ([a, b], [of_a, of_b]) = (&self.layouts, self.bits.map(|bits| 1u64.checked_shl(bits).unwrap_or(u64::MAX)));
-        write!(
-            f,
-            "layouts {a} and {b} are both {} bytes long and have their ids in different places, so that a packet can pass \
-             for both: if those bits are random, one in {of_a} of the first's has the id of the second, and one in {of_b} \
-             the other way",
-            self.size
-        )
-    }
-}
 
 /// Checks these layouts of `universe`; tells of those that clash and are allowed to, since `first` (names or ids) says
 /// which is tried first.
@@ -57,7 +33,7 @@ pub fn check(universe: &Universe, layouts: &[usize], first: &[String]) -> Result
             for (_, other) in places.iter().skip(n.saturating_add(1)) {
                 let Some(pair) = clash(one, other) else { continue };
                 let clash = told(universe, pair);
-                if ![pair.0.layout, pair.1.layout].iter().any(|l| ranked.contains(l)) {
+                if ![pair.0.number, pair.1.number].iter().any(|l| ranked.contains(l)) {
                     return Err(Error::Selectors(clash));
                 }
                 allowed.push(clash);
@@ -102,54 +78,64 @@ pub fn id_at(order: ByteOrder, layout: &Layout) -> Option<IdAt> {
     (at.offset.checked_add(at.bytes)? <= layout.size).then_some(at)
 }
 
-struct Ided {
-    layout: usize,
+/// A layout, its place among the universe's, and what of its id its packets hold.
+struct Ided<'u> {
+    number: usize,
+    layout: &'u Layout,
     held: Vec<Held>,
 }
 
 /// By length, then by where the id stands.
-fn by_length(universe: &Universe, layouts: &[usize], order: ByteOrder) -> BTreeMap<u32, BTreeMap<IdAt, Vec<Ided>>> {
-    let mut out = BTreeMap::<u32, BTreeMap<IdAt, Vec<Ided>>>::new();
+fn by_length<'u>(
+    universe: &'u Universe,
+    layouts: &[usize],
+    order: ByteOrder,
+) -> BTreeMap<u32, BTreeMap<IdAt, Vec<Ided<'u>>>> {
+    let mut out = BTreeMap::<u32, BTreeMap<IdAt, Vec<Ided<'u>>>>::new();
     for n in layouts {
         let Some((layout, at)) = universe.layouts().get(*n).and_then(|l| Some((l, id_at(order, l)?))) else { continue };
         let held = held(at, layout.id, order);
-        out.entry(layout.size).or_default().entry(at).or_default().push(Ided { layout: *n, held });
+        out.entry(layout.size).or_default().entry(at).or_default().push(Ided { number: *n, layout, held });
     }
     out
 }
 
 fn held(at: IdAt, id: u32, order: ByteOrder) -> Vec<Held> {
-    let bits = 1u64.checked_shl(at.bits).map_or(u64::MAX, |m| m.wrapping_sub(1));
-    let word = |value: u64| value.checked_shl(at.shift).unwrap_or(0).to_le_bytes();
-    let little = (order == ByteOrder::Little) != at.swapped;
-    let bytes = word(bits).into_iter().zip(word(u64::from(id) & bits)).take(at.bytes as usize);
-    let place = |n: u32| if little { n } else { at.bytes.saturating_sub(1).saturating_sub(n) };
-    let all = (0u32..).zip(bytes).map(|(n, (mask, value))| (at.offset.saturating_add(place(n)), mask, value));
+    let bits = !u64::MAX.unbounded_shl(at.bits);
+    let word = |value: u64| value.unbounded_shl(at.shift).to_le_bytes();
+    let pairs = word(bits).into_iter().zip(word(u64::from(id) & bits));
+    let mut pairs: Vec<(u8, u8)> = pairs.take(at.bytes as usize).collect();
+    if (order == ByteOrder::Big) != at.swapped {
+        pairs.reverse();
+    }
+    let all = (at.offset..).zip(pairs).map(|(at, (mask, value))| (at, mask, value));
     all.filter(|(_, mask, _)| *mask != 0).collect()
 }
 
 /// A layout of each list that one packet can pass for both of. All of a list have their ids in one place.
-fn clash<'a>(one: &'a [Ided], other: &'a [Ided]) -> Option<(&'a Ided, &'a Ided)> {
-    let masks = |list: &'a [Ided]| list.first().map_or(&[][..], |l| l.held.as_slice());
+fn clash<'a, 'u>(one: &'a [Ided<'u>], other: &'a [Ided<'u>]) -> Option<(&'a Ided<'u>, &'a Ided<'u>)> {
+    let masks = |list: &'a [Ided<'u>]| list.first().map_or(&[][..], |l| l.held.as_slice());
     let shared: Vec<(u32, u8)> = masks(one)
         .iter()
         .flat_map(|(at, mask, _)| masks(other).iter().filter(move |o| o.0 == *at).map(move |o| (*at, mask & o.1)))
         .collect();
-    let part = |l: &Ided| -> Vec<u8> {
-        let value = |at: u32| l.held.iter().find(|h| h.0 == at).map_or(0, |h| h.2);
-        shared.iter().map(|(at, mask)| value(*at) & mask).collect()
+    let part = |l: &Ided<'_>| -> Vec<Option<u8>> {
+        let value = |at: u32| l.held.iter().find(|h| h.0 == at).map(|h| h.2);
+        shared.iter().map(|(at, mask)| Some(value(*at)? & mask)).collect()
     };
-    let known: HashMap<Vec<u8>, &Ided> = one.iter().map(|l| (part(l), l)).collect();
+    let known: HashMap<Vec<Option<u8>>, &Ided<'u>> = one.iter().map(|l| (part(l), l)).collect();
     other.iter().find_map(|l| Some((*known.get(&part(l))?, l)))
 }
 
-fn told(universe: &Universe, (a, b): (&Ided, &Ided)) -> Clash {
-    let bits = |of: &Ided, given: &Ided| -> u32 {
-        let known = |at: u32| given.held.iter().find(|h| h.0 == at).map_or(0, |h| h.1);
-        of.held.iter().map(|(at, mask, _)| (mask & !known(*at)).count_ones()).sum()
+fn told(universe: &Universe, (a, b): (&Ided<'_>, &Ided<'_>)) -> Clash {
+    let bits = |of: &Ided<'_>, given: &Ided<'_>| -> u32 {
+        let unknown = |(at, mask, _): &Held| {
+            let given = given.held.iter().filter(|h| h.0 == *at);
+            given.fold(*mask, |left, (_, known, _)| left & !known).count_ones()
+        };
+        of.held.iter().map(unknown).sum()
     };
-    let words = |l: &Ided| LayoutReport::of(universe, l.layout).map_or_else(String::new, |l| l.label());
-    let size = universe.layouts().get(a.layout).map_or(0, |l| l.size);
+    let words = |l: &Ided<'_>| LayoutReport::new(universe, l.layout).label();
     // A packet of the first holds the second's id where the second has it.
-    Clash { layouts: [words(a), words(b)], size, bits: [bits(b, a), bits(a, b)] }
+    Clash { layouts: [words(a), words(b)], size: a.layout.size, bits: [bits(b, a), bits(a, b)] }
 }

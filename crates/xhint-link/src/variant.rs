@@ -39,14 +39,15 @@ impl<'a> Variant<'a> {
     /// never run.
     ///
     /// # Errors
-    /// Those of `patch`.
+    /// Those of `patch`; [`Error::NoRelo`].
     pub fn new(
         object: &'a Object,
         mut patch: impl FnMut(usize, &Relo, Insn) -> Result<Option<Insn>, Error>,
     ) -> Result<Variant<'a>, Error> {
         let mut out = Variant { object, patches: BTreeMap::new() };
         for (index, relo) in object.relos().iter().enumerate() {
-            let Some(instruction) = object.function_of(relo).code.get(relo.instruction) else { continue };
+            let instruction = object.function_of(relo).code.get(relo.instruction);
+            let instruction = instruction.ok_or(Error::NoRelo { number: index })?;
             let insn = patch(index, relo, instruction.insn)?;
             out.patches.entry(relo.function).or_default().push(Patch { at: relo.instruction, insn });
         }

@@ -16,7 +16,7 @@ pub enum Error {
         /// Its name.
         name: String,
         /// Why not.
-        source: crate::SetError,
+        source: SetError,
     },
     /// Not an ELF file at all.
     #[error("not an ELF file; compile the program with `clang -target bpf -O2 -g -c`")]
@@ -113,4 +113,56 @@ pub enum Error {
         /// What is wrong with it.
         source: xhint_btf::Error,
     },
+}
+
+/// Why a variable cannot be given a value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SetError {
+    /// There is none of that name.
+    #[error("there is none; the program has {}", listed(.have))]
+    NoVariable {
+        /// Those that can be set.
+        have: Vec<String>,
+    },
+    /// Variables of that name are in several sections or functions.
+    #[error("there are several of that name")]
+    Several,
+    /// It was given two values.
+    #[error("it is set to '{first}' and to '{second}'; it can have only one value")]
+    Twice {
+        /// The one.
+        first: String,
+        /// And the other.
+        second: String,
+    },
+    /// It is no constant.
+    #[error("it is in {section}, where no constants are; only variables declared const volatile can be set")]
+    NotConstant {
+        /// The section it stands in.
+        section: String,
+    },
+    /// It is a constant that the compiler knows.
+    #[error(
+        "it is const, but not volatile, so the compiler may have used its value already; declare it const volatile"
+    )]
+    NotVolatile,
+    /// It is of a type that no text stands for.
+    #[error("it is {what}; integers, bool, enums and arrays of char can be set")]
+    Kind {
+        /// What it is.
+        what: String,
+    },
+    /// The value is none of its type's.
+    #[error("'{value}' does not fit: {takes}")]
+    Value {
+        /// What was to be its value.
+        value: String,
+        /// Which there are.
+        takes: String,
+    },
+}
+
+fn listed(have: &[String]) -> String {
+    if have.is_empty() { "no const volatile variable".to_owned() } else { have.join(", ") }
 }

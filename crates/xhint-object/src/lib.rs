@@ -20,7 +20,6 @@ mod set;
 
 pub use assembly::{Assembly, Body};
 pub use btf_file::{btf_of, is_raw, nic_btf, with_base};
-pub use error::Error;
+pub use error::{Error, SetError};
 pub use image::{Image, SectionId};
 pub use model::{Function, Object, Place, Relo};
-pub use set::SetError;

@@ -10,59 +10,7 @@ use bytes::Bytes;
 use xhint_btf::{Btf, ByteOrder, Kind, Type};
 
 use crate::image::{Image, Place, SectionId};
-use crate::{Error, Object};
-
-/// Why a variable cannot be given a value.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SetError {
-    /// There is none of that name.
-    #[error("there is none; the program has {}", listed(.have))]
-    NoVariable {
-        /// Those that can be set.
-        have: Vec<String>,
-    },
-    /// Variables of that name are in several sections or functions.
-    #[error("there are several of that name")]
-    Several,
-    /// It was given two values.
-    #[error("it is set to '{first}' and to '{second}'; it can have only one value")]
-    Twice {
-        /// The one.
-        first: String,
-        /// And the other.
-        second: String,
-    },
-    /// It is no constant.
-    #[error("it is in {section}, where no constants are; only variables declared const volatile can be set")]
-    NotConstant {
-        /// The section it stands in.
-        section: String,
-    },
-    /// It is a constant that the compiler knows.
-    #[error(
-        "it is const, but not volatile, so the compiler may have used its value already; declare it const volatile"
-    )]
-    NotVolatile,
-    /// It is of a type that no text stands for.
-    #[error("it is {what}; integers, bool, enums and arrays of char can be set")]
-    Kind {
-        /// What it is.
-        what: String,
-    },
-    /// The value is none of its type's.
-    #[error("'{value}' does not fit: {takes}")]
-    Value {
-        /// What was to be its value.
-        value: String,
-        /// Which there are.
-        takes: String,
-    },
-}
-
-fn listed(have: &[String]) -> String {
-    if have.is_empty() { "no const volatile variable".to_owned() } else { have.join(", ") }
-}
+use crate::{Error, Object, SetError};
 
 /// A variable of a data section.
 struct Variable<'a> {
@@ -223,7 +171,7 @@ impl Whole {
     /// The greatest, and how far below 0 the least is.
     fn limits(&self) -> (u128, u128) {
         let unused = 128u32.saturating_sub(self.size.saturating_mul(8));
-        let all = u128::MAX.checked_shr(unused).unwrap_or(0);
+        let all = u128::MAX.unbounded_shr(unused);
         let half = all >> 1;
         if self.signed { (half, half.saturating_add(1)) } else { (all, 0) }
     }

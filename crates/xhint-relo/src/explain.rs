@@ -54,6 +54,7 @@ pub struct Found {
 
 /// Why an access leads nowhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Miss {
     /// No type of that name, or not of that kind; what similar names there are.
     NoType {

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use xhint_btf::{Btf, Kind, Type, essential};
 use xhint_layout::content::told;
-use xhint_layout::tags::{FieldTag, unknown_on_type};
+use xhint_layout::tag::{FieldTag, unknown_on_type};
 use xhint_layout::{LayoutId, Selection, Selector, TagFault, Tags, derived_id, selector};
 
 use crate::layout::{Content, Layout, MAX_SIZE};

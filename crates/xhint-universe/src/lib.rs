@@ -10,12 +10,14 @@
 
 mod discover;
 mod error;
+mod id;
 pub mod index;
 pub mod layout;
 mod universe;
 
 pub use error::Error;
+pub use id::{SourceId, TypeRef};
 pub use index::Candidate;
 pub use layout::{Known, Layout};
-pub use universe::{Source, SourceId, TypeRef, Universe};
+pub use universe::{Source, Universe};
 pub use xhint_layout::{FieldOrder, LayoutId, Selector, content, derived_id, field_order};

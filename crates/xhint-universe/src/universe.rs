@@ -5,28 +5,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use xhint_btf::{Btf, Builder, ByteOrder, Type};
 
-use crate::Error;
 use crate::discover;
 use crate::index::{Candidate, Index, Wanted};
 use crate::layout::{Content, Known, Layout};
-
-/// Which of a universe's BTFs: the base is 0, NIC BTFs follow in the order they were added.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SourceId(pub u32);
-
-impl SourceId {
-    /// The base BTF.
-    pub const BASE: SourceId = SourceId(0);
-}
-
-/// A type of a universe: which source, and the id there. A split BTF's ids below its own first are its base's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct TypeRef {
-    /// The BTF.
-    pub source: SourceId,
-    /// The id in it.
-    pub id: u32,
-}
+use crate::{Error, SourceId, TypeRef};
 
 /// One source of a universe: a NIC BTF, or the base with all that it is split on.
 #[derive(Debug, Clone)]

@@ -118,7 +118,7 @@ fn all_rows(plan: &Plan<'_>, program: &Dispatched, all: &[(Alike, Option<Rewrite
     let row = |route: &Route, copy: usize, fields: &[(Field, u64)]| {
         let case = route.case;
         let places = known.get(&case.size).map_or(&[][..], Vec::as_slice);
-        let place = places.iter().position(|at| *at == case.at).unwrap_or(0);
+        let place = places.iter().position(|at| *at == case.at).ok_or_else(|| no_selector(plan, route))?;
         let slot = if plan.count { Some(plan.slot(route)?) } else { None };
         Ok(Row { id: case.id, key: key(case.size, place), slot, copy: copy as u8, fields: fields.to_vec() })
     };
@@ -128,6 +128,11 @@ fn all_rows(plan: &Plan<'_>, program: &Dispatched, all: &[(Alike, Option<Rewrite
     });
     let lacking = program.routes.iter().filter(|r| plan.falls_back(r)).map(|r| (r, all.len(), &[][..]));
     read.chain(lacking).map(|(route, copy, fields)| row(route, copy, fields)).collect()
+}
+
+/// There is no place where the ids of a route's layout are looked for.
+fn no_selector(plan: &Plan<'_>, route: &Route) -> Error {
+    Error::NoSelector { layout: plan.names.get(route.layout).cloned().unwrap_or_default() }
 }
 
 /// What tells a layout of this length, its id at the place of this number, from others with its id.

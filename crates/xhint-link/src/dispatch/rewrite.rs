@@ -188,12 +188,15 @@ fn behind(code: &[Instruction], first: impl Fn(&Instruction) -> bool) -> BTreeSe
 /// that it is read with. If it uses more, the verifier finds a row there that is none.
 fn lowest(code: &[Instruction]) -> i32 {
     const ADD64_IMM: u8 = 0x07;
-    let small = |offset: i64| i32::try_from(offset).ok().filter(|o| (STACK_END..0).contains(o)).unwrap_or(0);
+    let lower = |least: i32, offset: i64| {
+        let small = i32::try_from(offset).ok().filter(|o| (STACK_END..0).contains(o));
+        small.map_or(least, |offset| least.min(offset))
+    };
     let (mut added, mut read) = (0, 0);
     for insn in code.iter().map(|i| i.insn) {
         match insn.class() {
-            _ if insn.code == ADD64_IMM => added = added.min(small(insn.imm)),
-            1..=3 => read = read.min(small(insn.off.into())),
+            _ if insn.code == ADD64_IMM => added = lower(added, insn.imm),
+            1..=3 => read = lower(read, insn.off.into()),
             _ => {}
         }
     }

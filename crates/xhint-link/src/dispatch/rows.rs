@@ -107,7 +107,7 @@ impl Shape {
     }
 
     fn bucket(&self, id: u32) -> usize {
-        self.hash(id).checked_shr(self.directory_shift()).unwrap_or(0) as usize
+        self.hash(id).unbounded_shr(self.directory_shift()) as usize
     }
 
     fn place(&self, id: u32, displaced: u16) -> usize {

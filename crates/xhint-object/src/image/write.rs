@@ -13,7 +13,7 @@ impl Image {
     /// The bytes of the object. The same image gives the same bytes.
     ///
     /// # Errors
-    /// [`Error::Write`] if a table outgrows what ELF can count.
+    /// [`Error::Write`] if a table outgrows what ELF can count; [`Error::NoSection`] without one for names or symbols.
     pub fn write(&self) -> Result<Vec<u8>, Error> {
         let mut names = StringTable::new();
         let section_names: Arena<SectionId, _> =
@@ -87,13 +87,13 @@ impl Writer<'_> {
         let mut out = vec![0; self.encoder.file_header_size() as usize];
         let mut headers = Vec::new();
         for number in self.stays().skip(1) {
-            headers.push(self.section(number, &mut out));
+            headers.push(self.section(number, &mut out)?);
         }
         align(&mut out, 8);
         let layout = FileHeaderLayout {
             e_shoff: out.len() as u64,
             section_num: (headers.len() as u32).saturating_add(1),
-            shstrtab_index: self.number_of(|c| matches!(c, Content::Strings)),
+            shstrtab_index: self.strings_number()?,
             ..FileHeaderLayout::default()
         };
         self.encoder.null_section_header(&mut out, &layout);
@@ -112,13 +112,19 @@ impl Writer<'_> {
         self.image.sections.ids().filter(|id| !self.image.sections.at(*id).gone)
     }
 
-    /// The new number of the first section with such content, 0 if there is none.
-    fn number_of(&self, fits: impl Fn(&Content) -> bool) -> u32 {
-        self.stays().find(|id| fits(&self.image.sections.at(*id).content)).map_or(0, |id| *self.sections.at(id))
+    /// The new number of the first section with such content, which is mostly called `name`.
+    fn number_of(&self, name: &'static str, fits: impl Fn(&Content) -> bool) -> Result<u32, Error> {
+        let found = self.stays().find(|id| fits(&self.image.sections.at(*id).content));
+        found.map(|id| *self.sections.at(id)).ok_or(Error::NoSection { name, hint: "" })
+    }
+
+    /// That of the names.
+    fn strings_number(&self) -> Result<u32, Error> {
+        self.number_of(".strtab", |c| matches!(c, Content::Strings))
     }
 
     /// Appends the content of a section, and gives its header.
-    fn section(&self, id: SectionId, out: &mut Vec<u8>) -> SectionHeader {
+    fn section(&self, id: SectionId, out: &mut Vec<u8>) -> Result<SectionHeader, Error> {
         let section = self.image.sections.at(id);
         align(out, section.align);
         let start = out.len();
@@ -128,16 +134,16 @@ impl Writer<'_> {
             Content::Zeroes(size) => zeroes = *size,
             Content::Strings => out.extend_from_slice(&self.strings),
             Content::Symbols => {
-                link = self.number_of(|c| matches!(c, Content::Strings));
+                link = self.strings_number()?;
                 info = self.write_symbols(out);
             }
             Content::Relocations(relocations) => {
-                link = self.number_of(|c| matches!(c, Content::Symbols));
+                link = self.number_of(".symtab", |c| matches!(c, Content::Symbols))?;
                 info = *self.sections.at(relocations.target);
                 self.write_relocations(relocations, out);
             }
         }
-        SectionHeader {
+        Ok(SectionHeader {
             sh_name: *self.section_names.at(id),
             sh_type: section.kind,
             sh_flags: section.flags,
@@ -148,7 +154,7 @@ impl Writer<'_> {
             sh_info: info,
             sh_addralign: section.align,
             sh_entsize: section.entry_size,
-        }
+        })
     }
 
     /// Appends the symbols, and gives the number of local ones.
