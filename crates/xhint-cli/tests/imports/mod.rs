@@ -144,10 +144,12 @@ impl File {
                     if joined != 2 {
                         self.named.insert(std::mem::take(&mut path));
                     }
-                    (_, joined) = (path.push(name.to_string()), 0);
+                    path.push(name.to_string());
+                    joined = 0;
                 }
                 other => {
-                    (_, joined) = (self.named.insert(std::mem::take(&mut path)), 0);
+                    self.named.insert(std::mem::take(&mut path));
+                    joined = 0;
                     if let TokenTree::Group(group) = other {
                         self.tokens(group.stream());
                     }
