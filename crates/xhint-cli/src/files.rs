@@ -7,19 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
-use bytes::Bytes;
 use xhint::btf::Btf;
 use xhint::{Error, read};
 
 use crate::print;
-
-/// The bytes of the object at `path`.
-///
-/// # Errors
-/// Names the file.
-pub fn object(path: &Path) -> anyhow::Result<Bytes> {
-    Ok(xhint::runtime::read(path)?.into())
-}
 
 /// The BTF that others are split on: that of `paths`, each split on the one before; the running kernel's if there is none.
 ///

@@ -18,18 +18,10 @@ pub enum Of {
 }
 
 impl Of {
-    /// A refusal of the linker's, with the flags that would help.
-    pub fn link(self, error: Error) -> anyhow::Error {
-        match self.linking(&error) {
-            // Behind the last cause, which says what they help with.
-            Some(flags) => anyhow!("{:#} ({flags})", anyhow::Error::from(error)),
-            None => error.into(),
-        }
-    }
-
-    /// One of the runtime's.
+    /// A refusal, with the flags that would help.
     pub fn runtime(self, error: Fault) -> anyhow::Error {
         match self.running(&error) {
+            // Behind the last cause, which says what they help with.
             Some(flags) => anyhow!("{error} ({flags})"),
             None => error.into(),
         }

@@ -48,7 +48,7 @@ pub fn attached(device: &str, job: &Job, done: &Done, warnings: &[String]) -> Va
         "replaced": done.replaced,
         "anew": anew,
         "dispatch": done.dispatch.name(),
-        "why": done.why,
+        "why": Some(&done.why).filter(|why| !why.is_empty()),
         "walk": job.state.options.walk,
         "layouts": layouts(&job.state),
         "warnings": warnings,

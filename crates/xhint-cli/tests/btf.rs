@@ -55,6 +55,31 @@ fn raw_is_bpftools_text_line_for_line() {
 }
 
 #[test]
+fn json_is_bpftools_byte_for_byte() {
+    let base = fixture::corpus_path("vmlinux.btf").display().to_string();
+    let same = |what: &str, ours: &[&str], theirs: &[&str]| {
+        let Some(theirs) = bpftool(&[&["-j"], theirs].concat()) else { return };
+        let ours = text(&xhint(ours).stdout);
+        // What comes first of that which differs, so that a failure can be read.
+        for (ours, theirs) in ours.split_inclusive('}').zip(theirs.split_inclusive('}')) {
+            assert_eq!(ours, theirs, "{what}");
+        }
+        assert_eq!(ours.len(), theirs.len(), "{what}");
+    };
+    same("base", &["btf", "dump", "--json", &base], &["btf", "dump", "file", &base]);
+    for split in ["ice.btf", "mlx5_core.btf", "veth.btf"] {
+        let file = fixture::corpus_path(split).display().to_string();
+        let (ours, theirs) =
+            (["btf", "dump", "--json", &file, "--base", &base], ["-B", &base, "btf", "dump", "file", &file]);
+        same(split, &ours, &theirs);
+    }
+    for source in fixture::names("programs", ".bpf.c") {
+        let object = fixture::program(&source).object().display().to_string();
+        same(&source, &["btf", "dump", "--json", &object], &["btf", "dump", "file", &object]);
+    }
+}
+
+#[test]
 fn json_says_the_same_as_raw() {
     let object = fixture::program("enums.bpf.c").object().display().to_string();
     let raw = text(&xhint(&["btf", "dump", &object]).stdout);

@@ -115,7 +115,7 @@ fn library(fault: &Fault) -> String {
     };
     match linked() {
         Err(error) => error.to_string(),
-        Ok(linked) => linked.warnings.join("\n"),
+        Ok(linked) => linked.report.warnings.join("\n"),
     }
 }
 

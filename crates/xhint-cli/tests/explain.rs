@@ -109,6 +109,8 @@ struct Both {
     error: String,
     report: Value,
     text: String,
+    /// Of `explain`.
+    warnings: Vec<String>,
 }
 
 fn both(arguments: &[&str]) -> Both {
@@ -127,6 +129,11 @@ fn both(arguments: &[&str]) -> Both {
     Both {
         code: link.status.code(),
         error: last(&link.stderr),
+        warnings: String::from_utf8_lossy(&explain.stderr)
+            .lines()
+            .filter(|l| l.starts_with("warning: "))
+            .map(str::to_owned)
+            .collect(),
         report: serde_json::from_slice(&json.stdout).unwrap_or(Value::Null),
         text: String::from_utf8(explain.stdout).unwrap(),
     }
@@ -163,6 +170,18 @@ fn both_verbs_refuse_the_same_with_the_same_words() {
         none.error
     );
     assert!(none.report["layouts"][0]["refused"].as_str().unwrap().contains("rx_hash"), "{}", none.report);
+    let scant = nic("scant", "unsigned mark, more[4], btf_id;", 5);
+    let neither = read(&[&careless, "--nic", &poor, "--nic", &scant]);
+    assert_eq!((neither.code, &neither.warnings), (Some(1), &vec![]), "no packet goes anywhere");
+    for (n, name) in ["poor", "scant"].iter().enumerate() {
+        let layout = &neither.report["layouts"][n];
+        assert_eq!(layout["fallback"], false, "{layout}");
+        let refused = layout["refused"].as_str().unwrap();
+        assert!(refused.contains(name) && refused.contains("; guard it with bpf_core_field_exists()"), "{refused}");
+        assert!(refused.contains(".bpf.c:") && !refused.starts_with("careless: "), "its place comes first: {refused}");
+        assert!(layout["lacks"].as_str().unwrap().starts_with("careless: "), "{layout}");
+    }
+    assert!(!neither.text.contains("fallback"), "{}", neither.text);
 
     // The fallback does: packets of no layout come to the read.
     let fallback = read(&[&blind, "--nic", &full, "--nic", &other]);

@@ -5,11 +5,12 @@ mod common;
 
 use std::process;
 
-use common::{World, example, good, json};
+use common::{World, example, good, json, xhint};
 use serde_json::Value;
-use xhint_testkit::privileged;
+use xhint_testkit::{fixture, privileged};
 
 const DOCS: &str = include_str!("../../../docs/json.md");
+const EXPLAINED: &str = include_str!("../../../docs/explain-json.md");
 
 const LAYOUT: &str = "fallback id name selector size slot sources";
 const CHANGED: &str = "fallback id name selector size slot";
@@ -19,6 +20,7 @@ fn members(value: &Value) -> String {
     let mut names: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
     names.sort_unstable();
     for name in &names {
+        assert!(value[*name] != "", "{name} has an empty text for null: {value}");
         assert!(DOCS.contains(&format!("`{name}`")), "docs/json.md does not tell of {name}");
     }
     names.join(" ")
@@ -42,7 +44,7 @@ fn shapes_stay() {
     let on = ["--dev", &name, "--netns", &n, "--nic", &alpha, "--dispatch", "tail", "--json"];
     let attached = json(&[&["attach", &prog][..], &on].concat());
     let all = "anew before device dispatch layouts program program_id replaced walk warnings why";
-    assert_eq!(members(&attached), all);
+    assert_eq!((members(&attached).as_str(), &attached["why"]), (all, &Value::Null));
     assert_eq!(members(&attached["layouts"][0]), LAYOUT);
     assert_eq!(attached["layouts"][0]["sources"], Value::from(vec![alpha.clone()]));
 
@@ -86,4 +88,57 @@ fn shapes_stay() {
     let all = "bit_offset bits hint kind order path pointer signed type";
     assert_eq!(members(&shown[0]["fields"][0]), all);
     good(&["nic", "down", &name]);
+}
+
+/// Every field that the tables of docs/explain-json.md name, by the heading above.
+fn documented() -> Vec<Vec<&'static str>> {
+    let parts = EXPLAINED.split("\n## ");
+    let rows = |part: &'static str| part.lines().filter_map(|l| l.strip_prefix("| `")?.split('`').next()).collect();
+    let mut all: Vec<Vec<&str>> = parts.map(rows).collect();
+    all.iter_mut().for_each(|names| names.sort_unstable());
+    all
+}
+
+/// That each object has the fields of its table, no more and no less, and none of them is an empty text.
+fn explained(report: &Value) {
+    let [top, layout, dispatch, relocation, place, result] = <[_; 6]>::try_from(documented()).unwrap();
+    let is = |value: &Value, table: &[&str]| {
+        let object = value.as_object().unwrap();
+        let mut names: Vec<&str> = object.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, table, "{value}");
+        assert!(object.values().all(|v| v != ""), "an empty text for null: {value}");
+    };
+    let each = |value: &Value| value.as_array().unwrap().clone();
+    is(report, &top);
+    is(&report["dispatch"], &dispatch);
+    each(&report["layouts"]).iter().for_each(|l| is(l, &layout));
+    for one in each(&report["relocations"]) {
+        is(&one, &relocation);
+        each(&one["results"]).iter().for_each(|r| is(r, &result));
+        if !one["place"].is_null() {
+            is(&one["place"], &place);
+        }
+    }
+}
+
+#[test]
+fn reports_have_every_field_whatever_came_of_linking() {
+    let base = fixture::corpus_path("vmlinux.btf").display().to_string();
+    let nics = ["alpha_fw1", "alpha_fw2", "beta"].map(|n| example(&format!("nics/{n}.c")));
+    let [prog, out] = [example("hints.bpf.c"), fixture::cache().join("shape.o").display().to_string()];
+    let nics: Vec<&str> = nics.iter().flat_map(|nic| ["--nic", nic.as_str()]).collect();
+    let given = [&[prog.as_str(), "--json", "--base", &base], &nics[..]].concat();
+    let mut seen = (0, 0);
+    for more in ["auto", "none", "static", "tail", "table"] {
+        let output = xhint(&[&["explain", "--dispatch", more], &given[..]].concat());
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        explained(&report);
+        assert!(!report["relocations"].as_array().unwrap().is_empty());
+        *if report["refused"].is_null() { &mut seen.0 } else { &mut seen.1 } += 1;
+        if output.status.success() {
+            explained(&json(&[&["link", "-o", &out, "--dispatch", more], &given[..]].concat()));
+        }
+    }
+    assert_eq!(seen, (4, 1), "linked and refused");
 }

@@ -326,3 +326,61 @@ fn without_the_kernels_btf() {
         assert!(said.contains(word), "{said}");
     }
 }
+
+/// A program that is loaded on demand only, so that dispatch may give it no slots.
+const ON_DEMAND: &str = r#"
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <xhint.h>
+struct nic_meta { __u32 rx_hash; } __attribute__((preserve_access_index));
+SEC("?xdp") int on_demand(struct xdp_md *ctx) {
+    struct nic_meta *m = xhint_meta(ctx, struct nic_meta);
+    return xhint_fits(ctx, m) && bpf_core_field_exists(m->rx_hash) ? m->rx_hash : XDP_PASS;
+}
+char LICENSE[] SEC("license") = "GPL";
+"#;
+
+#[test]
+fn the_library_links_to_the_byte_what_the_command_line_does() {
+    use xhint::{Dispatch, Link, Linker};
+    type Way = for<'l> fn(Link<'l>) -> Link<'l>;
+    let ways: [(&[&str], Way); 9] = [
+        (&[], |link| link),
+        (&["--no-walk"], |link| link.walk(false)),
+        (&["--dispatch", "none", "--layout", "nic_meta"], |link| link.dispatch(Dispatch::None).layout("nic_meta")),
+        (&["--dispatch", "none", "--layout", "nic_meta", "--no-walk"], |link| {
+            link.dispatch(Dispatch::None).layout("nic_meta").walk(false)
+        }),
+        (&["--dispatch", "none", "--layout", "nic_meta", "--prune"], |link| {
+            link.dispatch(Dispatch::None).layout("nic_meta").prune(true)
+        }),
+        (&["--dispatch", "static", "--fallback", "drop"], |link| link.dispatch(Dispatch::Static).fallback(1)),
+        (&["--dispatch", "tail"], |link| link.dispatch(Dispatch::Tail)),
+        (&["--dispatch", "table", "--prune"], |link| link.dispatch(Dispatch::Table).prune(true)),
+        (&["--bind", "nic_meta=beta_rx_completion", "--allow-missing"], |link| {
+            link.bind("nic_meta", "beta_rx_completion").allow_missing(true)
+        }),
+    ];
+    let (base, out) = (fixture::corpus_path("vmlinux.btf"), output_file("library"));
+    let on_demand = fixture::Compile::new(&fixture::keep("on_demand", "bpf.c", ON_DEMAND.as_bytes())).object();
+    let nics = ["alpha_fw1", "beta"].map(|nic| fixture::example(&format!("nics/{nic}.c")).object());
+    let linker = Linker::with_base(std::slice::from_ref(&base)).unwrap();
+    for program in [fixture::example("hints.bpf.c").object(), on_demand] {
+        for (arguments, way) in &ways {
+            let what = format!("{} {arguments:?}", program.display());
+            let link = nics.iter().fold(linker.program(&program).unwrap(), |link, nic| link.nic(nic).unwrap());
+            let ours = way(link.clone()).link().map(|linked| linked.bytes);
+            let mut all = vec!["link", program.to_str().unwrap(), "-o", &out, "--base", base.to_str().unwrap()];
+            nics.iter().for_each(|nic| all.extend(["--nic", nic.to_str().unwrap()]));
+            let done = xhint(&[&all[..], arguments].concat());
+            let (report, refused) = way(link).explain().unwrap();
+            match ours {
+                Ok(bytes) => assert!(done.status.success() && bytes == fs::read(&out).unwrap(), "{what}"),
+                Err(error) => {
+                    assert_eq!(refused.map(|e| e.to_string()), Some(error.to_string()), "{what}");
+                    assert!(report.refused.is_some() && text(&done.stderr).contains(&error.to_string()), "{what}");
+                }
+            }
+        }
+    }
+}

@@ -5,7 +5,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{bad, good, json};
+use common::{bad, example, good, json};
 use serde_json::Value;
 use xhint::btf::{Btf, Builder, Def, Member};
 use xhint_testkit::hostile::Forge;
@@ -69,4 +69,23 @@ fn an_unknown_kind_of_a_split_one_is_told_by_the_number_it_has_there() {
     }
     let alone = bad(&["btf", "dump", &split]);
     assert!(alone.contains("give that with --base"), "{alone}");
+}
+
+#[test]
+fn a_layout_may_be_called_by_its_name_its_id_and_what_it_answers_to() {
+    let (beta, prog) = (example("nics/beta.c"), example("hints.bpf.c"));
+    let base = fixture::corpus_path("vmlinux.btf").display().to_string();
+    let shown = json(&["layout", "show", &beta, "--json"]);
+    let (name, id) = (shown[0]["name"].as_str().unwrap(), shown[0]["id"].as_u64().unwrap());
+    let mut called = vec![name.to_owned(), format!("{id}"), format!("{id:#x}"), format!("0X{id:08X}")];
+    let names = shown[0]["answers_to"].as_array().unwrap().iter().map(|n| n.as_str().unwrap().to_owned());
+    called.extend(names.filter(|n| n != name));
+    assert!(called.len() > 4, "{called:?}");
+    for called in &called {
+        assert_eq!(json(&["layout", "show", &beta, "--layout", called, "--json"]), shown, "{called}");
+        let linked = ["link", &prog, "--nic", &beta, "--base", &base, "--json", "-o", "/dev/null", "--layout", called];
+        assert_eq!(json(&linked)["layouts"][0]["id"], id, "{called}");
+    }
+    let error = bad(&["layout", "show", &beta, "--layout", "0x1"]);
+    assert!(error.contains("no layout of it is called '0x1'; there is beta_rx_completion (0x"), "{error}");
 }

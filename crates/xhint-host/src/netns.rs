@@ -69,9 +69,14 @@ impl Netns {
         Ok(Netns { source: Source::Path(path), inode, cookie: cookie.unwrap_or(inode), name: Some(name.to_owned()) })
     }
 
+    /// The names that there are for `ip netns`, whether or not they still lead anywhere.
+    pub fn names() -> Vec<String> {
+        names(Path::new(NAMED))
+    }
+
     /// All that can be found: this one, those with a name, and those that a process is in. In this order, each once.
     pub fn all() -> impl Iterator<Item = Netns> {
-        let named = names(Path::new(NAMED)).into_iter().map(|name| (Path::new(NAMED).join(&name), name));
+        let named = Netns::names().into_iter().map(|name| (Path::new(NAMED).join(&name), name));
         let processes = names(Path::new("/proc")).into_iter().filter(|n| n.bytes().all(|b| b.is_ascii_digit()));
         let processes = processes.map(|pid| {
             let path = Path::new("/proc").join(pid).join("ns/net");

@@ -33,7 +33,7 @@ pub use class::Class;
 pub use content::{content, derived_id};
 pub use error::Error;
 pub use hint::Hint;
-pub use id::LayoutId;
+pub use id::{LayoutId, LayoutRef};
 pub use limits::{MAX_FIELDS, MAX_SIZE};
 pub use order::{FieldOrder, field_order};
 pub use places::{Gap, Place, Places};

@@ -149,11 +149,9 @@ fn bound_once(options: &LinkOptions) -> Result<(), Error> {
     Ok(())
 }
 
-/// The layouts that a name or an id means.
+/// The layouts that a name or an id means, at least one.
 pub fn named(universe: &Universe, wanted: &str) -> Result<Vec<usize>, Error> {
-    let id = LayoutId::read(wanted);
-    let all = universe.layouts().iter().enumerate();
-    let found: Vec<_> = all.filter(|(_, l)| l.name == wanted || Some(LayoutId(l.id)) == id).map(|(n, _)| n).collect();
+    let found = universe.called(wanted);
     if found.is_empty() {
         let have: Vec<_> = universe.layouts().iter().map(|l| format!("{} ({})", l.name, LayoutId(l.id))).collect();
         let have = if have.is_empty() { "none".to_owned() } else { have.join(", ") };

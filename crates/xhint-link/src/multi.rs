@@ -50,9 +50,10 @@ pub fn link(
     let clashes = selectors::check(universe, &choice.layouts, &options.first)?;
     report.warnings.extend(clashes.iter().map(Clash::to_string));
     report.ranked = !clashes.is_empty();
-    let mut dispatched = Vec::new();
+    let (mut dispatched, mut lacks) = (Vec::new(), Vec::new());
     for function in programs {
-        let routes = all.routes(function, &cases, options, report)?;
+        let (routes, lacking) = all.routes(function, &cases, options, report)?;
+        lacks.extend(lacking);
         let own = object.functions().at(function);
         let optional = options.program.is_none() && own.is_optional();
         let Some(hook) = own.hook() else { continue };
@@ -86,7 +87,25 @@ pub fn link(
     };
     let (image, dispatch) = dispatch(&plan, options)?;
     report.dispatch = dispatch;
+    // Only now do packets go anywhere.
+    for Lack { layout, words, .. } in lacks {
+        report.warnings.push(format!("packets of this layout go to the fallback: {words}"));
+        if let Some(layout) = report.layouts.get_mut(layout) {
+            layout.fallback = true;
+            layout.lacks = words;
+        }
+    }
     Ok(image)
+}
+
+/// What a program that is to run reads of a layout that lacks it.
+struct Lack {
+    /// The layout's place in the report.
+    layout: usize,
+    /// Which program reads what, and where.
+    words: String,
+    first: Missing,
+    more: usize,
 }
 
 /// Links with the first dispatch of those that fit which is within its limits.
@@ -224,7 +243,7 @@ impl<'a> Variants<'a> {
     }
 
     /// Where packets of each layout go: those of one that lacks what program `function` reads without a guard to the
-    /// fallback.
+    /// fallback; and what each of those lacks.
     ///
     /// # Errors
     /// [`Error::Missing`] if all lack something, so that the program would read nothing.
@@ -234,11 +253,11 @@ impl<'a> Variants<'a> {
         cases: &[Case],
         options: &LinkOptions,
         report: &mut Report,
-    ) -> Result<Vec<Route>, Error> {
+    ) -> Result<(Vec<Route>, Vec<Lack>), Error> {
         let program = self.object.functions().at(function);
         let (name, runs) = (&program.name, options.runs(program));
         let fallback = cases.len();
-        let (mut out, mut lacking) = (Vec::with_capacity(cases.len()), None);
+        let (mut out, mut lacking) = (Vec::with_capacity(cases.len()), Vec::new());
         for (n, (case, (bound, variant))) in cases.iter().zip(self.bounds.iter_mut().zip(&self.variants)).enumerate() {
             let words: Vec<_> = report.layouts.get(n).map(LayoutReport::label).into_iter().collect();
             let reached = Reached { variant, entries: &[function], reach: &variant.reach([function]) };
@@ -247,25 +266,28 @@ impl<'a> Variants<'a> {
                 Some(_) if !options.allow_missing && !runs => fallback,
                 Some((first, rest)) if !options.allow_missing => {
                     let more = if rest.is_empty() { String::new() } else { format!(", and {} more", rest.len()) };
-                    let lacks = format!("{name}: {first}{more}");
-                    if let Some(layout) = report.layouts.get_mut(n) {
-                        layout.fallback = true;
-                        layout.lacks.clone_from(&lacks);
-                    }
-                    report.warnings.push(format!("packets of this layout go to the fallback: {lacks}"));
-                    let _first = lacking.get_or_insert((first.clone(), rest.len()));
+                    let words = format!("{name}: {first}{more}");
+                    lacking.push(Lack { layout: n, words, first: first.clone(), more: rest.len() });
                     fallback
                 }
                 _ => n,
             };
             out.push(Route { case: *case, layout: n, variant });
         }
-        match lacking {
-            Some((first, more)) if out.iter().all(|r| r.variant == fallback) => {
-                Err(Error::Missing { first: Box::new(first), more })
-            }
-            _ => Ok(out),
+        if lacking.is_empty() || out.iter().any(|route| route.variant != fallback) {
+            return Ok((out, lacking));
         }
+        // Each is refused in words of its own, and linking with those of the first.
+        let mut first = None;
+        for Lack { layout, words, first: missing, more } in lacking {
+            let error = Error::Missing { first: Box::new(missing), more };
+            if let Some(layout) = report.layouts.get_mut(layout) {
+                layout.refused = Some(error.to_string());
+                layout.lacks = words;
+            }
+            first.get_or_insert(error);
+        }
+        first.map_or(Ok((out, Vec::new())), Err)
     }
 
     fn fold(&mut self) {
@@ -295,9 +317,10 @@ impl<'a> Variants<'a> {
 /// How packets of a layout are told from others.
 fn case(object: &Object, universe: &Universe, layout: usize, options: &LinkOptions) -> Result<Case, Error> {
     let words = LayoutReport::of(universe, layout).map_or_else(String::new, |l| l.label());
+    let rank = selectors::rank(universe, layout, &options.first);
     let Some(layout) = universe.layouts().get(layout) else { return Err(Error::NoSelector { layout: words }) };
     let at = selectors::id_at(object.order(), layout).ok_or(Error::NoSelector { layout: words })?;
-    Ok(Case { size: layout.size, at, id: layout.id, rank: selectors::rank(layout, &options.first) })
+    Ok(Case { size: layout.size, at, id: layout.id, rank })
 }
 
 /// What the copies are named by: the layouts' names, with the id where two have the same.

@@ -9,7 +9,7 @@ use crate::table::Slot;
 /// How to link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkOptions {
-    /// Names (or ids, as `0x…`) of the layouts to link for; none of them means all that the program asks for.
+    /// Names or ids of the layouts to link for ([`xhint_universe::Universe::called`]); none of them means all that the program asks for.
     pub layouts: Vec<String>,
     /// Local essential names, and the targets' names that they are bound to: `nic_meta` and `mlx_rx_v3`.
     pub bind: Vec<(String, String)>,

@@ -1,7 +1,7 @@
 //! What linking did, or would do: every relocation, and what it becomes for each layout.
 //!
 //! The shapes here are also the JSON that `xhint explain --json` prints; docs/explain-json.md describes them. Fields
-//! are added, never renamed or removed.
+//! are added, never renamed or removed, and each is always there: what nothing is known of is `null`.
 
 use serde::{Serialize, Serializer};
 use xhint_relo::RelocKind;
@@ -31,10 +31,8 @@ pub struct Report {
     #[serde(skip)]
     pub ranked: bool,
     /// What linking for no layout is refused for: what a program would read for packets of none.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub fallback_refused: Option<String>,
     /// Why linking is refused.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
 }
 
@@ -50,16 +48,13 @@ pub struct LayoutReport {
     /// The file it comes from.
     pub source: String,
     /// Its slot, when dispatched: see [`crate::table`] and [`crate::counts`].
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub slot: Option<Slot>,
     /// Whether a program that is dispatched reads what this layout lacks, so that its packets go to the fallback.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub fallback: bool,
     /// Which program reads what that it lacks, and where.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(serialize_with = "unless_empty")]
     pub lacks: String,
     /// Why linking for it is refused.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
 }
 
@@ -67,15 +62,14 @@ pub struct LayoutReport {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct DispatchReport {
     /// Never [`Dispatch::Auto`]; none where linking was refused before that was settled.
-    #[serde(serialize_with = "or_empty")]
     pub kind: Option<Dispatch>,
     /// Why it was chosen, if it was not asked for.
+    #[serde(serialize_with = "unless_empty")]
     pub why: String,
     /// With `table`, how many copies of a program there are; the most, if there are several programs.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub copies: Option<usize>,
     /// What it asks of a loader, if that is more than to load the program that it attaches.
-    #[serde(skip_serializing_if = "str::is_empty")]
+    #[serde(serialize_with = "unless_empty")]
     pub needs: &'static str,
     /// What takes its place if a kernel refuses it and the object is linked again with it among [`LinkOptions::refused`].
     #[serde(skip)]
@@ -98,7 +92,7 @@ pub struct RelocationReport {
     pub kind: RelocKind,
     /// The access in C words, such as `nic_meta.l3.v6.flow`.
     pub access: String,
-    /// Where it stands in the source; absent if the object has no line info there.
+    /// Where it stands in the source; none if the object has no line info there.
     pub place: Option<PlaceReport>,
     /// What it becomes: for each of [`Report::layouts`], then for no layout if there is a fallback.
     pub results: Vec<ResultReport>,
@@ -109,9 +103,11 @@ pub struct RelocationReport {
 pub struct PlaceReport {
     /// The file as the compiler wrote it down: mostly its whole path.
     pub file: String,
-    /// Line from 1.
+    /// Line from 1; 0 if not known.
+    #[serde(serialize_with = "unless_0")]
     pub line: u32,
     /// Column from 1; 0 if not known.
+    #[serde(serialize_with = "unless_0")]
     pub column: u32,
     /// The text of the line.
     pub text: String,
@@ -120,13 +116,13 @@ pub struct PlaceReport {
 /// What a relocation becomes for one layout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ResultReport {
-    /// The layout's name; absent for the fallback.
+    /// The layout's name; none for the fallback.
     pub layout: Option<String>,
-    /// What it is in the target, such as `mlx_rx_v3.hash (u32)`; absent if there is nothing.
+    /// What it is in the target, such as `mlx_rx_v3.hash (u32)`; none if there is nothing.
     pub target: Option<String>,
     /// The value that the compiler wrote.
     pub was: u64,
-    /// The value that is there after linking; absent if the instruction is poisoned.
+    /// The value that is there after linking; none if the instruction is poisoned.
     pub value: Option<u64>,
     /// Why there is no value, and what could be meant instead.
     pub why: Option<String>,
@@ -193,23 +189,19 @@ impl Report {
         }
     }
 
-    /// Notes that linking is refused, and of which layouts it is: of those that the error is about, and of those that lack
-    /// what is read, if none remains that does not.
+    /// Notes that linking is refused, and which layouts the error is about. Of the others is said what they lack, so that their
+    /// packets would go to the fallback.
     pub(crate) fn refuse(&mut self, error: &Error) {
         let words = error.to_string();
         let of_fallback = matches!(error, Error::FallbackMissing { .. });
-        let of_all = matches!(error, Error::Missing { .. });
         for (n, layout) in self.layouts.iter_mut().enumerate() {
             let lack = self.relocations.iter().find(|r| r.results.len() > 1 && r.fails(n));
             if let Some(lack) = lack.filter(|_| layout.lacks.is_empty()) {
                 let why = lack.results.get(n).and_then(|r| r.why.as_deref()).unwrap_or_default();
-                layout.lacks = format!("{}: {why}", lack.access);
-                layout.fallback = true;
+                layout.lacks = format!("{}: {}: {why}", lack.function, lack.access);
             }
             if error.is_about(&layout.label()) {
                 layout.refused = Some(words.clone());
-            } else if of_all && layout.fallback {
-                layout.refused = Some(layout.lacks.clone());
             }
         }
         self.fallback_refused = of_fallback.then(|| words.clone());
@@ -225,9 +217,14 @@ impl RelocationReport {
     }
 }
 
-/// By its name; what is not settled is empty.
-fn or_empty<S: Serializer>(kind: &Option<Dispatch>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(kind.map_or("", Dispatch::name))
+/// Text, or `null` where there is none.
+fn unless_empty<S: Serializer>(text: impl AsRef<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    Some(text.as_ref()).filter(|text| !text.is_empty()).serialize(serializer)
+}
+
+/// A number counted from 1, or `null`.
+fn unless_0<S: Serializer>(number: &u32, serializer: S) -> Result<S::Ok, S::Error> {
+    Some(number).filter(|number| **number > 0).serialize(serializer)
 }
 
 /// As libbpf's log has it.

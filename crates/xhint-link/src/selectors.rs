@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use xhint_btf::ByteOrder;
-use xhint_universe::{FieldOrder, Layout, LayoutId, Universe};
+use xhint_universe::{FieldOrder, Layout, Universe};
 
 use crate::choice::named;
 use crate::dispatch::{self, Case, IdAt};
@@ -60,10 +60,9 @@ pub fn is_layout(universe: &Universe, name: &str) -> bool {
     named(universe, name).is_ok()
 }
 
-/// How soon a layout is tried: its place in `first`, or last.
-pub fn rank(layout: &Layout, first: &[String]) -> usize {
-    let is = |name: &String| *name == layout.name || LayoutId(layout.id).is(name);
-    first.iter().position(is).unwrap_or(usize::MAX)
+/// How soon the universe's layout with this number is tried: its place in `first`, or last.
+pub fn rank(universe: &Universe, layout: usize, first: &[String]) -> usize {
+    first.iter().position(|name| universe.called(name).contains(&layout)).unwrap_or(usize::MAX)
 }
 
 /// Where packets of a layout have its id; `None` if nowhere that one load could read.

@@ -14,8 +14,10 @@ use crate::diff::diff;
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::job::Job;
-use crate::linker::{Linker, Parsed, link_options};
+use crate::linker::{Linker, link_options};
 use crate::locate::locate;
+use crate::named::names;
+use crate::parsed::Parsed;
 use crate::site::Site;
 use crate::sources::Sources;
 pub use crate::sources::check;
@@ -257,8 +259,10 @@ impl<'a> Follow<'a> {
         let live: HashSet<u32> = state.layouts.iter().map(|l| l.id).collect();
         let known = state.nics.iter().filter_map(|nic| nic.described.as_deref()).flat_map(Described::layouts);
         let known: HashSet<u32> = known.map(|l| l.id).chain(old.layouts().iter().map(|l| l.id)).collect();
-        let names: Vec<&String> = state.options.layouts.iter().filter(|l| LayoutId::read(l).is_none()).collect();
-        let wanted = |l: &LayoutReport| names.is_empty() || names.iter().any(|name| **name == l.name);
+        let names: Vec<&String> = names(&state.options.layouts).collect();
+        let called = names.iter().flat_map(|name| universe.called(name));
+        let called: HashSet<u32> = called.filter_map(|n| universe.layouts().get(n)).map(|l| l.id).collect();
+        let wanted = |l: &LayoutReport| names.is_empty() || called.contains(&l.id);
         let asked = object.object.asked(&universe, &link_options(&state.options)).map_err(|e| object.refused(e))?;
         let chosen = asked.into_iter().filter(|l| live.contains(&l.id) || !known.contains(&l.id) && wanted(l));
         Ok(chosen.map(|l| l.id).collect())

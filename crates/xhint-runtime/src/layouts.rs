@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use xhint_link::{Dispatch, Link, LinkOptions, c_name, selectors};
-use xhint_universe::{Layout, LayoutId, SourceId, Universe};
+use xhint_universe::{Layout, LayoutId, LayoutRef, SourceId, Universe};
 
 use crate::attach::{Done, Running, attach_held};
 use crate::counters::reset;
@@ -13,8 +13,10 @@ use crate::described::Described;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::home::Home;
-use crate::linker::{Linker, Parsed, link_options, only_program};
+use crate::linker::{Linker, link_options};
 use crate::load::{Load, load};
+use crate::named::names;
+use crate::parsed::{Parsed, only_program};
 use crate::rights::may_walk;
 use crate::site::Held;
 use crate::slots::Slots;
@@ -61,7 +63,8 @@ pub struct Changed {
 /// Which layouts of a NIC BTF are to come, and how.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Which {
-    /// Only those that are called so, by name or by id (`0x…`); a struct becomes one by being named. None stands for all.
+    /// Only those that are called so, by name, by id or by a name that they answer to; a struct becomes one by being named. None
+    /// stands for all.
     pub layouts: Vec<String>,
     /// Names or ids of those that are tried first, where a packet can pass for several.
     pub first: Vec<String>,
@@ -161,7 +164,7 @@ impl<'a> Layouts<'a> {
         Ok(Changed { layouts, swap: None, too_long, warnings })
     }
 
-    /// Takes layouts away: the one of this name, this id (`0x…` or decimal) or this name that it is declared `as`, or those
+    /// Takes layouts away: the one of this name, this id or this name that it is declared `as`, or those
     /// that this file alone has. Their packets go to the fallback from then on.
     ///
     /// # Errors
@@ -258,8 +261,8 @@ impl Coming {
     /// [`Error::NoLayout`] and [`Error::NotAsked`] if nothing can come of it; [`Error::Layout`] if it cannot stand beside
     /// what is there.
     fn new(linker: &Linker, before: &State, object: &Parsed, nic: Source, which: &Which) -> Result<Coming> {
-        let is_new = |name: &&String| !name.starts_with("0x") && !before.options.named.contains(name);
-        let named: Vec<String> = which.layouts.iter().filter(is_new).cloned().collect();
+        let named = names(&which.layouts).filter(|name| !before.options.named.contains(name));
+        let named: Vec<String> = named.cloned().collect();
         let mut state = before.clone();
         state.nics.push(nic.clone());
         state.options.named.extend_from_slice(&named);
@@ -268,12 +271,12 @@ impl Coming {
         let number = before.nics.len();
         let source = SourceId(u32::try_from(state.nics.len()).unwrap_or(u32::MAX));
         let own: Vec<&Layout> = universe.layouts().iter().filter(|l| l.is_of(source)).collect();
-        let called = |l: &Layout, name: &String| {
-            let id = name.strip_prefix("0x").and_then(|hex| u32::from_str_radix(hex, 16).ok());
-            l.name == *name || id == Some(l.id)
+        let called = |name: &String| {
+            LayoutRef::read(name).among(&own, |l| (LayoutId(l.id), l.name.as_str()), |l, name| l.answers(name))
         };
-        if let Some(name) = which.layouts.iter().find(|name| !own.iter().any(|l| called(l, name))) {
-            let have: Vec<_> = own.iter().map(|l| format!("{} ({:#010x})", l.name, l.id)).collect();
+        let called: Vec<Vec<usize>> = which.layouts.iter().map(called).collect();
+        if let Some((name, _)) = which.layouts.iter().zip(&called).find(|(_, called)| called.is_empty()) {
+            let have: Vec<_> = own.iter().map(|l| format!("{} ({})", l.name, LayoutId(l.id))).collect();
             return Err(Error::NoLayoutCalled { path: nic.path, which: name.clone(), have: have.join(", ") });
         }
         if own.is_empty() {
@@ -284,8 +287,9 @@ impl Coming {
         state.nics.last_mut().into_iter().for_each(|nic| nic.described = Some(Arc::clone(&described)));
         let asked = object.object.asked(&universe, &options).map_err(|e| object.refused(e))?;
         let asked: HashSet<u32> = asked.into_iter().map(|l| l.id).collect();
-        let chosen = |l: &Layout| which.layouts.is_empty() || which.layouts.iter().any(|name| called(l, name));
-        let wanted: HashSet<u32> = own.iter().filter(|l| asked.contains(&l.id) && chosen(l)).map(|l| l.id).collect();
+        let chosen = |n: usize| called.is_empty() || called.iter().flatten().any(|called| *called == n);
+        let wanted = own.iter().enumerate().filter(|(n, l)| asked.contains(&l.id) && chosen(*n));
+        let wanted: HashSet<u32> = wanted.map(|(_, l)| l.id).collect();
         let there: HashSet<u32> = before.layouts.iter().map(|l| l.id).collect();
         let (new, ids) =
             (positions(&universe, |l| wanted.contains(&l.id) && !there.contains(&l.id)), own.iter().map(|l| l.id));

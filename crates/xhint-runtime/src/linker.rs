@@ -4,15 +4,18 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use xhint_btf::{Btf, Kind, essential};
+use xhint_btf::Btf;
 use xhint_link::table::{SLOT_COUNT, Slot};
 use xhint_link::{Dispatch, LayoutReport, Link, LinkOptions, Linked, Object, Report, TakenSlot, names_lacking};
-use xhint_object::{SetError, nic_btf};
-use xhint_universe::{Layout, LayoutId, SourceId, Universe};
+use xhint_object::nic_btf;
+use xhint_universe::{Layout, SourceId, Universe};
 
 use crate::described::Described;
 use crate::error::{Error, Result};
+use crate::for_file::ForFile;
 use crate::job::{Job, Otherwise};
+use crate::named::{declare, names, with_named};
+use crate::parsed::{Parsed, only_program};
 use crate::rights::may_walk;
 use crate::state::{LayoutState, LinkedAs, Mode, Source, State, Taken};
 
@@ -110,17 +113,21 @@ impl Linker {
         self.link_after(None, object, nics, options, mode)
     }
 
-    /// The same for another loader: nothing is asked of the kernel or of who links, so that the object is the same
-    /// wherever it is linked.
+    /// The same for another loader, as `options` say.
     ///
     /// # Errors
-    /// As [`Linker::link`].
-    pub fn link_only(&self, object: Source, nics: Vec<Source>, options: LinkedAs) -> Result<Job> {
-        let object = Parsed::of(object, &options.set)?;
-        self.make(None, object, nics, options, Mode::Native, None)
+    /// [`Error::Source`], [`Error::Layout`], [`Error::Link`].
+    pub fn for_file(
+        &self,
+        object: Source,
+        set: &[(String, String)],
+        nics: &[Source],
+        options: LinkOptions,
+    ) -> Result<ForFile> {
+        ForFile::new(object, set, self.universe(nics)?, options)
     }
 
-    /// The same, to take the place of `before`: layouts keep their slots, so that counts go on.
+    /// As [`Linker::link`], to take the place of `before`: layouts keep their slots, so that counts go on.
     ///
     /// # Errors
     /// As [`Linker::link`]; [`Error::IdTaken`] if an id that packets carry now would mean another layout.
@@ -133,7 +140,7 @@ impl Linker {
         mode: Mode,
     ) -> Result<Job> {
         let object = Parsed::of(object, &options.set)?;
-        self.make(before, object, nics, options, mode, Some(&[]))
+        self.make(before, object, nics, options, mode, &[])
     }
 
     /// The same for the object of `before`, which was read for that before.
@@ -144,95 +151,76 @@ impl Linker {
         nics: Vec<Source>,
         options: LinkedAs,
     ) -> Result<Job> {
-        self.make(Some(before), object, nics, options, before.mode, Some(&[]))
+        self.make(Some(before), object, nics, options, before.mode, &[])
     }
 
-    /// Links; for a device, if it is known what its kernel refused of that before.
+    /// Links for a device whose kernel has `refused` so many ways of that before.
     fn make(
         &self,
         before: Option<&State>,
         object: Parsed,
         nics: Vec<Source>,
-        options: LinkedAs,
+        asked: LinkedAs,
         mode: Mode,
-        for_device: Option<&[Dispatch]>,
+        refused: &[Dispatch],
     ) -> Result<Job> {
-        let again = (object.clone(), nics.clone(), options.clone());
-        // With most slots taken by layouts that are gone, counting begins anew.
-        let taken = before.map(|b| b.slots.as_slice()).filter(|s| s.len() < SLOT_COUNT as usize / 2);
-        // What the old entry knew, the new one need not.
-        let slots: Vec<_> = taken.unwrap_or_default().iter().map(|t| Taken { linked: false, ..t.clone() }).collect();
-        let mut universe = self.universe_as(&options, &nics)?;
+        let universe = self.universe_for(before, &nics, &asked)?;
+        let new = names(&asked.layouts).filter(|name| !asked.named.contains(name));
+        let named = asked.named.iter().chain(new).cloned().collect();
+        let options = LinkedAs { named, walk: asked.walk && may_walk(), ..asked.clone() };
+        let now = LinkedAs { first: options.first_in(&universe, before), ..options.clone() };
+        let slots = slots_after(before);
+        let how = LinkOptions {
+            slots: slots.iter().filter_map(taken_slot).collect(),
+            table: true,
+            refused: refused.to_vec(),
+            ..LinkOptions::default()
+        };
+        let Linked { bytes, report } = self.link_in(&universe, &object, &now, how)?;
+        if let Some(plain) = report.plain.iter().find(|p| p.certain) {
+            return Err(object.refused(xhint_link::Error::Plain(plain.clone())));
+        }
+        let refused_kind = report.dispatch.kind.filter(|_| report.dispatch.otherwise.is_some());
+        let otherwise = refused_kind.map(|kind| -> Arc<dyn Otherwise> {
+            let (refused, asked) = ([refused, &[kind]].concat(), (object.clone(), nics.clone(), asked));
+            Arc::new(Again { linker: self.clone(), before: before.cloned(), asked, mode, refused })
+        });
+        let layouts = report.layouts.iter().map(|l| layout_state(&universe, l).ok_or_else(|| unknown(&object, l)));
+        let mut state = State {
+            entry: options.program.clone().unwrap_or_else(|| only_program(&object.object)),
+            mode,
+            since: 0,
+            layouts: layouts.collect::<Result<_>>()?,
+            slots,
+            nics: described(&universe, &object.object, nics, &options),
+            options: LinkedAs { dispatch: report.dispatch.kind.unwrap_or_default(), only: Vec::new(), ..options },
+            object: object.source,
+        };
+        state.take_slots();
+        let Report { mut warnings, unbound, dispatch, .. } = report;
+        warnings.extend(warnings_of(before, &state, &now));
+        Ok(Job {
+            linked: bytes.into(),
+            state,
+            warnings,
+            unbound,
+            why: dispatch.why,
+            otherwise,
+            after: None,
+            replace: false,
+        })
+    }
+
+    /// The universe of `nics` in which a program is linked that takes the place of `before`.
+    fn universe_for(&self, before: Option<&State>, nics: &[Source], options: &LinkedAs) -> Result<Universe> {
+        let mut universe = self.universe_as(options, nics)?;
         // What was asked for by name may be gone since.
         let asked = if options.only.is_empty() { options.layouts.as_slice() } else { &[] };
         declare(&mut universe, asked, &options.bind).map_err(Error::Layout)?;
         if let Some(before) = before {
             self.check_ids(before, &universe)?;
         }
-        let names = options.layouts.iter().filter(|l| !l.starts_with("0x") && !options.named.contains(l));
-        let named = options.named.iter().chain(names).cloned().collect();
-        let walk = options.walk && (for_device.is_none() || may_walk());
-        let options = LinkedAs { named, walk, ..options };
-        let now = LinkedAs { first: options.first_in(&universe, before), ..options.clone() };
-        let how = LinkOptions {
-            slots: slots.iter().filter_map(taken_slot).collect(),
-            table: for_device.is_some(),
-            refused: for_device.unwrap_or_default().to_vec(),
-            ..LinkOptions::default()
-        };
-        let mut linked = self.link_in(&universe, &object, &now, how)?;
-        if for_device.is_some()
-            && let Some(plain) = linked.report.plain.iter().find(|p| p.certain)
-        {
-            let cause = Box::new(xhint_link::Error::Plain(plain.clone()));
-            return Err(Error::Link { path: object.source.path, cause });
-        }
-        let refused = linked.report.dispatch.kind.filter(|_| linked.report.dispatch.otherwise.is_some());
-        let otherwise = for_device.zip(refused).map(|(before_that, kind)| -> Arc<dyn Otherwise> {
-            let refused = [before_that, &[kind]].concat();
-            Arc::new(Again { linker: self.clone(), before: before.cloned(), asked: again, mode, refused })
-        });
-        let gone = options.first.iter().filter(|name| !now.first.contains(name));
-        linked.report.warnings.extend(
-            gone.map(|name| format!("no layout is called '{name}' any more; once one is, it is tried first again")),
-        );
-        let report = &linked.report;
-        let layout = |l: &LayoutReport| {
-            let found = universe.layout_of_id(l.id);
-            LayoutState {
-                name: l.name.clone(),
-                id: l.id,
-                size: l.size,
-                nic: found.map_or(0, |u| number(u.source)),
-                also: found.map_or_else(Vec::new, |u| u.also.iter().map(|s| number(*s)).collect()),
-                slot: l.slot.map(Slot::number),
-                added: None,
-                fallback: l.fallback,
-                lacks: l.lacks.clone(),
-                selector: found.is_some_and(|u| u.selector.is_some()),
-            }
-        };
-        let mut nics = nics;
-        for (n, nic) in (1u32..).zip(&mut nics) {
-            let described = Described::of(&universe, SourceId(n), &object.object, &link_options(&options));
-            nic.described = Some(Arc::new(described));
-        }
-        let mut state = State {
-            entry: options.program.clone().unwrap_or_else(|| only_program(&object.object)),
-            mode,
-            since: 0,
-            layouts: report.layouts.iter().map(layout).collect(),
-            slots,
-            options: LinkedAs { dispatch: report.dispatch.kind.unwrap_or_default(), only: Vec::new(), ..options },
-            object: object.source,
-            nics,
-        };
-        state.take_slots();
-        let Report { mut warnings, unbound, dispatch, .. } = linked.report;
-        warnings.extend(before.into_iter().flat_map(|before| state.recounted(before)).map(Taken::note));
-        warnings.extend(mode.misses().filter(|_| !state.layouts.is_empty()).map(str::to_owned));
-        let (linked, why) = (linked.bytes.into(), dispatch.why);
-        Ok(Job { linked, state, warnings, unbound, why, otherwise, after: None, replace: false })
+        Ok(universe)
     }
 
     /// That each id which packets are read by now still means the same layout.
@@ -257,7 +245,7 @@ impl Linker {
         Ok(())
     }
 
-    /// Links `object` with `options`; what those do not say is as in `how`.
+    /// Links `object` for a device with `options`; of what those do not say, slots, tables and what was refused are as in `how`.
     pub(crate) fn link_in(
         &self,
         universe: &Universe,
@@ -265,24 +253,65 @@ impl Linker {
         options: &LinkedAs,
         how: LinkOptions,
     ) -> Result<Linked> {
-        let only = options.only.iter().map(|id| LayoutId(*id).to_string()).collect();
         let options = LinkOptions {
-            layouts: if options.only.is_empty() { options.layouts.clone() } else { only },
             program: options.program.clone().or_else(|| Some(only_program(&object.object)).filter(|p| !p.is_empty())),
-            fallback: options.fallback,
-            walk: options.walk,
-            first: options.first.clone(),
             // Without the capability, verifiers before Linux 6.18 walk arms that are never taken. With it they do not, and
             // an object without dispatch stays as it was compiled.
             prune: !options.walk,
-            dispatch: options.asked,
-            count: options.count,
-            allow_missing: options.allow_missing,
-            bind: options.bind.clone(),
-            ..how
+            slots: how.slots,
+            table: how.table,
+            refused: how.refused,
+            ..options.options()
         };
         object.object.link(universe, &options).map_err(|cause| object.refused(cause))
     }
+}
+
+/// The slots that layouts had in `before`. What the old entry knew, the new one need not.
+fn slots_after(before: Option<&State>) -> Vec<Taken> {
+    // With most slots taken by layouts that are gone, counting begins anew.
+    let taken = before.map(|b| b.slots.as_slice()).filter(|s| s.len() < SLOT_COUNT as usize / 2);
+    taken.unwrap_or_default().iter().map(|t| Taken { linked: false, ..t.clone() }).collect()
+}
+
+/// A layout as it was linked for. `None` if `universe` has it in no NIC BTF.
+fn layout_state(universe: &Universe, layout: &LayoutReport) -> Option<LayoutState> {
+    let found = universe.layout_of_id(layout.id)?;
+    Some(LayoutState {
+        name: layout.name.clone(),
+        id: layout.id,
+        size: layout.size,
+        nic: found.source.of_nic()?,
+        also: found.also.iter().map(|source| source.of_nic()).collect::<Option<_>>()?,
+        slot: layout.slot.map(Slot::number),
+        added: None,
+        fallback: layout.fallback,
+        lacks: layout.lacks.clone(),
+        selector: found.selector.is_some(),
+    })
+}
+
+/// That `object` was linked for a layout that no NIC BTF has.
+fn unknown(object: &Parsed, layout: &LayoutReport) -> Error {
+    object.refused(xhint_link::Error::NoLayout { name: layout.label(), have: "none of a NIC BTF".to_owned() })
+}
+
+/// `nics`, each with what is to be known of it without reading it again.
+fn described(universe: &Universe, object: &Object, mut nics: Vec<Source>, options: &LinkedAs) -> Vec<Source> {
+    let options = link_options(options);
+    for (n, nic) in (1u32..).zip(&mut nics) {
+        nic.described = Some(Arc::new(Described::of(universe, SourceId(n), object, &options)));
+    }
+    nics
+}
+
+/// What is worth knowing of `state`, which was linked as `now` to take the place of `before`.
+fn warnings_of(before: Option<&State>, state: &State, now: &LinkedAs) -> Vec<String> {
+    let gone = state.options.first.iter().filter(|name| !now.first.contains(name));
+    let gone = gone.map(|name| format!("no layout is called '{name}' any more; once one is, it is tried first again"));
+    let recounted = before.into_iter().flat_map(|before| state.recounted(before)).map(Taken::note);
+    let misses = state.mode.misses().filter(|_| !state.layouts.is_empty()).map(str::to_owned);
+    gone.chain(recounted).chain(misses).collect()
 }
 
 /// The slot that a layout had; a state may tell of one that there is not.
@@ -303,100 +332,11 @@ struct Again {
 impl Otherwise for Again {
     fn link(&self) -> Result<Job> {
         let (object, nics, options) = self.asked.clone();
-        self.linker.make(self.before.as_ref(), object, nics, options, self.mode, Some(&self.refused))
+        self.linker.make(self.before.as_ref(), object, nics, options, self.mode, &self.refused)
     }
 }
 
 /// What the names that an object asks for hang on.
 pub(crate) fn link_options(options: &LinkedAs) -> LinkOptions {
     LinkOptions { bind: options.bind.clone(), ..LinkOptions::default() }
-}
-
-/// An object, read once for all that is done with it, its constants as they were asked to be.
-#[derive(Debug, Clone)]
-pub(crate) struct Parsed {
-    pub source: Source,
-    pub object: Object,
-}
-
-impl Parsed {
-    pub fn of(source: Source, values: &[(String, String)]) -> Result<Parsed> {
-        let refused = |cause: xhint_object::Error| refused(&source.path, cause.into());
-        let mut object = Object::parse(source.bytes()?).map_err(refused)?;
-        set(&mut object, values).map_err(refused)?;
-        Ok(Parsed { source, object })
-    }
-
-    /// What is wrong with it, or with what it is linked for.
-    pub fn refused(&self, cause: xhint_link::Error) -> Error {
-        refused(&self.source.path, cause)
-    }
-}
-
-fn refused(path: &Path, cause: xhint_link::Error) -> Error {
-    Error::Link { path: path.to_owned(), cause: Box::new(cause) }
-}
-
-/// With the structs that `options` have named as layouts, where there are such.
-fn with_named(mut universe: Universe, options: &LinkedAs) -> Universe {
-    for name in options.named.iter().chain(options.bind.iter().map(|(_, target)| target)) {
-        let _elsewhere = universe.add_layout(name);
-    }
-    universe
-}
-
-/// The place among NIC BTFs of what is so numbered in a universe of them.
-fn number(source: SourceId) -> usize {
-    (source.0 as usize).saturating_sub(1)
-}
-
-/// Makes layouts of the structs that `layouts` and the targets of `bind` name, tagged or not. Ids are left alone: they
-/// are not known before there is a layout.
-///
-/// # Errors
-/// For a name that is nowhere: what it is not in, and the layouts there are.
-pub fn declare(
-    universe: &mut Universe,
-    layouts: &[String],
-    bind: &[(String, String)],
-) -> std::result::Result<(), xhint_universe::Error> {
-    for name in layouts.iter().filter(|l| LayoutId::read(l).is_none()) {
-        universe.add_layout(name)?;
-    }
-    for (_, target) in bind {
-        let is_layout = universe.layouts().iter().any(|l| l.name == *target || l.answers(essential(target)));
-        // With no NIC BTF yet, the one that has it may be still to come.
-        let of_base = || universe.sources().first().is_some_and(|base| base.types().any(|t| t.name() == target));
-        let elsewhere = || universe.sources().len() == 1 || of_base();
-        if !is_layout && (is_struct_of_a_nic(universe, target) || !elsewhere()) {
-            universe.add_layout(target)?;
-        }
-    }
-    Ok(())
-}
-
-/// Whether a NIC BTF has such a struct or typedef, so that binding a name to it makes it a layout.
-fn is_struct_of_a_nic(universe: &Universe, name: &str) -> bool {
-    let fits = |t: xhint_btf::Type<'_>| matches!(t.kind(), Kind::Struct | Kind::Typedef) && t.name() == name;
-    universe.sources().iter().skip(1).any(|s| s.types().any(fits))
-}
-
-/// The object's XDP program, if it has but one: a linked object may have more, one for each layout.
-pub(crate) fn only_program(object: &Object) -> String {
-    match object.functions().iter().filter(|f| f.is_xdp()).collect::<Vec<_>>().as_slice() {
-        [one] => one.name.clone(),
-        _ => String::new(),
-    }
-}
-
-/// Gives constants of the object their values, each one value.
-fn set(object: &mut Object, values: &[(String, String)]) -> std::result::Result<(), xhint_object::Error> {
-    for (n, (name, value)) in values.iter().enumerate() {
-        if let Some((_, first)) = values.iter().take(n).find(|(other, old)| other == name && old != value) {
-            let source = SetError::Twice { first: first.clone(), second: value.clone() };
-            return Err(xhint_object::Error::Set { name: name.clone(), source });
-        }
-        object.set(name, value)?;
-    }
-    Ok(())
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use xhint_link::table::SLOT_COUNT;
-use xhint_link::{Dispatch, Fallback, selectors};
-use xhint_universe::{LayoutId, Universe};
+use xhint_link::{Dispatch, Fallback, LinkOptions, selectors};
+use xhint_universe::{LayoutId, LayoutRef, Universe};
 
 use crate::error::{Error, Result};
 pub use crate::source::Source;
@@ -184,6 +184,24 @@ pub struct LinkedAs {
 }
 
 impl LinkedAs {
+    /// As options for linking, for whoever is to load it.
+    #[must_use]
+    pub fn options(&self) -> LinkOptions {
+        let only = self.only.iter().map(|id| LayoutId(*id).to_string()).collect();
+        LinkOptions {
+            layouts: if self.only.is_empty() { self.layouts.clone() } else { only },
+            bind: self.bind.clone(),
+            program: self.program.clone(),
+            walk: self.walk,
+            dispatch: self.asked,
+            first: self.first.clone(),
+            fallback: self.fallback,
+            allow_missing: self.allow_missing,
+            count: self.count,
+            ..LinkOptions::default()
+        }
+    }
+
     /// What is to be tried first, but for names that were right with `before` and are of no layout now.
     pub(crate) fn first_in(&self, universe: &Universe, before: Option<&State>) -> Vec<String> {
         let was = |name: &&String| before.is_some_and(|b| b.options.first.contains(name));
@@ -374,16 +392,11 @@ impl State {
     }
 
     /// The places of the layouts that are called so: by name or by id, else by a name that they are declared `as`.
-    fn called(&self, which: &str) -> BTreeSet<usize> {
-        let places = |is_it: &dyn Fn(&LayoutState) -> bool| {
-            self.layouts.iter().enumerate().filter(|(_, l)| is_it(l)).map(|(n, _)| n).collect::<BTreeSet<_>>()
-        };
-        let own = places(&|l| l.name == which || LayoutId(l.id).is(which));
-        if !own.is_empty() {
-            return own;
-        }
+    fn called(&self, which: &str) -> Vec<usize> {
         let described = |nic: usize| self.nics.get(nic).and_then(|nic| nic.described.as_ref());
-        places(&|l| l.nics().any(|nic| described(nic).is_some_and(|d| d.answers(l.id, which))))
+        let answers =
+            |l: &LayoutState, name: &str| l.nics().any(|n| described(n).is_some_and(|d| d.answers(l.id, name)));
+        LayoutRef::read(which).among(&self.layouts, |l| (LayoutId(l.id), &l.name), answers)
     }
 
     /// What goes when what is called so does: a layout by name, by id or by a name that it is declared `as`, or a file and

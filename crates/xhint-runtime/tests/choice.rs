@@ -6,7 +6,7 @@ mod common;
 use caps::Capability::{CAP_BPF, CAP_NET_ADMIN};
 use common::nic::linker;
 use common::{World, own, with_only};
-use xhint_link::Dispatch;
+use xhint_link::{Dispatch, LinkOptions};
 use xhint_runtime::attach::{attach, kernel_takes, running};
 use xhint_runtime::load::{Load, load};
 use xhint_runtime::{Device, Error, Job, LinkedAs, Mode, Source};
@@ -39,7 +39,8 @@ fn many_layouts_of_few_kinds_are_read_by_a_table() {
     assert_eq!(kind(&link(3, "auto", "-DPLAIN")), "static");
     // A table takes a right that linking for another loader must not presume, and that not everybody has.
     let (object, nics) = sources(8, "-DPLAIN");
-    assert_eq!(kind(&linker().link_only(object, nics, LinkedAs::default()).unwrap()), "static");
+    let linked = linker().for_file(object, &[], &nics, LinkOptions::default()).unwrap().link().unwrap();
+    assert_eq!(linked.report.dispatch.kind, Some(Dispatch::Static));
     with_only(&[CAP_BPF, CAP_NET_ADMIN], || assert_eq!(kind(&link(8, "auto", "-DPLAIN")), "static"));
 }
 

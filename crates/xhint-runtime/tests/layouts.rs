@@ -177,7 +177,24 @@ fn what_is_to_come_is_named_and_what_is_tried_first() {
         assert!(add(&front, &[], &[]).unwrap_err().to_string().contains("front 0x00000055"));
         assert!(add(&front, &[], &["back"]).unwrap().swap.is_some());
         assert_eq!(names(home, device), ["back", "front", "nic_meta", "shared"], "{asked}");
-        assert_eq!(running(home, device).unwrap().unwrap().options.first, ["back"]);
+        let state = running(home, device).unwrap().unwrap();
+        assert_eq!(state.options.first, ["back"]);
+        // However it is called: it is there, and nothing is to be done.
+        let id = state.layouts.iter().find(|l| l.name == "shared").unwrap().id;
+        for called in [format!("{id}"), format!("{id:#x}"), format!("0X{id:08X}")] {
+            assert!(add(&two, &[&called], &[]).unwrap().layouts.is_empty(), "{asked} {called}");
+            assert!(add(&two, &[], &[&called]).is_ok(), "{asked} {called}");
+        }
+        assert!(add(&two, &["1234567"], &[]).unwrap_err().to_string().contains("'1234567'"));
+        assert!(
+            !running(home, device)
+                .unwrap()
+                .unwrap()
+                .options
+                .named
+                .iter()
+                .any(|name| name.starts_with(char::is_numeric))
+        );
     }
 }
 
@@ -474,8 +491,10 @@ fn a_program_that_reads_metadata_without_core_is_not_attached() {
     let refused = linker().link(plain.clone(), vec![firmware(1)], options(), Mode::Native).unwrap_err().to_string();
     assert!(refused.contains("struct nic_meta") && refused.contains("preserve_access_index"), "{refused}");
     // For another loader it is linked, and that is said.
-    let linked = linker().link_only(plain, vec![firmware(1)], options()).unwrap();
-    assert!(linked.warnings.iter().any(|w| w.contains("struct nic_meta") && w.contains("preserve_access_index")));
+    let linked = linker().for_file(plain, &[], &[firmware(1)], options().options()).unwrap().link().unwrap();
+    assert!(
+        linked.report.warnings.iter().any(|w| w.contains("struct nic_meta") && w.contains("preserve_access_index"))
+    );
 }
 
 #[test]
@@ -492,8 +511,9 @@ fn a_linked_object_does_not_depend_on_who_links() {
         let link = |walk| {
             let options = LinkedAs { asked: Dispatch::named(asked).unwrap(), walk, ..LinkedAs::default() };
             linker
-                .link_only(program(&[]), nics.clone(), options)
-                .map(|job| (job.linked, job.state.layouts, job.warnings))
+                .for_file(program(&[]), &[], &nics, options.options())?
+                .link()
+                .map(|linked| (linked.bytes, linked.report))
         };
         let as_root = link(true).unwrap();
         assert!(as_root == with_only(&[], || link(true)).unwrap(), "{asked}");
@@ -511,18 +531,18 @@ fn causes_go_to_the_last_word() {
         nic(&format!("driver{n}"), &format!("struct rx_ring {{ __u32 pad[{pad}]; __u32 queue; }}; struct rx_ring *r;"))
     };
     let nics = vec![firmware(1), driver(1, 1), driver(2, 2)];
-    let says = |result: Result<Job, Error>| {
+    fn says<T: std::fmt::Debug>(result: Result<T, Error>) {
         let text = result.unwrap_err().to_string();
         for part in ["rx_ring is ambiguous", "driver1.btf gives 8", "driver2.btf gives 12", "prog", "CO-RE relocation"]
         {
             assert!(text.contains(part), "{part}: {text}");
         }
-    };
+    }
     let object = || program(&["-DRING"]);
     for asked in ["auto", "static", "tail", "table"] {
         let options = || LinkedAs { asked: Dispatch::named(asked).unwrap(), ..LinkedAs::default() };
         says(linker().link(object(), nics.clone(), options(), Mode::Native));
-        says(linker().link_only(object(), nics.clone(), options()));
+        says(linker().for_file(object(), &[], &nics, options().options()).unwrap().link());
     }
     // A file at fault is named once, and what is wrong with it told.
     let mut broken = firmware(1).bytes().unwrap().to_vec();

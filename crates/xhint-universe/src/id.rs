@@ -7,6 +7,11 @@ pub struct SourceId(pub u32);
 impl SourceId {
     /// The base BTF.
     pub const BASE: SourceId = SourceId(0);
+
+    /// Its place among NIC BTFs; `None` of the base.
+    pub fn of_nic(self) -> Option<usize> {
+        usize::try_from(self.0).ok()?.checked_sub(1)
+    }
 }
 
 /// A type of a universe: which source, and the id there. A split BTF's ids below its own first are its base's.

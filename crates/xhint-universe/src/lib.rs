@@ -20,4 +20,4 @@ pub use id::{SourceId, TypeRef};
 pub use index::Candidate;
 pub use layout::{Known, Layout};
 pub use universe::{Source, Universe};
-pub use xhint_layout::{FieldOrder, LayoutId, Selector, content, derived_id, field_order};
+pub use xhint_layout::{FieldOrder, LayoutId, LayoutRef, Selector, content, derived_id, field_order};

@@ -8,7 +8,7 @@ use xhint_btf::{Btf, Builder, ByteOrder, Type};
 use crate::discover;
 use crate::index::{Candidate, Index, Wanted};
 use crate::layout::{Content, Known, Layout};
-use crate::{Error, SourceId, TypeRef};
+use crate::{Error, LayoutId, LayoutRef, SourceId, TypeRef};
 
 /// One source of a universe: a NIC BTF, or the base with all that it is split on.
 #[derive(Debug, Clone)]
@@ -183,8 +183,14 @@ impl Universe {
         place
     }
 
+    /// The places among [`Universe::layouts`] of those that `text` means: an id, a name, or else a name that they answer to.
+    pub fn called(&self, text: &str) -> Vec<usize> {
+        LayoutRef::read(text).among(&self.layouts, |l| (LayoutId(l.id), &l.name), |l, name| l.answers(name))
+    }
+
     /// Makes the struct or typedef `name` a layout, of each NIC BTF that has it, if no layout is called so yet, and yields
-    /// the place of the first among [`Universe::layouts`]. One that stands in several files is one layout.
+    /// the place of the first among [`Universe::layouts`]. One that stands in several files is one layout. If it is no
+    /// struct's name, layouts may answer to it that are there.
     ///
     /// # Errors
     /// [`Error::NoSuchLayout`], or as [`Universe::add`].
@@ -207,8 +213,8 @@ impl Universe {
             return Ok(first);
         }
         drop(places);
-        if let Some(n) = self.layouts.iter().position(|l| l.name == name) {
-            return Ok(n);
+        if let Some(n) = self.called(name).first() {
+            return Ok(*n);
         }
         let files: Vec<_> = self.sources.iter().skip(1).map(|s| &*s.name).collect();
         let known: Vec<_> = self.layouts.iter().map(|l| l.name.as_str()).collect();

@@ -7,7 +7,7 @@ use xhint_runtime::{Error, Result};
 use xhint_universe::{SourceId, Universe};
 
 pub use xhint_layout::walk::What;
-pub use xhint_layout::{Gap, Hint, LayoutId, Order, Place as Field, Plan, hint, plan};
+pub use xhint_layout::{Gap, Hint, LayoutId, LayoutRef, Order, Place as Field, Plan, hint, plan};
 
 /// A layout: what stands in front of a packet that has its id.
 #[derive(Debug)]

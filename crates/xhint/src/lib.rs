@@ -51,9 +51,9 @@ pub use xhint_runtime as runtime;
 pub use xhint_universe as universe;
 
 pub use attached::{Attached, Layouts};
-pub use layout::{Field, Hint, Layout, LayoutId, Order};
-pub use linker::{Link, Linked, Linker};
-pub use xhint_link::Dispatch;
+pub use layout::{Field, Hint, Layout, LayoutId, LayoutRef, Order};
+pub use linker::{Link, Linker};
+pub use xhint_link::{Dispatch, Linked, Report};
 pub use xhint_runtime::follow::{Event, EventKind, Follow};
 pub use xhint_runtime::layouts::{Changed, LiveLayout};
 pub use xhint_runtime::status::Status;

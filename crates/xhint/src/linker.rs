@@ -1,12 +1,12 @@
 //! Linking, as a library.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use xhint_btf::Btf;
-use xhint_link::{Dispatch, Fallback};
+use xhint_link::{Dispatch, Fallback, LinkOptions, Linked, Report};
 use xhint_runtime::attach::{Done, attach, running};
-use xhint_runtime::{Device, Error, Home, Job, LayoutState, LinkedAs, Mode, Result, Source, State, follow};
+use xhint_runtime::{Device, Error, ForFile, Home, Job, LinkedAs, Mode, Result, Source, State, follow};
 
 use crate::layout::{Layout, layouts};
 use crate::{Attached, read};
@@ -37,19 +37,8 @@ pub struct Link<'l> {
     mode: Mode,
     count: Option<bool>,
     replace: bool,
-}
-
-/// A linked object.
-#[derive(Debug, Clone)]
-pub struct Linked {
-    /// The ELF file, for any loader. The program bears its old name.
-    pub bytes: Vec<u8>,
-    /// The layouts it reads.
-    pub layouts: Vec<LayoutState>,
-    /// The dispatch there is: `none`, `static`, `tail` or `table`.
-    pub dispatch: Dispatch,
-    /// What is worth knowing and stops nothing.
-    pub warnings: Vec<String>,
+    prune: bool,
+    relocations: bool,
 }
 
 /// Times that a program is linked anew because another call changed what runs meanwhile.
@@ -100,8 +89,17 @@ impl Linker {
     }
 
     fn object(&self, object: Source) -> Link<'_> {
-        let options = LinkedAs::default();
-        Link { linker: self, object, nics: vec![], options, mode: Mode::Native, count: None, replace: false }
+        Link {
+            linker: self,
+            object,
+            nics: vec![],
+            options: LinkedAs::default(),
+            mode: Mode::Native,
+            count: None,
+            replace: false,
+            prune: false,
+            relocations: false,
+        }
     }
 }
 
@@ -122,7 +120,7 @@ impl Link<'_> {
         self
     }
 
-    /// Takes only the layouts that are named so.
+    /// Takes only the layouts that are called so, by name, by id or by a name that they answer to.
     pub fn layout(mut self, name: &str) -> Self {
         self.options.layouts.push(name.to_owned());
         self
@@ -166,7 +164,7 @@ impl Link<'_> {
         self
     }
 
-    /// Of layouts that a packet can pass for several of, has this one (a name, or an id as `0x…`) tried before those that
+    /// Of layouts that a packet can pass for several of, has this one (called as for [`Link::layout`]) tried before those that
     /// are not named so, and after those that were named before. Without it such layouts are refused.
     pub fn first(mut self, layout: &str) -> Self {
         self.options.first.push(layout.to_owned());
@@ -199,15 +197,39 @@ impl Link<'_> {
         self
     }
 
-    /// Links, for a loader of your own.
+    /// Whether what cannot be reached for a layout is removed from the linked object; if not said, no. Before Linux 6.18, programs
+    /// that are loaded without CAP_PERFMON need it. What is attached is pruned where it must be, whatever is said here.
+    pub fn prune(mut self, prune: bool) -> Self {
+        self.prune = prune;
+        self
+    }
+
+    /// Whether the report of [`Link::link`] tells of every relocation; if not said, no.
+    pub fn relocations(mut self, told: bool) -> Self {
+        self.relocations = told;
+        self
+    }
+
+    /// Links, for a loader of your own. Nothing is asked of this machine: the object is the same wherever it is linked.
     ///
     /// # Errors
     /// [`Error::Link`] in the terms of the source, [`Error::Source`] for a bad NIC BTF.
     pub fn link(&self) -> Result<Linked> {
-        let options = LinkedAs { count: self.count.unwrap_or(false), ..self.options.clone() };
-        let job = self.linker.inner.link_only(self.object.clone(), self.nics.clone(), options)?;
-        let (layouts, dispatch) = (job.state.layouts, job.state.options.dispatch);
-        Ok(Linked { bytes: job.linked.into(), layouts, dispatch, warnings: job.warnings })
+        self.for_file()?.link()
+    }
+
+    /// What [`Link::link`] would do, with every relocation, and why it would refuse, if so.
+    ///
+    /// # Errors
+    /// For an input that cannot be used at all.
+    pub fn explain(&self) -> Result<(Report, Option<Error>)> {
+        Ok(self.for_file()?.explain())
+    }
+
+    fn for_file(&self) -> Result<ForFile> {
+        let (prune, explain, count) = (self.prune, self.relocations, self.count.unwrap_or(false));
+        let options = LinkOptions { prune, explain, count, ..self.options.options() };
+        self.linker.inner.for_file(self.object.clone(), &self.options.set, &self.nics, options)
     }
 
     /// Links, and puts the program on the device `ifname`; one of ours that is there gives way in one step, and leaves
@@ -253,15 +275,5 @@ impl Link<'_> {
         let (object, nics) = (self.object.clone(), self.nics.clone());
         let job = self.linker.inner.link_after(before.as_ref(), object, nics, options, self.mode)?;
         Ok(Job { replace: self.replace, after: Some(State::mark_of(before.as_ref())), ..job })
-    }
-}
-
-impl Linked {
-    /// Writes the object to a file.
-    ///
-    /// # Errors
-    /// As [`std::fs::write`].
-    pub fn write(&self, path: impl AsRef<Path>) -> std::io::Result<()> {
-        std::fs::write(path, &self.bytes)
     }
 }

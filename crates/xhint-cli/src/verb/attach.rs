@@ -37,7 +37,7 @@ pub struct Args {
     /// The program to attach, if the object has several XDP programs
     #[arg(long, value_name = "NAME")]
     program: Option<String>,
-    /// Link for this layout only, given by its name or by its id as 0x…; may be repeated [default: all layouts that the
+    /// Link for this layout only, given by its name, its id or another name that it answers to; may be repeated [default: all layouts that the
     /// program asks for]
     #[arg(long = "layout", value_name = "NAME")]
     layouts: Vec<String>,
@@ -57,7 +57,7 @@ pub struct Args {
     /// Where on the device the program runs
     #[arg(long, value_enum, default_value_t = Mode::Native)]
     mode: Mode,
-    /// Where a packet could be taken for several layouts, try this one first, given by its name or by its id as 0x…; may be
+    /// Where a packet could be taken for several layouts, try this one first, given by its name, its id or another name that it answers to; may be
     /// repeated
     #[arg(long, value_name = "NAME")]
     first: Vec<String>,

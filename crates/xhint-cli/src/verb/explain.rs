@@ -4,15 +4,14 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use xhint::Dispatch;
 use xhint::layout::LayoutId;
-use xhint::link::{Explained, Link, Object, RelocKind, RelocationReport, Report, ResultReport};
+use xhint::link::{RelocKind, RelocationReport, Report, ResultReport};
 
-use super::link::Choice;
+use super::link::{self, Choice};
 use crate::arguments::btf::Nics;
 use crate::print::{Stdout, line};
-use crate::{files, flags, print};
+use crate::{flags, print};
 
 /// Show what `link` would do with the same options: what each CO-RE relocation asks for, what it becomes for each layout
 /// and in the fallback, and whether the program links.
@@ -34,10 +33,7 @@ pub struct Args {
 
 impl Args {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let name = || format!("{}", self.program.display());
-        let object = Object::parse(files::object(&self.program)?).with_context(name)?;
-        let universe = self.choice.universe(&self.nics)?;
-        let Explained { report, refused, .. } = object.explain(&universe, &self.choice.options());
+        let (report, refused) = link::for_file(&self.program, &self.nics, self.choice.options())?.explain();
         report.warnings.iter().for_each(|w| print::warning(w));
         flags::offer_bind(report.unbound.as_ref());
         if self.json {
@@ -46,10 +42,10 @@ impl Args {
             let mut out = print::stdout();
             text(&mut out, &report)?;
             out.flush()?;
-            super::link::tell_dispatch(&report.dispatch);
+            link::tell_dispatch(&report.dispatch);
         }
         match refused {
-            Some(error) => Err(flags::Of::Link.link(error)).with_context(name),
+            Some(error) => Err(flags::Of::Link.runtime(error)),
             None => Ok(ExitCode::SUCCESS),
         }
     }
@@ -170,6 +166,9 @@ fn summary(out: &mut Stdout, report: &Report) -> io::Result<()> {
             (Some(why), _) => line!(out, "{red}{words}{red:#}: refused: {why}")?,
             (None, _) if layout.fallback => {
                 line!(out, "{yellow}{words}{yellow:#}: packets of this layout go to the fallback: {}", layout.lacks)?
+            }
+            (None, Some(_)) if !layout.lacks.is_empty() => {
+                line!(out, "{yellow}{words}{yellow:#}: lacks what the program reads: {}", layout.lacks)?
             }
             (None, Some(_)) => line!(out, "{yellow}{words}{yellow:#}: nothing is missing in it")?,
             (None, None) => line!(out, "{green}{words}{green:#}: links")?,

@@ -33,11 +33,11 @@ pub struct Add {
     ifname: String,
     /// The NIC's BTF, raw or in an ELF object
     nic: PathBuf,
-    /// Add this layout only, given by its name or by its id as 0x…. A struct that has no tag xhint:layout counts as a layout if
+    /// Add this layout only, given by its name, its id or another name that it answers to. A struct that has no tag xhint:layout counts as a layout if
     /// it is named here. May be repeated [default: all layouts that the program asks for]
     #[arg(long = "layout", value_name = "NAME")]
     layouts: Vec<String>,
-    /// Where a packet could be taken for several layouts, try this one first, given by its name or by its id as 0x…; the whole
+    /// Where a packet could be taken for several layouts, try this one first, given by its name, its id or another name that it answers to; the whole
     /// program is then linked again. May be repeated
     #[arg(long, value_name = "NAME")]
     first: Vec<String>,
@@ -49,7 +49,7 @@ pub struct Add {
 pub struct Remove {
     /// The network device
     ifname: String,
-    /// The layout, by its name, by its id as 0x…, by another name that it answers to, or by the file it came from
+    /// The layout, by its name, by its id, by another name that it answers to, or by the file it came from
     which: String,
     #[command(flatten)]
     rest: Rest,

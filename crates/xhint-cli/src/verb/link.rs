@@ -1,11 +1,11 @@
 //! `xhint link`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::ValueEnum;
-use xhint::link::{DispatchReport, Fallback, Link, LinkOptions, Object};
+use xhint::link::{DispatchReport, Fallback, LinkOptions};
+use xhint::runtime::{ForFile, Source};
 
 use crate::arguments::btf::Nics;
 use crate::arguments::dispatch::Dispatch;
@@ -33,14 +33,14 @@ pub struct Args {
 /// Which layouts, how names meet them, and what becomes of several: what `link` does and `explain` tells of.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Choice {
-    /// Link for this layout only, given by its name or by its id as 0x…; may be repeated [default: all layouts that the
+    /// Link for this layout only, given by its name, its id or another name that it answers to; may be repeated [default: all layouts that the
     /// program asks for]
     #[arg(long = "layout", value_name = "NAME")]
     pub layouts: Vec<String>,
     /// Resolve the program's struct LOCAL against the NIC's struct TARGET, which has another name; may be repeated
     #[arg(long = "bind", value_name = "LOCAL=TARGET", value_parser = pair)]
     pub binds: Vec<(String, String)>,
-    /// Where a packet could be taken for several layouts, try this one first, given by its name or by its id as 0x…; may be
+    /// Where a packet could be taken for several layouts, try this one first, given by its name, its id or another name that it answers to; may be
     /// repeated
     #[arg(long, value_name = "NAME")]
     pub first: Vec<String>,
@@ -94,12 +94,9 @@ impl Args {
         files::check_stdout(&self.output, self.json)?;
         let inputs = self.nics.files().chain([self.program.as_path()]);
         files::check_distinct(&self.output, inputs)?;
-        let name = || format!("{}", self.program.display());
-        let object = Object::parse(files::object(&self.program)?).with_context(name)?;
-        let universe = self.choice.universe(&self.nics)?;
         let options = LinkOptions { explain: self.json, ..self.choice.options() };
-        let linked = object.link(&universe, &options).map_err(|e| flags::Of::Link.link(e));
-        let linked = linked.with_context(name)?;
+        let link = for_file(&self.program, &self.nics, options)?;
+        let linked = link.link().map_err(|e| flags::Of::Link.runtime(e))?;
         files::write(&self.output, &linked.bytes)?;
         linked.report.warnings.iter().for_each(|w| print::warning(w));
         flags::offer_bind(linked.report.unbound.as_ref());
@@ -112,17 +109,16 @@ impl Args {
     }
 }
 
-impl Choice {
-    /// The universe of `nics`, with the layouts that are named as such.
-    ///
-    /// # Errors
-    /// Names the file, or the layout that does not exist.
-    pub fn universe(&self, nics: &Nics) -> anyhow::Result<xhint::universe::Universe> {
-        let mut universe = nics.universe()?;
-        xhint::runtime::declare(&mut universe, &self.layouts, &self.binds)?;
-        Ok(universe)
-    }
+/// What `link` and `explain` are about.
+///
+/// # Errors
+/// Names the file, or the layout that does not exist.
+pub fn for_file(program: &Path, nics: &Nics, options: LinkOptions) -> anyhow::Result<ForFile> {
+    let object = Source::read(program)?;
+    Ok(ForFile::new(object, &[], nics.universe()?, options)?)
+}
 
+impl Choice {
     /// As options for linking.
     pub fn options(&self) -> LinkOptions {
         LinkOptions {

@@ -48,7 +48,6 @@ pub struct Run {
     /// Of these, misread ones.
     pub misread: u64,
     /// The first thing that was wrong.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub first_misread: Option<String>,
     /// The fields that the program knows.
     pub fields: Vec<FieldRun>,
@@ -59,17 +58,13 @@ pub struct Run {
 pub struct FieldRun {
     /// The program's name for it.
     pub name: &'static str,
-    /// What the layout calls it; absent if it has none.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What the layout calls it; none if it has none.
     pub path: Option<String>,
     /// Bits from the layout's start.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub bit_offset: Option<u32>,
     /// Width in bits.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub bits: Option<u32>,
     /// Whether its most significant byte comes first.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub big_endian: Option<bool>,
     /// Packets in which it was read and right.
     pub read: u64,

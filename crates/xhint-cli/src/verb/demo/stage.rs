@@ -118,8 +118,7 @@ const VENDORS: [&str; 2] = ["alpha", "beta"];
 
 /// Clears away what demos have left whose process is gone.
 fn sweep(home: &Home) {
-    let Ok(entries) = std::fs::read_dir("/run/netns") else { return };
-    for name in entries.flatten().filter_map(|e| e.file_name().into_string().ok()) {
+    for name in Netns::names() {
         let Some(pid) = name.strip_prefix(PREFIX) else { continue };
         if !Path::new("/proc").join(pid).exists() {
             let nics: Vec<_> = VENDORS.iter().map(|v| format!("{v}{pid}")).collect();

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use serde::Serialize;
-use xhint::layout::{Field, Gap, Layout, LayoutId, Order, What};
+use xhint::layout::{Field, Gap, Layout, LayoutId, LayoutRef, Order, What};
 
 use crate::arguments::btf::Base;
 use crate::layouts;
@@ -20,7 +20,8 @@ pub struct Args {
     file: PathBuf,
     #[command(flatten)]
     base: Base,
-    /// Show this struct or typedef only, whether or not it is tagged as a layout
+    /// Show this layout only, given by its name, by its id (0x… or decimal) or by another name that it answers to. A struct or
+    /// typedef need not be tagged as a layout to be named
     #[arg(long, value_name = "NAME")]
     layout: Option<String>,
     /// Print JSON
@@ -32,12 +33,22 @@ impl Args {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let mut universe = layouts::universe(std::slice::from_ref(&self.file), &self.base.files)?;
         layouts::tell_differing(&universe);
-        let chosen = self.layout.as_ref().map(|name| universe.add_layout(name)).transpose()?;
+        if let Some(name) = self.layout.as_deref().and_then(|called| LayoutRef::read(called).name()) {
+            universe.add_layout(name)?;
+        }
+        let chosen = self.layout.as_deref().map(|called| universe.called(called));
         let all = xhint::layout::layouts(&universe)?;
-        let wanted = all.iter().enumerate().filter(|(n, _)| chosen.is_none_or(|chosen| chosen == *n));
+        let wanted = all.iter().enumerate().filter(|(n, _)| chosen.as_ref().is_none_or(|chosen| chosen.contains(n)));
         let shown: Vec<Shown> = wanted.map(|(_, layout)| shown(layout)).collect();
-        if shown.is_empty() {
-            bail!("{}: no struct is tagged as a layout; name one with --layout", self.file.display());
+        match &self.layout {
+            Some(id) if shown.is_empty() && !all.is_empty() => {
+                let have: Vec<_> = all.iter().map(|l| format!("{} ({})", l.name, l.id)).collect();
+                bail!("{}: no layout of it is called '{id}'; there is {}", self.file.display(), have.join(", "));
+            }
+            _ if shown.is_empty() => {
+                bail!("{}: no struct is tagged as a layout; name one with --layout", self.file.display())
+            }
+            _ => {}
         }
         if self.json {
             print::json(&shown)?;
