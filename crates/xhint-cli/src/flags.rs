@@ -61,7 +61,7 @@ impl Of {
             Error::TooManyFunctions { .. } => "--dispatch tail or table".to_owned(),
             Error::TableNeedsWalk | Error::RowTooLong { .. } => "--dispatch static".to_owned(),
             Error::SeveralLayouts { .. } => "--layout NAME, or --dispatch auto".to_owned(),
-            Error::NoSlot { .. } => "--dispatch static or table, for attach with --no-count".to_owned(),
+            Error::NoSlot => "--dispatch static or table, for attach with --no-count".to_owned(),
             Error::NothingToDispatch => "--dispatch none".to_owned(),
             Error::NoSelector { .. } => "--layout NAME".to_owned(),
             _ => return None,
