@@ -194,6 +194,22 @@ pub fn moves_packet(insn: Insn) -> bool {
     insn.code == CALL && insn.src == 0 && MOVING.contains(&insn.imm)
 }
 
+/// `bpf_xdp_adjust_meta`.
+const ADJUST_META: i64 = 54;
+
+/// Whether it calls a helper that makes the metadata begin elsewhere. `bpf_xdp_adjust_head` is none: it takes the metadata
+/// along (net/core/filter.c).
+#[must_use]
+pub fn moves_metadata(insn: Insn) -> bool {
+    insn.code == CALL && insn.src == 0 && insn.imm == ADJUST_META
+}
+
+/// Whether the helper calls functions of the object.
+#[must_use]
+pub fn calls_back(insn: Insn) -> bool {
+    insn.code == CALL && insn.src == 0 && CALLING_BACK.contains(&insn.imm)
+}
+
 /// Which argument of the function in r2 is the address in r3, for helpers that call one and hand that on (`bpf_loop`,
 /// `bpf_for_each_map_elem`): `set_loop_callback_state` and `set_map_elem_callback_state` of kernel/bpf/verifier.c.
 #[must_use]

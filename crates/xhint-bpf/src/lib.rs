@@ -30,4 +30,4 @@ pub use insn::{Insn, SIZE};
 pub use liveness::Liveness;
 pub use named::Named;
 pub use prune::{Branches, prune, remaining};
-pub use reach::{Code, MetadataRead, Reach, reach_if};
+pub use reach::{Access, AccessKind, Code, Reach, reach_if};

@@ -13,15 +13,17 @@
 //! 3. A call that is reached makes its callee reached, with what is known of the arguments; a function whose address
 //!    is taken is reached with nothing known. So is every instruction of a function with a jump that is not understood.
 
+mod places;
 mod state;
 mod writes;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::code::jumps_anywhere;
-use crate::effect::{Callee, Effect, Flow, effect, flow};
+use crate::effect::{self, Callee, Effect, Flow, called_back, effect, flow, moves_metadata};
 use crate::insn::{ADD64_REG, CALL, Insn, SUB64_REG};
 use crate::{Branches, FunctionId, Hook, Instruction, Named, Targets};
+use places::Places;
 use state::{State, Value};
 use writes::{Known, Writes};
 
@@ -49,31 +51,34 @@ pub struct Reach {
     pub addends: BTreeMap<(FunctionId, usize), Option<u64>>,
     /// By function, which branches comparisons can take.
     pub branches: BTreeMap<FunctionId, Branches>,
-    /// Loads from metadata, as long as each time it is the same place: by instruction. Not of metadata that the program
-    /// may have moved the start of.
-    pub metadata: BTreeMap<(FunctionId, usize), Option<MetadataRead>>,
+    /// What reads and writes metadata, by instruction. Not metadata that the program may have moved the start of.
+    pub metadata: BTreeMap<(FunctionId, usize), Access>,
+    /// Whether metadata may be read by an address that was not followed.
+    pub astray: bool,
     /// Calls behind which a number in the frame was not known any more.
     pub lost: BTreeSet<(FunctionId, usize)>,
 }
 
-impl Reach {
-    /// Notes what a load reads this time. Whoever knows less the next time forgets it for good.
-    fn read(&mut self, at: (FunctionId, usize), read: Option<MetadataRead>) {
-        match self.metadata.get_mut(&at) {
-            Some(known) => *known = known.filter(|k| Some(*k) == read),
-            None if read.is_some() => _ = self.metadata.insert(at, read),
-            None => {}
-        }
-    }
+/// How an instruction gets at metadata.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    /// What it does there.
+    pub kind: AccessKind,
+    /// Where, on one way or another: bytes from the start of the metadata.
+    pub offsets: BTreeSet<u16>,
+    /// How many; not known of what a helper is given.
+    pub bytes: Option<u8>,
 }
 
-/// Bytes of metadata that a load reads.
+/// What an instruction does with metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct MetadataRead {
-    /// From the start of the metadata.
-    pub offset: i32,
-    /// How many.
-    pub bytes: u8,
+pub enum AccessKind {
+    /// It loads.
+    Load,
+    /// It stores.
+    Store,
+    /// It gives its address to a helper.
+    Give,
 }
 
 /// What can be reached when any of `entries` is run, as if the calls that `keeps` accepts wrote nothing in the frame: what
@@ -84,7 +89,8 @@ pub fn reach_if(
     keeps: impl Fn((FunctionId, usize)) -> bool,
 ) -> Reach {
     let (at_entry, known) = (HashMap::new(), Known::default());
-    let mut walk = Walk { code, keeps, at_entry, known, out: Reach::default(), todo: Vec::new() };
+    let mut walk =
+        Walk { code, keeps, at_entry, known, moves: HashMap::new(), out: Reach::default(), todo: Vec::new() };
     for entry in entries {
         walk.enter(entry, code.hook(entry).map_or_else(State::default, State::at_hook));
     }
@@ -99,6 +105,8 @@ struct Walk<'a, C, K> {
     keeps: K,
     /// What functions may write of their callers' frames.
     known: Known,
+    /// Which functions may make the metadata begin elsewhere.
+    moves: HashMap<FunctionId, bool>,
     /// What is known at the start of each function that was reached.
     at_entry: HashMap<FunctionId, State>,
     out: Reach,
@@ -158,8 +166,12 @@ impl<C: Code, K: Fn((FunctionId, usize)) -> bool> Walk<'_, C, K> {
                 continue;
             }
             if let Named::Function(callee) = instruction.named {
-                let known = insn.code == CALL && !self.code.is_global(callee);
-                self.enter(callee, if known { state.arguments() } else { State::default() });
+                let given = match (insn.code == CALL, self.code.is_global(callee)) {
+                    (false, _) => State::default(),
+                    (true, true) => state.arguments_of_global(),
+                    (true, false) => state.arguments(),
+                };
+                self.enter(callee, given);
             }
             if matches!(insn.code, ADD64_REG | SUB64_REG) {
                 let value = if let Value::Const(number) = state.operand(insn) { Some(number) } else { None };
@@ -179,7 +191,10 @@ impl<C: Code, K: Fn((FunctionId, usize)) -> bool> Walk<'_, C, K> {
                     self.out.branches.entry(function).or_default().add(n, branches);
                     return branch(insn, [target(), next], branches, &state);
                 }
-                Flow::Anywhere => return (0..code.len()).map(|n| (n, State::ignorant())).collect(),
+                Flow::Anywhere => {
+                    self.out.astray = true;
+                    return (0..code.len()).map(|n| (n, State::ignorant())).collect();
+                }
             }
         }
         // Beyond the last instruction: a function that does not end, which the verifier will refuse.
@@ -190,15 +205,19 @@ impl<C: Code, K: Fn((FunctionId, usize)) -> bool> Walk<'_, C, K> {
     fn step(&mut self, at: (FunctionId, usize), instruction: &Instruction, state: &mut State) {
         let Instruction { insn, named, .. } = *instruction;
         let effect = effect(insn, named, self.code.calls_back());
-        if let Effect::Load { bytes, .. } = effect {
-            self.out.read(at, state.in_metadata(insn).map(|offset| MetadataRead { offset, bytes }));
-        }
+        self.access(at, insn, effect, state);
         let writes = match (effect, named, state.function(2)) {
             (Effect::Call(Callee::Function), ..) if !state.lends() => Writes::All,
             (Effect::Call(Callee::Function), Named::Function(callee), _) => self.known.of(self.code, callee),
             (Effect::Call(Callee::Function), Named::Nothing, Some(callee)) => self.known.back(self.code, insn, callee),
             _ => Writes::All,
         };
+        if let (Some(callee), Some(number)) = (state.function(2), called_back(insn)) {
+            self.enter(callee, state.arguments_back(number));
+        }
+        if matches!(effect, Effect::Call(_)) && self.moves(instruction, state) {
+            state.move_metadata();
+        }
         let before = matches!(effect, Effect::Call(_)).then(|| state.clone());
         state.run(insn, named, self.code.calls_back(), &writes);
         if let Some(before) = before.filter(|before| state.numbers() < before.numbers()) {
@@ -208,6 +227,65 @@ impl<C: Code, K: Fn((FunctionId, usize)) -> bool> Walk<'_, C, K> {
             }
         }
     }
+
+    /// Notes what an instruction does with metadata this time.
+    fn access(&mut self, at: (FunctionId, usize), insn: Insn, effect: Effect, state: &State) {
+        match effect {
+            Effect::Load { bytes, .. } => {
+                self.note(at, AccessKind::Load, Some(bytes), state.in_metadata(insn.src, insn.off))
+            }
+            Effect::Store { bytes } => {
+                self.note(at, AccessKind::Store, Some(bytes), state.in_metadata(insn.dst, insn.off))
+            }
+            Effect::Atomic { bytes, .. } => {
+                self.note(at, AccessKind::Load, Some(bytes), state.in_metadata(insn.dst, insn.off));
+            }
+            Effect::Call(Callee::Helper | Callee::Kernel) => {
+                (1..=5).for_each(|reg| self.note(at, AccessKind::Give, None, state.in_metadata(reg, 0)));
+            }
+            Effect::Call(Callee::Function) => self.out.astray |= state.leads_astray(),
+            Effect::Unknown => self.out.astray = true,
+            _ => {}
+        }
+    }
+
+    fn note(&mut self, at: (FunctionId, usize), kind: AccessKind, bytes: Option<u8>, places: Option<Places>) {
+        let Some(places) = places else { return };
+        self.out.astray |= places.others;
+        let new = || Access { kind, bytes, offsets: BTreeSet::new() };
+        self.out.metadata.entry(at).or_insert_with(new).offsets.extend(places.iter());
+    }
+
+    /// Whether a call may make the metadata begin elsewhere.
+    fn moves(&mut self, instruction: &Instruction, state: &State) -> bool {
+        let callee = match instruction.named {
+            Named::Function(callee) => Some(callee),
+            _ if effect::calls_back(instruction.insn) => match state.function(2) {
+                None => return true,
+                called => called,
+            },
+            _ => None,
+        };
+        let code = self.code;
+        let inside = callee.is_some_and(|callee| *self.moves.entry(callee).or_insert_with(|| may_move(code, callee)));
+        inside || moves_metadata(instruction.insn)
+    }
+}
+
+/// Whether a function, or one that it calls, calls a helper that makes the metadata begin elsewhere.
+fn may_move(code: &impl Code, function: FunctionId) -> bool {
+    let (mut seen, mut todo) = (HashSet::new(), vec![function]);
+    while let Some(function) = todo.pop() {
+        if !seen.insert(function) {
+            continue;
+        }
+        let all = code.code(function);
+        if all.iter().any(|i| moves_metadata(i.insn)) {
+            return true;
+        }
+        todo.extend(all.iter().filter_map(|i| if let Named::Function(other) = i.named { Some(other) } else { None }));
+    }
+    false
 }
 
 /// Where the blocks of a function begin.

@@ -58,6 +58,9 @@ impl Of {
                 "--dispatch tail".to_owned()
             }
             Error::TooManyFunctions { optional: true, .. } => "--dispatch table".to_owned(),
+            Error::TooManyFunctions { functions, .. } if *functions > xhint::link::table::SLOT_COUNT as usize => {
+                "--dispatch table".to_owned()
+            }
             Error::TooManyFunctions { .. } => "--dispatch tail or table".to_owned(),
             Error::TableNeedsWalk | Error::RowTooLong { .. } => "--dispatch static".to_owned(),
             Error::SeveralLayouts { .. } => "--layout NAME, or --dispatch auto".to_owned(),

@@ -32,15 +32,16 @@ impl Choice {
     /// The layouts that `options` name, else all that the object asks for.
     ///
     /// # Errors
-    /// [`Error::NoLayout`] for a name that no layout has, [`Error::OtherOrder`].
+    /// [`Error::NoLayout`] for a name that no layout has, [`Error::OtherOrder`] and its like.
     pub fn of(object: &Object, universe: &Universe, options: &LinkOptions) -> Result<Choice, Error> {
         if universe.base().order() != object.order() {
-            return Err(Error::OtherOrder);
+            let nic = universe.sources().get(1).filter(|_| universe.absent_base().is_some());
+            return Err(nic.map_or(Error::OtherOrder, |nic| Error::NicOrder { nic: nic.name().to_owned() }));
         }
         bound_once(options)?;
         let wanted: BTreeSet<Wanted<'_>> = object.relos().iter().filter_map(|r| asked(object, r, options)).collect();
         let is_asked = |n: &usize| universe.layouts().get(*n).is_some_and(|l| wanted.iter().any(|w| w.means(l)));
-        let mut out = Choice { plain: plain(object, universe, options), ..Choice::default() };
+        let mut out = Choice::default();
         // All names that linking will ask for in one pass over each BTF, not one pass a name or a question.
         let look = || {
             let binding = Binding { layout: None, bind: options.bind.clone(), walk: options.walk };
@@ -61,9 +62,13 @@ impl Choice {
             out.layouts.sort_unstable();
             out.layouts.dedup();
         }
+        // Who reads all without CO-RE asks for none.
+        let all: Vec<usize> = (0..universe.layouts().len()).collect();
+        let found = plain(object, universe, options, if options.layouts.is_empty() { &all } else { &out.layouts });
+        out.plain = found.plain;
         if out.layouts.is_empty() {
             look();
-            out.linked_for_none(universe, &wanted);
+            out.linked_for_none(universe, &wanted, found.anything);
         }
         out.warnings.extend(out.plain.iter().map(Plain::to_string));
         out.useless_binds(object, options);
@@ -92,7 +97,7 @@ impl Choice {
     }
 
     /// Says what a program gets that is linked for no layout.
-    fn linked_for_none(&mut self, universe: &Universe, wanted: &BTreeSet<Wanted<'_>>) {
+    fn linked_for_none(&mut self, universe: &Universe, wanted: &BTreeSet<Wanted<'_>>, plainly: Option<String>) {
         let lacks = |w: &&Wanted<'_>| universe.candidates(SourceId::BASE, w.name).is_empty();
         let lacking: BTreeSet<_> = wanted.iter().filter(lacks).copied().collect();
         for w in &lacking {
@@ -110,7 +115,13 @@ impl Choice {
         if let Some(names) = nowhere {
             self.warnings.push(format!("{NONE}; it is linked for none, and finds nothing of '{names}'"));
         } else if self.warnings.is_empty() && self.plain.is_empty() {
-            self.warnings.push(format!("{NONE}, which is nothing of metadata; it is linked for none"));
+            self.warnings.push(match plainly {
+                Some(place) => format!(
+                    "{NONE}, which is nothing by CO-RE; it is linked for none, and {place} reads metadata at an offset that the \
+                     program was compiled with, whatever a packet carries"
+                ),
+                None => format!("{NONE}, which is nothing of metadata; it is linked for none"),
+            });
         }
     }
 

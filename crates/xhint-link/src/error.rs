@@ -21,6 +21,14 @@ pub enum Error {
     /// An object for another machine than the base BTF.
     #[error("the object and the base BTF have different byte order; give the BTF of the target's kernel")]
     OtherOrder,
+    /// An object for another machine than a NIC's BTF, where that alone says which machine it is.
+    #[error(
+        "the object and {nic} have different byte order; take the BTF of a NIC in the machine that the object is for"
+    )]
+    NicOrder {
+        /// The NIC's file.
+        nic: String,
+    },
     /// A relocation that makes no sense, or has several answers.
     #[error("{place}: CO-RE relocation {number}")]
     Relo {
@@ -143,7 +151,9 @@ pub enum Error {
     /// More functions in one program than the kernel takes.
     #[error(
         "{program} would be {functions} functions, and the kernel takes {most} functions of one program{}",
-        if *.optional {
+        if *.functions > crate::table::SLOT_COUNT as usize {
+            "; those are more than tail calls have slots for, too: dispatch by a table makes fewer"
+        } else if *.optional {
             "; it is loaded on demand only (SEC(\"?xdp\")), so tail calls have no slots for it: name it as the program to run, \
              or dispatch by a table"
         } else {

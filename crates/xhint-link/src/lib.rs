@@ -13,6 +13,7 @@ mod bind;
 mod by_hand;
 mod choice;
 pub mod counts;
+mod described;
 mod dispatch;
 mod elsewhere;
 mod error;

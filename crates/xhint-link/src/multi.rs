@@ -111,7 +111,8 @@ struct Lack {
 /// Links with the first dispatch of those that fit which is within its limits.
 fn dispatch(plan: &Plan<'_>, options: &LinkOptions) -> Result<(Image, DispatchReport), Error> {
     let layouts = plan.fallback;
-    let table = match options.table && options.walk && policy::considers_table(options.dispatch, layouts) {
+    let may = options.table || policy::takes_table_alone(layouts);
+    let table = match may && options.walk && policy::considers_table(options.dispatch, layouts) {
         true => kinds(plan).ok(),
         false => None,
     };

@@ -1,62 +1,76 @@
 //! Structs of a program that a layout answers to, and that are read without CO-RE: at the offsets that they were compiled
 //! with, wherever the layout has its fields.
 //!
-//! What clang leaves in an object does not say which instruction reads which struct, unless it is relocated. Two things
-//! are known all the same:
-//!
-//! - which loads from metadata no relocation touches, and whether the source names a member there ([`crate::by_hand`]);
-//! - that the program takes the address of the metadata, its BTF or debug information describes such a struct, and no relocation
-//!   reads a field of it.
+//! What clang leaves in an object does not say which instruction reads which struct, unless it is relocated. So addresses
+//! of metadata are followed through the code, and what no relocation touches is held against the members of such structs
+//! ([`crate::by_hand`]). Certain is what the source names and what a chosen layout has elsewhere. Where nothing is found,
+//! something is said only if an address was lost, and a struct is there that no relocation reads.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
 use xhint_bpf::insn::LDX;
 use xhint_bpf::{Context, Hook, Instruction};
-use xhint_btf::{Btf, Kind, Type};
-use xhint_object::dwarf;
-use xhint_relo::binding::may_be_layout;
+use xhint_btf::{Btf, Kind};
 use xhint_relo::{RelocKind, Wanted};
 use xhint_universe::Universe;
 
-use crate::by_hand::reads;
+use crate::by_hand::ByHand;
+use crate::described::Described;
 use crate::report::LayoutReport;
 use crate::{LinkOptions, Object, Plain, Relo};
 
-/// All of them.
-pub fn plain(object: &Object, universe: &Universe, options: &LinkOptions) -> Vec<Plain> {
-    if universe.layouts().is_empty() || !takes_metadata(object) {
-        return Vec::new();
+/// What is read without CO-RE.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Of structs that layouts answer to.
+    pub plain: Vec<Plain>,
+    /// Whether anything of metadata is, of whatever struct, and where.
+    pub anything: Option<String>,
+}
+
+/// All of it, as far as one of these layouts (indices among the universe's) has it elsewhere.
+pub fn plain(object: &Object, universe: &Universe, options: &LinkOptions, layouts: &[usize]) -> Found {
+    if layouts.is_empty() || !may_take_metadata(object) {
+        return Found::default();
     }
     let (read, named, sized) = (roots(object, reads_field), roots(object, only_names), roots(object, takes_size));
-    let layout = |name: &str| -> Option<usize> {
-        let wanted = Some(Wanted::of(&options.bind, name)).filter(|w| w.is_metadata(universe))?;
-        universe.layouts().iter().position(|l| wanted.means(l))
+    let meant = |name: &str| -> Vec<usize> {
+        let Some(wanted) = Some(Wanted::of(&options.bind, name)).filter(|w| w.is_metadata(universe)) else {
+            return Vec::new();
+        };
+        let means = |n: &usize| universe.layouts().get(*n).is_some_and(|l| wanted.means(l));
+        layouts.iter().copied().filter(means).collect()
     };
-    let otherwise: HashSet<usize> = read.iter().filter_map(|name| layout(name)).collect();
+    let otherwise: HashSet<usize> = read.iter().flat_map(|name| meant(name)).collect();
     let held = held(object.btf());
-    let mut structs: Vec<Type<'_>> = structs(object.btf(), |name| layout(name).is_some()).collect();
+    let mut structs = Described::all(object, |name| !meant(name).is_empty());
     // Of several, a load that no relocation touches is rather of one that none touches.
-    structs.sort_by_key(|ty| read.contains(ty.name()));
-    let reads = reads(object, universe, options, &structs);
-    let mut out = Vec::new();
-    for name in described(object, |name| layout(name).is_some()) {
-        let Some(layout) = layout(&name) else { continue };
-        let elsewhere = otherwise.contains(&layout);
-        let kept = held.contains(name.as_str());
-        let asked = named.contains(name.as_str()) && !sized.contains(name.as_str());
-        let explained = read.contains(name.as_str()) || elsewhere && (kept || asked);
-        let load = reads.get(&name);
-        if explained && load.is_none() {
+    structs.sort_by_key(|ty| read.contains(ty.name.as_str()));
+    let mut by_hand = ByHand::of(object, universe, options);
+    let of_structs: Vec<(&Described, Vec<usize>)> = structs.iter().map(|ty| (ty, meant(&ty.name))).collect();
+    // What only debug information has beside what is read by CO-RE is told of, but may be no more than that.
+    let is_sure = |ty: &Described, meant: &[usize]| ty.in_btf || !meant.iter().any(|l| otherwise.contains(l));
+    let reads = by_hand.reads(&of_structs, is_sure);
+    let mut out = Found { plain: Vec::new(), anything: by_hand.first() };
+    for (ty, meant) in &of_structs {
+        let name = ty.name.as_str();
+        let elsewhere = meant.iter().any(|layout| otherwise.contains(layout));
+        let asked = named.contains(name) && !sized.contains(name);
+        let explained = read.contains(name) || elsewhere && (held.contains(name) || asked);
+        let load = reads.get(name);
+        let lost = by_hand.astray() && !explained;
+        let Some(layout) = load.map(|(layout, _)| *layout).or_else(|| meant.first().copied().filter(|_| lost)) else {
             continue;
-        }
-        out.push(Plain {
+        };
+        out.plain.push(Plain {
+            name: name.to_owned(),
             layout: LayoutReport::of(universe, layout).map_or_else(String::new, |l| l.label()),
-            certain: load.is_some_and(|load| load.certain) || !explained && !elsewhere && !kept && !asked,
+            certain: load.is_some_and(|(_, load)| load.certain),
             bare: object.relos().is_empty(),
-            read: load.cloned(),
-            name,
+            read: load.map(|(_, load)| load.clone()),
         });
     }
+    out.plain.sort_by(|a, b| a.name.cmp(&b.name));
     out
 }
 
@@ -88,27 +102,9 @@ fn takes_size(kind: RelocKind) -> bool {
     kind == RelocKind::TypeSize
 }
 
-/// The names that fit of the structs and unions that the program has with their members.
-fn described(object: &Object, fits: impl Fn(&str) -> bool) -> BTreeSet<String> {
-    let mut out: BTreeSet<String> = structs(object.btf(), &fits).map(|t| t.name().to_owned()).collect();
-    if dwarf::may_have(object.image(), &fits) {
-        out.extend(dwarf::structs(object.image()).into_iter().filter(|name| fits(name)));
-    }
-    out
-}
-
-/// Those in the object's BTF.
-fn structs<'b>(btf: &'b Btf, fits: impl Fn(&str) -> bool) -> impl Iterator<Item = Type<'b>> {
-    let has_members = |id| {
-        let body = btf.skip_mods_and_typedefs(id);
-        body.kind().is_composite() && body.vlen() > 0
-    };
-    btf.types().filter(move |t| may_be_layout(t.kind()) && fits(t.name()) && has_members(t.id()))
-}
-
 /// Whether a program of the object can have come to the metadata: the verifier lets it load `data_meta` from the context
-/// in no other way.
-fn takes_metadata(object: &Object) -> bool {
+/// in no other way. Many other loads look like that one.
+fn may_take_metadata(object: &Object) -> bool {
     let takes = |i: &Instruction| {
         let word = i.insn.class() == LDX && i.insn.bytes_moved() == Context::WORD;
         word && Hook::ALL.iter().any(|hook| hook.context().data_meta == i.insn.off)

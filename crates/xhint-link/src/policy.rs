@@ -51,7 +51,7 @@ pub struct Facts {
     pub programs: usize,
     /// Why no program could have slots that tail calls find, if so.
     pub no_slots: Option<String>,
-    /// What a table would be, if whoever loads the object may load one, and one can be made.
+    /// What a table would be, if whoever loads the object may load one or nothing else will do, and one can be made.
     pub table: Option<Kinds>,
 }
 
@@ -88,6 +88,12 @@ pub fn considers_table(asked: Dispatch, layouts: usize) -> bool {
     asked == Dispatch::Auto && layouts >= MANY_MIXED
 }
 
+/// Whether nothing but a table takes so many layouts, whoever will load it: tail calls have no slots for them, and as many
+/// copies in one program are more functions than the kernel takes.
+pub fn takes_table_alone(layouts: usize) -> bool {
+    layouts > SLOT_COUNT as usize
+}
+
 /// The dispatches to try, the best first: one, where it was asked for.
 pub fn candidates(asked: Dispatch, facts: &Facts, refused: &[Dispatch]) -> Vec<Candidate> {
     match (asked, &facts.no_slots) {
@@ -114,7 +120,7 @@ fn by_copies(facts: &Facts) -> Candidate {
     let all = insns.checked_mul(layouts).and_then(|n| n.checked_mul(programs));
     let (kind, why) = if layouts == 1 {
         (Dispatch::Static, "one layout; the entry tells its packets from others, and counts".to_owned())
-    } else if layouts > SLOT_COUNT as usize {
+    } else if takes_table_alone(layouts) {
         (Dispatch::Static, format!("{layouts} layouts are more than tail calls have slots for"))
     } else if layouts > MANY_LAYOUTS {
         (Dispatch::Tail, format!("{layouts} layouts are more than {MANY_LAYOUTS}, so a table finds them sooner"))
@@ -178,6 +184,7 @@ mod tests {
         assert_eq!(kinds(Dispatch::Auto, &with(8, 5)), [Dispatch::Static, Dispatch::Table]);
         assert!(considers_table(Dispatch::Auto, 4) && !considers_table(Dispatch::Auto, 3));
         assert!(!considers_table(Dispatch::Static, 4));
+        assert!(takes_table_alone(4097) && !takes_table_alone(4096));
     }
 
     #[test]

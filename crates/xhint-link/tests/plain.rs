@@ -198,3 +198,247 @@ fn what_is_read_by_hand_is_not_certain() {
                   m->hash;";
     assert_eq!(with(&kept, &format!("{core}\n{absent}")), None);
 }
+
+/// What a program reads, and whether it is told of and how.
+struct Case {
+    what: &'static str,
+    nic: &'static str,
+    /// In front of the program.
+    before: &'static str,
+    body: &'static str,
+    /// What the program returns in the kernel, given `WORDS` as metadata.
+    value: u64,
+    told: Option<bool>,
+}
+
+const NIC: &str = "struct rx { __u32 pad; __u32 hash; __u32 mark; __u32 btf_id; } LAYOUT(5); struct rx *r;";
+/// The metadata of that.
+const WORDS: [u32; 4] = [0xbad0, 0x600d, 0x77, 5];
+const THREE: &str = "struct nic_meta { __u32 hash; __u32 mark; __u32 btf_id; };";
+const WITH: &str = "struct nic_meta { __u32 hash; __u32 mark; __u32 btf_id; } CORE;";
+/// The bounds of metadata are known, and that it is the layout's.
+const CHECKED: &str = "struct nic_meta *m = meta; if (meta + 16 > data) return 2;
+    if (__builtin_preserve_access_index(({ m->btf_id; })) != 5) return 3;\n";
+
+const CASES: [Case; 24] = [
+    Case {
+        what: "array",
+        nic: "struct rx { __u32 pad; __u32 v[2]; __u32 btf_id; } LAYOUT(5); struct rx *r;",
+        before: "struct nic_meta { __u32 v[2]; __u32 btf_id; };",
+        body: "CHECKED return m->v[0];",
+        value: 0xbad0,
+        told: Some(true),
+    },
+    Case {
+        what: "a byte of an array",
+        nic: "struct rx { __u16 pad; __u8 mac[6]; __u32 x; __u32 btf_id; } LAYOUT(5); struct rx *r;",
+        before: "struct nic_meta { __u8 mac[6]; __u32 btf_id; };",
+        body: "CHECKED return m->mac[0];",
+        value: 0xd0,
+        told: Some(true),
+    },
+    Case {
+        what: "behind a call",
+        nic: NIC,
+        before: "struct nic_meta { __u32 hash; __u32 mark; __u32 btf_id; }; static __noinline int other(int x) { asm volatile(\"\" : \"+r\"(x)); return x * 2; }",
+        body: "if (other(7) == 3) return 9; meta = (void *)(long)ctx->data_meta; data = (void *)(long)ctx->data;\nCHECKED return m->hash;",
+        value: 0xbad0,
+        told: Some(true),
+    },
+    Case {
+        what: "behind adjust_head",
+        nic: NIC,
+        before: THREE,
+        body: "if (bpf_xdp_adjust_head(ctx, 0)) return 9; meta = (void *)(long)ctx->data_meta; data = (void *)(long)ctx->data;\nCHECKED return m->hash;",
+        value: 0xbad0,
+        told: Some(true),
+    },
+    Case {
+        what: "in a global function",
+        nic: NIC,
+        before: "struct nic_meta { __u32 hash; __u32 mark; __u32 btf_id; };\n__noinline int get(struct xdp_md *ctx) { void *meta = (void *)(long)ctx->data_meta, *data = (void *)(long)ctx->data; struct nic_meta *m = meta; if (meta + 16 > data) return 0;\n return m->hash; }",
+        body: "CHECKED return get(ctx);",
+        value: 0xbad0,
+        told: Some(true),
+    },
+    Case {
+        what: "in a callback",
+        nic: NIC,
+        before: "struct nic_meta { __u32 hash; __u32 mark; __u32 btf_id; }; struct w { struct xdp_md *ctx; __u32 v; };\nstatic long rd(__u32 i, struct w *w) { struct xdp_md *ctx = w->ctx; void *meta = (void *)(long)ctx->data_meta, *data = (void *)(long)ctx->data; struct nic_meta *m = meta; if (meta + 16 > data) return 1;\n w->v = m->hash; return 0; }",
+        body: "CHECKED struct w w = { ctx, 0 }; bpf_loop(1, rd, &w, 0); return w.v;",
+        value: 0xbad0,
+        told: Some(true),
+    },
+    Case {
+        what: "of metadata and of packets",
+        nic: NIC,
+        before: "struct nic_meta { __u32 hash; __u32 mark; __u32 btf_id; };\nstatic __noinline int rd(struct nic_meta *m) {\n return m->hash; }",
+        body: "CHECKED if (data + 16 > (void *)(long)ctx->data_end) return 9; int a = rd(m), b = rd(data); return a + b;",
+        value: 0xbad0,
+        told: Some(true),
+    },
+    Case {
+        what: "at one of two offsets",
+        nic: NIC,
+        before: THREE,
+        body: "CHECKED __u32 *p = ctx->rx_queue_index ? &m->mark : &m->hash; return *p;",
+        value: 0xbad0,
+        told: Some(false),
+    },
+    Case {
+        what: "as a key",
+        nic: NIC,
+        before: "struct nic_meta { __u32 hash; __u32 mark; __u32 btf_id; }; struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 0x6100); __type(key, __u32); __type(value, __u32); } mp SEC(\".maps\");",
+        body: "CHECKED return bpf_map_lookup_elem(&mp, &m->hash) ? 0x600d : 7;",
+        value: 7,
+        told: Some(true),
+    },
+    Case {
+        what: "a store",
+        nic: NIC,
+        before: THREE,
+        body: "CHECKED m->mark = 0x600d;\n return __builtin_preserve_access_index(({ m->mark; }));",
+        value: 0x77,
+        told: Some(false),
+    },
+    Case {
+        what: "in a macro",
+        nic: NIC,
+        before: THREE,
+        body: "CHECKED return __builtin_bswap32(m->hash);",
+        value: 0xd0ba_0000,
+        told: Some(true),
+    },
+    Case {
+        what: "in a struct within",
+        nic: "struct rx { __u32 pad; __u32 x; struct { __u32 dst; } v4; __u32 btf_id; } LAYOUT(5); struct rx *r;",
+        before: "struct v4 { __u32 dst; }; struct nic_meta { __u32 pad; struct v4 v4; __u32 btf_id; };",
+        body: "CHECKED return m->v4.dst;",
+        value: 0x600d,
+        told: Some(true),
+    },
+    Case {
+        what: "only asked whether it fits",
+        nic: NIC,
+        before: WITH,
+        body: "struct nic_meta *m = meta; return bpf_core_field_exists(m->hash) ? 7 : 6;",
+        value: 7,
+        told: None,
+    },
+    Case {
+        what: "packets by a struct of the name",
+        nic: NIC,
+        before: "struct nic_meta { __u32 hash; __u32 mark; }; struct ip { __u32 a, b, saddr; };",
+        body: "struct ip *ip = data; if ((void *)(ip + 1) + 8 > (void *)(long)ctx->data_end) return 3; struct nic_meta *m = (void *)(ip + 1); return 1 + m->hash + ip->saddr;",
+        value: 1,
+        told: None,
+    },
+    Case {
+        what: "packets by a struct of another layout's name",
+        nic: "struct rx { __u32 pad; __u32 hash; __u32 mark; __u32 btf_id; } LAYOUT(5); struct rx *r; struct tunnel_hdr { __u32 a; __u32 vni; __u32 x; __u32 y; __u32 btf_id; } tag(\"xhint:layout\") tag(\"xhint:id=9\"); struct tunnel_hdr *t;",
+        before: "struct nic_meta { __u32 hash; __u32 btf_id; } CORE; struct tunnel_hdr { __u32 vni; };",
+        body: "struct nic_meta *c = meta; if (meta + 16 > data) return 3; if (c->btf_id != 5) return 4; struct tunnel_hdr *t = data; if (data + 4 > (void *)(long)ctx->data_end) return 2; return t->vni + c->hash;",
+        value: 0x600d,
+        told: None,
+    },
+    Case {
+        what: "only its size",
+        nic: NIC,
+        before: PLAIN,
+        body: "if (meta + bpf_core_type_size(struct nic_meta) > data) return 3; return bpf_core_type_size(struct nic_meta);",
+        value: 16,
+        told: None,
+    },
+    Case {
+        what: "a local variable",
+        nic: NIC,
+        before: THREE,
+        body: "struct nic_meta k = { 1, 2, 3 }; if (meta + 16 > data) return 3; asm volatile(\"\" :: \"r\"(&k) : \"memory\"); return k.hash;",
+        value: 1,
+        told: None,
+    },
+    Case {
+        what: "by hand beside packets",
+        nic: NIC,
+        before: THREE,
+        body: "if (meta + 16 > data) return 3; if (*(__u32 *)(meta + 12) != 5) return 4;\n struct nic_meta *m = data; if (data + 12 > (void *)(long)ctx->data_end) return 2; __u32 h = *(__u32 *)(meta + 4);\n return m->hash + h;",
+        value: 0x600d,
+        told: Some(false),
+    },
+    Case {
+        what: "what the program wrote",
+        nic: NIC,
+        before: THREE,
+        body: "CHECKED __u32 h = __builtin_preserve_access_index(({ m->hash; }));\n struct nic_meta *o = meta; o->hash = h; asm volatile(\"\" ::: \"memory\");\n return o->hash;",
+        value: 0x600d,
+        told: Some(false),
+    },
+    Case {
+        what: "at offsets that are right",
+        nic: "struct rx { __u32 hash; __u32 mark; __u32 x; __u32 btf_id; } LAYOUT(5); struct rx *r;",
+        before: THREE,
+        body: "CHECKED return m->hash;",
+        value: 0xbad0,
+        told: None,
+    },
+    Case {
+        what: "a flavour beside",
+        nic: NIC,
+        before: "struct nic_meta { __u32 hash; __u32 mark; __u32 btf_id; }; struct nic_meta___c { __u32 hash; __u32 mark; __u32 btf_id; } CORE;",
+        body: "struct nic_meta___c *c = meta; if (meta + 16 > data) return 8; if (c->btf_id != 5) return 4;\n struct nic_meta *m = meta;\n return m->hash;",
+        value: 0xbad0,
+        told: Some(false),
+    },
+    Case {
+        what: "a copy",
+        nic: NIC,
+        before: THREE,
+        body: "CHECKED struct nic_meta k = *m; asm volatile(\"\" :: \"r\"(&k) : \"memory\"); return k.hash;",
+        value: 0xbad0,
+        told: Some(false),
+    },
+    Case {
+        what: "in a loop",
+        nic: "struct rx { __u32 pad; struct { __u32 hash; __u32 mark; } e[1]; __u32 btf_id; } LAYOUT(5); struct rx *r;",
+        before: "struct e { __u32 hash; }; struct nic_meta { struct e e[3]; __u32 btf_id; };",
+        body: "CHECKED __u32 s = 0;\n_Pragma(\"clang loop unroll(disable)\") for (int i = 0; i < 3; i++)\n s += m->e[i].hash;\n return s;",
+        value: 0xbad0 + 0x600d + 0x77,
+        told: Some(true),
+    },
+    Case {
+        what: "behind a choice",
+        nic: NIC,
+        before: THREE,
+        body: "CHECKED struct nic_meta *o = ctx->rx_queue_index ? data : meta; asm volatile(\"\" : \"+r\"(ctx)); if ((void *)(o + 1) > data) return 9;\n return o->hash;",
+        value: 0xbad0,
+        told: Some(true),
+    },
+];
+
+/// What each program gives is what it is told of: wrong values are not given in silence, and right ones are not refused.
+#[test]
+fn wrong_values_are_told_of_and_right_ones_left_alone() {
+    if !xhint_testkit::privileged() {
+        return;
+    }
+    let metadata: Vec<u8> = WORDS.iter().flat_map(|w| w.to_ne_bytes()).collect();
+    let mut wrong = Vec::new();
+    for Case { what, nic, before, body, value, told } in CASES {
+        let body = body.replace("CHECKED", CHECKED);
+        let object = Object::parse(compile(&program(before, &body))).unwrap();
+        let options = LinkOptions {
+            dispatch: xhint_link::Dispatch::None,
+            layouts: vec!["rx".to_owned()],
+            ..LinkOptions::default()
+        };
+        let linked = object.link(&universe(&[("nic.c", nic_of(nic))]), &options).unwrap();
+        let file = fixture::keep("plain", "o", &linked.bytes);
+        let run = xhint_testkit::run::Loaded::load(&file, None).unwrap();
+        let run = run.run("prog", &metadata, &[0; 64]).unwrap();
+        let says: Vec<_> = linked.report.plain.iter().map(|p| (p.certain, p.to_string())).collect();
+        if u64::from(run.returned) != value || says.first().map(|(certain, _)| *certain) != told || says.len() > 1 {
+            wrong.push(format!("{what}: {:#x}, {says:?}", run.returned));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}

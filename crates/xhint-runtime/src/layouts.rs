@@ -374,6 +374,7 @@ impl Running {
             ..self.state.options.clone()
         };
         let linked = linker.link_in(universe, object, &options, LinkOptions::default())?;
+        object.reads_right(&linked.report)?;
         let keep = self.generation.maps()?;
         let entry = options.program.unwrap_or_else(|| only_program(&object.object));
         let entry = Some(entry.as_str()).filter(|e| !e.is_empty());

@@ -177,9 +177,7 @@ impl Linker {
             ..LinkOptions::default()
         };
         let Linked { bytes, report } = self.link_in(&universe, &object, &now, how)?;
-        if let Some(plain) = report.plain.iter().find(|p| p.certain) {
-            return Err(object.refused(xhint_link::Error::Plain(plain.clone())));
-        }
+        object.reads_right(&report)?;
         let refused_kind = report.dispatch.kind.filter(|_| report.dispatch.otherwise.is_some());
         let otherwise = refused_kind.map(|kind| -> Arc<dyn Otherwise> {
             let (refused, asked) = ([refused, &[kind]].concat(), (object.clone(), nics.clone(), asked));

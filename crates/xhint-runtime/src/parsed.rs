@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use xhint_link::Object;
+use xhint_link::{Object, Report};
 use xhint_object::SetError;
 
 use crate::error::{Error, Result};
@@ -21,6 +21,16 @@ impl Parsed {
         let mut object = Object::parse(source.bytes()?).map_err(refused)?;
         set(&mut object, values).map_err(refused)?;
         Ok(Parsed { source, object })
+    }
+
+    /// # Errors
+    /// [`Error::Link`] if it is certain to read metadata at offsets that it was compiled with, and wrongly: no device is to
+    /// run that.
+    pub fn reads_right(&self, report: &Report) -> Result<()> {
+        match report.plain.iter().find(|plain| plain.certain) {
+            Some(plain) => Err(self.refused(xhint_link::Error::Plain(plain.clone()))),
+            None => Ok(()),
+        }
     }
 
     /// What is wrong with it, or with what it is linked for.

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::places::Places;
 use super::writes::Writes;
-use crate::effect::{Callee, Effect, Flow, effect, flow, moves_packet};
+use crate::effect::{Callee, Effect, Flow, effect, flow};
 use crate::insn::{ALU, ALU64, Insn, JMP32, MOV_OP, MOV64_REG, SRC_REG, ST};
 use crate::{Context, FunctionId, Hook, Named};
 
@@ -15,11 +16,18 @@ pub enum Value {
     /// It is the address so many bytes from r10.
     Frame(i32),
     /// It is the context of a program that runs at this hook.
-    Context(Hook),
+    Context {
+        /// The hook.
+        hook: Hook,
+        /// Whether it is on every way; else wherever an address is read by it that lies in a packet.
+        surely: bool,
+    },
     /// It is an address that was loaded from there: in the packet or at its ends, and never 0.
     Packet,
-    /// It is the address so many bytes from the start of the metadata, as they were when the program began.
-    Metadata(i32),
+    /// It may be an address in the metadata, as they were when the program began: not in this function's frame.
+    Metadata(Places),
+    /// It may be the address so many bytes from r10 of whoever called this function.
+    Lent(i32),
     /// It is this function's address.
     Function(FunctionId),
     /// It is no address in this function's frame.
@@ -36,8 +44,11 @@ pub struct State {
     slots: BTreeMap<i32, (u8, Value)>,
     /// What other places in the frame hold.
     rest: Value,
-    /// Whether the packet's ends may have been moved since the program began.
-    packet_moved: bool,
+    /// Contexts and addresses in the metadata that the caller's frame holds, by offset from its r10. The verifier lets nobody
+    /// write an address into the frame of another.
+    above: BTreeMap<i32, Value>,
+    /// Whether the start of the metadata may have been moved since the program began.
+    metadata_moved: bool,
 }
 
 impl Value {
@@ -48,23 +59,57 @@ impl Value {
 
     /// Whether it is an address as the context has it, which is never 0.
     fn is_loaded(self) -> bool {
-        matches!(self, Value::Packet | Value::Metadata(0))
+        matches!(self, Value::Packet | Value::Metadata(Places { loaded: true, .. }))
+    }
+
+    /// Whether metadata may be read by it, or by what it leads to.
+    fn leads_to_metadata(self) -> bool {
+        matches!(self, Value::Metadata(_) | Value::Context { .. } | Value::Lent(_))
+    }
+
+    /// What is known of it where it may as well be something else: where metadata is read by it, all the same.
+    fn doubtful(self) -> Value {
+        match self {
+            Value::Metadata(places) => Value::Metadata(places.known(false)),
+            Value::Context { hook, .. } => Value::Context { hook, surely: false },
+            Value::Lent(at) => Value::Lent(at),
+            other => hidden(other),
+        }
     }
 
     fn join(self, other: Value) -> Value {
-        match self.may_point() || other.may_point() {
+        match (self, other) {
             _ if self == other => self,
+            _ if self.may_point() || other.may_point() => Value::Any,
+            (Value::Metadata(one), Value::Metadata(two)) => Value::Metadata(one.or(two)),
+            (Value::Metadata(one), two) | (two, Value::Metadata(one)) => {
+                Value::Metadata(one.known(one.loaded && two.is_loaded()))
+            }
+            (Value::Context { .. }, Value::Context { .. }) => self.doubtful(),
+            (Value::Lent(_), Value::Lent(_)) => Value::Other,
+            (one @ (Value::Context { .. } | Value::Lent(_)), two)
+            | (two, one @ (Value::Context { .. } | Value::Lent(_))) => {
+                if two.leads_to_metadata() {
+                    Value::Other
+                } else {
+                    one.doubtful()
+                }
+            }
             _ if self.is_loaded() && other.is_loaded() => Value::Packet,
-            true => Value::Any,
-            false => Value::Other,
+            _ => Value::Other,
         }
     }
 }
 
 impl Default for State {
     fn default() -> State {
-        let mut state =
-            State { regs: [Value::Other; 11], slots: BTreeMap::new(), rest: Value::Other, packet_moved: false };
+        let mut state = State {
+            regs: [Value::Other; 11],
+            slots: BTreeMap::new(),
+            rest: Value::Other,
+            above: BTreeMap::new(),
+            metadata_moved: false,
+        };
         state.set(FRAME, Value::Frame(0));
         state
     }
@@ -75,7 +120,8 @@ const FRAME: u8 = 10;
 impl State {
     /// That in which nothing is known but the frame's own address.
     pub fn ignorant() -> State {
-        let mut state = State { regs: [Value::Any; 11], slots: BTreeMap::new(), rest: Value::Any, packet_moved: true };
+        let mut state = State { metadata_moved: true, rest: Value::Any, ..State::default() };
+        state.regs = [Value::Any; 11];
         state.set(FRAME, Value::Frame(0));
         state
     }
@@ -87,7 +133,10 @@ impl State {
             *mine = mine.join(theirs);
         }
         self.rest = self.rest.join(other.rest);
-        self.packet_moved |= other.packet_moved;
+        self.metadata_moved |= other.metadata_moved;
+        for (at, theirs) in &other.above {
+            self.above.entry(*at).and_modify(|mine| *mine = mine.join(*theirs)).or_insert(*theirs);
+        }
         for (at, (bytes, value)) in &other.slots {
             if self.slots.get(at).is_none_or(|mine| mine.0 != *bytes) {
                 self.rest = self.rest.join(hidden(*value));
@@ -109,25 +158,65 @@ impl State {
     /// What is known at the start of a program that runs at this hook.
     pub fn at_hook(hook: Hook) -> State {
         let mut state = State::default();
-        state.set(1, Value::Context(hook));
+        state.set(1, Value::Context { hook, surely: true });
         state
     }
 
-    /// How many bytes from the start of the metadata a load reads.
-    pub fn in_metadata(&self, insn: Insn) -> Option<i32> {
-        let Value::Metadata(at) = self.get(insn.src) else { return None };
-        at.checked_add(insn.off.into())
+    /// The places in the metadata that a register may be the address of, and so many bytes further on.
+    pub fn in_metadata(&self, reg: u8, off: i16) -> Option<Places> {
+        if let Value::Metadata(places) = self.get(reg) { Some(places.moved(off.into())) } else { None }
     }
 
     /// What a callee knows at its start. What points into this frame does not point into its own.
     pub fn arguments(&self) -> State {
-        let mut out = State { packet_moved: self.packet_moved, ..State::default() };
+        let mut out = State { metadata_moved: self.metadata_moved, ..State::default() };
         for reg in 1..=5 {
-            if !self.get(reg).may_point() {
-                out.set(reg, self.get(reg));
-            }
+            out.set(
+                reg,
+                match self.get(reg) {
+                    Value::Frame(at) => Value::Lent(at),
+                    // It tells nothing of whoever called the caller.
+                    Value::Any | Value::Lent(_) => Value::Other,
+                    value => value,
+                },
+            );
+        }
+        if self.lends() {
+            let whole = self.slots.iter().filter(|(_, (bytes, _))| *bytes == 8);
+            let held = whole.map(|(at, (_, value))| (*at, value.doubtful()));
+            out.above = held.filter(|(_, v)| matches!(v, Value::Metadata(_) | Value::Context { .. })).collect();
         }
         out
+    }
+
+    /// The same of a callee that the kernel verifies by itself: it takes nothing for sure that its caller passes.
+    pub fn arguments_of_global(&self) -> State {
+        let given = self.arguments();
+        let mut out = State { metadata_moved: given.metadata_moved, ..State::default() };
+        let leading = (1..=5).filter(|reg| given.get(*reg).leads_to_metadata());
+        leading.for_each(|reg| out.set(reg, given.get(reg).doubtful()));
+        out.above = given.above;
+        out
+    }
+
+    /// The same of a function that the kernel calls, and gives r3 of its caller as argument `number`.
+    pub fn arguments_back(&self, number: u8) -> State {
+        let given = self.arguments();
+        let mut out = State { metadata_moved: given.metadata_moved, ..State::default() };
+        out.set(number, given.get(3).doubtful());
+        out.above = given.above;
+        out
+    }
+
+    /// Whether who is called is given what leads to the metadata in a way that is not followed.
+    pub fn leads_astray(&self) -> bool {
+        self.lends() && self.slots.values().any(|slot| slot.1.leads_to_metadata())
+            || (1..=5).any(|reg| matches!(self.get(reg), Value::Lent(_)))
+    }
+
+    /// Notes that the start of the metadata may be another from now on.
+    pub fn move_metadata(&mut self) {
+        self.metadata_moved = true;
     }
 
     /// The function whose address a register holds.
@@ -186,7 +275,6 @@ impl State {
                 self.lose_arguments();
             }
             Effect::Call(callee) => {
-                self.packet_moved |= callee != Callee::Helper || moves_packet(insn);
                 self.call(callee, writes);
             }
             Effect::Nothing => {}
@@ -255,11 +343,11 @@ impl State {
 
     /// The address that a load from the context gives.
     fn address(&self, insn: Insn) -> Option<Value> {
-        let Value::Context(hook) = self.get(insn.src) else { return None };
+        let Value::Context { hook, surely } = self.get(insn.src) else { return None };
         let context = hook.context();
-        match insn.off == context.data_meta && !self.packet_moved {
-            true => Some(Value::Metadata(0)),
-            false => context.is_address(insn.off).then_some(Value::Packet),
+        match insn.off == context.data_meta && !self.metadata_moved {
+            true => Some(Value::Metadata(Places::START.known(surely))),
+            false => context.is_address(insn.off).then_some(if surely { Value::Packet } else { Value::Other }),
         }
     }
 
@@ -278,10 +366,11 @@ impl State {
         let by = distance.and_then(|by| i32::try_from(by).ok());
         let address = match (one, two) {
             (Value::Frame(at), _) => by.and_then(|by| at.checked_add(by)).map(Value::Frame),
-            (Value::Metadata(at), _) => by.and_then(|by| at.checked_add(by)).map(Value::Metadata),
+            (Value::Lent(at), _) => by.and_then(|by| at.checked_add(by)).map(Value::Lent),
+            (Value::Metadata(at), _) => moved(insn, at, by, two),
             // Only a sum has its address second: what a number is less an address is none.
             (_, Value::Frame(at)) => by.and_then(|by| at.checked_add(by)).map(Value::Frame),
-            (_, Value::Metadata(at)) => by.and_then(|by| at.checked_add(by)).map(Value::Metadata),
+            (_, Value::Metadata(at)) => moved(insn, at, by, one),
             _ => None,
         };
         let number = || match (one, two) {
@@ -297,6 +386,10 @@ impl State {
         let at = match self.get(address) {
             Value::Frame(base) => base.checked_add(off.into()),
             Value::Any => None,
+            Value::Lent(base) => {
+                let above = base.checked_add(off.into()).and_then(|at| self.above.get(&at)).filter(|_| bytes == 8);
+                return above.copied().unwrap_or(Value::Other);
+            }
             // What lies elsewhere is no address in this frame that could be used.
             _ => return Value::Other,
         };
@@ -379,7 +472,8 @@ impl State {
         for (at, (bytes, value)) in &mut self.slots {
             let at = i64::from(*at);
             if at.saturating_add((*bytes).into()) > low && at < high {
-                *value = hidden(*value);
+                // An address that is written over is none any more that could be used, and nobody else writes such.
+                *value = value.doubtful();
             }
         }
     }
@@ -402,6 +496,17 @@ impl State {
 /// What is known of a value of which only this is known: whether it may point into the frame.
 fn hidden(value: Value) -> Value {
     if value.may_point() { Value::Any } else { Value::Other }
+}
+
+/// An address in the metadata that was moved by a number, if it is still one.
+fn moved(insn: Insn, at: Places, by: Option<i32>, number: Value) -> Option<Value> {
+    let adds = insn.class() == ALU64 && matches!(insn.op(), 0x00 | 0x10);
+    match by {
+        Some(by) => Some(Value::Metadata(at.moved(by))),
+        // What one address is less another is a number.
+        None if adds && insn.op() == 0x00 && !number.leads_to_metadata() => Some(Value::Metadata(Places::UNKNOWN)),
+        None => None,
+    }
 }
 
 /// The low bytes of a number.

@@ -295,21 +295,27 @@ fn narrow_spills_are_followed() {
 }
 
 #[test]
-fn loads_from_metadata_are_told_by_their_place_until_it_is_not_known() {
+fn loads_from_metadata_are_told_by_their_places() {
     let (load, add) = (|off| i(0x61, 3, 2, off, 0), i(0x07, 2, 0, 0, 4));
     let data_meta = i(0x61, 2, 1, 8, 0);
-    let reads = |code: &[Insn]| -> Vec<(usize, Option<(i32, u8)>)> {
+    let all_reads = |code: &[Insn]| -> Vec<(usize, Vec<u16>, Option<u8>)> {
         let reach = reach(&program(&[code], &[], &[]), [FunctionId(0)]);
-        reach.metadata.iter().map(|(at, read)| (at.1, read.map(|r| (r.offset, r.bytes)))).collect()
+        reach.metadata.iter().map(|(at, read)| (at.1, read.offsets.iter().copied().collect(), read.bytes)).collect()
+    };
+    let reads = |code: &[Insn]| -> Vec<(usize, Option<(u16, u8)>)> {
+        let one = |(at, places, bytes): (usize, Vec<u16>, Option<u8>)| (at, places.first().copied().zip(bytes));
+        all_reads(code).into_iter().map(one).collect()
     };
     assert_eq!(reads(&[data_meta, add, load(8), EXIT_INSN]), [(2, Some((12, 4)))]);
     assert_eq!(reads(&[i(0x61, 2, 1, 0, 0), add, load(8), EXIT_INSN]), []);
     // Another distance each time that it comes by.
     let looping = [data_meta, load(0), add, i(0x15, 4, 0, -3, 7), EXIT_INSN];
-    assert_eq!(reads(&looping), [(1, None)]);
+    assert_eq!(all_reads(&looping), [(1, (0..64).map(|n| n * 4).collect(), Some(4))]);
     // bpf_xdp_adjust_meta, behind which the start of the metadata is another.
     let kept = i(MOV64_REG, 6, 1, 0, 0);
     let again = i(0x61, 2, 6, 8, 0);
     assert_eq!(reads(&[kept, i(crate::insn::CALL, 0, 0, 0, 54), again, load(8), EXIT_INSN]), []);
     assert_eq!(reads(&[kept, i(crate::insn::CALL, 0, 0, 0, 5), again, load(8), EXIT_INSN]), [(3, Some((8, 4)))]);
+    // bpf_xdp_adjust_head, which takes the metadata along.
+    assert_eq!(reads(&[kept, i(crate::insn::CALL, 0, 0, 0, 44), again, load(8), EXIT_INSN]), [(3, Some((8, 4)))]);
 }

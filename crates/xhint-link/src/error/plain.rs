@@ -1,13 +1,15 @@
 //! A struct that a layout answers to and that is read without CO-RE, and where.
 
-/// A struct that no relocation reads.
+use xhint_bpf::AccessKind;
+
+/// A struct that is read without a relocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plain {
     /// Its name in the program.
     pub name: String,
     /// The layout that answers to it, with its id and file.
     pub layout: String,
-    /// Whether nothing else explains that the program has it: the metadata is read through it, or not at all.
+    /// Whether it is certain to be read so, and wrongly: else it may be.
     pub certain: bool,
     /// Whether the object has no CO-RE relocations at all.
     pub bare: bool,
@@ -15,13 +17,15 @@ pub struct Plain {
     pub read: Option<PlainRead>,
 }
 
-/// A load from metadata, at the offset that the program was compiled with.
+/// What is read from metadata, at the offset that the program was compiled with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlainRead {
     /// The struct's member that has its place there.
     pub member: String,
     /// `file:line:column`, if the object tells.
     pub place: Option<String>,
+    /// How.
+    pub kind: AccessKind,
     /// Whether the source names the member there, and no other struct of the program has one so called.
     pub certain: bool,
 }
@@ -32,19 +36,24 @@ impl std::fmt::Display for Plain {
         match &self.read {
             None => write!(
                 f,
-                "no CO-RE relocation reads struct {name}, which layout {layout} answers to: what is read of it is read at \
-                 the offsets that the program was compiled with"
+                "no CO-RE relocation reads struct {name}, which layout {layout} answers to, and not every way to the \
+                 metadata could be followed: what is read of it is read at the offsets that the program was compiled with"
             )?,
-            Some(PlainRead { member, place, certain }) => {
+            Some(PlainRead { member, place, kind, certain }) => {
                 let place = place.as_deref().map(|place| format!("{place}: ")).unwrap_or_default();
-                let reads = match certain {
-                    true => format!("{member} of struct {name} is read"),
-                    false => format!("the place of {member} in struct {name} is read"),
+                let what = match certain {
+                    true => format!("{member} of struct {name}"),
+                    false => format!("the place of {member} in struct {name}"),
+                };
+                let done = match kind {
+                    AccessKind::Load => "is read",
+                    AccessKind::Store => "is written",
+                    AccessKind::Give => "is given to a helper",
                 };
                 write!(
                     f,
-                    "{place}{reads} at the offset that the program was compiled with, for no CO-RE relocation is there; \
-                     layout {layout}, which answers to that name, may have it elsewhere"
+                    "{place}{what} {done} at the offset that the program was compiled with, for no CO-RE relocation is there; \
+                     layout {layout}, which answers to that name, has it elsewhere, or not at all"
                 )?;
             }
         }

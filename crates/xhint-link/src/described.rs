@@ -1,0 +1,100 @@
+//! Structs with their members, whoever describes them: a program's BTF, its debug information, or the BTF of a NIC.
+
+use std::ops::Range;
+
+use xhint_btf::{Btf, Type};
+use xhint_object::dwarf;
+use xhint_relo::binding::may_be_layout;
+use xhint_universe::{Layout, TypeRef, Universe};
+
+use crate::Object;
+
+/// Structs within structs that are looked into: more than the compiler makes.
+const MAX_DEPTH: usize = 16;
+/// Members of one struct that are looked at: more than there are.
+const MAX_MEMBERS: usize = 4096;
+/// Metadata is no longer, in bits.
+const MAX_BITS: u32 = 256 * 8;
+
+/// A struct or union.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Described {
+    pub name: String,
+    /// Those with a name, at any depth.
+    pub members: Vec<Member>,
+    /// The names of structs within it.
+    pub inner: Vec<String>,
+    /// Whether the program's BTF has it: not so of what local variables and casts alone are of.
+    pub in_btf: bool,
+}
+
+/// A member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    pub name: String,
+    /// From the start of the struct.
+    pub bits: Range<u32>,
+}
+
+impl Described {
+    /// The structs and unions that the program has with their members and whose name `fits`, each once.
+    pub fn all(object: &Object, fits: impl Fn(&str) -> bool) -> Vec<Described> {
+        let btf = object.btf();
+        let ours = btf.types().filter(|t| may_be_layout(t.kind()) && fits(t.name()));
+        let mut out: Vec<Described> = ours.filter_map(|t| Described::of(btf, t)).collect();
+        if dwarf::may_have(object.image(), &fits) {
+            for found in dwarf::structs(object.image(), &fits) {
+                let members = found.members.into_iter().map(|(name, bits)| Member { name, bits }).collect();
+                out.push(Described { name: found.name, members, inner: found.inner, in_btf: false });
+            }
+        }
+        out.sort_by(|a, b| (&a.name, !a.in_btf).cmp(&(&b.name, !b.in_btf)));
+        out.dedup_by(|later, first| later.name == first.name);
+        out
+    }
+
+    /// What a layout's BTF says of it, if that is at hand.
+    pub fn layout(universe: &Universe, layout: &Layout) -> Option<Described> {
+        let btf = universe.source(layout.source)?.btf();
+        Described::of(btf, universe.ty(TypeRef { source: layout.source, id: layout.type_id })?)
+    }
+
+    /// What a BTF says of a struct, or of a typedef of one, if it has members.
+    fn of(btf: &Btf, ty: Type<'_>) -> Option<Described> {
+        let body = btf.skip_mods_and_typedefs(ty.id());
+        let has_members = body.kind().is_composite() && body.vlen() > 0;
+        let mut left = MAX_MEMBERS;
+        let mut out = Described { name: ty.name().to_owned(), in_btf: true, ..Described::default() };
+        out.add(btf, body, 0, MAX_DEPTH, &mut left);
+        has_members.then_some(out)
+    }
+
+    fn add(&mut self, btf: &Btf, ty: Type<'_>, base: u32, depth: usize, left: &mut usize) {
+        let Some(deeper) = depth.checked_sub(1) else { return };
+        for member in ty.members() {
+            let bits = || {
+                let size = match member.bit_size {
+                    0 => btf.type_size(member.type_id)?.checked_mul(8)?,
+                    bits => bits,
+                };
+                let start = base.checked_add(member.bit_offset)?;
+                Some(start..start.checked_add(size)?)
+            };
+            let Some(bits) = bits().filter(|bits| bits.start < MAX_BITS) else { continue };
+            let Some(fewer) = left.checked_sub(1) else { return };
+            *left = fewer;
+            if !member.name.is_empty() {
+                self.members.push(Member { name: member.name.to_owned(), bits: bits.clone() });
+            }
+            let element = btf.skip_to_element(member.type_id);
+            let size = element.size().checked_mul(8).filter(|size| *size > 0 && element.kind().is_composite());
+            let Some(size) = size else { continue };
+            if !element.name().is_empty() {
+                self.inner.push(element.name().to_owned());
+            }
+            for start in (bits.start..bits.end.min(MAX_BITS)).step_by(size as usize) {
+                self.add(btf, element, start, deeper, left);
+            }
+        }
+    }
+}
