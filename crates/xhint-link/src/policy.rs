@@ -167,6 +167,7 @@ mod tests {
             (64, Dispatch::Static),
             (65, Dispatch::Tail),
             (4096, Dispatch::Tail),
+            // What no table can be made for.
             (4097, Dispatch::Static),
         ] {
             assert_eq!(kinds(Dispatch::Auto, &facts(layouts)), [kind], "{layouts}");

