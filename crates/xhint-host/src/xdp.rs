@@ -102,6 +102,27 @@ pub fn attach(
     done(unsafe { sys::bpf_xdp_attach(number(ifindex)?, fd, flags, &opts) })
 }
 
+/// Whether a bpf_link holds the program that the device `ifindex` of the caller's network namespace runs in the mode of `flags`.
+/// Nothing changes by asking: it asks to take off no program while one is there, which the kernel refuses in one way
+/// where a link holds it and in another where none does (`dev_xdp_attach` in `net/core/dev.c`).
+///
+/// # Errors
+/// As the kernel says it.
+pub fn is_linked(ifindex: u32, flags: u32) -> io::Result<bool> {
+    // libbpf asks for the program with this descriptor; the kernel takes one below 0 as none.
+    let opts = sys::bpf_xdp_attach_opts {
+        sz: size_of::<sys::bpf_xdp_attach_opts>() as u64,
+        old_prog_fd: -1,
+        ..Default::default()
+    };
+    // SAFETY: no descriptors are named; `opts` outlives the call and tells its own size.
+    match done(unsafe { sys::bpf_xdp_attach(number(ifindex)?, -1, flags, &opts) }) {
+        Err(e) if e.raw_os_error() == Some(libc::EBUSY) => Ok(true),
+        Err(e) if e.raw_os_error() == Some(libc::EEXIST) => Ok(false),
+        other => other.map(|()| false),
+    }
+}
+
 /// Which XDP programs the device `ifindex` of the caller's network namespace runs. [`libbpf_rs::Xdp`] asks this of a
 /// program only.
 ///

@@ -11,14 +11,14 @@ use xhint_host::{Right, pin, xdp};
 use xhint_link::Dispatch;
 use xhint_link::counts::{COUNTS, UNKNOWN};
 
-use crate::counters::reset;
+use crate::counters::Forgotten;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::foreign::Foreign;
+use crate::foreign::{Foreign, HeldBy, program_name, refused as refused_for};
 use crate::home::Home;
 use crate::job::Job;
 use crate::load::{Load, Loaded, load};
-use crate::reuse::Anew;
+use crate::reuse::{Anew, Pinned, is_made_anew};
 use crate::rights::may_attach;
 use crate::site::{Generation, Held, Live, Site};
 use crate::state::{Mode, Source, State, absolute};
@@ -130,14 +130,40 @@ struct Before {
     generation: Option<Generation>,
     /// What it was made from, unless that is lost.
     state: Option<State>,
+    /// Whether someone else's program runs on our link.
+    anothers: bool,
 }
 
 impl Before {
     fn on(site: &Site) -> Result<Option<Before>> {
         let Some(live) = site.live()? else { return Ok(None) };
         let generation = site.current(&live)?;
-        let state = generation.as_ref().and_then(|g| g.state().ok());
-        Ok(Some(Before { live, generation, state }))
+        // As `running` has it, which the job goes on from.
+        let state = generation.as_ref().and_then(|g| g.state().and_then(State::loaded).ok());
+        let anothers = site.runs_anothers(&live)?;
+        Ok(Some(Before { live, generation, state, anothers }))
+    }
+
+    /// Whether the maps with counts are among those it had.
+    fn counted(&self) -> bool {
+        let counted = |was: &State| was.options.count && was.layouts.iter().any(|l| l.slot.is_some());
+        self.state.as_ref().is_some_and(counted)
+    }
+
+    /// Maps of `loaded` that it had, too, and that were not among the pins `kept` to go on with, with why.
+    fn unpinned(&self, loaded: &Loaded, kept: &Pinned, object: &Source) -> Vec<Anew> {
+        let why = match &self.generation {
+            None if self.anothers => "someone else's program ran in between",
+            None => "the pins of what ran are gone",
+            Some(_) => "its pin is gone",
+        };
+        let had = |name: &str| match &self.generation {
+            None => true,
+            Some(_) if is_count(name) => self.counted(),
+            Some(generation) => generation.is_of(object),
+        };
+        let is_new = |name: &&str| had(name) && !is_made_anew(name) && !kept.iter().any(|k| k.0 == **name);
+        loaded.maps().map(|map| map.0).filter(is_new).map(|map| Anew { map: map.to_owned(), why }).collect()
     }
 }
 
@@ -146,6 +172,9 @@ pub(crate) fn attach_held(site: &Site, device: &Device, job: &Job) -> Result<Don
     site.repair(device)?;
     let before = Before::on(site)?;
     let foreign = match &before {
+        Some(before) if before.anothers && !job.replace => {
+            return Err(refused_for(device, before.live.program, HeldBy::OurLink));
+        }
         Some(_) => None,
         None => Foreign::on(device, job.replace)?,
     };
@@ -162,12 +191,11 @@ pub(crate) fn attach_held(site: &Site, device: &Device, job: &Job) -> Result<Don
     state.entry = loaded.entry().to_owned();
     state.object.path = absolute(&state.object.path);
     state.since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let goes_on = !uncounted.iter().any(|anew| is_count(&anew.map));
     let put = || match &before {
         Some(before) => {
-            if uncounted.is_empty() {
-                recount(before, &state)?;
-            }
-            update(device, before, &loaded, state.mode)
+            let forgotten = if goes_on { recount(before, &state)? } else { None };
+            update(device, before, &loaded, state.mode).inspect_err(|_| forgotten.iter().for_each(Forgotten::put_back))
         }
         None => create(site, device, &loaded, state.mode, foreign.as_ref()),
     };
@@ -180,7 +208,10 @@ pub(crate) fn attach_held(site: &Site, device: &Device, job: &Job) -> Result<Don
     let _later = site.keep_only(&next);
     let program = Program::id_from_fd(loaded.entry_fd()?).map_err(Error::system("the program's id"))?;
     let (too_long, anew) = (too_long(device, &state.layouts), [loaded.anew(), &uncounted].concat());
-    let (before, replaced) = (before.map(|b| b.live.program), foreign.map(|f| f.name));
+    let (before, replaced) = match before {
+        Some(Before { live, anothers: true, .. }) => (None, Some(program_name(live.program))),
+        before => (before.map(|b| b.live.program), foreign.map(|f| f.name)),
+    };
     let (dispatch, why) = (state.options.dispatch, job.why.clone());
     Ok(Done { entry: state.entry, program, before, replaced, too_long, anew, dispatch, why })
 }
@@ -228,21 +259,28 @@ fn load_one(before: Option<&Before>, device: &Device, job: &Job) -> Result<(Load
             None => "it is lost which layouts were counted in it",
         };
         keep.retain(|(name, _)| {
-            let counts = name == COUNTS || name == UNKNOWN;
-            uncounted.extend(counts.then(|| Anew { map: name.clone(), why }));
-            !counts
+            uncounted.extend(is_count(name).then(|| Anew { map: name.clone(), why }));
+            !is_count(name)
         });
     }
     let same = generation.is_some_and(|g| g.is_of(&job.state.object));
     let entry = Some(job.state.entry.as_str()).filter(|e| !e.is_empty());
     let loaded = load(&Load { object: &job.linked, entry, keep: &keep, same, device: device.name() })?;
-    Ok((loaded, uncounted))
+    let unpinned = before.map(|b| b.unpinned(&loaded, &keep, &job.state.object)).unwrap_or_default();
+    let told = |map: &str| uncounted.iter().any(|u| u.map == map);
+    let unpinned: Vec<_> = unpinned.into_iter().filter(|a| !told(&a.map)).collect();
+    Ok((loaded, [uncounted, unpinned].concat()))
+}
+
+/// Whether the entry counts in the map of this name.
+fn is_count(name: &str) -> bool {
+    name == COUNTS || name == UNKNOWN
 }
 
 /// Forgets counts under slots that are another layout's from now on. Nobody counts there: the layout that had it is gone.
-fn recount(before: &Before, state: &State) -> Result<()> {
-    let Some((generation, was)) = before.generation.as_ref().zip(before.state.as_ref()) else { return Ok(()) };
-    state.recounted(was).try_for_each(|taken| reset(generation, taken.slot))
+fn recount(before: &Before, state: &State) -> Result<Option<Forgotten>> {
+    let Some((generation, was)) = before.generation.as_ref().zip(before.state.as_ref()) else { return Ok(None) };
+    Forgotten::of(generation, state.recounted(was).map(|taken| taken.slot)).map(Some)
 }
 
 /// Another program on the link that is there.

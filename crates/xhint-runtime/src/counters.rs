@@ -89,14 +89,40 @@ impl Counters {
     }
 }
 
-/// Forgets what was counted under a slot.
-pub(crate) fn reset(generation: &Generation, slot: u32) -> Result<()> {
-    if !generation.map_path(COUNTS).exists() {
-        return Ok(());
+/// What was counted under slots that count from 0 again, so that it can be counted on if that comes to nothing.
+#[derive(Debug)]
+pub(crate) struct Forgotten {
+    counts: Option<MapHandle>,
+    /// By slot, what each processor had.
+    slots: Vec<(u32, Vec<Vec<u8>>)>,
+}
+
+impl Forgotten {
+    /// Forgets what was counted under `slots`: nothing of it, if it cannot forget all.
+    pub fn of(generation: &Generation, slots: impl IntoIterator<Item = u32>) -> Result<Forgotten> {
+        let counts = generation.map_path(COUNTS).exists().then(|| open(generation, COUNTS)).transpose()?;
+        let mut forgotten = Forgotten { counts, slots: Vec::new() };
+        slots.into_iter().try_for_each(|slot| forgotten.forget(slot)).inspect_err(|_| forgotten.put_back())?;
+        Ok(forgotten)
     }
-    let none = vec![vec![0u8; COUNT_SIZE as usize]; libbpf_rs::num_possible_cpus().map_err(Error::system(COUNTS))?];
-    let counts = open(generation, COUNTS)?;
-    counts.update_percpu(&slot.to_ne_bytes(), &none, MapFlags::ANY).map_err(Error::system(COUNTS))
+
+    fn forget(&mut self, slot: u32) -> Result<()> {
+        let Some(counts) = &self.counts else { return Ok(()) };
+        let none = vec![vec![0u8; COUNT_SIZE as usize]; libbpf_rs::num_possible_cpus().map_err(Error::system(COUNTS))?];
+        let key = slot.to_ne_bytes();
+        let had = counts.lookup_percpu(&key, MapFlags::ANY).map_err(Error::system(COUNTS))?.unwrap_or_default();
+        counts.update_percpu(&key, &none, MapFlags::ANY).map_err(Error::system(COUNTS))?;
+        self.slots.push((slot, had));
+        Ok(())
+    }
+
+    /// Makes the counts what they were.
+    pub fn put_back(&self) {
+        for (slot, had) in &self.slots {
+            let counts = self.counts.as_ref();
+            let _first_error_counts = counts.map(|c| c.update_percpu(&slot.to_ne_bytes(), had, MapFlags::ANY));
+        }
+    }
 }
 
 fn open(generation: &Generation, name: &str) -> Result<MapHandle> {

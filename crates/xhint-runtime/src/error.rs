@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use xhint_host::{Cause, Right};
 
+use crate::foreign::HeldBy;
+use crate::kept::Kept;
+
 /// Why something was not done. Whatever it says, what was attached before is attached still.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -49,15 +52,15 @@ pub enum Error {
     /// Someone else's program is attached.
     #[error(
         "{device}: has the XDP program {program} attached, which xhint did not put there; {}, or replace it",
-        off(.device, *.linked)
+        off(.device, *.by)
     )]
     Foreign {
         /// The device.
         device: String,
         /// Its name and id, as far as they may be known.
         program: String,
-        /// Whether a bpf_link holds it, which netlink cannot take off.
-        linked: bool,
+        /// What holds it.
+        by: HeldBy,
     },
     /// A program of another object is attached, by xhint.
     #[error(
@@ -78,6 +81,9 @@ pub enum Error {
     /// Nothing of ours is attached.
     #[error("{0}: xhint has nothing attached to it")]
     NotAttached(String),
+    /// Nothing of ours is attached, and someone else's program waits to be put back.
+    #[error("{0}")]
+    Kept(Kept),
     /// What runs was made from files that are gone: `/run` was cleared, say.
     #[error("{device}: what it was made from is lost ({cause}); attach again")]
     Lost {
@@ -365,11 +371,12 @@ fn with_pid(pid: &Option<u32>) -> String {
 }
 
 /// How a stranger's program goes.
-fn off(device: &str, linked: bool) -> String {
-    if linked {
-        "end whoever attached it (`bpftool link` shows its link)".to_owned()
-    } else {
-        format!("detach it (ip link set dev {device} xdp off)")
+fn off(device: &str, by: HeldBy) -> String {
+    match by {
+        HeldBy::Native => format!("detach it (ip link set dev {device} xdp off)"),
+        HeldBy::Generic => format!("detach it (ip link set dev {device} xdpgeneric off)"),
+        HeldBy::Link => "end whoever attached it (`bpftool link` shows its link)".to_owned(),
+        HeldBy::OurLink => "detach it (it is on the link of xhint)".to_owned(),
     }
 }
 

@@ -6,6 +6,7 @@ use xhint_host::bpffs;
 use xhint_host::private::{check_root, make_root};
 
 use crate::error::Result;
+use crate::kept::Kept;
 
 /// State: gone after a restart, as pins are.
 const RUN: &str = "/run/xhint";
@@ -16,6 +17,7 @@ pub struct Home {
     pins: PathBuf,
     run: PathBuf,
     on_wait: Option<fn(&str, Option<u32>)>,
+    on_kept: Option<fn(&Kept)>,
 }
 
 impl Home {
@@ -24,18 +26,29 @@ impl Home {
     /// # Errors
     /// [`xhint_host::Error::NoBpffs`] if it may not.
     pub fn system() -> Result<Home> {
-        Ok(Home { pins: bpffs::find()?.join("xhint"), run: RUN.into(), on_wait: None })
+        Ok(Home { pins: bpffs::find()?.join("xhint"), run: RUN.into(), on_wait: None, on_kept: None })
     }
 
     /// Another place: `pins` must lie in a BPF file system.
     pub fn at(pins: impl Into<PathBuf>, run: impl Into<PathBuf>) -> Home {
-        Home { pins: pins.into(), run: run.into(), on_wait: None }
+        Home { pins: pins.into(), run: run.into(), on_wait: None, on_kept: None }
     }
 
     /// The same; `tell` is called once when another process is waited for that changes a device: with the device's name, and
     /// the process's id if it is known.
     pub fn on_wait(self, tell: fn(&str, Option<u32>)) -> Home {
         Home { on_wait: Some(tell), ..self }
+    }
+
+    /// The same; `tell` is called for each program of someone else's that cannot be put back where it was.
+    pub fn on_kept(self, tell: fn(&Kept)) -> Home {
+        Home { on_kept: Some(tell), ..self }
+    }
+
+    pub(crate) fn tell_of_kept(&self, kept: &Kept) {
+        if let Some(tell) = self.on_kept {
+            tell(kept);
+        }
     }
 
     pub(crate) fn tell_of_wait(&self, device: &str, pid: Option<u32>) {

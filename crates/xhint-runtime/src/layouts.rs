@@ -8,7 +8,7 @@ use xhint_link::{Dispatch, Link, LinkOptions, c_name, selectors};
 use xhint_universe::{Layout, LayoutId, LayoutRef, SourceId, Universe};
 
 use crate::attach::{Done, Running, attach_held};
-use crate::counters::reset;
+use crate::counters::Forgotten;
 use crate::described::Described;
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -100,6 +100,10 @@ impl<'a> Layouts<'a> {
     /// As [`Layouts::add`].
     pub fn add_some(&self, linker: &Linker, nic: Source, which: &Which) -> Result<Changed> {
         let (_held, running) = self.take()?;
+        self.add_to(&running, linker, nic, which).map_err(|e| running.or_lost(self.device, e))
+    }
+
+    fn add_to(&self, running: &Running, linker: &Linker, nic: Source, which: &Which) -> Result<Changed> {
         let object = running.object()?;
         let coming = Coming::new(linker, &running.state, &object, nic, which)?;
         let (state, new) = (&coming.state, coming.new.as_slice());
@@ -116,14 +120,14 @@ impl<'a> Layouts<'a> {
             let first = [which.first.as_slice(), &state.options.first].concat();
             return self.relink(
                 linker,
-                &running,
+                running,
                 object,
                 state.nics.clone(),
                 LinkedAs { first, ..state.options.clone() },
                 &ids,
             );
         }
-        self.add_in_place(linker, &running, &object, coming)
+        self.add_in_place(linker, running, &object, coming)
     }
 
     /// Adds layouts each by a program in a slot of its own.
@@ -152,12 +156,13 @@ impl<'a> Layouts<'a> {
             state.take_slot(&wanted);
             state.layouts.push(wanted);
         }
-        for taken in state.recounted(&running.state) {
-            reset(&running.generation, taken.slot)?;
-            warnings.push(taken.note());
-        }
+        let recounted: Vec<_> = state.recounted(&running.state).collect();
+        warnings.extend(recounted.iter().map(|taken| taken.note()));
         let written = running.write(&state, state.addition(first, &named));
-        written.and_then(|()| running.bring(&state)).inspect_err(|_| running.drop_unused())?;
+        // Nobody counts there until the layouts are brought.
+        let forget = || Forgotten::of(&running.generation, recounted.iter().map(|taken| taken.slot));
+        let done = written.and_then(|()| forget()).and_then(|_| running.bring(&state));
+        done.inspect_err(|_| running.drop_unused())?;
         let layouts = state.layouts.split_off(first);
         let too_long = too_long(self.device, &layouts);
         warnings.dedup();
@@ -172,6 +177,10 @@ impl<'a> Layouts<'a> {
     /// [`Layouts::add`].
     pub fn remove(&self, linker: &Linker, which: &str) -> Result<Changed> {
         let (_held, running) = self.take()?;
+        self.remove_from(&running, linker, which).map_err(|e| running.or_lost(self.device, e))
+    }
+
+    fn remove_from(&self, running: &Running, linker: &Linker, which: &str) -> Result<Changed> {
         let (state, device) = (&running.state, || self.device.name().to_owned());
         let removal = state.removal(which);
         let gone: Vec<_> = removal.layouts.iter().filter_map(|n| state.layouts.get(*n).cloned()).collect();
@@ -202,7 +211,7 @@ impl<'a> Layouts<'a> {
             return Err(Error::LastLayout { device: device() });
         }
         let ids: Vec<u32> = next.layouts.iter().map(|l| l.id).collect();
-        let changed = self.relink(linker, &running, running.object()?, next.nics, state.options.clone(), &ids)?;
+        let changed = self.relink(linker, running, running.object()?, next.nics, state.options.clone(), &ids)?;
         Ok(Changed { layouts: gone, too_long: Vec::new(), ..changed })
     }
 
@@ -316,6 +325,14 @@ fn positions(universe: &Universe, is_so: impl Fn(&Layout) -> bool) -> Vec<usize>
 }
 
 impl Running {
+    /// What came of a step, but where a file that was kept is lost that, and its cure: it may well be why.
+    fn or_lost(&self, device: &Device, error: Error) -> Error {
+        match self.state.clone().loaded() {
+            Err(cause) => Error::Lost { device: device.name().to_owned(), cause: Box::new(cause) },
+            Ok(_) => error,
+        }
+    }
+
     fn object(&self) -> Result<Parsed> {
         Parsed::of(self.state.object.clone(), &self.state.options.set)
     }

@@ -59,8 +59,7 @@ pub fn reuse(object: &mut OpenObject, kept: &Pinned, same: bool, device: &str) -
         }
         out.names.push(name);
     }
-    let ours = |name: &str| matches!(end(name, MapType::Array, same), Some(CONSTANT | OURS));
-    let gone = kept.iter().map(|k| &k.0).filter(|name| !out.names.contains(name) && !ours(name));
+    let gone = kept.iter().map(|k| &k.0).filter(|name| !out.names.contains(name) && !is_made_anew(name));
     let why = "the program has no such map any more";
     let gone: Vec<Anew> = gone.map(|map| Anew { map: map.clone(), why }).collect();
     out.anew.extend(gone);
@@ -87,6 +86,11 @@ fn kind(map: &OpenMap<'_>) -> MapType {
 
 const CONSTANT: &str = "it holds the new object's constants";
 const OURS: &str = "xhint fills it";
+
+/// Whether a map of this name holds nothing that could go on.
+pub(crate) fn is_made_anew(name: &str) -> bool {
+    matches!(end(name, MapType::Array, true), Some(CONSTANT | OURS))
+}
 
 /// Why a map cannot go on; `None` if it can.
 fn end(name: &str, kind: MapType, same: bool) -> Option<&'static str> {

@@ -27,8 +27,8 @@ use libbpf_rs::{Link, Program};
 
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::foreign;
 use crate::home::Home;
+use crate::kept::{self, Kept};
 use crate::load::Loaded;
 use crate::state::{Source, State};
 use xhint_host::lock::{Lock, holder};
@@ -133,11 +133,32 @@ impl Site {
         let (key, mut number) = (Site::key(device), 1u32);
         let mut site = Site::at(home, &key);
         // It may be that of one that moved away, and whose number this one got.
-        while site.live()?.is_some() {
+        while site.live()?.is_some() || site.keeps_anothers(device)? {
             number = number.saturating_add(1);
             site = Site::at(home, &format!("{key}-{number}"));
         }
         Ok(site)
+    }
+
+    /// Whether a program is kept here that was taken off another device, which had the number of `device`.
+    fn keeps_anothers(&self, device: &Device) -> Result<bool> {
+        Ok(Kept::of(&self.pins)?.is_some_and(|kept| kept.ifindex != Some(device.ifindex())))
+    }
+
+    /// The program that waits to be put back on `device`.
+    pub fn kept_for(home: &Home, device: &Device) -> Result<Option<Kept>> {
+        for site in Site::all(home)?.iter().filter(|site| site.is_from(device)) {
+            let kept = site.kept()?.filter(|kept| kept.ifindex == Some(device.ifindex()));
+            if kept.is_some() {
+                return Ok(kept);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The program that waits here to be put back; a call that is at work may be about to.
+    pub fn kept(&self) -> Result<Option<Kept>> {
+        Kept::of(&self.pins)
     }
 
     /// The one whose program `device` runs, whatever it is called and wherever it was attached.
@@ -198,7 +219,7 @@ impl Site {
                 && let Ok(Some(held)) = Held::try_take(&site)
                 && matches!(held.site.live(), Ok(None))
             {
-                let _later = held.site.end();
+                let _later = held.site.end(home);
             }
         }
     }
@@ -256,6 +277,12 @@ impl Site {
         Ok(None)
     }
 
+    /// Whether what `live` runs came to our link by someone else: what we put there is pinned still, and does not run.
+    pub fn runs_anothers(&self, live: &Live) -> Result<bool> {
+        let ours = self.generations()?.iter().any(|g| program_id(&g.entry_path()).is_ok());
+        Ok(ours && self.current(live)?.is_none())
+    }
+
     /// A generation that there is none of yet.
     pub fn next(&self) -> Result<Generation> {
         let last = self.generations()?.last().map_or(0, |g| g.number);
@@ -269,15 +296,19 @@ impl Site {
             if self.is_anothers(device)? {
                 return Ok(());
             }
-            self.restore(device.netns(), device.ifindex())?;
+            if !self.restore(device.netns(), device.ifindex())? {
+                let netns = device.netns().name().map(str::to_owned);
+                return Err(Error::NoDevice { device: device.name().to_owned(), netns });
+            }
             return self.clear();
         };
         let Some(current) = self.current(&live)? else { return Ok(()) };
         self.keep_only(&current)
     }
 
-    fn restore(&self, netns: &Netns, ifindex: u32) -> Result<()> {
-        foreign::restore(&self.pins, &|programs| self.has_program_of(programs), netns, ifindex)
+    /// Whether nothing is kept here any more.
+    fn restore(&self, netns: &Netns, ifindex: u32) -> Result<bool> {
+        kept::restore(&self.pins, &|programs| self.has_program_of(programs), netns, ifindex)
     }
 
     /// Whether the state here may be that of a program whose pins are in another BPF file system, as that of a container
@@ -288,12 +319,16 @@ impl Site {
     }
 
     /// The same for one that nobody asks for and that has no link: its device is told by the directory's name.
-    fn end(&self) -> Result<()> {
-        if foreign::is_kept(&self.pins) {
-            let Some((netns, ifindex)) = self.origin() else { return Ok(()) };
-            self.restore(&netns, ifindex)?;
+    fn end(&self, home: &Home) -> Result<()> {
+        let back = match self.origin() {
+            Some((netns, ifindex)) => self.restore(&netns, ifindex)?,
+            None => false,
+        };
+        match self.kept()? {
+            Some(kept) if !back => home.tell_of_kept(&kept),
+            _ => self.clear()?,
         }
-        self.clear()
+        Ok(())
     }
 
     /// Where its device was when it was attached to, if the namespace can be found: told by the directory's name.
@@ -328,7 +363,7 @@ impl Site {
         for old in self.generations()?.iter().filter(|g| g.number != current.number) {
             old.clear()?;
         }
-        foreign::forget(&self.pins);
+        kept::forget(&self.pins);
         let (maps, fresh) = (self.pins.join("maps"), self.pins.join("maps-new"));
         let target = Path::new(&format!("g{}", current.number)).join("maps");
         if fs::read_link(&maps).is_ok_and(|t| t == target) {

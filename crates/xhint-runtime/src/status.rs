@@ -9,6 +9,7 @@ use crate::counters::Counters;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::home::Home;
+use crate::kept::Kept;
 use crate::locate::locate;
 use crate::site::{Generation, Live, Site};
 use crate::state::State;
@@ -68,9 +69,12 @@ impl Status {
 /// What runs on `device`.
 ///
 /// # Errors
-/// [`Error::NotAttached`] if nothing of ours does.
+/// [`Error::NotAttached`] if nothing of ours does; [`Error::Kept`] if then something of someone else's waits to be put back.
 pub fn status(home: &Home, device: &Device) -> Result<Status> {
-    let (site, live) = Site::find(home, device)?.ok_or_else(|| Error::NotAttached(device.name().to_owned()))?;
+    let Some((site, live)) = Site::find(home, device)? else {
+        let none = Error::NotAttached(device.name().to_owned());
+        return Err(Site::kept_for(home, device)?.map_or(none, Error::Kept));
+    };
     // Both by the names they have, whatever they were found by.
     let shown = Netns::all().find(|n| n.inode() == device.netns().inode());
     let netns = shown.unwrap_or_else(|| device.netns().clone());
@@ -93,13 +97,27 @@ pub fn all(home: &Home) -> Result<Vec<Status>> {
     found.iter().zip(devices).map(|((site, live), device)| describe(site, live, device.as_ref())).collect()
 }
 
+/// Programs of someone else's that calls which were killed took off and did not put back.
+///
+/// # Errors
+/// If a pin cannot be read.
+pub fn kept(home: &Home) -> Result<Vec<Kept>> {
+    let mut found = Vec::new();
+    for site in Site::all(home)? {
+        found.extend(if site.live()?.is_none() { site.kept()? } else { None });
+    }
+    Ok(found)
+}
+
 fn describe(site: &Site, live: &Live, device: Option<&Device>) -> Result<Status> {
     let generation = site.current(live)?;
     let read = generation.as_ref().map(|g| g.state().and_then(State::loaded));
     let trouble = match &read {
         Some(Ok(_)) => None,
         Some(Err(e)) => Some(format!("what it was made from is lost ({e}); attach again")),
-        None => Some("it runs a program that xhint did not put there; attach again or detach".to_owned()),
+        None => Some(
+            "it runs a program that xhint did not put there, or whose pins are gone; attach again or detach".to_owned(),
+        ),
     };
     let counters = match (&generation, &read) {
         (Some(generation), Some(Ok(state))) => Counters::read(generation, state),

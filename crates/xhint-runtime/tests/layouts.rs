@@ -6,7 +6,7 @@ mod common;
 use std::sync::Arc;
 
 use common::nic::linker;
-use common::{World, with_only};
+use common::{World, sh, with_only};
 use libbpf_rs::{MapCore, MapFlags};
 use xhint_btf::Btf;
 use xhint_link::Dispatch;
@@ -415,6 +415,27 @@ fn what_was_linked_for_what_no_longer_runs_is_not_attached() {
     detach(home, device).unwrap();
     assert!(matches!(attach(home, device, &late), Err(Error::Changed(_))));
     attach(home, device, &Job { after: Some(State::mark_of(None)), ..late }).unwrap();
+}
+
+#[test]
+fn to_attach_again_mends_what_lost_its_files() {
+    if !privileged() {
+        return;
+    }
+    let world = World::new();
+    let (home, device) = (&world.home, &Device::find("near", world.netns()).unwrap());
+    for spoil in ["rm", "truncate -s 1"] {
+        attach(home, device, &job(&[firmware(1)], "tail").unwrap()).unwrap();
+        sh(&format!("find {} -type f ! -name state.json -exec {spoil} {{}} +", world.state().display()));
+        let lost = Layouts::of(home, device).add(linker(), firmware(2)).unwrap_err();
+        assert!(matches!(lost, Error::Lost { .. }) && lost.to_string().contains("attach again"), "{lost}");
+        let before = running(home, device).unwrap();
+        assert_eq!(before, None);
+        let again = Job { after: Some(State::mark_of(before.as_ref())), ..job(&[firmware(1)], "tail").unwrap() };
+        attach(home, device, &again).unwrap();
+        Layouts::of(home, device).add(linker(), firmware(2)).unwrap();
+        detach(home, device).unwrap();
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `--dev` and `--netns`: which device, and where.
 
-use xhint::runtime::{Device, Home, Netns};
+use xhint::runtime::{Device, Home, Kept, Netns};
 
 use crate::print;
 
@@ -41,8 +41,12 @@ impl Within {
     /// The device `name` in it, and where its state is.
     pub fn device(&self, name: &str) -> anyhow::Result<(Home, Device)> {
         let device = Device::find(name, self.netns()?)?;
-        Ok((Home::system()?.on_wait(waiting), device))
+        Ok((Home::system()?.on_wait(waiting).on_kept(keeping), device))
     }
+}
+
+fn keeping(kept: &Kept) {
+    print::warning(&kept.to_string());
 }
 
 fn waiting(device: &str, pid: Option<u32>) {

@@ -246,7 +246,7 @@ impl Args {
         }
         let how = match (done.before, &done.replaced) {
             (Some(before), _) => format!("swapped in for program {before}, {}", kept(&done.anew)),
-            (None, Some(other)) => format!("attached in the place of {other}"),
+            (None, Some(other)) => format!("attached in the place of program {other}"),
             (None, None) => "attached".to_owned(),
         };
         let mut out = print::stdout();

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use xhint::layout::LayoutId;
 use xhint::runtime::Home;
 use xhint::runtime::counters::{Count, Counters};
-use xhint::runtime::status::{Status, all, status};
+use xhint::runtime::status::{Status, all, kept, status};
 
 use crate::arguments::device::Within;
 use crate::print::{self, BOLD, DIM, PLAIN, Stdout, Style, YELLOW, column, columns, line};
@@ -59,7 +59,9 @@ impl Args {
             return Ok(vec![status(&home, &device)?]);
         }
         let netns = self.within.netns.as_ref().map(|_| self.within.netns()).transpose()?;
-        let mut all = all(&Home::system()?)?;
+        let home = Home::system()?;
+        kept(&home)?.iter().for_each(|kept| print::warning(&kept.to_string()));
+        let mut all = all(&home)?;
         all.retain(|s| netns.as_ref().is_none_or(|n| Some(n.inode()) == s.netns));
         Ok(all)
     }
