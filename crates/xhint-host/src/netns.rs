@@ -172,7 +172,7 @@ fn open(path: &Path) -> io::Result<(File, u64)> {
     // A pipe is not waited for.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     if fstatfs(&file)?.filesystem_type() != NSFS {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "is no network namespace"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "is no network namespace, or one that is gone"));
     }
     let inode = file.metadata()?.ino();
     Ok((file, inode))

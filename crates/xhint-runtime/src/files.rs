@@ -8,11 +8,14 @@ use crate::error::{Error, Result};
 
 /// The most that is read from what is no regular file: many times a kernel's BTF.
 const MAX_PIPED: u64 = 64 << 20;
+/// The most that is read from a regular file: a kernel with all its debugging information has room in it.
+const MAX_FILE: u64 = 1 << 30;
 
 /// The bytes of the file at `path`, which may be a pipe.
 ///
 /// # Errors
-/// [`xhint_host::Error::File`]; for a directory, too, and for a device or pipe that gives more than 64 MiB.
+/// [`xhint_host::Error::File`]; for a directory, too, for a device or pipe that gives more than 64 MiB, and for a file of
+/// more than 1 GiB.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     bounded(path).map_err(Error::file(path))
 }
@@ -39,15 +42,35 @@ fn bounded(path: &Path) -> io::Result<Vec<u8>> {
     if kind.is_dir() {
         return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a directory, not a file"));
     }
-    if kind.is_file() {
-        return fs::read(path);
+    let (most, what) = if kind.is_file() {
+        (MAX_FILE, format!("has more than {} MiB, which no BTF or BPF object needs", MAX_FILE >> 20))
+    } else {
+        (MAX_PIPED, format!("is no regular file and gives more than {} MiB", MAX_PIPED >> 20))
+    };
+    let too_large = || io::Error::new(io::ErrorKind::FileTooLarge, what);
+    let file = File::open(path)?;
+    if file.metadata()?.len() > most {
+        return Err(too_large());
     }
-    // A pipe says no length, and a device may never end.
+    // A pipe says no length, a device may never end, and a file may grow.
     let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_PIPED.saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_PIPED {
-        let what = format!("is no regular file and gives more than {} MiB", MAX_PIPED >> 20);
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most { Err(too_large()) } else { Ok(bytes) }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_large_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("large.btf");
+        File::create(&path).unwrap().set_len(MAX_FILE.saturating_add(1)).unwrap();
+        let says = read(&path).unwrap_err().to_string();
+        assert!(says.contains("large.btf") && says.contains("1024 MiB"), "{says}");
+        let says = read(Path::new("/dev/zero")).unwrap_err().to_string();
+        assert!(says.contains("64 MiB"), "{says}");
     }
-    Ok(bytes)
 }

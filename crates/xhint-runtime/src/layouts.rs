@@ -118,11 +118,13 @@ impl<'a> Layouts<'a> {
             let ids =
                 running.state.layouts.iter().map(|l| l.id).chain(coming.layouts().map(|l| l.id)).collect::<Vec<_>>();
             let first = [which.first.as_slice(), &state.options.first].concat();
+            // The same file again is there already.
+            let nics = if running.state.nics.contains(&coming.nic) { &running.state.nics } else { &state.nics };
             return self.relink(
                 linker,
                 running,
                 object,
-                state.nics.clone(),
+                nics.clone(),
                 LinkedAs { first, ..state.options.clone() },
                 &ids,
             );

@@ -133,7 +133,13 @@ impl Source {
 
 /// The same path from everywhere.
 pub(crate) fn absolute(path: &Path) -> PathBuf {
-    path::absolute(path).unwrap_or_else(|_| path.to_owned())
+    let whole = path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    // Where `..` leads to hangs on links; what the file itself is called stays.
+    let climbs = whole.components().any(|part| part == path::Component::ParentDir);
+    match (whole.parent().map(fs::canonicalize), whole.file_name()) {
+        (Some(Ok(dir)), Some(name)) if climbs => dir.join(name),
+        _ => whole,
+    }
 }
 
 /// What tells some bytes from any others, as a file's name.

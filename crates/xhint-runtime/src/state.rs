@@ -354,7 +354,8 @@ impl State {
         // A last line that was broken off counts as not written.
         let mut lines = text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
         let mut next = || lines.next().unwrap_or_default();
-        match serde_json::from_slice(next()) {
+        let head: serde_json::Value = serde_json::from_slice(next()).map_err(Error::state(&path))?;
+        match Header::deserialize(head) {
             Ok(Header { version: VERSION }) => {}
             _ => return Err(Error::StateVersion { path }),
         }

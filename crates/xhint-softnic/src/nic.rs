@@ -170,6 +170,8 @@ impl SoftNic {
             return Err(Error::NotOurs { netns: name::netns(name) });
         }
         remove(name)?;
+        // What a sender that was killed left goes with its lock; one that sends still takes it away itself.
+        drop(name::lock(name, Work::Send));
         match was {
             Presence::Absent => Err(Error::NotFound { name: name.to_string() }),
             _ => Ok(()),

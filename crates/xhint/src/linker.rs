@@ -110,7 +110,12 @@ impl Link<'_> {
     /// # Errors
     /// [`Error::Host`] if it cannot be read.
     pub fn nic(mut self, path: impl Into<PathBuf>) -> Result<Self> {
-        self.nics.extend(follow::read(&self.linker.inner, &[path.into()])?);
+        for nic in follow::read(&self.linker.inner, &[path.into()])? {
+            // One that is given again, by whatever path, is there already.
+            if !self.nics.contains(&nic) {
+                self.nics.push(nic);
+            }
+        }
         Ok(self)
     }
 
