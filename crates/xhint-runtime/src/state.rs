@@ -354,10 +354,14 @@ impl State {
         // A last line that was broken off counts as not written.
         let mut lines = text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
         let mut next = || lines.next().unwrap_or_default();
-        let head: serde_json::Value = serde_json::from_slice(next()).map_err(Error::state(&path))?;
-        match Header::deserialize(head) {
+        match serde_json::from_slice(next()) {
             Ok(Header { version: VERSION }) => {}
-            _ => return Err(Error::StateVersion { path }),
+            _ => {
+                // Another version's is JSON too, if without an end of the line.
+                let first = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+                let _json: serde::de::IgnoredAny = serde_json::from_slice(first).map_err(Error::state(&path))?;
+                return Err(Error::StateVersion { path });
+            }
         }
         let mut state: State = serde_json::from_slice(next()).map_err(Error::state(&path))?;
         for line in lines {

@@ -185,16 +185,23 @@ fn a_state_of_another_version_is_refused_in_words() {
     }
     let world = World::new();
     let (home, device) = (&world.home, &Device::find("near", world.netns()).unwrap());
-    for other in [r#"{"entry":"prog","mode":"native","since":0}"#, "{\"version\":1}\n{}\n", ""] {
+    let anothers = "was written by another version of xhint";
+    let damaged = "not a state of xhint's";
+    for (other, what) in [
+        (r#"{"entry":"prog","mode":"native","since":0}"#, anothers),
+        ("{\"version\":1}\n{}\n", anothers),
+        ("", damaged),
+        ("\u{1}\u{fffd}x\n", damaged),
+    ] {
         attach_one(home, device);
         let path = only_dir(&only_dir(&world.state())).join("state.json");
         fs::write(&path, other).unwrap();
         assert!(running(home, device).unwrap().is_none());
         let trouble = status(home, device).unwrap().trouble.unwrap();
-        assert!(trouble.contains("state.json: was written by another version of xhint"), "{trouble}");
+        assert!(trouble.contains(&format!("state.json: {what}")), "{trouble}");
         assert!(trouble.contains("attach again"), "{trouble}");
         let says = Layouts::of(home, device).add(linker(), nic(1)).unwrap_err().to_string();
-        assert!(says.contains("another version of xhint"), "{says}");
+        assert!(says.contains(what), "{says}");
     }
     attach_one(home, device);
     assert_eq!(running(home, device).unwrap().unwrap().layouts.len(), 1);
