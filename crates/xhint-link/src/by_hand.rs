@@ -90,12 +90,19 @@ impl<'a> ByHand<'a> {
                 if evidence.linked && !certain || out.get(&ty.name).is_some_and(|(_, old)| old.certain || !certain) {
                     continue;
                 }
-                let Some(layout) = meant.iter().copied().find(|l| self.is_wrong(*l, &evidence) && self.lives(*l, at))
-                else {
-                    continue;
-                };
+                // What the source names there is read as it was compiled, even where this layout has it just there.
+                let mut of = meant.iter().copied();
+                let elsewhere = of.clone().find(|l| self.is_wrong(*l, &evidence) && self.lives(*l, at));
+                let there = || of.find(|l| certain && self.lives(*l, at));
+                let Some(layout) = elsewhere.or_else(there) else { continue };
                 let member = evidence.member.name.clone();
-                let read = PlainRead { member, place: self.place(at), kind: access.kind, certain };
+                let read = PlainRead {
+                    member,
+                    place: self.place(at),
+                    kind: access.kind,
+                    certain,
+                    elsewhere: elsewhere.is_some(),
+                };
                 out.insert(ty.name.clone(), (layout, read));
             }
         }

@@ -371,7 +371,7 @@ const CASES: [Case; 22] = [
         before: THREE,
         body: "CHECKED return m->hash;",
         value: 0xbad0,
-        told: None,
+        told: Some(true),
     },
     Case {
         what: "a flavour beside",

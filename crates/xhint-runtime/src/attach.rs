@@ -13,8 +13,9 @@ use xhint_link::counts::{COUNTS, UNKNOWN};
 
 use crate::counters::Forgotten;
 use crate::device::Device;
+use crate::error::HeldBy;
 use crate::error::{Error, Result};
-use crate::foreign::{Foreign, HeldBy, program_name, refused as refused_for};
+use crate::foreign::{Foreign, program_name, refused as refused_for};
 use crate::home::Home;
 use crate::job::Job;
 use crate::load::{Load, Loaded, load};

@@ -5,8 +5,20 @@ use std::path::{Path, PathBuf};
 
 use xhint_host::{Cause, Right};
 
-use crate::foreign::HeldBy;
-use crate::kept::Kept;
+use crate::taken_off::Kept;
+
+/// What holds someone else's program on a device, and so how it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeldBy {
+    /// The device, to which netlink gave it, in the driver.
+    Native,
+    /// The same behind the driver.
+    Generic,
+    /// A bpf_link of someone else, which netlink cannot take off.
+    Link,
+    /// The bpf_link of xhint, on which someone put it.
+    OurLink,
+}
 
 /// Why something was not done. Whatever it says, what was attached before is attached still.
 #[derive(Debug, thiserror::Error)]

@@ -12,22 +12,9 @@ use libbpf_rs::query::{LinkInfoIter, LinkTypeInfo, ProgInfoIter};
 use xhint_host::libbpf_log;
 
 use crate::device::Device;
-use crate::error::{Error, Result};
+use crate::error::{Error, HeldBy, Result};
 use crate::kept;
 use xhint_host::xdp;
-
-/// What holds someone else's program on a device, and so how it goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeldBy {
-    /// The device, to which netlink gave it, in the driver.
-    Native,
-    /// The same behind the driver.
-    Generic,
-    /// A bpf_link of someone else, which netlink cannot take off.
-    Link,
-    /// The bpf_link of xhint, on which someone put it.
-    OurLink,
-}
 
 /// A program on a device that is not ours.
 pub(crate) struct Foreign {

@@ -6,7 +6,7 @@ use xhint_host::bpffs;
 use xhint_host::private::{check_root, make_root};
 
 use crate::error::Result;
-use crate::kept::Kept;
+use crate::taken_off::Kept;
 
 /// State: gone after a restart, as pins are.
 const RUN: &str = "/run/xhint";

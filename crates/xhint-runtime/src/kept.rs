@@ -10,7 +10,6 @@
 //! `kernel/bpf/devmap.c`). So as long as the map has it, the device with its number in its namespace is that very one.
 //! Once it has not, nobody can tell which device that was, and the program stays kept until someone decides.
 
-use std::fmt;
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
@@ -24,38 +23,13 @@ use xhint_host::libbpf_log;
 
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::taken_off::Kept;
 use xhint_host::private::is_there;
 use xhint_host::{Netns, Programs, pin, xdp};
 
 const FROM: &str = "replaced-from";
 const NAME: &str = "replaced-name";
 const PROGRAM: [(&str, u32); 2] = [("replaced-native", xdp::NATIVE), ("replaced-generic", xdp::GENERIC)];
-
-/// A program that a call took off a device and, since it was killed, neither replaced nor put back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
-    /// The name that the device had.
-    pub device: String,
-    /// Where the program is pinned.
-    pub path: PathBuf,
-    /// The device's number, as long as it is where it was.
-    pub ifindex: Option<u32>,
-}
-
-impl fmt::Display for Kept {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (device, path) = (&self.device, self.path.display());
-        write!(f, "{device}: its XDP program was taken off by a call that was killed, and is kept as {path}; ")?;
-        match self.ifindex {
-            Some(_) => write!(f, "the next call that attaches or detaches something puts it back"),
-            None => write!(
-                f,
-                "that device is gone or has moved, so put it back where it belongs (bpftool net attach xdp pinned {path} \
-                 dev …), then remove that file"
-            ),
-        }
-    }
-}
 
 impl Kept {
     /// What is kept in `site`.

@@ -9,10 +9,10 @@ use crate::counters::Counters;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::home::Home;
-use crate::kept::Kept;
 use crate::locate::locate;
 use crate::site::{Generation, Live, Site};
 use crate::state::State;
+use crate::taken_off::Kept;
 
 /// One device with a program of ours on it.
 #[derive(Debug, Clone)]

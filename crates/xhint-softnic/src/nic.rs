@@ -66,7 +66,7 @@ impl SoftNic {
     /// A half-made one that was left behind is cleared away first. If anything fails, nothing remains.
     ///
     /// # Errors
-    /// [`Error::Exists`] and [`Error::NameTaken`] if there is one; [`Error::Capability`] without the
+    /// [`Error::Exists`] and [`Error::NameTaken`] if there is one; [`Error::Rights`] without the
     /// rights; whatever the kernel refuses.
     pub fn up(name: &str, config: &Config, plans: &[Plan], mode: Spread) -> Result<SoftNic> {
         name::check(name)?;

@@ -28,6 +28,8 @@ pub struct PlainRead {
     pub kind: AccessKind,
     /// Whether the source names the member there, and no other struct of the program has one so called.
     pub certain: bool,
+    /// Whether the layout has the member elsewhere, or not at all.
+    pub elsewhere: bool,
 }
 
 impl std::fmt::Display for Plain {
@@ -39,7 +41,7 @@ impl std::fmt::Display for Plain {
                 "no CO-RE relocation reads struct {name}, which layout {layout} answers to, and not every way to the \
                  metadata could be followed: what is read of it is read at the offsets that the program was compiled with"
             )?,
-            Some(PlainRead { member, place, kind, certain }) => {
+            Some(PlainRead { member, place, kind, certain, elsewhere }) => {
                 let place = place.as_deref().map(|place| format!("{place}: ")).unwrap_or_default();
                 let what = match certain {
                     true => format!("{member} of struct {name}"),
@@ -53,8 +55,12 @@ impl std::fmt::Display for Plain {
                 write!(
                     f,
                     "{place}{what} {done} at the offset that the program was compiled with, for no CO-RE relocation is there; \
-                     layout {layout}, which answers to that name, has it elsewhere, or not at all"
+                     layout {layout}, which answers to that name, "
                 )?;
+                f.write_str(match elsewhere {
+                    true => "has it elsewhere, or not at all",
+                    false => "has it there too, but the next one may not",
+                })?;
             }
         }
         f.write_str(
