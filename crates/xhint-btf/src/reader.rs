@@ -54,9 +54,10 @@ impl<'a> Start<'a> {
     pub(crate) fn section(&mut self, what: &'static str) -> Result<Range<usize>, Error> {
         let (offset, len) = (self.header.word(what)?, index(self.header.word(what)?));
         let at = index(self.len).checked_add(index(offset)).ok_or(Error::TooLarge { what })?;
-        let rest = self.data.get(at..).unwrap_or(&[]);
-        let end = at.checked_add(len).filter(|_| len <= rest.len());
-        end.map(|end| at..end).ok_or(Error::Truncated { what, at, need: len, have: rest.len() })
+        // One without bytes lies within the data, too: the kernel refuses it elsewhere (btf_check_sec_info).
+        let have = self.data.get(at..).map(<[u8]>::len);
+        let end = at.checked_add(len).filter(|_| have.is_some_and(|have| len <= have));
+        end.map(|end| at..end).ok_or(Error::Truncated { what, at, need: len, have: have.unwrap_or(0) })
     }
 
     /// Reads a section that there is.

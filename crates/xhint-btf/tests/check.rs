@@ -491,3 +491,14 @@ fn what_is_let_through_is_sound() {
     }
     assert!(passed > 500 && refused > 500, "{passed} passed, {refused} refused");
 }
+
+#[test]
+fn a_section_without_bytes_lies_within_the_file_too() {
+    // Header of 24 bytes: no types, far off; one string.
+    let words: [u32; 5] = [24, 0xffff_fffc, 0, 0, 1];
+    let mut bytes = vec![0x9f, 0xeb, 1, 0];
+    bytes.extend(words.iter().flat_map(|w| w.to_le_bytes()));
+    bytes.push(0);
+    let error = xhint_btf::Btf::parse(bytes).unwrap_err().to_string();
+    assert!(error.contains("the type section"), "{error}");
+}
