@@ -89,7 +89,7 @@ fn main() -> ExitCode {
     match Cli::try_parse().unwrap_or_else(|error| print::usage(error)).verb.run() {
         Ok(code) => code,
         // Whoever reads our output has had enough: nothing went wrong.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if print::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // What fails by itself, of no file, is our own output.
             let ours = error.is::<io::Error>() && error.chain().count() == 1;
@@ -99,11 +99,6 @@ fn main() -> ExitCode {
     }
 }
 
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let mut causes = error.chain().filter_map(|e| e.downcast_ref::<io::Error>());
-    causes.any(|e| e.kind() == io::ErrorKind::BrokenPipe)
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -111,18 +106,5 @@ mod tests {
     #[test]
     fn the_arguments_are_sound() {
         super::Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn every_verb_shows_an_example() {
-        fn check(verb: &mut clap::Command, name: &str) {
-            let inner: Vec<String> = verb.get_subcommands().map(|v| v.get_name().to_owned()).collect();
-            let help = verb.render_long_help().to_string();
-            assert!(help.contains(&format!("Example: {name}")), "{name}: {help}");
-            for own in inner {
-                check(verb.find_subcommand_mut(&own).unwrap(), &format!("{name} {own}"));
-            }
-        }
-        check(&mut super::Cli::command(), "xhint");
     }
 }

@@ -13,7 +13,9 @@ mod style;
 
 use std::fmt::{self, Display, Write as _};
 use std::io::{self, BufWriter, IsTerminal, StderrLock, Write};
+use std::os::fd::AsFd;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 use standard::Standard;
 
@@ -199,6 +201,24 @@ pub fn report<T>(done: &str, told: anyhow::Result<T>) -> anyhow::Result<T> {
         }
         _ => error,
     })
+}
+
+/// Whether an error came of a pipe that nobody reads.
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain().filter_map(|e| e.downcast_ref::<io::Error>());
+    causes.any(|e| e.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// That somebody still reads standard output, if that is a pipe: whoever has nothing to say for long would not find out.
+///
+/// # Errors
+/// What writing to it would give.
+pub fn is_read() -> io::Result<()> {
+    let out = io::stdout();
+    let mut asked = [PollFd::new(out.as_fd(), PollFlags::empty())];
+    poll(&mut asked, PollTimeout::ZERO)?;
+    let broken = asked.iter().any(|out| out.revents().is_some_and(|events| events.contains(PollFlags::POLLERR)));
+    if broken { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
 }
 
 /// One line on standard error: what, where, what to do.

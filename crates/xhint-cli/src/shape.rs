@@ -147,6 +147,6 @@ fn and(mut one: Value, more: Value) -> Value {
 }
 
 /// A path in JSON, which has text alone.
-fn path(path: &Path) -> String {
+pub fn path(path: &Path) -> String {
     path.display().to_string()
 }

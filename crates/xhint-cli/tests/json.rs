@@ -3,7 +3,9 @@
 
 mod common;
 
-use std::process;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::process::{self, Command};
 
 use common::{World, example, good, json, xhint};
 use serde_json::Value;
@@ -141,4 +143,19 @@ fn reports_have_every_field_whatever_came_of_linking() {
         }
     }
     assert_eq!(seen, (4, 1), "linked and refused");
+}
+
+/// Of a file whose name is no text, too: what is no UTF-8 is replaced.
+#[test]
+fn stitching_tells_what_was_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = dir.path().join(OsStr::from_bytes(b"flat\xff.btf"));
+    let nic = example("nics/alpha_fw1.c");
+    let mut stitch = Command::new(env!("CARGO_BIN_EXE_xhint"));
+    let done = stitch.args(["btf", "stitch", &nic, "--json", "-o"]).arg(&output).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let told: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(members(&told), "bytes output warnings");
+    assert_eq!(told["output"], output.display().to_string());
+    assert_eq!(told["bytes"], output.metadata().unwrap().len());
 }

@@ -1,5 +1,6 @@
 //! Network namespaces: which one a device is in, and doing something there.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -82,12 +83,8 @@ impl Netns {
             let path = Path::new("/proc").join(pid).join("ns/net");
             (path.clone(), path.display().to_string())
         });
-        let mut seen = Vec::new();
-        let mut new = move |inode| {
-            let new = !seen.contains(&inode);
-            seen.push(inode);
-            new
-        };
+        let mut seen = HashSet::new();
+        let mut new = move |inode| seen.insert(inode);
         let others = named.chain(processes).map(Some);
         std::iter::once(None).chain(others).filter_map(move |there| {
             let Some((path, name)) = there else { return Netns::current().ok().filter(|n| new(n.inode)) };
@@ -185,7 +182,7 @@ fn inside<T: Send>(file: &File, inode: u64, work: impl FnOnce() -> T + Send) -> 
     }
     let enter = || match setns(file, CloneFlags::CLONE_NEWNET) {
         Ok(()) => Ok(work()),
-        Err(Errno::EINVAL) => Err(io::Error::new(io::ErrorKind::InvalidInput, "is a namespace of another kind")),
+        Err(Errno::EINVAL) => Err(io::Error::new(io::ErrorKind::Unsupported, "is a namespace of another kind")),
         Err(e) => Err(e.into()),
     };
     on_thread(enter)

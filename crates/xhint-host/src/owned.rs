@@ -42,6 +42,8 @@ pub fn find(name: &str) -> Result<Found> {
         }
         Err(Error::Netns { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => Ok(Found::Nothing),
         Err(Error::Netns { cause, .. }) if cause.kind() == io::ErrorKind::InvalidInput => Ok(Found::Empty),
+        // A namespace of another kind.
+        Err(Error::Netns { cause, .. }) if cause.kind() == io::ErrorKind::Unsupported => Ok(Found::Theirs),
         Err(other) => Err(other),
     }
 }
@@ -67,10 +69,13 @@ pub fn create(name: &str) -> Result<()> {
     let path = netns::path(name);
     let mut file = OpenOptions::new();
     file.write(true).create_new(true).mode(0o444).open(&path).map_err(Error::file(&path))?;
-    unshare(CloneFlags::CLONE_NEWNET).map_err(Error::system("making a network namespace"))?;
-    Rtnl::open()?.set_alias("lo", MARK)?;
-    let none: Option<&str> = None;
-    mount(Some(netns::CURRENT), &path, none, MsFlags::MS_BIND, none).map_err(Error::file(&path))
+    let make = || {
+        unshare(CloneFlags::CLONE_NEWNET).map_err(Error::system("making a network namespace"))?;
+        Rtnl::open()?.set_alias("lo", MARK)?;
+        let none: Option<&str> = None;
+        mount(Some(netns::CURRENT), &path, none, MsFlags::MS_BIND, none).map_err(Error::file(&path))
+    };
+    make().inspect_err(|_| _ = fs::remove_file(&path))
 }
 
 /// Takes the name of a namespace of ours away, as `ip netns del` does; the namespace goes when nothing is in it. Fine

@@ -20,8 +20,7 @@ pub enum Right {
 }
 
 impl Right {
-    /// Whether the calling thread has it.
-    pub fn is_held(self) -> bool {
+    fn is_held(self) -> bool {
         let capability = match self {
             Right::Bpf => Capability::CAP_BPF,
             Right::NetAdmin => Capability::CAP_NET_ADMIN,

@@ -66,8 +66,8 @@ impl<'a> ByHand<'a> {
         self.object.place_in(at.0, at.1).map(|p| format!("{}:{}:{}", p.file, p.line, p.column))
     }
 
-    /// By struct, an access that one of the layouts which answer to it has elsewhere, and that layout; one that is certain, if
-    /// there is such. Where it may be of several structs, it is taken for one of the first. Of structs that are not
+    /// By struct, an access that is certain, or one that one of the layouts which answer to it has elsewhere; and the layout.
+    /// One that is certain, if there is such. Where it may be of several structs, it is taken for one of the first. Of structs that are not
     /// `sure` nothing is certain.
     pub fn reads(
         &mut self,

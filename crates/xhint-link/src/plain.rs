@@ -3,7 +3,7 @@
 //!
 //! What clang leaves in an object does not say which instruction reads which struct, unless it is relocated. So addresses
 //! of metadata are followed through the code, and what no relocation touches is held against the members of such structs
-//! ([`crate::by_hand`]). Certain is what the source names and what a chosen layout has elsewhere. Where nothing is found,
+//! ([`crate::by_hand`]). Certain is what the source names, also where a chosen layout has it just there. Where nothing is found,
 //! something is said only if an address was lost, and a struct is there that no relocation reads.
 
 use std::collections::HashSet;

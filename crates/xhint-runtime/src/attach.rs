@@ -59,7 +59,12 @@ pub fn attach(home: &Home, device: &Device, job: &Job) -> Result<Done> {
     may_attach()?;
     Site::sweep(home);
     let held = Held::of(home, device)?;
-    attach_held(&held.site, device, job)
+    attach_held(&held.site, device, job).inspect_err(|_| {
+        // What was taken off and could not be put back is not left unsaid.
+        if let Ok(Some(kept)) = held.site.kept() {
+            home.tell_of_kept(&kept);
+        }
+    })
 }
 
 /// What an earlier call put on `device`, as far as it is known: what [`crate::Linker::link_after`] goes on from.
@@ -278,7 +283,7 @@ fn is_count(name: &str) -> bool {
     name == COUNTS || name == UNKNOWN
 }
 
-/// Forgets counts under slots that are another layout's from now on. Nobody counts there: the layout that had it is gone.
+/// Forgets counts under slots that are another layout's from now on.
 fn recount(before: &Before, state: &State) -> Result<Option<Forgotten>> {
     let Some((generation, was)) = before.generation.as_ref().zip(before.state.as_ref()) else { return Ok(None) };
     Forgotten::of(generation, state.recounted(was).map(|taken| taken.slot)).map(Some)

@@ -133,7 +133,9 @@ fn open(generation: &Generation, name: &str) -> Result<MapHandle> {
 fn count(map: &MapHandle, slot: u32, clock: &Clock) -> Result<Count> {
     let all = map.lookup_percpu(&slot.to_ne_bytes(), MapFlags::ANY).map_err(Error::system(COUNTS))?.unwrap_or_default();
     let all: Vec<(u64, u64)> = all.iter().map(|v| packets_and_time(v)).collect();
-    let packets = all.iter().map(|w| w.0).sum();
+    // An entry that finds a layout gone takes back what it counted. Where the slot was set to 0 in between, one too few stands
+    // there for that moment.
+    let packets = all.iter().fold(0, |sum: u64, w| sum.wrapping_add(w.0)).cast_signed().max(0).cast_unsigned();
     let last = all.iter().map(|w| w.1).max().unwrap_or(0);
     Ok(Count { packets, last_seen: clock.since_1970(last) })
 }

@@ -93,6 +93,9 @@ pub enum Error {
     /// Nothing of ours is attached.
     #[error("{0}: xhint has nothing attached to it")]
     NotAttached(String),
+    /// Another program of ours is attached than the one that was.
+    #[error("{0}: another program was attached")]
+    OtherAttached(String),
     /// Nothing of ours is attached, and someone else's program waits to be put back.
     #[error("{0}")]
     Kept(Kept),

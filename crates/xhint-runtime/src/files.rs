@@ -1,6 +1,6 @@
 //! Reading the user's files.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -38,22 +38,22 @@ pub fn read_btf(path: &Path) -> Result<Vec<u8>> {
 }
 
 fn bounded(path: &Path) -> io::Result<Vec<u8>> {
-    let kind = fs::metadata(path)?.file_type();
-    if kind.is_dir() {
+    let file = File::open(path)?;
+    let there = file.metadata()?;
+    if there.is_dir() {
         return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a directory, not a file"));
     }
-    let (most, what) = if kind.is_file() {
+    let (most, what) = if there.is_file() {
         (MAX_FILE, format!("has more than {} MiB, which no BTF or BPF object needs", MAX_FILE >> 20))
     } else {
         (MAX_PIPED, format!("is no regular file and gives more than {} MiB", MAX_PIPED >> 20))
     };
     let too_large = || io::Error::new(io::ErrorKind::FileTooLarge, what);
-    let file = File::open(path)?;
-    if file.metadata()?.len() > most {
+    if there.len() > most {
         return Err(too_large());
     }
     // A pipe says no length, a device may never end, and a file may grow.
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(usize::try_from(there.len()).map_err(io::Error::other)?);
     file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most { Err(too_large()) } else { Ok(bytes) }
 }

@@ -120,7 +120,7 @@ impl<'a> Follow<'a> {
     /// Waits for something to happen, at most a second, and does what is to be done. Often that is nothing.
     ///
     /// # Errors
-    /// [`Error::NotAttached`] once the program was taken off, or another was attached; [`Error::NoDevice`] and
+    /// [`Error::NotAttached`] once the program was taken off, [`Error::OtherAttached`] once another was attached; [`Error::NoDevice`] and
     /// [`xhint_host::Error::Netns`] once the device or its namespace is gone, [`Error::Moved`] if it went where it cannot be followed.
     /// What is wrong with a source is an [`Event`].
     #[allow(clippy::should_implement_trait)] // it has no end
@@ -158,7 +158,7 @@ impl<'a> Follow<'a> {
 
     /// Goes after a device that is `lost` where it was: one that moves to another network namespace takes its link along.
     fn find_again(&mut self, lost: Error) -> Result<Event> {
-        if !lost.is_gone() && !matches!(lost, Error::NotAttached(_)) {
+        if !lost.is_gone() && !matches!(lost, Error::NotAttached(_) | Error::OtherAttached(_)) {
             return Err(lost);
         }
         let mut links = Site::all(self.home)?.into_iter().filter_map(|site| site.live().ok().flatten());
@@ -217,7 +217,7 @@ impl<'a> Follow<'a> {
         let running = look(self.home, &self.device)?;
         match identity(&running) == self.of {
             true => Ok(running),
-            false => Err(Error::NotAttached(self.device.name().to_owned())),
+            false => Err(Error::OtherAttached(self.device.name().to_owned())),
         }
     }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use libbpf_rs::Program;
 use libbpf_rs::query::{LinkInfoIter, LinkTypeInfo, ProgInfoIter};
-use xhint_host::libbpf_log;
+use xhint_host::{Right, libbpf_log};
 
 use crate::device::Device;
 use crate::error::{Error, HeldBy, Result};
@@ -20,8 +20,8 @@ use xhint_host::xdp;
 pub(crate) struct Foreign {
     /// Its name and id, as far as they may be known.
     pub name: String,
-    /// For when it must come back; none without `CAP_SYS_ADMIN`.
-    program: Option<OwnedFd>,
+    /// For when it must come back.
+    program: OwnedFd,
     id: u32,
     by: HeldBy,
     flags: u32,
@@ -42,15 +42,18 @@ impl Foreign {
         if !replace {
             return Err(refused(device, id, by));
         }
-        Ok(Some(Foreign { name: program_name(id), program: Program::fd_from_id(id).ok(), id, by, flags }))
+        // It has to be there for when ours cannot go on.
+        let program = Program::fd_from_id(id).map_err(|e| match Right::SysAdmin.is_granted() {
+            true => Error::system(format!("{}: cannot open program {id}", device.name()))(e),
+            false => Error::Rights { lacking: vec![Right::SysAdmin] },
+        })?;
+        Ok(Some(Foreign { name: program_name(id), program, id, by, flags }))
     }
 
     /// Takes it off `device`, and keeps it in the directory `site` until [`kept::forget`] or [`kept::restore`].
     pub fn take_off(&self, site: &Path, device: &Device) -> Result<()> {
-        if let Some(program) = &self.program {
-            kept::keep(site, device, program, self.flags)?;
-        }
-        let program = self.program.as_ref().map(AsFd::as_fd);
+        kept::keep(site, device, &self.program, self.flags)?;
+        let program = Some(self.program.as_fd());
         // libbpf would print why not.
         let off = || match self.by {
             HeldBy::Link | HeldBy::OurLink => self.detach_link(device),

@@ -117,7 +117,8 @@ impl<'a> Layouts<'a> {
         if !running.is_tail() || !which.first.is_empty() || !running.takes(&coming.universe, new)? {
             let ids =
                 running.state.layouts.iter().map(|l| l.id).chain(coming.layouts().map(|l| l.id)).collect::<Vec<_>>();
-            let first = [which.first.as_slice(), &state.options.first].concat();
+            let again = |name: &&String| !which.first.contains(name);
+            let first = which.first.iter().chain(state.options.first.iter().filter(again)).cloned().collect();
             // The same file again is there already.
             let nics = if running.state.nics.contains(&coming.nic) { &running.state.nics } else { &state.nics };
             return self.relink(
@@ -160,10 +161,12 @@ impl<'a> Layouts<'a> {
         }
         let recounted: Vec<_> = state.recounted(&running.state).collect();
         warnings.extend(recounted.iter().map(|taken| taken.note()));
-        let written = running.write(&state, state.addition(first, &named));
-        // Nobody counts there until the layouts are brought.
-        let forget = || Forgotten::of(&running.generation, recounted.iter().map(|taken| taken.slot));
-        let done = written.and_then(|()| forget()).and_then(|_| running.bring(&state));
+        // Before the state tells of the layouts: a call that finds them there brings them, and forgets nothing.
+        let forgotten = Forgotten::of(&running.generation, recounted.iter().map(|taken| taken.slot));
+        let write = |forgotten: Forgotten| {
+            running.write(&state, state.addition(first, &named)).inspect_err(|_| forgotten.put_back())
+        };
+        let done = forgotten.and_then(write).and_then(|()| running.bring(&state));
         done.inspect_err(|_| running.drop_unused())?;
         let layouts = state.layouts.split_off(first);
         let too_long = too_long(self.device, &layouts);
@@ -329,6 +332,9 @@ fn positions(universe: &Universe, is_so: impl Fn(&Layout) -> bool) -> Vec<usize>
 impl Running {
     /// What came of a step, but where a file that was kept is lost that, and its cure: it may well be why.
     fn or_lost(&self, device: &Device, error: Error) -> Error {
+        if !matches!(error, Error::Host(_) | Error::Altered { .. } | Error::Source { .. }) {
+            return error;
+        }
         match self.state.clone().loaded() {
             Err(cause) => Error::Lost { device: device.name().to_owned(), cause: Box::new(cause) },
             Ok(_) => error,

@@ -107,11 +107,6 @@ impl Loaded {
     pub(crate) fn map_pins(&self) -> Result<Vec<(String, OwnedFd)>> {
         self.maps().map(|(name, map)| Ok((name.to_owned(), copy(map.as_fd())?))).collect()
     }
-
-    /// The map `name`.
-    pub fn map(&self, name: &str) -> Option<MapHandle> {
-        self.maps().find(|m| m.0 == name).map(|m| m.1)
-    }
 }
 
 fn copy(fd: BorrowedFd<'_>) -> Result<OwnedFd> {

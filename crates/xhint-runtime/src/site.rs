@@ -321,14 +321,14 @@ impl Site {
 
     /// The same for one that nobody asks for and that has no link: its device is told by the directory's name.
     fn end(&self, home: &Home) -> Result<()> {
-        let back = match self.origin() {
-            Some((netns, ifindex)) => self.restore(&netns, ifindex)?,
-            None => false,
-        };
-        match self.kept()? {
-            Some(kept) if !back => home.tell_of_kept(&kept),
-            _ => self.clear()?,
+        let Some(kept) = self.kept()? else { return self.clear() };
+        // Where it is gone from, nobody need look for.
+        let there = kept.ifindex.and_then(|_| self.origin());
+        let is_back = there.map(|(netns, ifindex)| self.restore(&netns, ifindex)).transpose()?;
+        if is_back == Some(true) {
+            return self.clear();
         }
+        home.tell_of_kept(&kept);
         Ok(())
     }
 

@@ -19,7 +19,10 @@ impl fmt::Display for Kept {
         let (device, path) = (&self.device, self.path.display());
         write!(f, "{device}: its XDP program was taken off by a call that was killed, and is kept as {path}; ")?;
         match self.ifindex {
-            Some(_) => write!(f, "the next call that attaches or detaches something puts it back"),
+            Some(_) => write!(
+                f,
+                "the next call that attaches or detaches something, and can enter that device's network namespace, puts it back"
+            ),
             None => write!(
                 f,
                 "that device is gone or has moved, so put it back where it belongs (bpftool net attach xdp pinned {path} \

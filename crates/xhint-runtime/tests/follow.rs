@@ -215,7 +215,7 @@ fn what_others_attach_add_and_remove_stays_as_they_left_it() {
     let job = linker().link(Source::read(program).unwrap(), nics, options, Mode::Native).unwrap();
     let theirs = attach(home, device, &job).unwrap().program;
     stage.describe(5);
-    assert!(matches!(follow.next(), Err(Error::NotAttached(_))));
+    assert!(matches!(follow.next(), Err(Error::OtherAttached(_))));
     assert_eq!(device.programs().unwrap().native, theirs);
 }
 

@@ -206,3 +206,21 @@ fn a_link_of_a_stranger_is_not_mistaken_for_anothers() {
     detach(&stranger.home, &near).unwrap();
     assert_eq!([world.left(), stranger.left()], [Vec::<PathBuf>::new(), Vec::new()]);
 }
+
+/// `lo` has no native XDP, which comes out only when the other program is off.
+#[test]
+fn what_made_room_comes_back_when_ours_cannot_go_on() {
+    if !privileged() {
+        return;
+    }
+    let world = World::new();
+    let lo = Device::find("lo", world.netns()).unwrap();
+    let path = job(&["-DSECOND"]).state.object.path;
+    sh(&format!("ip -n {} link set lo xdpgeneric obj {} program count", world.name, path.display()));
+    let foreign = lo.programs().unwrap().generic;
+    assert_ne!(foreign, 0);
+    let error = attach(&world.home, &lo, &Job { replace: true, ..job(&[]) }).unwrap_err();
+    assert!(matches!(error, Error::NoNative { .. }), "{error}");
+    assert_eq!(lo.programs().unwrap().generic, foreign);
+    assert_eq!(world.left(), Vec::<PathBuf>::new());
+}

@@ -250,10 +250,10 @@ fn without_the_rights_nothing_is_begun() {
         return;
     }
     // Of this thread alone.
-    caps::drop(None, CapSet::Effective, Capability::CAP_BPF).unwrap();
+    caps::drop(None, CapSet::Effective, Capability::CAP_NET_RAW).unwrap();
     caps::drop(None, CapSet::Effective, Capability::CAP_NET_ADMIN).unwrap();
     let error = SoftNic::up("snnocap0", &Config::default(), &[], Spread::Flow).unwrap_err();
-    assert_eq!(error.to_string(), "the soft NIC needs CAP_NET_ADMIN, CAP_BPF; run as root or grant it");
+    assert_eq!(error.to_string(), "the soft NIC needs CAP_NET_ADMIN, CAP_NET_RAW; run as root or grant it");
     gone("snnocap0");
 }
 

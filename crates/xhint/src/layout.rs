@@ -45,7 +45,7 @@ impl Layout {
     /// The fields that have a hint, each with how its value is read from the bytes in front of a packet.
     ///
     /// # Errors
-    /// Why there is a layout that nobody could read or write field by field.
+    /// Why its fields cannot be read or written one by one.
     pub fn plan(&self) -> std::result::Result<&Plan, &xhint_layout::Error> {
         self.plan.as_ref()
     }
@@ -56,23 +56,23 @@ impl Layout {
     }
 }
 
-/// The layouts of `universe`.
+/// The layouts of `universe`, in its order. The BTFs of all are at hand: they were added whole.
 ///
 /// # Errors
 /// [`Error::Layout`] for one that cannot be walked through.
 pub fn layouts(universe: &Universe) -> Result<Vec<Layout>> {
     let tags = tags(universe);
-    universe.layouts().iter().filter_map(|l| one(universe, &tags, l).transpose()).collect()
+    universe.layouts().iter().map(|layout| one(universe, &tags, layout)).collect()
 }
 
-/// `None` for a layout whose BTF is not at hand.
 fn one<'a>(
     universe: &'a Universe,
     tags: &HashMap<SourceId, Tags<'a>>,
     layout: &xhint_universe::Layout,
-) -> Result<Option<Layout>> {
+) -> Result<Layout> {
+    // A universe has the source of each of its layouts.
     let (Some(source), Some(tags)) = (universe.source(layout.source), tags.get(&layout.source)) else {
-        return Ok(None);
+        unreachable!("{} is of no source", layout.name)
     };
     let (btf, id) = (source.btf(), layout.type_id);
     let not_a_layout = |why: String| {
@@ -85,7 +85,7 @@ fn one<'a>(
         Ok(_) => None,
         Err(why) => return Err(not_a_layout(why.to_string())),
     };
-    Ok(Some(Layout {
+    Ok(Layout {
         name: layout.name.clone(),
         id: LayoutId(layout.id),
         declared: layout.declared,
@@ -97,7 +97,7 @@ fn one<'a>(
         fields: places.fields,
         gaps: places.gaps,
         plan: Plan::tagged(btf, tags, id, &layout.name, layout.id),
-    }))
+    })
 }
 
 /// The tags of each BTF that has layouts, gathered once for all of them.

@@ -7,14 +7,14 @@ use std::process::ExitCode;
 use anyhow::{anyhow, bail};
 use clap::ValueEnum;
 use xhint::layout::LayoutId;
+use xhint::link::Fallback;
 use xhint::runtime::attach::{Done, kernel_takes};
 use xhint::runtime::{Anew, Home, Job, TooLong, follow};
 use xhint::{Attached, Device, Error, Event, EventKind, Link, Linker};
 
-use super::link::Action;
 use crate::arguments::btf::Nics;
+use crate::arguments::choice::Choice;
 use crate::arguments::device::On;
-use crate::arguments::dispatch::Dispatch;
 use crate::print::{Stdout, line};
 use crate::{files, flags, print, service_manager, shape};
 
@@ -34,38 +34,19 @@ pub struct Args {
     on: On,
     #[command(flatten)]
     nics: Nics,
+    #[command(flatten)]
+    choice: Choice,
     /// The program to attach, if the object has several XDP programs
     #[arg(long, value_name = "NAME")]
     program: Option<String>,
-    /// Link for this layout only, given by its name, its id or another name that it answers to; may be repeated [default: all layouts that the
-    /// program asks for]
-    #[arg(long = "layout", value_name = "NAME")]
-    layouts: Vec<String>,
-    /// Resolve the program's struct LOCAL against the NIC's struct TARGET, which has another name; may be repeated
-    #[arg(long, value_name = "LOCAL=TARGET", value_parser = super::link::pair)]
-    bind: Vec<(String, String)>,
     /// Set the program's variable NAME, declared const volatile. VALUE is an integer (hexadecimal with 0x), true, false, the name
     /// of an enumerator, or the text of an array of char; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = assignment)]
     set: Vec<(String, String)>,
-    /// How packets of several layouts come to the right code
-    #[arg(long, value_enum, default_value_t = Dispatch::Auto)]
-    dispatch: Dispatch,
-    /// What becomes of packets that have none of the layouts, if there is a dispatch
-    #[arg(long, value_enum, default_value_t = Action::Program)]
-    fallback: Action,
     /// Where on the device the program runs
     #[arg(long, value_enum, default_value_t = Mode::Native)]
     mode: Mode,
-    /// Where a packet could be taken for several layouts, try this one first, given by its name, its id or another name that it answers to; may be
-    /// repeated
-    #[arg(long, value_name = "NAME")]
-    first: Vec<String>,
-    /// Do not refuse reads of fields that a layout lacks, but leave them to the verifier: for programs that guard such reads by
-    /// a value that is set only when they are loaded
-    #[arg(long)]
-    allow_missing: bool,
-    /// Do not count the packets of each layout, which saves a few nanoseconds a packet
+    /// Do not count the packets of each layout, which costs a packet about a nanosecond
     #[arg(long)]
     no_count: bool,
     /// Replace a program that xhint did not attach, or that comes from another object; asks first
@@ -102,6 +83,8 @@ impl Args {
         }
         let linker = Linker::on(files::base(&self.nics.base.files)?);
         let link = self.link(&linker)?;
+        // Who is not to be asked need not be refused first.
+        let link = if self.yes { link.replace() } else { link };
         let put = match link.put(&home, &device) {
             Err(foreign @ (Error::Foreign { .. } | Error::OtherObject { .. })) if self.replace => {
                 self.may_replace(&foreign)?;
@@ -112,7 +95,10 @@ impl Args {
         let code = match put {
             Ok((job, done)) => {
                 let what = format!("{}: {} (id {}) is attached", self.on.dev, done.entry, done.program);
-                print::report(&what, self.tell(&job, &done))?
+                match print::report(&what, self.tell(&job, &done)) {
+                    Err(unread) if self.follow => return self.ended(unread).map(|()| ExitCode::SUCCESS),
+                    told => told?,
+                }
             }
             Err(error) => return Err(self.refused(error, &link, &home, &device)?),
         };
@@ -147,13 +133,14 @@ impl Args {
         let told = |text: String| self.tell_of(&Event { kind: EventKind::Ended, text });
         match end.downcast_ref() {
             Some(Error::NotAttached(_)) => told(format!("{}: detached; nothing left to follow", self.on.dev)),
+            Some(Error::OtherAttached(_)) => told(format!("{end}; nothing left to follow")),
             Some(gone) if gone.is_gone() => {
                 if self.json {
                     told(gone.to_string())?;
                 }
                 Err(end.context("nothing left to follow"))
             }
-            _ if crate::is_broken_pipe(&end) => {
+            _ if print::is_broken_pipe(&end) => {
                 bail!(
                     "{}: nobody reads the reports any more, so xhint stops following; the attached program goes on",
                     self.on.dev
@@ -180,6 +167,7 @@ impl Args {
         service_manager::ready();
         loop {
             follow.next()?.iter().try_for_each(|event| self.tell_of(event))?;
+            print::is_read()?;
         }
     }
 
@@ -203,20 +191,21 @@ impl Args {
         for nic in &self.nics.files {
             link = link.nic(nic)?;
         }
-        link = link.dispatch(self.dispatch.into()).mode(self.mode.into());
-        link = link.count(!self.no_count).allow_missing(self.allow_missing);
-        link = self.layouts.iter().fold(link, |link, name| link.layout(name));
-        link = self.bind.iter().fold(link, |link, (local, target)| link.bind(local, target));
+        let Choice { layouts, binds, first, dispatch, allow_missing, .. } = &self.choice;
+        link = link.dispatch((*dispatch).into()).mode(self.mode.into());
+        link = link.count(!self.no_count).allow_missing(*allow_missing);
+        link = layouts.iter().fold(link, |link, name| link.layout(name));
+        link = binds.iter().fold(link, |link, (local, target)| link.bind(local, target));
+        link = first.iter().fold(link, |link, name| link.first(name));
         link = self.set.iter().fold(link, |link, (name, value)| link.set(name, value));
-        link = self.first.iter().fold(link, |link, name| link.first(name));
         link = self.program.iter().fold(link, |link, name| link.entry(name));
-        Ok(self.fallback.code().into_iter().fold(link, Link::fallback))
+        Ok(match self.choice.fallback() {
+            Fallback::Program => link,
+            Fallback::Action(action) => link.fallback(action),
+        })
     }
 
     fn may_replace(&self, foreign: &Error) -> anyhow::Result<()> {
-        if self.yes {
-            return Ok(());
-        }
         let (device, program, question) = match foreign {
             Error::Foreign { device, program, .. } => (device, program.clone(), "which xhint did not put there"),
             Error::OtherObject { device, program, object } => {

@@ -1,15 +1,14 @@
 //! `xhint explain`
 
 use std::io;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use xhint::Dispatch;
 use xhint::layout::LayoutId;
 use xhint::link::{RelocKind, RelocationReport, Report, ResultReport};
 
-use super::link::{self, Choice};
-use crate::arguments::btf::Nics;
+use super::link;
+use crate::arguments::choice::ToFile;
 use crate::print::{Stdout, line};
 use crate::{flags, print};
 
@@ -20,12 +19,8 @@ use crate::{flags, print};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: xhint explain prog.o --nic fw1.btf --nic fw2.btf")]
 pub struct Args {
-    /// The program, compiled with `clang -target bpf -O2 -g -c`
-    program: PathBuf,
     #[command(flatten)]
-    nics: Nics,
-    #[command(flatten)]
-    choice: Choice,
+    what: ToFile,
     /// Print JSON, as docs/explain-json.md describes it
     #[arg(long)]
     json: bool,
@@ -33,7 +28,7 @@ pub struct Args {
 
 impl Args {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let (report, refused) = link::for_file(&self.program, &self.nics, self.choice.options())?.explain();
+        let (report, refused) = self.what.read(true)?.explain();
         report.warnings.iter().for_each(|w| print::warning(w));
         flags::offer_bind(report.unbound.as_ref());
         if self.json {

@@ -8,7 +8,7 @@ use serde_json::json;
 use xhint::btf::{Btf, merge};
 
 use crate::arguments::btf::Base;
-use crate::{files, print};
+use crate::{files, print, shape};
 
 /// Put a base BTF and NIC BTFs into one flat BTF, for loaders that take a custom BTF.
 ///
@@ -43,7 +43,7 @@ impl Args {
             self.nics.iter().zip(&nics).filter_map(|(path, nic)| same_names(path, nic, &base)).collect();
         warnings.iter().for_each(|text| print::warning(text));
         if self.json {
-            print::json(&json!({"output": self.output, "bytes": flat.len(), "warnings": warnings}))?;
+            print::json(&json!({"output": shape::path(&self.output), "bytes": flat.len(), "warnings": warnings}))?;
         }
         Ok(ExitCode::SUCCESS)
     }

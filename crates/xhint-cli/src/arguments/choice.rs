@@ -1,0 +1,111 @@
+//! Which layouts a program is linked for, how names meet them, and what becomes of several: alike wherever something is linked.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use xhint::link::{Fallback, LinkOptions};
+use xhint::runtime::{ForFile, Source};
+
+use crate::arguments::btf::Nics;
+use crate::arguments::dispatch::Dispatch;
+
+/// What `link`, `explain` and `attach` have in common.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Choice {
+    /// Link for this layout only, given by its name, its id or another name that it answers to; may be repeated. A struct that
+    /// no tag makes a layout becomes one by being named [default: all layouts that the program asks for]
+    #[arg(long = "layout", value_name = "NAME")]
+    pub layouts: Vec<String>,
+    /// Resolve the program's struct LOCAL against the NIC's struct TARGET, which has another name; may be repeated
+    #[arg(long = "bind", value_name = "LOCAL=TARGET", value_parser = pair)]
+    pub binds: Vec<(String, String)>,
+    /// Where a packet could be taken for several layouts, try this one first, given by its name, its id or another name that
+    /// it answers to; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub first: Vec<String>,
+    /// How packets of several layouts come to the right code
+    #[arg(long, value_enum, default_value_t = Dispatch::Auto)]
+    pub dispatch: Dispatch,
+    /// What becomes of packets that have none of the layouts, if there is a dispatch
+    #[arg(long, value_enum, default_value_t = Action::Program)]
+    fallback: Action,
+    /// Do not refuse reads of fields that a layout lacks, but leave them to the verifier: for programs that guard such reads by
+    /// a value that is set only when they are loaded
+    #[arg(long)]
+    pub allow_missing: bool,
+}
+
+/// What is linked to a file, and how: what `link` does and `explain` tells of.
+#[derive(Debug, clap::Args)]
+pub struct ToFile {
+    /// The program, compiled with `clang -target bpf -O2 -g -c`
+    pub program: PathBuf,
+    #[command(flatten)]
+    pub nics: Nics,
+    #[command(flatten)]
+    choice: Choice,
+    /// Link for loading without CAP_PERFMON: pointers in metadata count as missing fields
+    #[arg(long)]
+    no_walk: bool,
+    /// Remove the code that cannot be reached for a layout. Before Linux 6.18, programs that are loaded without CAP_PERFMON
+    /// need it, because the verifier also checks branches that are never taken. Without it, and with --dispatch none, the
+    /// program keeps all its instructions
+    #[arg(long)]
+    prune: bool,
+}
+
+/// What becomes of packets that no layout is for.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Action {
+    /// Run the fallback: the program linked for no layout, in which every metadata field is missing
+    Program,
+    /// Return XDP_PASS
+    Pass,
+    /// Return XDP_DROP
+    Drop,
+    /// Return XDP_ABORTED, which the tracepoint xdp:xdp_exception reports
+    Aborted,
+}
+
+impl Choice {
+    /// What becomes of packets that no layout is for: the numbers are those of `enum xdp_action` in `linux/bpf.h`.
+    pub fn fallback(&self) -> Fallback {
+        match self.fallback {
+            Action::Program => Fallback::Program,
+            Action::Aborted => Fallback::Action(0),
+            Action::Drop => Fallback::Action(1),
+            Action::Pass => Fallback::Action(2),
+        }
+    }
+}
+
+impl ToFile {
+    /// The program, read, and its options; with `explain`, the report of linking tells of every relocation.
+    ///
+    /// # Errors
+    /// Names the file, or the layout that does not exist.
+    pub fn read(&self, explain: bool) -> anyhow::Result<ForFile> {
+        let choice = self.choice.clone();
+        let options = LinkOptions {
+            fallback: choice.fallback(),
+            layouts: choice.layouts,
+            bind: choice.binds,
+            first: choice.first,
+            walk: !self.no_walk,
+            dispatch: choice.dispatch.into(),
+            allow_missing: choice.allow_missing,
+            prune: self.prune,
+            explain,
+            ..LinkOptions::default()
+        };
+        Ok(ForFile::new(Source::read(&self.program)?, &[], self.nics.universe()?, options)?)
+    }
+}
+
+/// `LOCAL=TARGET`.
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((local, target)) if !local.is_empty() && !target.is_empty() => Ok((local.to_owned(), target.to_owned())),
+        _ => Err("give it as LOCAL=TARGET, such as nic_meta=mlx_rx_v3".to_owned()),
+    }
+}
