@@ -142,9 +142,21 @@ pub fn query(ifindex: u32) -> io::Result<Programs> {
 
 /// The name that the device with this number has in the caller's network namespace.
 pub fn name_of(ifindex: u32) -> Option<String> {
-    if_indextoname(ifindex).ok()?.into_string().ok()
+    // What has no name is no error to nix, which takes null for an address.
+    if_indextoname(ifindex).ok()?.into_string().ok().filter(|name| !name.is_empty())
 }
 
 fn number(ifindex: u32) -> io::Result<i32> {
     i32::try_from(ifindex).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_no_device_has_is_no_name() {
+        assert_eq!(name_of(i32::MAX.cast_unsigned()), None);
+        assert_eq!(name_of(1).as_deref(), Some("lo"));
+    }
 }
