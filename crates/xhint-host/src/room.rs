@@ -11,7 +11,8 @@ use std::sync::OnceLock;
 
 use libbpf_sys as sys;
 
-use crate::call::{done, owned};
+use crate::call::done;
+use crate::program::{self, EXIT, Insn, result};
 
 /// Bytes in front of a packet on veth, and in a test run (`XDP_PACKET_HEADROOM`).
 pub const HEADROOM: u32 = 256;
@@ -64,11 +65,7 @@ fn lengths() -> impl Iterator<Item = u32> {
     (1..=WORDS).rev().map(|words| words.saturating_mul(4))
 }
 
-/// An instruction: opcode, both registers, offset, immediate.
-type Insn = (u8, u8, i16, i32);
-
-const MOV_R0_PASS: Insn = (0xb7, 0, 0, sys::XDP_PASS as i32);
-const EXIT: Insn = (0x95, 0, 0, 0);
+const MOV_R0_PASS: Insn = result(sys::XDP_PASS as i32);
 const MOV_R6_R1: Insn = (0xbf, 0x16, 0, 0);
 const MOV_R1_R6: Insn = (0xbf, 0x61, 0, 0);
 const CALL_ADJUST_META: Insn = (0x85, 0, 0, sys::BPF_FUNC_xdp_adjust_meta as i32);
@@ -83,38 +80,16 @@ fn writer() -> Vec<Insn> {
             (0xb7, 2, 0, length.saturating_neg()),
             CALL_ADJUST_META,
             (0x55, 0, 2, 0), // if it was refused, the next
-            (0xb7, 0, 0, length),
+            result(length),
             EXIT,
         ]);
     }
-    code.extend([(0xb7, 0, 0, 0), EXIT]);
+    code.extend([result(0), EXIT]);
     code
 }
 
 fn load(code: &[Insn]) -> io::Result<OwnedFd> {
-    // struct bpf_insn
-    let bytes: Vec<u64> = code
-        .iter()
-        .map(|&(opcode, registers, offset, immediate)| {
-            let ([o, p], [i, j, k, l]) = (offset.to_ne_bytes(), immediate.to_ne_bytes());
-            // Of the two registers the first in memory is the low half of its byte on little-endian machines.
-            let registers = if cfg!(target_endian = "big") { registers.rotate_left(4) } else { registers };
-            u64::from_ne_bytes([opcode, registers, o, p, i, j, k, l])
-        })
-        .collect();
-    // SAFETY: `bytes` are as many instructions of 8 bytes as is said, the strings end in 0, null stands for no options;
-    // all outlive the call.
-    let fd = unsafe {
-        sys::bpf_prog_load(
-            sys::BPF_PROG_TYPE_XDP,
-            c"xhint_room".as_ptr(),
-            c"Dual BSD/GPL".as_ptr(),
-            bytes.as_ptr().cast(),
-            bytes.len() as sys::size_t,
-            std::ptr::null_mut(),
-        )
-    };
-    owned(fd)
+    program::load(c"xhint_room", code, None)
 }
 
 /// Runs the program once on `length` zeroes; what it returns.
@@ -152,8 +127,7 @@ mod tests {
         assert!(room.found.is_none_or(|found| found >= room.written), "{room:?}");
         let writes = |length: u32| {
             let length = i32::try_from(length).unwrap();
-            let code =
-                [(0xb7, 2, 0, -length), CALL_ADJUST_META, (0xb7, 1, 0, 0), (0x1d, 0x10, 1, 0), (0xb7, 0, 0, 1), EXIT];
+            let code = [(0xb7, 2, 0, -length), CALL_ADJUST_META, (0xb7, 1, 0, 0), (0x1d, 0x10, 1, 0), result(1), EXIT];
             run(&load(&code).unwrap(), PACKET, None).unwrap() == 0
         };
         for length in lengths() {

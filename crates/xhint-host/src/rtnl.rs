@@ -4,30 +4,25 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
-use netlink_packet_core::{
-    DefaultNla, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-};
+use netlink_packet_core::{DefaultNla, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, Stats64,
 };
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use netlink_sys::protocols::NETLINK_ROUTE;
 
 use crate::error::{Error, Result};
+use crate::netlink::Netlink;
 
 /// `IFLA_ALT_IFNAME` of `linux/if_link.h`: finds a device by its name or by an alternative one, which may be longer.
 const ALT_IFNAME: u16 = 53;
 /// Longest alternative name, without the end (`ALTIFNAMSIZ` in `linux/if.h`).
 pub const MAX_NAME: usize = 127;
-/// Larger than any answer about one link.
-const ANSWER: usize = 64 << 10;
 
 /// A socket in the namespace it was opened in.
 #[derive(Debug)]
 pub struct Rtnl {
-    socket: Socket,
-    sequence: u32,
-    answer: Vec<u8>,
+    netlink: Netlink,
 }
 
 /// What is to be made of one end of a pair.
@@ -54,16 +49,22 @@ pub struct Link {
     pub stats: Stats64,
 }
 
+/// A device on a bus that a link hangs on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parent {
+    /// The bus: `pci`, `virtio`, `auxiliary`.
+    pub bus: String,
+    /// Which on that bus: `0000:00:03.0`, `virtio2`.
+    pub name: String,
+}
+
 impl Rtnl {
     /// Opens a socket in the calling thread's namespace.
     ///
     /// # Errors
     /// What the kernel says.
     pub fn open() -> Result<Rtnl> {
-        let mut socket = Socket::new(NETLINK_ROUTE).map_err(Error::system("opening a netlink socket"))?;
-        socket.bind_auto().map_err(Error::system("binding a netlink socket"))?;
-        socket.connect(&SocketAddr::new(0, 0)).map_err(Error::system("connecting a netlink socket"))?;
-        Ok(Rtnl { socket, sequence: 0, answer: Vec::with_capacity(ANSWER) })
+        Ok(Rtnl { netlink: Netlink::open(NETLINK_ROUTE)? })
     }
 
     /// Makes a veth pair in one step: both ends or none.
@@ -155,10 +156,29 @@ impl Rtnl {
         self.ask(message).map(|link| describe(&link)).map_err(Error::system(format!("asking for link {index}")))
     }
 
+    /// What a link hangs on; `None` for one that is made of software, and before Linux 5.14.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn parent(&mut self, index: u32) -> Result<Option<Parent>> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        let link = self.ask(message).map_err(Error::system(format!("asking for link {index}")))?;
+        let (mut bus, mut name) = (None, None);
+        for attribute in link.attributes {
+            match attribute {
+                LinkAttribute::ParentDevBusName(text) => bus = Some(text),
+                LinkAttribute::ParentDevName(text) => name = Some(text),
+                _ => {}
+            }
+        }
+        Ok(bus.zip(name).map(|(bus, name)| Parent { bus, name }))
+    }
+
     fn ask(&mut self, message: LinkMessage) -> io::Result<LinkMessage> {
-        self.send(RouteNetlinkMessage::GetLink(message), 0)?;
+        self.netlink.send(RouteNetlinkMessage::GetLink(message), 0)?;
         loop {
-            match self.receive()? {
+            match self.netlink.receive()? {
                 NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => return Ok(link),
                 NetlinkPayload::Error(error) => return Err(error.to_io()),
                 _ => {}
@@ -167,38 +187,13 @@ impl Rtnl {
     }
 
     fn change(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
-        self.send(message, flags | NLM_F_ACK)?;
+        self.netlink.send(message, flags | NLM_F_ACK)?;
         loop {
-            if let NetlinkPayload::Error(error) = self.receive()? {
+            if let NetlinkPayload::Error(error) = self.netlink.receive::<RouteNetlinkMessage>()? {
                 return match error.code {
                     None => Ok(()),
                     Some(_) => Err(error.to_io()),
                 };
-            }
-        }
-    }
-
-    fn send(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let mut header = NetlinkHeader::default();
-        header.flags = flags | NLM_F_REQUEST;
-        header.sequence_number = self.sequence;
-        let mut packet = NetlinkMessage::new(header, NetlinkPayload::from(message));
-        packet.finalize();
-        let mut bytes = vec![0; packet.buffer_len()];
-        packet.serialize(&mut bytes);
-        self.socket.send(&bytes, 0).map(drop)
-    }
-
-    /// The next answer to the last request.
-    fn receive(&mut self) -> io::Result<NetlinkPayload<RouteNetlinkMessage>> {
-        loop {
-            self.answer.clear();
-            self.socket.recv(&mut self.answer, 0)?;
-            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&self.answer)
-                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
-            if message.header.sequence_number == self.sequence {
-                return Ok(message.payload);
             }
         }
     }
