@@ -63,6 +63,8 @@ impl Regs {
 pub enum Effect {
     /// `dst` becomes what the operation makes of it and the second operand.
     Compute,
+    /// `dst` becomes a number that relocation will tell, or what is made of it or lies there; a store goes there.
+    Relocated,
     /// `dst` becomes a wide constant, or the address that stands for.
     Wide,
     /// `dst` becomes what lies at `src + off`.
@@ -137,6 +139,7 @@ const PSEUDO_KFUNC_CALL: u8 = 2;
 pub fn effect(insn: Insn, named: Named, callbacks: bool) -> Effect {
     let bytes = insn.bytes_moved();
     match (insn.class(), insn.code & 0xe0) {
+        _ if matches!(named, Named::Relocated(_)) => Effect::Relocated,
         (ALU | ALU64, _) if insn.op() <= 0xd0 => Effect::Compute,
         (LD, _) if insn.code == LDDW => Effect::Wide,
         (LD, 0x20 | 0x40) if bytes < 8 => Effect::Packet,
@@ -264,7 +267,7 @@ pub fn reads(insn: Insn) -> Regs {
             Flow::Anywhere => Regs::ALL,
             _ => Regs::default(),
         },
-        Effect::Unknown => Regs::ALL,
+        Effect::Relocated | Effect::Unknown => Regs::ALL,
     }
 }
 
@@ -272,7 +275,7 @@ pub fn reads(insn: Insn) -> Regs {
 #[must_use]
 pub fn writes(insn: Insn) -> Regs {
     match effect(insn, Named::Nothing, true) {
-        Effect::Compute | Effect::Wide | Effect::Load { .. } => Regs::one(insn.dst),
+        Effect::Compute | Effect::Relocated | Effect::Wide | Effect::Load { .. } => Regs::one(insn.dst),
         Effect::Packet => Regs::one(0),
         Effect::Call(_) => Regs::one(0),
         Effect::Atomic { fetched: Some(reg), .. } => Regs::one(reg),

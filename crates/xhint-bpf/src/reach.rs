@@ -13,7 +13,7 @@
 //! 3. A call that is reached makes its callee reached, with what is known of the arguments; a function whose address
 //!    is taken is reached with nothing known. So is every instruction of a function with a jump that is not understood.
 
-mod places;
+mod offsets;
 mod state;
 mod writes;
 
@@ -21,9 +21,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::code::jumps_anywhere;
 use crate::effect::{self, Callee, Effect, Flow, called_back, effect, flow, moves_metadata};
-use crate::insn::{ADD64_REG, CALL, Insn, SUB64_REG};
-use crate::{Branches, FunctionId, Hook, Instruction, Named, Targets};
-use places::Places;
+use crate::insn::{ADD64_REG, CALL, LDX, ST, STX, SUB64_REG};
+use crate::{Branches, FunctionId, Hook, Insn, Instruction, Named, Targets};
+use offsets::Offsets;
 use state::{State, Value};
 use writes::{Known, Writes};
 
@@ -64,8 +64,13 @@ pub struct Reach {
 pub struct Access {
     /// What it does there.
     pub kind: AccessKind,
-    /// Where, on one way or another: bytes from the start of the metadata.
+    /// Where, on one way or another: bytes from the start of the metadata, which no relocation had a part in.
     pub offsets: BTreeSet<u16>,
+    /// The same of what relocation has a part in: fields whose place it tells ([`Named::Relocated`]), and so many bytes behind;
+    /// `None` if it is not known how many.
+    pub fields: BTreeSet<(u16, Option<u16>)>,
+    /// Whether it may be anywhere else, by no relocation.
+    pub anywhere: bool,
     /// How many; not known of what a helper is given.
     pub bytes: Option<u8>,
 }
@@ -205,7 +210,7 @@ impl<C: Code, K: Fn((FunctionId, usize)) -> bool> Walk<'_, C, K> {
     fn step(&mut self, at: (FunctionId, usize), instruction: &Instruction, state: &mut State) {
         let Instruction { insn, named, .. } = *instruction;
         let effect = effect(insn, named, self.code.calls_back());
-        self.access(at, insn, effect, state);
+        self.access(at, instruction, effect, state);
         let writes = match (effect, named, state.function(2)) {
             (Effect::Call(Callee::Function), ..) if !state.lends() => Writes::All,
             (Effect::Call(Callee::Function), Named::Function(callee), _) => self.known.of(self.code, callee),
@@ -229,8 +234,18 @@ impl<C: Code, K: Fn((FunctionId, usize)) -> bool> Walk<'_, C, K> {
     }
 
     /// Notes what an instruction does with metadata this time.
-    fn access(&mut self, at: (FunctionId, usize), insn: Insn, effect: Effect, state: &State) {
+    fn access(&mut self, at: (FunctionId, usize), instruction: &Instruction, effect: Effect, state: &State) {
+        let Instruction { insn, named, .. } = *instruction;
         match effect {
+            Effect::Relocated => {
+                let field = if let Named::Relocated(field) = named { field } else { None };
+                let behind = |reg| state.in_metadata(reg, 0).map(|at| at.sums_with(Offsets::relocated(field)));
+                match insn.class() {
+                    LDX => self.note(at, AccessKind::Load, Some(insn.bytes_moved()), behind(insn.src)),
+                    ST | STX => self.note(at, AccessKind::Store, Some(insn.bytes_moved()), behind(insn.dst)),
+                    _ => {}
+                }
+            }
             Effect::Load { bytes, .. } => {
                 self.note(at, AccessKind::Load, Some(bytes), state.in_metadata(insn.src, insn.off))
             }
@@ -249,11 +264,14 @@ impl<C: Code, K: Fn((FunctionId, usize)) -> bool> Walk<'_, C, K> {
         }
     }
 
-    fn note(&mut self, at: (FunctionId, usize), kind: AccessKind, bytes: Option<u8>, places: Option<Places>) {
+    fn note(&mut self, at: (FunctionId, usize), kind: AccessKind, bytes: Option<u8>, places: Option<Offsets>) {
         let Some(places) = places else { return };
         self.out.astray |= places.others;
-        let new = || Access { kind, bytes, offsets: BTreeSet::new() };
-        self.out.metadata.entry(at).or_insert_with(new).offsets.extend(places.iter());
+        let new = || Access { kind, bytes, offsets: BTreeSet::new(), fields: BTreeSet::new(), anywhere: places.others };
+        let access = self.out.metadata.entry(at).or_insert_with(new);
+        access.offsets.extend(places.iter());
+        access.fields.extend(places.sums());
+        access.anywhere |= places.others;
     }
 
     /// Whether a call may make the metadata begin elsewhere.

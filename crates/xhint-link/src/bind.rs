@@ -90,6 +90,12 @@ impl<'a> Bound<'a> {
         self.answered(number).map(|a| (!a.poisoned).then_some(a.resolution.new))
     }
 
+    /// The first bit of the field that relocation `number` leads to, from the start of its layout, if it has a place there.
+    pub fn bit_offset(&self, number: usize) -> Option<u32> {
+        let answered = self.answers.get(number).filter(|a| !a.poisoned)?;
+        answered.resolution.target.map(|_| answered.resolution.bit_offset)
+    }
+
     /// What the compiler wrote.
     ///
     /// # Errors

@@ -8,10 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
-use xhint_bpf::insn::{LDDW, ST, STX};
-use xhint_bpf::{Access, AccessKind, Code, FunctionId, Hook, Insn, Instruction, Named, Reach, reach_if, remaining};
+use xhint_bpf::{Access, AccessKind, Code, FunctionId, Hook, Instruction, Named, Reach, reach_if, remaining};
+use xhint_btf::ext::CoreRelo;
 use xhint_object::dwarf;
 use xhint_relo::RelocKind;
+use xhint_relo::spec::Spec;
 use xhint_universe::Universe;
 
 use crate::bind::Bound;
@@ -28,15 +29,24 @@ pub struct ByHand<'a> {
     options: &'a LinkOptions,
     /// Whatever relocation makes of guards.
     reach: Reach,
-    /// By layout: the instructions that can be reached once the program is linked for it.
-    alive: HashMap<usize, HashSet<At>>,
+    /// By layout: how the program is linked for it, if it can be.
+    linked: HashMap<usize, Option<Linked<'a>>>,
     /// By layout: what it has.
     layouts: HashMap<usize, Option<Described>>,
 }
 
+/// A struct of the program, and the layouts that answer to it.
+pub type Meant<'d> = (&'d Described, Vec<usize>);
+
 /// What an access may be of.
 struct Evidence<'s> {
-    member: &'s Member,
+    /// The struct, and the layouts that answer to it.
+    ty: &'s Described,
+    meant: &'s [usize],
+    /// Which member; not known of an access that may be of any.
+    member: Option<&'s Member>,
+    /// The relocated field that it lies in, if so.
+    within: Option<Field>,
     /// Bits that are read.
     bits: Range<u32>,
     /// Whether the source names the member there.
@@ -45,10 +55,26 @@ struct Evidence<'s> {
     linked: bool,
 }
 
+/// A field whose place relocation tells.
+#[derive(Clone, Copy)]
+struct Field {
+    /// The relocation that does.
+    relo: usize,
+    /// Its first bit, as compiled.
+    start: u32,
+}
+
+/// The object as it is linked for one layout.
+struct Linked<'a> {
+    bound: Bound<'a>,
+    /// The instructions that can be reached.
+    alive: HashSet<At>,
+}
+
 impl<'a> ByHand<'a> {
     pub fn of(object: &'a Object, universe: &'a Universe, options: &'a LinkOptions) -> ByHand<'a> {
         let reach = reach_if(&Unlinked::of(object), options.running(object), |_| false);
-        ByHand { object, universe, options, reach, alive: HashMap::new(), layouts: HashMap::new() }
+        ByHand { object, universe, options, reach, linked: HashMap::new(), layouts: HashMap::new() }
     }
 
     /// Whether an address in the metadata was lost.
@@ -58,7 +84,9 @@ impl<'a> ByHand<'a> {
 
     /// Where the first load stands.
     pub fn first(&self) -> Option<String> {
-        let (at, _) = self.reach.metadata.iter().find(|(_, access)| access.kind == AccessKind::Load)?;
+        let plain = |access: &Access| access.anywhere || !access.offsets.is_empty();
+        let (at, _) =
+            self.reach.metadata.iter().find(|(_, access)| access.kind == AccessKind::Load && plain(access))?;
         Some(self.place(*at).unwrap_or_else(|| self.object.functions().at(at.0).name.clone()))
     }
 
@@ -71,64 +99,129 @@ impl<'a> ByHand<'a> {
     /// `sure` nothing is certain.
     pub fn reads(
         &mut self,
-        structs: &[(&Described, Vec<usize>)],
+        structs: &[Meant<'_>],
         is_sure: impl Fn(&Described, &[usize]) -> bool,
     ) -> BTreeMap<String, (usize, PlainRead)> {
         let mut out = BTreeMap::<String, (usize, PlainRead)>::new();
         for (at, access) in self.reach.metadata.clone() {
-            for offset in &access.offsets {
-                let found = structs
-                    .iter()
-                    .find_map(|(ty, meant)| Some((*ty, meant.as_slice(), self.evidence(ty, at, &access, *offset)?)));
-                let Some((ty, meant, evidence)) = found else { continue };
-                let own = self.is_written(&access, *offset);
+            for evidence in self.all_evidence(structs, at, &access) {
+                let Evidence { ty, meant, member, within, .. } = evidence;
+                let own = access.offsets.iter().any(|offset| self.is_written(&access, *offset));
                 let certain = evidence.named
                     && access.kind != AccessKind::Store
                     && !own
                     && is_sure(ty, meant)
-                    && !self.others_have(structs, &evidence.member.name);
-                if evidence.linked && !certain || out.get(&ty.name).is_some_and(|(_, old)| old.certain || !certain) {
+                    && !member.is_some_and(|member| self.others_have(structs, &member.name));
+                let name = member.filter(|_| within.is_some()).map_or(&ty.name, |member| &member.owner);
+                if evidence.linked && !certain || out.get(name).is_some_and(|(_, old)| old.certain || !certain) {
                     continue;
                 }
-                // What the source names there is read as it was compiled, even where this layout has it just there.
+                // What the source names there is read as it was compiled, even where this layout has it just there. A struct
+                // within one that is read by CO-RE may be one that is the same everywhere.
+                let there_too = certain && within.is_none();
                 let mut of = meant.iter().copied();
                 let elsewhere = of.clone().find(|l| self.is_wrong(*l, &evidence) && self.lives(*l, at));
-                let there = || of.find(|l| certain && self.lives(*l, at));
+                let there = || of.find(|l| there_too && self.lives(*l, at));
                 let Some(layout) = elsewhere.or_else(there) else { continue };
-                let member = evidence.member.name.clone();
                 let read = PlainRead {
-                    member,
+                    member: member.map(|member| member.name.clone()),
+                    within: within.map(|_| ty.name.clone()),
                     place: self.place(at),
                     kind: access.kind,
                     certain,
                     elsewhere: elsewhere.is_some(),
                 };
-                out.insert(ty.name.clone(), (layout, read));
+                out.insert(name.clone(), (layout, read));
             }
         }
         out
     }
 
-    /// The access as one of a member of `ty`: the source names it there, or it is of its size and place.
-    fn evidence<'s>(&self, ty: &'s Described, at: At, access: &Access, offset: u16) -> Option<Evidence<'s>> {
-        let start = u32::from(offset).checked_mul(8)?;
-        let width = u32::from(access.bytes.unwrap_or(1)).checked_mul(8)?;
-        let bits = start..start.checked_add(width)?;
+    /// What an access may be of, each place for one struct: of several, the first that has something there.
+    fn all_evidence<'s>(&self, structs: &'s [Meant<'_>], at: At, access: &Access) -> Vec<Evidence<'s>> {
         let source = Source::of(self.object, at);
-        let here = |m: &&Member| m.bits.start < bits.end && bits.start < m.bits.end;
-        let exact = source.as_ref().and_then(Source::exact);
-        let behind = source.map(|s| s.behind_arrows()).unwrap_or_default();
-        let with = |member, named, linked| Some(Evidence { member, bits: bits.clone(), named, linked });
-        if let Some(member) = ty.members.iter().filter(here).find(|m| Some(m.name.as_str()) == exact) {
+        let source = source.as_ref();
+        let each = || structs.iter().map(|(ty, meant)| (*ty, meant.as_slice()));
+        let at_place = |offset: &u16| each().find_map(|of| self.evidence(of, source, access, *offset));
+        let mut out: Vec<_> = access.offsets.iter().filter_map(at_place).collect();
+        out.extend(access.fields.iter().filter_map(|(field, by)| self.within(structs, source, access, *field, *by)));
+        if access.anywhere {
+            let some = |(ty, meant)| {
+                let member = member_called(ty, source, |_| true)?;
+                Some(Evidence {
+                    ty,
+                    meant,
+                    member: Some(member),
+                    within: None,
+                    bits: member.start(),
+                    named: true,
+                    linked: false,
+                })
+            };
+            let any = |(ty, meant)| Evidence {
+                ty,
+                meant,
+                member: None,
+                within: None,
+                bits: 0..0,
+                named: false,
+                linked: false,
+            };
+            out.extend(each().find_map(some).or_else(|| each().next().map(any)));
+        }
+        out
+    }
+
+    /// The access as one of a member of a struct within a field whose place relocation tells, and `by` bytes behind that.
+    fn within<'s>(
+        &self,
+        structs: &'s [Meant<'_>],
+        source: Option<&Source<'_>>,
+        access: &Access,
+        field: u16,
+        by: Option<u16>,
+    ) -> Option<Evidence<'s>> {
+        let btf = self.object.btf();
+        let CoreRelo { type_id, access_str_off, .. } = self.object.relos().get(usize::from(field))?.core;
+        let root = btf.ty(type_id)?;
+        let spec = Spec::parse(btf, type_id, btf.str_at(access_str_off)?, RelocKind::FieldByteOffset).ok()?;
+        let (ty, meant) = structs.iter().find(|(ty, _)| ty.in_btf && ty.name == root.name())?;
+        let within = Some(Field { relo: field.into(), start: spec.bit_offset });
+        let deeper = |m: &&Member| m.is_within(&path(&spec)) && m.bits.start >= spec.bit_offset;
+        let with = |member, bits, named| {
+            Some(Evidence { ty, meant, member: Some(member), within, bits, named, linked: false })
+        };
+        let Some(by) = by else {
+            let member = member_called(ty, source, |m| deeper(&m))?;
+            return with(member, member.start(), true);
+        };
+        let start = spec.bit_offset.checked_add(u32::from(by).checked_mul(8)?)?;
+        let bits = start..start.checked_add(width(access)?)?;
+        if let Some(member) = member_called(ty, source, |m| deeper(&m) && m.meets(&bits)) {
+            return with(member, bits, true);
+        }
+        let member = ty.members.iter().find(|m| deeper(m) && access.bytes.is_some() && m.bits == bits)?;
+        with(member, bits, false)
+    }
+
+    /// The access as one of a member of `ty`: the source names it there, or it is of its size and place.
+    fn evidence<'s>(
+        &self,
+        (ty, meant): (&'s Described, &'s [usize]),
+        source: Option<&Source<'_>>,
+        access: &Access,
+        offset: u16,
+    ) -> Option<Evidence<'s>> {
+        let start = u32::from(offset).checked_mul(8)?;
+        let bits = start..start.checked_add(width(access)?)?;
+        let with = |member, named, linked| {
+            let bits = bits.clone();
+            Some(Evidence { ty, meant, member: Some(member), within: None, bits, named, linked })
+        };
+        if let Some(member) = member_called(ty, source, |m| m.meets(&bits)) {
             return with(member, true, false);
         }
-        let starts = |m: &&Member| m.bits.start <= bits.start && bits.end <= m.bits.end;
-        let fits: Vec<&Member> =
-            ty.members.iter().filter(starts).filter(|m| behind.contains(m.name.as_str())).collect();
-        // The innermost.
-        if let Some(member) = fits.into_iter().min_by_key(|m| m.bits.end.wrapping_sub(m.bits.start)) {
-            return with(member, true, false);
-        }
+        let exact = source.and_then(Source::exact);
         let bare = self.object.relos().is_empty() && access.kind == AccessKind::Load;
         if let Some(member) = ty.members.iter().find(|m| bare && Some(m.name.as_str()) == exact) {
             return with(member, true, true);
@@ -141,17 +234,46 @@ impl<'a> ByHand<'a> {
     fn is_wrong(&mut self, layout: usize, evidence: &Evidence<'_>) -> bool {
         let universe = self.universe;
         let describe = || universe.layouts().get(layout).and_then(|l| Described::layout(universe, l));
-        let Some(has) = self.layouts.entry(layout).or_insert_with(describe) else { return false };
-        let Evidence { member, bits, .. } = evidence;
-        let same = |m: &Member| m.name == member.name && m.bits.start == member.bits.start && bits.end <= m.bits.end;
-        evidence.linked || !has.members.iter().any(same)
+        if self.layouts.entry(layout).or_insert_with(describe).is_none() {
+            return false;
+        }
+        let Evidence { ty, member, within, bits, .. } = evidence;
+        let Some(member) = member else { return true };
+        let there = match within {
+            Some(field) => self.is_same_within(layout, ty, member, *field),
+            None => {
+                let same =
+                    |m: &Member| m.name == member.name && m.bits.start == member.bits.start && bits.end <= m.bits.end;
+                self.layouts.get(&layout).and_then(Option::as_ref).is_some_and(|has| has.members.iter().any(same))
+            }
+        };
+        evidence.linked || !there
+    }
+
+    /// Whether a layout has a member as far behind a relocated field as the program has it. True where the field itself has no place:
+    /// that is told elsewhere.
+    fn is_same_within(&mut self, layout: usize, ty: &Described, member: &Member, field: Field) -> bool {
+        let Some(start) = self.linked(layout).and_then(|linked| linked.bound.bit_offset(field.relo)) else {
+            return true;
+        };
+        let Some(has) = self.layouts.get(&layout).and_then(Option::as_ref) else { return true };
+        // Elements of arrays have one path.
+        let alike = |m: &&Member| m.path == member.path;
+        let number = ty.members.iter().filter(alike).position(|m| m.bits == member.bits);
+        let there = number.and_then(|number| has.members.iter().filter(alike).nth(number));
+        let behind = |bits: &Range<u32>, start: u32| (bits.start.checked_sub(start), bits.end.checked_sub(start));
+        there.is_some_and(|there| behind(&there.bits, start) == behind(&member.bits, field.start))
     }
 
     /// Whether an instruction can be reached once the program is linked for a layout. Of one for which it cannot be linked,
     /// nothing: that is told elsewhere.
     fn lives(&mut self, layout: usize, at: At) -> bool {
+        self.linked(layout).is_some_and(|linked| linked.alive.contains(&at))
+    }
+
+    fn linked(&mut self, layout: usize) -> Option<&Linked<'a>> {
         let ByHand { object, universe, options, .. } = *self;
-        self.alive.entry(layout).or_insert_with(|| alive(object, universe, options, layout)).contains(&at)
+        self.linked.entry(layout).or_insert_with(|| Linked::new(object, universe, options, layout)).as_ref()
     }
 
     /// Whether the program writes there by itself, so that what is read may be its own.
@@ -163,7 +285,7 @@ impl<'a> ByHand<'a> {
     }
 
     /// Whether the program has a struct that is none of `structs`, nor within one, and has a member so called.
-    fn others_have(&self, structs: &[(&Described, Vec<usize>)], member: &str) -> bool {
+    fn others_have(&self, structs: &[Meant<'_>], member: &str) -> bool {
         let inner = structs.iter().flat_map(|(ty, _)| ty.inner.iter());
         let ours: HashSet<&str> = structs.iter().map(|(ty, _)| &ty.name).chain(inner).map(String::as_str).collect();
         let btf = self.object.btf();
@@ -230,18 +352,45 @@ fn word(text: &str) -> &str {
     text.get(..end).unwrap_or_default()
 }
 
-/// The instructions that can be reached once the program is linked for a layout.
-fn alive(object: &Object, universe: &Universe, options: &LinkOptions, layout: usize) -> HashSet<At> {
-    let mut out = HashSet::new();
-    let Ok((_, variant)) = Bound::new(object, universe, &[layout], options) else { return out };
-    let reach = variant.reach(options.running(object));
-    for function in reach.functions {
-        let mut code = object.functions().at(function).code.clone();
-        variant.apply(function, &mut code);
-        let branches = reach.branches.get(&function).cloned().unwrap_or_default();
-        out.extend(remaining(&code, &branches).into_iter().map(|number| (function, number)));
+/// Bits that an access reads.
+fn width(access: &Access) -> Option<u32> {
+    u32::from(access.bytes.unwrap_or(1)).checked_mul(8)
+}
+
+/// The member that the source names, among those that `may` be meant.
+fn member_called<'s>(
+    ty: &'s Described,
+    source: Option<&Source<'_>>,
+    may: impl Fn(&Member) -> bool,
+) -> Option<&'s Member> {
+    let source = source?;
+    let all = || ty.members.iter().filter(|m| may(m));
+    let (exact, behind) = (source.exact(), source.behind_arrows());
+    let exactly = all().find(|m| Some(m.name.as_str()) == exact);
+    // The innermost.
+    let innermost = || all().filter(|m| behind.contains(m.name.as_str())).min_by_key(|m| m.bits.len());
+    exactly.or_else(innermost)
+}
+
+/// The names on the way that an access goes.
+fn path(spec: &Spec<'_>) -> String {
+    let names: Vec<&str> = spec.steps.iter().filter_map(|step| step.name).collect();
+    names.join(".")
+}
+
+impl<'a> Linked<'a> {
+    fn new(object: &'a Object, universe: &'a Universe, options: &LinkOptions, layout: usize) -> Option<Linked<'a>> {
+        let (bound, variant) = Bound::new(object, universe, &[layout], options).ok()?;
+        let reach = variant.reach(options.running(object));
+        let mut alive = HashSet::new();
+        for function in reach.functions {
+            let mut code = object.functions().at(function).code.clone();
+            variant.apply(function, &mut code);
+            let branches = reach.branches.get(&function).cloned().unwrap_or_default();
+            alive.extend(remaining(&code, &branches).into_iter().map(|number| (function, number)));
+        }
+        Some(Linked { bound, alive })
     }
-    out
 }
 
 /// The object's code before it is linked: what a relocation will put into it is any number.
@@ -253,26 +402,17 @@ struct Unlinked<'a> {
 impl<'a> Unlinked<'a> {
     fn of(object: &'a Object) -> Unlinked<'a> {
         let mut code = BTreeMap::<FunctionId, Vec<Instruction>>::new();
-        for relo in object.relos().iter().filter(|r| r.core.kind != RelocKind::TypeIdLocal.raw()) {
+        for (number, relo) in object.relos().iter().enumerate() {
+            if relo.core.kind == RelocKind::TypeIdLocal.raw() {
+                continue;
+            }
             let own = code.entry(relo.function).or_insert_with(|| object.function_of(relo).code.clone());
             if let Some(instruction) = own.get_mut(relo.instruction) {
-                any_number(instruction);
+                let is_place = relo.core.kind == RelocKind::FieldByteOffset.raw();
+                instruction.named = Named::Relocated(u16::try_from(number).ok().filter(|_| is_place));
             }
         }
         Unlinked { object, code }
-    }
-}
-
-/// Puts what is as little understood as what relocation will make of it in an instruction's place.
-fn any_number(instruction: &mut Instruction) {
-    /// No store that there is: it may have written anything anywhere.
-    const STORE: u8 = STX | 0xe0;
-    match instruction.insn.class() {
-        ST | STX => instruction.insn.code = STORE,
-        _ => {
-            instruction.insn = Insn { code: LDDW, src: 0, off: 0, imm: 0, ..instruction.insn };
-            instruction.named = Named::Other;
-        }
     }
 }
 

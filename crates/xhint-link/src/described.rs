@@ -32,8 +32,40 @@ pub struct Described {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     pub name: String,
+    /// The names on the way to it, where that is known; elements of an array have one.
+    pub path: String,
+    /// The name of the struct that it is a member of, where that is known.
+    pub owner: String,
     /// From the start of the struct.
     pub bits: Range<u32>,
+}
+
+impl Member {
+    /// Where it begins.
+    pub fn start(&self) -> Range<u32> {
+        self.bits.start..self.bits.start
+    }
+
+    /// Whether it has one of these bits.
+    pub fn meets(&self, bits: &Range<u32>) -> bool {
+        self.bits.start < bits.end && bits.start < self.bits.end
+    }
+
+    /// Whether it is a member of what stands at this path, or of a struct in that.
+    pub fn is_within(&self, path: &str) -> bool {
+        self.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'))
+    }
+}
+
+/// Where members are looked for.
+#[derive(Clone, Copy)]
+struct Within<'p> {
+    path: &'p str,
+    owner: &'p str,
+    /// Its first bit.
+    base: u32,
+    /// How much deeper to look.
+    depth: usize,
 }
 
 impl Described {
@@ -44,7 +76,8 @@ impl Described {
         let mut out: Vec<Described> = ours.filter_map(|t| Described::of(btf, t)).collect();
         if dwarf::may_have(object.image(), &fits) {
             for found in dwarf::structs(object.image(), &fits) {
-                let members = found.members.into_iter().map(|(name, bits)| Member { name, bits }).collect();
+                let member = |(name, bits)| Member { name, path: String::new(), owner: String::new(), bits };
+                let members = found.members.into_iter().map(member).collect();
                 out.push(Described { name: found.name, members, inner: found.inner, in_btf: false });
             }
         }
@@ -65,26 +98,32 @@ impl Described {
         let has_members = body.kind().is_composite() && body.vlen() > 0;
         let mut left = MAX_MEMBERS;
         let mut out = Described { name: ty.name().to_owned(), in_btf: true, ..Described::default() };
-        out.add(btf, body, 0, MAX_DEPTH, &mut left);
+        out.add(btf, body, Within { path: "", owner: ty.name(), base: 0, depth: MAX_DEPTH }, &mut left);
         has_members.then_some(out)
     }
 
-    fn add(&mut self, btf: &Btf, ty: Type<'_>, base: u32, depth: usize, left: &mut usize) {
-        let Some(deeper) = depth.checked_sub(1) else { return };
+    fn add(&mut self, btf: &Btf, ty: Type<'_>, within: Within<'_>, left: &mut usize) {
+        let Some(depth) = within.depth.checked_sub(1) else { return };
         for member in ty.members() {
             let bits = || {
                 let size = match member.bit_size {
                     0 => btf.type_size(member.type_id)?.checked_mul(8)?,
                     bits => bits,
                 };
-                let start = base.checked_add(member.bit_offset)?;
+                let start = within.base.checked_add(member.bit_offset)?;
                 Some(start..start.checked_add(size)?)
             };
             let Some(bits) = bits().filter(|bits| bits.start < MAX_BITS) else { continue };
             let Some(fewer) = left.checked_sub(1) else { return };
             *left = fewer;
+            let path = match (within.path, member.name) {
+                (path, "") => path.to_owned(),
+                ("", name) => name.to_owned(),
+                (path, name) => format!("{path}.{name}"),
+            };
             if !member.name.is_empty() {
-                self.members.push(Member { name: member.name.to_owned(), bits: bits.clone() });
+                let (name, owner) = (member.name.to_owned(), within.owner.to_owned());
+                self.members.push(Member { name, path: path.clone(), owner, bits: bits.clone() });
             }
             let element = btf.skip_to_element(member.type_id);
             let size = element.size().checked_mul(8).filter(|size| *size > 0 && element.kind().is_composite());
@@ -92,8 +131,9 @@ impl Described {
             if !element.name().is_empty() {
                 self.inner.push(element.name().to_owned());
             }
+            let owner = if element.name().is_empty() { within.owner } else { element.name() };
             for start in (bits.start..bits.end.min(MAX_BITS)).step_by(size as usize) {
-                self.add(btf, element, start, deeper, left);
+                self.add(btf, element, Within { path: &path, owner, base: start, depth }, left);
             }
         }
     }

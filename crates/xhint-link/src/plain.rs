@@ -17,7 +17,7 @@ use xhint_universe::Universe;
 use crate::by_hand::ByHand;
 use crate::described::Described;
 use crate::report::LayoutReport;
-use crate::{LinkOptions, Object, Plain, Relo};
+use crate::{LinkOptions, Object, Plain, PlainRead, Relo};
 
 /// What is read without CO-RE.
 #[derive(Debug, Default)]
@@ -26,6 +26,18 @@ pub struct Found {
     pub plain: Vec<Plain>,
     /// Whether anything of metadata is, of whatever struct, and where.
     pub anything: Option<String>,
+}
+
+impl Found {
+    fn add(&mut self, object: &Object, universe: &Universe, name: &str, layout: usize, read: Option<PlainRead>) {
+        self.plain.push(Plain {
+            name: name.to_owned(),
+            layout: LayoutReport::of(universe, layout).map_or_else(String::new, |l| l.label()),
+            certain: read.as_ref().is_some_and(|read| read.certain),
+            bare: object.relos().is_empty(),
+            read,
+        });
+    }
 }
 
 /// All of it, as far as one of these layouts (indices among the universe's) has it elsewhere.
@@ -50,25 +62,23 @@ pub fn plain(object: &Object, universe: &Universe, options: &LinkOptions, layout
     let of_structs: Vec<(&Described, Vec<usize>)> = structs.iter().map(|ty| (ty, meant(&ty.name))).collect();
     // What only debug information has beside what is read by CO-RE is told of, but may be no more than that.
     let is_sure = |ty: &Described, meant: &[usize]| ty.in_btf || !meant.iter().any(|l| otherwise.contains(l));
-    let reads = by_hand.reads(&of_structs, is_sure);
+    let mut reads = by_hand.reads(&of_structs, is_sure);
     let mut out = Found { plain: Vec::new(), anything: by_hand.first() };
     for (ty, meant) in &of_structs {
         let name = ty.name.as_str();
         let elsewhere = meant.iter().any(|layout| otherwise.contains(layout));
         let asked = named.contains(name) && !sized.contains(name);
         let explained = read.contains(name) || elsewhere && (held.contains(name) || asked);
-        let load = reads.get(name);
         let lost = by_hand.astray() && !explained;
-        let Some(layout) = load.map(|(layout, _)| *layout).or_else(|| meant.first().copied().filter(|_| lost)) else {
-            continue;
-        };
-        out.plain.push(Plain {
-            name: name.to_owned(),
-            layout: LayoutReport::of(universe, layout).map_or_else(String::new, |l| l.label()),
-            certain: load.is_some_and(|(_, load)| load.certain),
-            bare: object.relos().is_empty(),
-            read: load.map(|(_, load)| load.clone()),
-        });
+        match (reads.remove(name), meant.first()) {
+            (Some((layout, read)), _) => out.add(object, universe, name, layout, Some(read)),
+            (None, Some(first)) if lost => out.add(object, universe, name, *first, None),
+            _ => {}
+        }
+    }
+    // Structs within those.
+    for (name, (layout, read)) in reads {
+        out.add(object, universe, &name, layout, Some(read));
     }
     out.plain.sort_by(|a, b| a.name.cmp(&b.name));
     out

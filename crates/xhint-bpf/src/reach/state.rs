@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::places::Places;
+use super::offsets::Offsets;
 use super::writes::Writes;
 use crate::effect::{Callee, Effect, Flow, effect, flow};
-use crate::insn::{ALU, ALU64, Insn, JMP32, MOV_OP, MOV64_REG, SRC_REG, ST};
+use crate::insn::{ALU, ALU64, Insn, JMP32, LD, MOV_OP, MOV64_REG, SRC_REG, ST, STX};
 use crate::{Context, FunctionId, Hook, Named};
 
 /// What is known of a value.
@@ -25,7 +25,14 @@ pub enum Value {
     /// It is an address that was loaded from there: in the packet or at its ends, and never 0.
     Packet,
     /// It may be an address in the metadata, as they were when the program began: not in this function's frame.
-    Metadata(Places),
+    Metadata {
+        /// How far from their start.
+        at: Offsets,
+        /// Whether it is, on every way, an address as the context has it: never 0.
+        loaded: bool,
+    },
+    /// It is no address in this function's frame, and may be one of these numbers.
+    Offset(Offsets),
     /// It may be the address so many bytes from r10 of whoever called this function.
     Lent(i32),
     /// It is this function's address.
@@ -59,18 +66,19 @@ impl Value {
 
     /// Whether it is an address as the context has it, which is never 0.
     fn is_loaded(self) -> bool {
-        matches!(self, Value::Packet | Value::Metadata(Places { loaded: true, .. }))
+        matches!(self, Value::Packet | Value::Metadata { loaded: true, .. })
     }
 
     /// Whether metadata may be read by it, or by what it leads to.
     fn leads_to_metadata(self) -> bool {
-        matches!(self, Value::Metadata(_) | Value::Context { .. } | Value::Lent(_))
+        matches!(self, Value::Metadata { .. } | Value::Context { .. } | Value::Lent(_))
     }
 
     /// What is known of it where it may as well be something else: where metadata is read by it, all the same.
     fn doubtful(self) -> Value {
         match self {
-            Value::Metadata(places) => Value::Metadata(places.known(false)),
+            Value::Metadata { at, .. } => Value::Metadata { at, loaded: false },
+            Value::Const(_) | Value::Offset(_) => number(self.offsets()),
             Value::Context { hook, .. } => Value::Context { hook, surely: false },
             Value::Lent(at) => Value::Lent(at),
             other => hidden(other),
@@ -81,9 +89,11 @@ impl Value {
         match (self, other) {
             _ if self == other => self,
             _ if self.may_point() || other.may_point() => Value::Any,
-            (Value::Metadata(one), Value::Metadata(two)) => Value::Metadata(one.or(two)),
-            (Value::Metadata(one), two) | (two, Value::Metadata(one)) => {
-                Value::Metadata(one.known(one.loaded && two.is_loaded()))
+            (Value::Metadata { at, .. }, Value::Metadata { at: other_at, .. }) => {
+                Value::Metadata { at: at.or(other_at), loaded: self.is_loaded() && other.is_loaded() }
+            }
+            (Value::Metadata { at, .. }, _) | (_, Value::Metadata { at, .. }) => {
+                Value::Metadata { at, loaded: self.is_loaded() && other.is_loaded() }
             }
             (Value::Context { .. }, Value::Context { .. }) => self.doubtful(),
             (Value::Lent(_), Value::Lent(_)) => Value::Other,
@@ -96,7 +106,16 @@ impl Value {
                 }
             }
             _ if self.is_loaded() && other.is_loaded() => Value::Packet,
-            _ => Value::Other,
+            _ => number(self.offsets().or(other.offsets())),
+        }
+    }
+
+    /// The numbers that it may be.
+    fn offsets(self) -> Offsets {
+        match self {
+            Value::Const(number) => Offsets::number(number),
+            Value::Offset(offsets) => offsets,
+            _ => Offsets::OTHERS,
         }
     }
 }
@@ -163,8 +182,8 @@ impl State {
     }
 
     /// The places in the metadata that a register may be the address of, and so many bytes further on.
-    pub fn in_metadata(&self, reg: u8, off: i16) -> Option<Places> {
-        if let Value::Metadata(places) = self.get(reg) { Some(places.moved(off.into())) } else { None }
+    pub fn in_metadata(&self, reg: u8, off: i16) -> Option<Offsets> {
+        if let Value::Metadata { at, .. } = self.get(reg) { Some(at.plus(off.into())) } else { None }
     }
 
     /// What a callee knows at its start. What points into this frame does not point into its own.
@@ -184,7 +203,7 @@ impl State {
         if self.lends() {
             let whole = self.slots.iter().filter(|(_, (bytes, _))| *bytes == 8);
             let held = whole.map(|(at, (_, value))| (*at, value.doubtful()));
-            out.above = held.filter(|(_, v)| matches!(v, Value::Metadata(_) | Value::Context { .. })).collect();
+            out.above = held.filter(|(_, v)| matches!(v, Value::Metadata { .. } | Value::Context { .. })).collect();
         }
         out
     }
@@ -243,7 +262,8 @@ impl State {
     /// Runs an instruction; `writes`, what a function it calls may write.
     pub fn run(&mut self, insn: Insn, named: Named, callbacks: bool, writes: &Writes) {
         match effect(insn, named, callbacks) {
-            Effect::Compute => self.set(insn.dst, self.compute(insn)),
+            Effect::Compute => self.set(insn.dst, self.compute(insn, self.operand(insn))),
+            Effect::Relocated => self.relocated(insn, named),
             Effect::Wide => {
                 // A source other than 0, like a relocation, stands for a map, a variable or a function.
                 self.set(
@@ -328,7 +348,7 @@ impl State {
         let compared = flow(insn) == Flow::If;
         if equal
             && compared
-            && self.get(insn.dst) == Value::Other
+            && matches!(self.get(insn.dst), Value::Other | Value::Offset(_))
             && let number @ Value::Const(_) = self.operand(insn)
         {
             out.set(insn.dst, number);
@@ -346,18 +366,32 @@ impl State {
         let Value::Context { hook, surely } = self.get(insn.src) else { return None };
         let context = hook.context();
         match insn.off == context.data_meta && !self.metadata_moved {
-            true => Some(Value::Metadata(Places::START.known(surely))),
+            true => Some(Value::Metadata { at: Offsets::ZERO, loaded: surely }),
             false => context.is_address(insn.off).then_some(if surely { Value::Packet } else { Value::Other }),
         }
     }
 
-    fn compute(&self, insn: Insn) -> Value {
+    /// An instruction of which relocation will tell a number.
+    fn relocated(&mut self, insn: Insn, named: Named) {
+        let field = if let Named::Relocated(field) = named { field } else { None };
+        match insn.class() {
+            // Anywhere in the frame.
+            ST | STX if self.get(insn.dst).may_point() => *self = State::ignorant(),
+            ST | STX => {}
+            ALU | ALU64 => self.set(insn.dst, self.compute(insn, number(Offsets::relocated(field)))),
+            LD => self.set(insn.dst, number(Offsets::relocated(field))),
+            _ => self.set(insn.dst, hidden(self.get(insn.src))),
+        }
+    }
+
+    /// What an instruction makes of its first operand and this second one.
+    fn compute(&self, insn: Insn, operand: Value) -> Value {
         if insn.code == MOV64_REG && insn.off == 0 {
             return self.get(insn.src);
         }
         let one = if insn.op() == MOV_OP { Value::Other } else { self.get(insn.dst) };
         let unary = matches!(insn.op(), 0x80 | 0xd0);
-        let two = if unary { Value::Const(0) } else { self.operand(insn) };
+        let two = if unary { Value::Const(0) } else { operand };
         let distance = match (insn.class(), insn.op(), one, two) {
             (ALU64, 0x00, _, Value::Const(by)) | (ALU64, 0x00, Value::Const(by), _) => Some(by.cast_signed()),
             (ALU64, 0x10, _, Value::Const(by)) => by.cast_signed().checked_neg(),
@@ -367,19 +401,22 @@ impl State {
         let address = match (one, two) {
             (Value::Frame(at), _) => by.and_then(|by| at.checked_add(by)).map(Value::Frame),
             (Value::Lent(at), _) => by.and_then(|by| at.checked_add(by)).map(Value::Lent),
-            (Value::Metadata(at), _) => moved(insn, at, by, two),
+            (Value::Metadata { .. }, _) => moved(insn, one, by, two),
             // Only a sum has its address second: what a number is less an address is none.
             (_, Value::Frame(at)) => by.and_then(|by| at.checked_add(by)).map(Value::Frame),
-            (_, Value::Metadata(at)) => moved(insn, at, by, one),
+            (_, Value::Metadata { .. }) => moved(insn, two, by, one),
             _ => None,
         };
-        let number = || match (one, two) {
+        let constant = || match (one, two) {
             (Value::Const(a), Value::Const(b)) => arithmetic(insn, a, b),
             (_, Value::Const(b)) if insn.op() == MOV_OP => arithmetic(insn, 0, b),
             _ => None,
         };
-        let unknown = || if one.may_point() || two.may_point() { Value::Any } else { Value::Other };
-        address.or_else(|| number().map(Value::Const)).unwrap_or_else(unknown)
+        let unknown = || match one.may_point() || two.may_point() {
+            true => Value::Any,
+            false => number(offsets(insn, one, two, by)),
+        };
+        address.or_else(|| constant().map(Value::Const)).unwrap_or_else(unknown)
     }
 
     fn load(&self, address: u8, off: i16, bytes: u8, signed: bool) -> Value {
@@ -498,13 +535,40 @@ fn hidden(value: Value) -> Value {
     if value.may_point() { Value::Any } else { Value::Other }
 }
 
+/// A register that is no address and may be one of these numbers.
+fn number(offsets: Offsets) -> Value {
+    match offsets.few() {
+        Offsets::OTHERS => Value::Other,
+        few => Value::Offset(few),
+    }
+}
+
+/// What an ALU instruction makes of two values that are no addresses, or one of which was moved by so much.
+fn offsets(insn: Insn, one: Value, two: Value, by: Option<i32>) -> Offsets {
+    let (own, other) = (one.offsets(), two.offsets());
+    match (insn.class(), insn.op(), one, two) {
+        (ALU64, 0x00 | 0x10, _, Value::Const(_)) => by.map_or_else(|| own.map(|_| None), |by| own.plus(by)),
+        (ALU64, 0x00, ..) if !one.leads_to_metadata() && !two.leads_to_metadata() => own.sums_with(other),
+        // It begins with 32 bits, which fields' places have room in.
+        (ALU | ALU64, MOV_OP, ..) if insn.off == 0 => other,
+        (_, MOV_OP, ..) => other.map(|b| arithmetic(insn, 0, b)),
+        (.., Value::Const(b)) => own.map(|a| arithmetic(insn, a, b)),
+        (.., Value::Const(a), _) => other.map(|b| arithmetic(insn, a, b)),
+        _ if own.is_relocated() || other.is_relocated() => Offsets::OTHERS.or(Offsets::relocated(None)),
+        _ => Offsets::OTHERS,
+    }
+}
+
 /// An address in the metadata that was moved by a number, if it is still one.
-fn moved(insn: Insn, at: Places, by: Option<i32>, number: Value) -> Option<Value> {
-    let adds = insn.class() == ALU64 && matches!(insn.op(), 0x00 | 0x10);
+fn moved(insn: Insn, address: Value, by: Option<i32>, number: Value) -> Option<Value> {
+    let Value::Metadata { at, loaded } = address else { return None };
+    let adds = insn.class() == ALU64 && insn.op() == 0x00;
     match by {
-        Some(by) => Some(Value::Metadata(at.moved(by))),
+        Some(by) => Some(Value::Metadata { at: at.plus(by), loaded: loaded && by == 0 }),
         // What one address is less another is a number.
-        None if adds && insn.op() == 0x00 && !number.leads_to_metadata() => Some(Value::Metadata(Places::UNKNOWN)),
+        None if adds && !number.leads_to_metadata() => {
+            Some(Value::Metadata { at: at.sums_with(number.offsets()), loaded: false })
+        }
         None => None,
     }
 }

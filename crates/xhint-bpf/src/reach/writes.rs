@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::Code;
 use crate::effect::{Callee, Effect, Flow, called_back, effect, flow};
-use crate::insn::{ALU64, CALL, Insn, MOV_OP, MOV64_REG, SRC_REG};
+use crate::insn::{ALU64, CALL, Insn, LDX, MOV_OP, MOV64_REG, SRC_REG, ST, STX};
 use crate::{FunctionId, Instruction, Named, Targets};
 
 /// From an argument's address, the bytes that may be written: from the first to the one behind the last.
@@ -126,6 +126,17 @@ impl Known {
                 let held = if let Named::Function(other) = named { Held::Function(other) } else { Held::Safe };
                 set(&mut regs, insn.dst, held);
             }
+            Effect::Relocated => match insn.class() {
+                // Anywhere from there.
+                ST | STX if !matches!(get(&regs, insn.dst), Held::Own | Held::Safe | Held::Function(_)) => return None,
+                ST | STX => {}
+                LDX => {
+                    let held = behind(get(&regs, insn.src));
+                    set(&mut regs, insn.dst, held);
+                }
+                _ if insn.op() == MOV_OP || insn.is_wide() => set(&mut regs, insn.dst, Held::Safe),
+                _ => set(&mut regs, insn.dst, Held::Any),
+            },
             Effect::Load { .. } => {
                 let held = behind(get(&regs, insn.src));
                 set(&mut regs, insn.dst, held);
