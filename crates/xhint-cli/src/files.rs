@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
 use xhint::btf::Btf;
-use xhint::{Error, read};
+use xhint::{Error, Linker, read};
 
 use crate::print;
 
@@ -21,6 +21,14 @@ pub fn base(paths: &[PathBuf]) -> anyhow::Result<Arc<Btf>> {
         Some(base) => Ok(base),
         None => read::base(&[]).context("cannot read the running kernel's BTF; give one with --base"),
     }
+}
+
+/// What links on the BTF of `paths`, each split on the one before; on the running kernel's if there is none.
+///
+/// # Errors
+/// Names the file.
+pub fn linker(paths: &[PathBuf]) -> anyhow::Result<Linker> {
+    Ok(chain(paths)?.map_or_else(Linker::new, |base| Ok(Linker::on(base)))?)
 }
 
 /// The BTF of `paths`, each split on the one before. `None` if there is none.
@@ -39,17 +47,11 @@ pub fn chain(paths: &[PathBuf]) -> anyhow::Result<Option<Arc<Btf>>> {
 /// # Errors
 /// Names the file, and `--base` where that may be what lacks.
 pub fn btf(path: &Path, base: Option<Arc<Btf>>) -> anyhow::Result<Btf> {
-    use xhint::btf::Error::{Kind, StringOffset, Strings, TypeId};
     let alone = base.is_none();
     read::btf(path, base).map_err(|error| match &error {
-        Error::Source { cause, .. } if alone => match &**cause {
-            xhint::object::Error::Btf {
-                // A kind may be one that the base describes, and the type's number counts from there.
-                source: Strings { what: "begin", .. } | StringOffset { .. } | TypeId { .. } | Kind { .. },
-                ..
-            } => anyhow!("{error} (if it is split on another BTF, give that with --base)"),
-            _ => error.into(),
-        },
+        Error::Source { cause, .. } if alone && cause.lacks_base() => {
+            anyhow!("{error} (if it is split on another BTF, give that with --base)")
+        }
         _ => error.into(),
     })
 }
@@ -128,8 +130,13 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Names the file.
 pub fn check_distinct<'a>(output: &Path, inputs: impl IntoIterator<Item = &'a Path>) -> anyhow::Result<()> {
     let Some(real) = output.canonicalize().ok().filter(|_| !is_stdout(output)) else { return Ok(()) };
+    // Of a directory, whatever lies in it.
+    let is_input = |input: &Path| match input.canonicalize() {
+        Ok(dir) if dir.is_dir() => real.parent() == Some(&dir),
+        input => input.is_ok_and(|input| input == real),
+    };
     for input in inputs {
-        if input.canonicalize().is_ok_and(|i| i == real) {
+        if is_input(input) {
             bail!("{} is an input too; name another file with -o", output.display());
         }
     }

@@ -31,6 +31,7 @@ impl Of {
         match error {
             Fault::Link { cause, .. } => self.linking(cause),
             Fault::Foreign { .. } | Fault::OtherObject { .. } => Some("--replace".to_owned()),
+            Fault::NoBase { .. } => Some("give one with --base".to_owned()),
             Fault::NoNative { .. } => Some("--mode generic".to_owned()),
             Fault::ManyPrograms(_) => Some("--program NAME".to_owned()),
             Fault::NoLayout { .. } => Some("--layout NAME".to_owned()),
@@ -53,7 +54,8 @@ impl Of {
             Error::Missing { first, .. } => return self.missing(first).map(|flags| one(&flags)),
             // Which `layouts add` has, too.
             Error::Selectors(_) => return Some("--first NAME".to_owned()),
-            Error::OtherOrder => "--base FILE".to_owned(),
+            // Which `layouts add` has, too.
+            error if error.lacks_base() => return Some("give one with --base".to_owned()),
             Error::Object(xhint::object::Error::TooFar { .. }) | Error::TooManyCopies { .. } => {
                 "--dispatch tail".to_owned()
             }

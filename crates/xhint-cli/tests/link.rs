@@ -285,48 +285,6 @@ fn output_keeps_the_mode_it_had_and_leaves_nothing_when_there_is_no_room() {
     assert_eq!(said.lines().count(), 1, "{said}");
 }
 
-/// A host whose kernel has no BTF: nothing is missing until a program asks for one of the kernel's types.
-#[test]
-fn without_the_kernels_btf() {
-    if !xhint_testkit::privileged() {
-        return;
-    }
-    let own = |name: &str, body: &str| {
-        let source = format!(
-            "#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\n#include <bpf/bpf_core_read.h>\n#include <xhint.h>\n
-             struct nic_meta {{ __u32 rx_hash; }} __attribute__((preserve_access_index));
-             struct task_struct {{ int pid; }} __attribute__((preserve_access_index));
-             SEC(\"xdp\") int prog(struct xdp_md *ctx) {{
-                 struct nic_meta *m = xhint_meta(ctx, struct nic_meta);
-                 if (!xhint_fits(ctx, m)) return {body};
-                 return m->rx_hash;
-             }}"
-        );
-        fixture::Compile::new(&fixture::keep(name, "bpf.c", source.as_bytes())).object().display().to_string()
-    };
-    let (plain, asking) = (own("plain", "XDP_PASS"), own("asking", "bpf_core_type_exists(struct task_struct)"));
-    let (nic, out) = (
-        fixture::example("nics/alpha_fw1.c").object().display().to_string(),
-        fixture::keep("without", "o", b"").display().to_string(),
-    );
-    let hidden = |arguments: &[&str]| {
-        let script = "mkdir -p \"$0\" && mount --bind \"$0\" /sys/kernel/btf && exec \"$@\"";
-        let empty = std::env::temp_dir().join(format!("xhnone-{}", std::process::id()));
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "--propagation", "private", "bash", "-c", script]).arg(empty);
-        let output = command.arg(env!("CARGO_BIN_EXE_xhint")).args(arguments).output().unwrap();
-        (output.status.code(), String::from_utf8(output.stderr).unwrap())
-    };
-    assert_eq!(hidden(&["layout", "show", &nic]), (Some(0), String::new()));
-    assert_eq!(hidden(&["link", &plain, "--nic", &nic, "-o", &out]).0, Some(0));
-    assert_eq!(hidden(&["explain", &plain, "--nic", &nic]).0, Some(0));
-    let (code, said) = hidden(&["link", &asking, "--nic", &nic, "-o", &out]);
-    assert_eq!((code, said.lines().count()), (Some(1), 1), "{said}");
-    for word in ["task_struct", "give one with --base", "/sys/kernel/btf/vmlinux"] {
-        assert!(said.contains(word), "{said}");
-    }
-}
-
 /// A program that is loaded on demand only, so that dispatch may give it no slots.
 const ON_DEMAND: &str = r#"
 #include <linux/bpf.h>

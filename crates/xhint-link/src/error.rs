@@ -209,6 +209,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether another base would help, or one at all.
+    pub fn lacks_base(&self) -> bool {
+        matches!(self, Error::OtherOrder | Error::Relo { source: xhint_relo::Error::NoBase { .. }, .. })
+    }
+
     /// Whether it says that a dispatch has a limit that another may not have.
     pub(crate) fn is_limit(&self) -> bool {
         use Error::{NoSlot, Object, RowTooLong, TableFull, TooManyCopies, TooManyFunctions};

@@ -34,14 +34,12 @@ pub fn btf_of(file: impl Into<Bytes>, base: Option<Arc<Btf>>) -> Result<Btf, Err
 /// # Errors
 /// As [`btf_of`]; of the readings, the fault that the file has split on `base`, unless it cannot be split.
 pub fn nic_btf(file: impl Into<Bytes>, base: Arc<Btf>) -> Result<Btf, Error> {
-    use xhint_btf::Error::{Kind, StringOffset, Strings, TypeId};
     let file = BtfFile::of(file.into())?;
     if file.distilled.is_some() {
         return file.read(Some(base));
     }
     match file.read(None) {
-        // What is split refers to types or strings that it does not have, and to kinds that its base describes.
-        Err(Error::Btf { source: Strings { .. } | TypeId { .. } | StringOffset { .. } | Kind { .. }, .. }) => {}
+        Err(fault) if fault.lacks_base() => {}
         done => return done,
     }
     let on_base = file.read(Some(Arc::clone(&base)));

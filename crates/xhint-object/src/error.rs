@@ -115,6 +115,16 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether it is what comes of BTF that is split on a base and read as if it stood alone: it refers to types or strings that
+    /// it does not have, or to kinds that its base describes.
+    pub fn lacks_base(&self) -> bool {
+        use xhint_btf::Error::{Kind, StringOffset, Strings, TypeId};
+        let Error::Btf { source, .. } = self else { return false };
+        matches!(source, Strings { what: "begin", .. } | StringOffset { .. } | TypeId { .. } | Kind { .. })
+    }
+}
+
 /// Why a variable cannot be given a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

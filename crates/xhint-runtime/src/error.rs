@@ -313,6 +313,16 @@ pub enum Error {
         /// What is wrong with it.
         cause: Box<xhint_object::Error>,
     },
+    /// The same of what could be split on a base, which is not there.
+    #[error("{}: {}; it may be split on a base, and there is none: {why}", .path.display(), Chain(.cause))]
+    NoBase {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it if it stands alone.
+        cause: Box<xhint_object::Error>,
+        /// Why there is no base.
+        why: String,
+    },
     /// A kept file that is not what was kept.
     #[error("{}: is not what was written there", .path.display())]
     Altered {

@@ -89,14 +89,6 @@ impl std::fmt::Display for Event {
     }
 }
 
-/// The NIC BTFs at `paths`: files, and of directories those files that have layouts.
-///
-/// # Errors
-/// [`xhint_host::Error::File`] for what cannot be read.
-pub fn read(linker: &Linker, paths: &[PathBuf]) -> Result<Vec<Source>> {
-    Sources::default().read(linker, paths)
-}
-
 impl<'a> Follow<'a> {
     /// Begins to follow `paths` for what is attached to `device`.
     ///

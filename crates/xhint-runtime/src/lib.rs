@@ -10,6 +10,7 @@
 //! 2. [`load`] brings a linked object into the kernel, with those maps of the generation before that can go on.
 
 pub mod attach;
+pub mod btf_files;
 pub mod counters;
 mod described;
 pub mod detach;
@@ -50,6 +51,8 @@ pub use job::{Job, Otherwise};
 pub use linker::Linker;
 pub use named::declare;
 pub use reuse::Anew;
+pub use source::absolute;
+pub use sources::read_nics;
 pub use state::{LayoutState, LinkedAs, Mode, Source, State, Taken};
 pub use taken_off::Kept;
 pub use too_long::TooLong;

@@ -1,15 +1,15 @@
 //! From the files that the user has to an object for the kernel.
 
 use std::collections::HashSet;
-use std::path::Path;
 use std::sync::Arc;
 
-use xhint_btf::Btf;
+use xhint_btf::{Btf, ByteOrder};
 use xhint_link::table::{SLOT_COUNT, Slot};
 use xhint_link::{Dispatch, LayoutReport, Link, LinkOptions, Linked, Object, Report, TakenSlot, names_lacking};
-use xhint_object::nic_btf;
+use xhint_object::{btf_of, nic_btf};
 use xhint_universe::{Layout, SourceId, Universe};
 
+use crate::btf_files;
 use crate::described::Described;
 use crate::error::{Error, Result};
 use crate::for_file::ForFile;
@@ -19,34 +19,41 @@ use crate::parsed::{Parsed, only_program};
 use crate::rights::may_walk;
 use crate::state::{LayoutState, LinkedAs, Mode, Source, State, Taken};
 
-/// Where the running kernel's BTF is.
-const KERNEL: &str = "/sys/kernel/btf/vmlinux";
+/// Why NIC BTFs of the other byte order than this machine's do without the base that nobody has named.
+const OTHER_ORDER: &str = "the running kernel's BTF has the other byte order; name another base";
 
 /// Links programs for NICs' layouts. Keeps the base BTF and what was found in it, so the second link is faster.
 #[derive(Debug, Clone)]
 pub struct Linker {
     base: Universe,
+    /// Whether nobody has named the base, so that NIC BTFs may do without it.
+    is_default: bool,
 }
 
 impl Linker {
-    /// On the running kernel's BTF.
+    /// On the running kernel's BTF. Where the kernel has none, that is an error for who asks for one of its types, and for
+    /// nobody else; so it is where NIC BTFs stand alone and are of the other byte order.
     ///
     /// # Errors
-    /// [`xhint_host::Error::File`] if the kernel has none.
+    /// None in practice ([`Universe::without_base`]).
     pub fn new() -> Result<Linker> {
-        let path = Path::new(KERNEL);
-        let bytes = std::fs::read(path).map_err(Error::file(path))?;
-        let err = |cause| Error::Source { path: path.to_owned(), cause: Box::new(cause) };
-        let btf = xhint_object::btf_of(bytes, None).map_err(err)?;
-        Ok(Linker::on(Arc::new(btf)))
+        let base = match btf_files::base(&[]) {
+            Ok(base) => Universe::new(base),
+            Err(why) => {
+                let why = format!("cannot read the running kernel's BTF: {why}; name another base");
+                Universe::without_base(&why, ByteOrder::NATIVE)
+            }
+        };
+        Ok(Linker { base, is_default: true })
     }
 
     /// On another base.
     pub fn on(base: Arc<Btf>) -> Linker {
-        Linker { base: Universe::new(base) }
+        Linker { base: Universe::new(base), is_default: false }
     }
 
-    /// The base and these NIC BTFs: raw or in ELF objects, alone or split on the base.
+    /// The base and these NIC BTFs: raw or in ELF objects, alone or split on the base. All that is linked and shown is looked
+    /// for in a universe that this made.
     ///
     /// # Errors
     /// [`Error::Source`] and [`Error::Layout`] name the file at fault.
@@ -67,8 +74,11 @@ impl Linker {
                 universe.add_known(&name, known.layouts());
                 continue;
             }
-            let err = |cause| Error::Source { path: nic.path.clone(), cause: Box::new(cause) };
-            let btf = nic_btf(nic.bytes()?, Arc::clone(universe.base())).map_err(err)?;
+            let btf = read(nic, &universe)?;
+            if self.is_default && universe.sources().len() == 1 && btf.order() != universe.base().order() {
+                let why = universe.absent_base().unwrap_or(OTHER_ORDER);
+                universe = Universe::without_base(why, btf.order());
+            }
             universe.add(&name, Arc::new(btf)).map_err(Error::Layout)?;
         }
         Ok(universe)
@@ -263,6 +273,18 @@ impl Linker {
         };
         object.object.link(universe, &options).map_err(|cause| object.refused(cause))
     }
+}
+
+/// A NIC's BTF, which may be split on the base of `universe` if there is one.
+fn read(nic: &Source, universe: &Universe) -> Result<Btf> {
+    let fault = |cause| Error::Source { path: nic.path.clone(), cause: Box::new(cause) };
+    let Some(why) = universe.absent_base() else {
+        return nic_btf(nic.bytes()?, Arc::clone(universe.base())).map_err(fault);
+    };
+    btf_of(nic.bytes()?, None).map_err(|cause| match cause.lacks_base() {
+        true => Error::NoBase { path: nic.path.clone(), cause: Box::new(cause), why: why.to_owned() },
+        false => fault(cause),
+    })
 }
 
 /// The slots that layouts had in `before`. What the old entry knew, the new one need not.

@@ -132,7 +132,7 @@ impl Source {
 }
 
 /// The same path from everywhere.
-pub(crate) fn absolute(path: &Path) -> PathBuf {
+pub fn absolute(path: &Path) -> PathBuf {
     let whole = path::absolute(path).unwrap_or_else(|_| path.to_owned());
     // Where `..` leads to hangs on links; what the file itself is called stays.
     let climbs = whole.components().any(|part| part == path::Component::ParentDir);

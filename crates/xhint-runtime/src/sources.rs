@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, Result};
+use crate::files::read_btf;
 use crate::linker::Linker;
 use crate::state::Source;
 
@@ -37,6 +38,20 @@ struct Seen {
 /// What tells whether a file is the one that was read: device, inode, length, and times of content and inode. Of the file,
 /// and of the distilled base beside it.
 type Stamps = [Option<(u64, u64, u64, [i64; 4])>; 2];
+
+/// The NIC BTFs at `paths`, each once: files, and of directories those files that have layouts.
+///
+/// # Errors
+/// [`xhint_host::Error::File`] for what cannot be read, [`Error::Source`] for what is no BTF.
+pub fn read_nics(linker: &Linker, paths: &[PathBuf]) -> Result<Vec<Source>> {
+    let mut once = Vec::new();
+    for nic in Sources::default().read(linker, paths)? {
+        if !once.contains(&nic) {
+            once.push(nic);
+        }
+    }
+    Ok(once)
+}
 
 /// That all of `paths` are files or directories: what else there is can be read once, and never followed.
 ///
@@ -120,7 +135,7 @@ impl Sources {
 
 /// The file that the user named: a struct in it may yet be named a layout. One that was right before is looked into.
 fn named(linker: &Linker, file: &Path, had: bool) -> Result<Option<Source>> {
-    let source = Source::read_btf(file)?;
+    let source = Source::new(file, read_btf(file)?);
     if had {
         linker.universe(std::slice::from_ref(&source))?;
     }
@@ -133,7 +148,7 @@ fn described(linker: &Linker, file: &Path, had: bool) -> Result<Option<Source>> 
         if !had && !begins_well(file).map_err(Error::file(file))? {
             return Ok(None);
         }
-        let source = Source::read_btf(file)?;
+        let source = Source::new(file, read_btf(file)?);
         let universe = linker.universe(std::slice::from_ref(&source))?;
         Ok((!universe.layouts().is_empty()).then_some(source))
     };

@@ -21,8 +21,9 @@ use xhint_link::Dispatch;
 use xhint_runtime::attach::{attach, running};
 use xhint_runtime::counters::Counters;
 use xhint_runtime::detach::detach;
-use xhint_runtime::follow::{Event, EventKind, Follow, read};
+use xhint_runtime::follow::{Event, EventKind, Follow};
 use xhint_runtime::layouts::Layouts;
+use xhint_runtime::read_nics;
 use xhint_runtime::status::status;
 use xhint_runtime::{Device, Error, LinkedAs, Mode, Source};
 use xhint_softnic::{Config, Mix, SendOptions, SoftNic, Traffic};
@@ -58,7 +59,7 @@ impl Stage {
         let stage = Stage { world, nic: up, device, dir };
         stage.describe(nic);
         let options = LinkedAs { asked: Dispatch::Auto, count: true, ..LinkedAs::default() };
-        let nics = read(linker(), &[stage.file()]).unwrap();
+        let nics = read_nics(linker(), &[stage.file()]).unwrap();
         let job = linker().link(Source::read(program).unwrap(), nics, options, Mode::Native).unwrap();
         attach(&stage.world.home, &stage.device, &job).unwrap();
         stage
@@ -350,7 +351,7 @@ fn a_layout_that_lacks_what_is_needed_is_not_added() {
     let (home, device) = (&stage.world.home, &stage.device);
     for asked in ["static", "tail"] {
         let options = LinkedAs { asked: Dispatch::named(asked).unwrap(), count: true, ..LinkedAs::default() };
-        let nics = read(linker(), &[stage.file()]).unwrap();
+        let nics = read_nics(linker(), &[stage.file()]).unwrap();
         let job = linker().link(Source::read(&program).unwrap(), nics, options, Mode::Native).unwrap();
         attach(home, device, &job).unwrap();
         let before = status(home, device).unwrap().program_id;
@@ -400,7 +401,7 @@ fn of_a_directory_files_with_layouts_count() {
     fs::copy(layout(1), dir.path().join("b.o")).unwrap();
     fs::copy(layout(2), dir.path().join("a.btf")).unwrap();
     fs::write(dir.path().join("README"), "no BTF").unwrap();
-    let found = read(linker(), &[dir.path().to_owned()]).unwrap();
+    let found = read_nics(linker(), &[dir.path().to_owned()]).unwrap();
     let names: Vec<_> = found.iter().map(|s| s.path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
     assert_eq!(names, ["a.btf", "b.o"]);
 }

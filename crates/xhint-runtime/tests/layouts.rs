@@ -14,8 +14,9 @@ use xhint_link::counts::COUNT_SIZE;
 use xhint_runtime::Job;
 use xhint_runtime::attach::{attach, running};
 use xhint_runtime::detach::detach;
-use xhint_runtime::follow::{EventKind, Follow, read};
+use xhint_runtime::follow::{EventKind, Follow};
 use xhint_runtime::layouts::{Layouts, Which};
+use xhint_runtime::read_nics;
 use xhint_runtime::status::status;
 use xhint_runtime::{Device, Error, LinkedAs, Linker, Mode, Source, State};
 use xhint_testkit::fixture::{Compile, corpus, keep};
@@ -253,7 +254,7 @@ fn following_tells_all_causes() {
     }
     let world = World::new();
     let (home, device) = (&world.home, &Device::find("near", world.netns()).unwrap());
-    let nics = read(linker(), &files).unwrap();
+    let nics = read_nics(linker(), &files).unwrap();
     attach(home, device, &linker().link(program(&["-DRING"]), nics, LinkedAs::default(), Mode::Native).unwrap())
         .unwrap();
     let mut follow = Follow::start(home, device, linker(), files.clone()).unwrap();
@@ -303,7 +304,7 @@ fn following_brings_nothing_back_that_was_removed() {
         put(2, firmware(4));
         let world = World::new();
         let (home, device) = (&world.home, &Device::find("near", world.netns()).unwrap());
-        let nics = read(linker(), &files).unwrap();
+        let nics = read_nics(linker(), &files).unwrap();
         attach(home, device, &job(&nics, asked).unwrap()).unwrap();
         let mut follow = Follow::start(home, device, linker(), files.clone()).unwrap();
         let layouts = Layouts::of(home, device);

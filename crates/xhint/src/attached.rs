@@ -107,7 +107,7 @@ impl Attached {
         linker: &'a Linker,
         nics: impl IntoIterator<Item = P>,
     ) -> Result<Follow<'a>> {
-        Follow::start(&self.home, &self.device, &linker.inner, nics.into_iter().map(Into::into).collect())
+        Follow::start(&self.home, &self.device, linker.runtime(), nics.into_iter().map(Into::into).collect())
     }
 
     /// Takes it off the device, with its maps and all that was kept for it.
@@ -133,7 +133,7 @@ impl Layouts<'_> {
     /// # Errors
     /// Any; what ran goes on as it was.
     pub fn add(&self, linker: &Linker, nic: impl Into<PathBuf>) -> Result<Changed> {
-        self.inner().add(&linker.inner, Source::read_btf(nic)?)
+        self.inner().add(linker.runtime(), Source::read_btf(nic)?)
     }
 
     /// Takes layouts away: by name, by id (`0x…` or decimal), or by the file they came from. Their packets go to the
@@ -142,7 +142,7 @@ impl Layouts<'_> {
     /// # Errors
     /// Any; what ran goes on as it was.
     pub fn remove(&self, linker: &Linker, which: &str) -> Result<Changed> {
-        self.inner().remove(&linker.inner, which)
+        self.inner().remove(linker.runtime(), which)
     }
 
     fn inner(&self) -> xhint_runtime::layouts::Layouts<'_> {

@@ -36,18 +36,17 @@
 //!
 //! Below these stand the crates that do the work, for whoever needs more: [`btf`] reads and writes BTF, [`object`] reads
 //! and writes eBPF objects, [`link`] links them for a [`universe`] of BTFs, [`runtime`] puts them on devices.
-// One syscall: the kernel's BTF is mapped.
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
 mod attached;
 pub mod layout;
 mod linker;
-pub mod read;
 
 pub use xhint_btf as btf;
 pub use xhint_link as link;
 pub use xhint_object as object;
 pub use xhint_runtime as runtime;
+pub use xhint_runtime::btf_files as read;
 pub use xhint_universe as universe;
 
 pub use attached::{Attached, Layouts};

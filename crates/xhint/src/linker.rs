@@ -6,7 +6,8 @@ use std::sync::Arc;
 use xhint_btf::Btf;
 use xhint_link::{Dispatch, Fallback, LinkOptions, Linked, Report};
 use xhint_runtime::attach::{Done, attach, running};
-use xhint_runtime::{Device, Error, ForFile, Home, Job, LinkedAs, Mode, Result, Source, State, follow};
+use xhint_runtime::{Device, Error, ForFile, Home, Job, LinkedAs, Mode, Result, Source, State, absolute, read_nics};
+use xhint_universe::Universe;
 
 use crate::layout::{Layout, layouts};
 use crate::{Attached, read};
@@ -15,7 +16,7 @@ use crate::{Attached, read};
 /// found in it is kept, so keep the linker for the next link.
 #[derive(Debug, Clone)]
 pub struct Linker {
-    pub(crate) inner: xhint_runtime::Linker,
+    inner: xhint_runtime::Linker,
 }
 
 /// A program about to be linked.
@@ -45,12 +46,13 @@ pub struct Link<'l> {
 const TRIES: usize = 10;
 
 impl Linker {
-    /// On the running kernel's BTF.
+    /// On the running kernel's BTF. Where the kernel has none, that is an error for who asks for one of its types, and for
+    /// nobody else; so it is where NIC BTFs stand alone and are of the other byte order.
     ///
     /// # Errors
-    /// [`Error::Host`] if the kernel has none.
+    /// None in practice.
     pub fn new() -> Result<Linker> {
-        Linker::with_base(&[])
+        Ok(Linker { inner: xhint_runtime::Linker::new()? })
     }
 
     /// On this BTF.
@@ -59,20 +61,34 @@ impl Linker {
     }
 
     /// On the BTF in these files, each split on the one before, as a module's is on vmlinux: to link for another kernel than
-    /// the one that runs.
+    /// the one that runs. Without any, as [`Linker::new`].
     ///
     /// # Errors
     /// [`Error::Host`] and [`Error::Source`].
     pub fn with_base(files: &[PathBuf]) -> Result<Linker> {
-        Ok(Linker::on(read::base(files)?))
+        read::chain(files)?.map_or_else(Linker::new, |base| Ok(Linker::on(base)))
+    }
+
+    /// The base and the NIC BTFs at `paths`: raw (alone or split on the base), or in ELF objects; of directories all files that
+    /// describe layouts.
+    ///
+    /// # Errors
+    /// [`Error::Host`], [`Error::Source`], [`Error::NoBase`], and [`Error::Layout`] for what cannot be a layout.
+    pub fn universe(&self, paths: &[PathBuf]) -> Result<Universe> {
+        self.inner.universe(&read_nics(&self.inner, paths)?)
+    }
+
+    /// The same for what is called in [`xhint_runtime`] itself.
+    pub fn runtime(&self) -> &xhint_runtime::Linker {
+        &self.inner
     }
 
     /// The layouts that the NIC BTF at `path` describes: where each field lies, and what it means.
     ///
     /// # Errors
-    /// [`Error::Host`], [`Error::Source`], and [`Error::Layout`] for what cannot be a layout.
+    /// As [`Linker::universe`].
     pub fn layouts(&self, path: impl Into<PathBuf>) -> Result<Vec<Layout>> {
-        layouts(&self.inner.universe(&[Source::read_btf(path)?])?)
+        layouts(&self.universe(&[path.into()])?)
     }
 
     /// Begins with the compiled program at `path`.
@@ -110,7 +126,8 @@ impl Link<'_> {
     /// # Errors
     /// [`Error::Host`] if it cannot be read.
     pub fn nic(mut self, path: impl Into<PathBuf>) -> Result<Self> {
-        for nic in follow::read(&self.linker.inner, &[path.into()])? {
+        // What is attached is named so that it is found from any directory.
+        for nic in read_nics(&self.linker.inner, &[absolute(&path.into())])? {
             // One that is given again, by whatever path, is there already.
             if !self.nics.contains(&nic) {
                 self.nics.push(nic);

@@ -10,7 +10,8 @@ use crate::layouts;
 #[derive(Debug, Clone, clap::Args)]
 pub struct Nics {
     /// A NIC's BTF, standalone or split on the base: a raw file, or an ELF object with a section .BTF. BTF that is split on a
-    /// distilled base has that in the section .BTF.base, or in FILE.base beside a raw FILE. May be repeated
+    /// distilled base has that in the section .BTF.base, or in FILE.base beside a raw FILE. Of a directory, all files that
+    /// describe layouts. May be repeated
     #[arg(long = "nic", value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
     #[command(flatten)]

@@ -81,7 +81,7 @@ impl Args {
         if self.follow {
             follow::check(&self.nics.files)?;
         }
-        let linker = Linker::on(files::base(&self.nics.base.files)?);
+        let linker = files::linker(&self.nics.base.files)?;
         let link = self.link(&linker)?;
         // Who is not to be asked need not be refused first.
         let link = if self.yes { link.replace() } else { link };

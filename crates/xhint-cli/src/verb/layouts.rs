@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use xhint::Linker;
 use xhint::layout::LayoutId;
 use xhint::runtime::layouts::{Changed, Layouts, Which};
-use xhint::runtime::{LayoutState, Linker, Source};
+use xhint::runtime::{LayoutState, Source};
 
 use crate::arguments::btf::Base;
 use crate::arguments::device::Within;
@@ -86,7 +87,8 @@ impl Verb {
                 let nothing =
                     format!("{ifname}: all layouts of {} are there already; nothing to add", nic.path.display());
                 let (all, which) = (Layouts::of(&home, &device), Which { layouts, first });
-                let changed = all.add_some(&rest.linker()?, nic, &which).map_err(|e| flags::Of::Add.runtime(e))?;
+                let changed =
+                    all.add_some(rest.linker()?.runtime(), nic, &which).map_err(|e| flags::Of::Add.runtime(e))?;
                 rest.tell(&ifname, "added", &changed, &nothing)?;
             }
             Verb::Remove(Remove { ifname, which, rest }) => {
@@ -94,7 +96,7 @@ impl Verb {
                 let nothing =
                     format!("{ifname}: {which} is gone from its files; its layouts stay, for others have them, too");
                 let changed = Layouts::of(&home, &device)
-                    .remove(&rest.linker()?, &which)
+                    .remove(rest.linker()?.runtime(), &which)
                     .map_err(|e| flags::Of::Add.runtime(e))?;
                 rest.tell(&ifname, "removed", &changed, &nothing)?;
             }
@@ -106,7 +108,7 @@ impl Verb {
 
 impl Rest {
     fn linker(&self) -> anyhow::Result<Linker> {
-        Ok(Linker::on(files::base(&self.base.files)?))
+        files::linker(&self.base.files)
     }
 
     /// Tells what was done, or that there was `nothing` to do.

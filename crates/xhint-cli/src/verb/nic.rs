@@ -176,10 +176,9 @@ fn tell(nic: &SoftNic, done: &str, json: bool) -> anyhow::Result<()> {
 impl Firmware {
     fn plans(&self) -> anyhow::Result<Vec<xhint::layout::Plan>> {
         let universe = layouts::universe(&self.layouts, &self.base.files)?;
-        for (source, file) in (1u32..).zip(&self.layouts) {
-            if universe.layouts().iter().all(|l| !l.is_of(SourceId(source))) {
-                bail!("{}: describes no layout; tag its struct with xhint:layout", file.display());
-            }
+        let without = |(source, _): &(u32, _)| universe.layouts().iter().all(|l| !l.is_of(SourceId(*source)));
+        if let Some((_, nic)) = (0u32..).zip(universe.sources()).skip(1).find(without) {
+            bail!("{}: describes no layout; tag its struct with xhint:layout", nic.name());
         }
         layouts::tell_differing(&universe);
         let plans = layouts::plans(&universe)?;

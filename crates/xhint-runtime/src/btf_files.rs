@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use xhint_btf::Btf;
-use xhint_runtime::{Error, Result};
+
+use crate::error::{Error, Result};
+use crate::files::read_btf;
 
 /// The running kernel's BTF, which is the base if no other is given.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -60,7 +62,7 @@ fn bytes(path: &Path) -> Result<Bytes> {
     {
         return Ok(bytes);
     }
-    Ok(xhint_runtime::read_btf(path)?.into())
+    Ok(read_btf(path)?.into())
 }
 
 /// Maps a file of the kernel's own, privately as sysfs asks. `None` where the kernel cannot map it (before 6.16).
