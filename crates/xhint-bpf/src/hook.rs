@@ -60,6 +60,14 @@ impl Hook {
         }
     }
 
+    /// What a program returns whose packet goes on to the kernel's stack: `XDP_PASS`.
+    #[must_use]
+    pub fn passes(self) -> i32 {
+        match self {
+            Hook::Xdp => 2,
+        }
+    }
+
     /// What a program returns that could not do its work: `XDP_ABORTED`.
     #[must_use]
     pub fn failed(self) -> i32 {

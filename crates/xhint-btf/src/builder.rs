@@ -36,6 +36,25 @@ pub struct Builder {
     first_string: u32,
 }
 
+/// Where the types and strings of a BTF are that was appended to another.
+#[derive(Debug, Clone, Copy)]
+pub struct Moved {
+    ids: Shift,
+    strings: Shift,
+}
+
+impl Moved {
+    /// The id that a type has now.
+    pub fn id(self, id: u32) -> u32 {
+        self.ids.of(id)
+    }
+
+    /// The offset that a string has now. Offset 0 means no name, whichever BTF says so.
+    pub fn string(self, offset: u32) -> u32 {
+        if offset == 0 { 0 } else { self.strings.of(offset) }
+    }
+}
+
 impl Builder {
     /// An empty BTF.
     pub fn new(order: ByteOrder) -> Builder {
@@ -129,6 +148,14 @@ impl Builder {
     /// [`Error::TooLarge`]; [`Error::BaseOrder`] if the byte orders differ; [`Error::Base`] if `btf` is split on more
     /// types than are here; [`Error::Immovable`] for kinds newer than this crate.
     pub fn append(&mut self, btf: &Btf) -> Result<u32, Error> {
+        self.append_but(btf, |_| false).map(|moved| moved.ids.by())
+    }
+
+    /// The same, but `void const` stands in the place of types that `left_out` accepts, so that ids need no gap.
+    ///
+    /// # Errors
+    /// As [`Builder::append`].
+    pub fn append_but(&mut self, btf: &Btf, left_out: impl Fn(&Type<'_>) -> bool) -> Result<Moved, Error> {
         if btf.order() != self.order {
             return Err(Error::BaseOrder { own: btf.order(), base: self.order });
         }
@@ -138,22 +165,25 @@ impl Builder {
         let ids = Shift::new("the number of types", btf.first_id(), btf.end_id(), self.next_id)?;
         let (first, end) = (btf.first_string(), btf.end_string());
         let strings = Shift::new("the string section", first, end, self.end_string()?)?;
+        let moved = Moved { ids, strings };
         self.append_strings(btf.string_bytes())?;
-        if ids.is_none() && strings.is_none() {
+        if ids.is_none() && strings.is_none() && !btf.types().any(|ty| left_out(&ty)) {
             // Nothing moves, so kinds that are not known may be among them.
             self.types.extend_from_slice(btf.type_bytes());
             self.next_id = btf.end_id();
             if self.layouts.is_empty() {
                 self.layouts = btf.layouts().to_vec();
             }
-            return self.fits().map(|()| 0);
+            return self.fits().map(|()| moved);
         }
-        // Offset 0 means no name, whichever BTF says so.
-        let string = |off: u32| if off == 0 { 0 } else { strings.of(off) };
         for ty in btf.types() {
-            self.copy(ty, |id| ids.of(id), string)?;
+            if left_out(&ty) {
+                self.add(&Def::Const(0))?;
+            } else {
+                self.copy(ty, |id| moved.id(id), |offset| moved.string(offset))?;
+            }
         }
-        Ok(ids.by())
+        Ok(moved)
     }
 
     /// Adds a type of another BTF, with what `id` and `string` make of its references.

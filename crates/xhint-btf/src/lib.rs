@@ -36,7 +36,7 @@ mod shift;
 mod walk;
 
 pub use btf::{Array, Btf, Enumerator, IntEncoding, Linkage, Member, Param, SecVar, Type};
-pub use builder::{Builder, merge};
+pub use builder::{Builder, Moved, merge};
 pub use def::{Composite, Def, Enumeration};
 pub use error::Error;
 pub use kept::{Differs, Kept};

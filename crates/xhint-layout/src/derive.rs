@@ -224,15 +224,16 @@ fn describe(ty: Type<'_>) -> String {
     }
 }
 
+/// The names of our enumeration's values, and what they are in a field of type `ty`; without one, in a plain number.
+pub fn values_of(hint: Hint, ty: Option<Type<'_>>) -> Vec<(&'static str, u64)> {
+    let table = hint.values().unwrap_or_default();
+    let own = |row: &Value| ty.map_or(row.3, |ty| enumerated(ty, table, row.0));
+    table.iter().map(|row| (row.0, own(row))).collect()
+}
+
 /// What our enumeration's values are in a field of type `ty`.
 fn values(hint: Hint, ty: Type<'_>) -> Vec<u64> {
-    let Some(table) = hint.values() else {
-        return Vec::new();
-    };
-    if !ty.kind().is_any_enum() {
-        return table.iter().map(|row| row.3).collect();
-    }
-    table.iter().map(|row| enumerated(ty, table, row.0)).collect()
+    values_of(hint, ty.kind().is_any_enum().then_some(ty)).into_iter().map(|(_, value)| value).collect()
 }
 
 /// The enumerator whose name ends in `name`, or in the name it falls back to.

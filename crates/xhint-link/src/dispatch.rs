@@ -13,6 +13,7 @@ mod copies;
 mod count;
 mod direct;
 mod entry;
+mod filled;
 mod rewrite;
 mod rows;
 pub mod table;
@@ -95,12 +96,15 @@ pub struct Plan<'a> {
     pub count: bool,
     /// Remove from copies what cannot be reached.
     pub prune: bool,
+    /// What fills packets that come without metadata.
+    pub filled: Option<Filled>,
 }
 
 pub use by_row::{kinds, link as link_by_row};
 pub use classes::Classes;
 pub use copies::Copies;
 pub use direct::link as link_direct;
+pub use filled::Filled;
 pub use tail::link as link_tail;
 pub use usual::looks_for;
 

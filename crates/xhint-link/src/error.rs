@@ -127,6 +127,18 @@ pub enum Error {
         "no XDP program of the object depends on the layout, so there is nothing to dispatch; link without dispatch"
     )]
     NothingToDispatch,
+    /// A filler that is not in the object, or fills what is not linked for.
+    #[error("the object has no function '{function}' that fills a layout which the program asks for")]
+    NoFiller {
+        /// The function asked for.
+        function: String,
+    },
+    /// A filler with a dispatch that cannot run it.
+    #[error("a filler is run by the entry of `static` dispatch, and not with `{dispatch}`")]
+    FillerDispatch {
+        /// The dispatch asked for.
+        dispatch: crate::Dispatch,
+    },
     /// Packets that do not say what layout they carry.
     #[error(
         "layout {layout} has no selector that one load can read: no field says that a packet carries it, so its packets \

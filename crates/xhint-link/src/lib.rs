@@ -35,7 +35,7 @@ pub use error::{Clash, Error, Missing, Plain, PlainRead};
 pub use explain::Explained;
 pub use link::Link;
 pub use name::c_name;
-pub use options::{Dispatch, Fallback, LinkOptions, TakenSlot};
+pub use options::{Dispatch, Fallback, FillerCall, LinkOptions, TakenSlot};
 pub use report::{DispatchReport, LayoutReport, Linked, PlaceReport, RelocationReport, Report, ResultReport, Unbound};
 pub use xhint_object::maps::initial_programs;
 pub use xhint_object::{Function, Object, Place, Relo};

@@ -89,7 +89,11 @@ fn link_telling(
     for name in &options.first {
         named(universe, name)?;
     }
-    let entry = policy::entry(options.dispatch, choice.layouts.len(), choice.several.is_some(), options.count);
+    let entry = match &options.filler {
+        Some(_) if matches!(options.dispatch, Dispatch::Auto | Dispatch::Static) => Entry::Always,
+        Some(_) => return Err(Error::FillerDispatch { dispatch: options.dispatch }),
+        None => policy::entry(options.dispatch, choice.layouts.len(), choice.several.is_some(), options.count),
+    };
     let image = match (entry, &choice.several) {
         (Entry::None(_), Some((name, layouts))) => {
             if options.explain {
@@ -146,7 +150,7 @@ fn link_one(
 fn pruned(object: &Object, variant: Variant<'_>) -> Result<Image, Error> {
     let variants = [variant];
     let mut copies = Copies::new(object, &variants, vec![String::new()], 0, HashSet::new())?;
-    copies.prune();
+    copies.prune(None);
     copies.finish()
 }
 

@@ -8,7 +8,7 @@ use xhint_universe::{Layout, Universe};
 
 use crate::bind::{Bound, asks_for};
 use crate::choice::Choice;
-use crate::dispatch::{Case, Dispatched, Plan, Route, classes_of, kinds, link_by_row, link_direct, link_tail};
+use crate::dispatch::{Case, Dispatched, Filled, Plan, Route, classes_of, kinds, link_by_row, link_direct, link_tail};
 use crate::explain::explain_all;
 use crate::missing::Reached;
 use crate::policy::{self, Candidate, Facts};
@@ -45,6 +45,7 @@ pub fn link(
     }
     let programs = programs?;
     all.check_fallback(&programs, options, report)?;
+    let filled = filled(object, universe, options, choice)?;
     let case = |n: &usize| case(object, universe, *n, options);
     let cases = choice.layouts.iter().map(case).collect::<Result<Vec<_>, _>>()?;
     let clashes = selectors::check(universe, &choice.layouts, &options.first)?;
@@ -63,7 +64,7 @@ pub fn link(
         if options.dispatch == Dispatch::Table {
             return Err(Error::TableNeedsWalk);
         }
-        all.fold();
+        all.fold(filled.map(|filled| filled.function));
     }
     let slots = slots(&report.layouts, &options.slots);
     if options.count && slots.contains(&None) {
@@ -84,6 +85,7 @@ pub fn link(
         count: options.count,
         // Copies are new code anyway, and without the capability a verifier may walk all of it.
         prune: options.prune || !options.walk,
+        filled,
     };
     let (image, dispatch) = dispatch(&plan, options)?;
     report.dispatch = dispatch;
@@ -111,6 +113,11 @@ struct Lack {
 /// Links with the first dispatch of those that fit which is within its limits.
 fn dispatch(plan: &Plan<'_>, options: &LinkOptions) -> Result<(Image, DispatchReport), Error> {
     let layouts = plan.fallback;
+    if let Some(filled) = plan.filled {
+        let why = "packets without metadata are filled before the program runs".to_owned();
+        let kept = if filled.keep { "" } else { "; what the program passes on goes without" };
+        return dispatch_by(plan, options, Candidate { kind: Dispatch::Static, why: format!("{why}{kept}") });
+    }
     let may = options.table || policy::takes_table_alone(layouts);
     let table = match may && options.walk && policy::considers_table(options.dispatch, layouts) {
         true => kinds(plan).ok(),
@@ -291,9 +298,9 @@ impl<'a> Variants<'a> {
         first.map_or(Ok((out, Vec::new())), Err)
     }
 
-    fn fold(&mut self) {
+    fn fold(&mut self, filler: Option<FunctionId>) {
         for variant in &mut self.variants {
-            let reach = variant.reach(self.object.entries());
+            let reach = variant.reach(self.object.entries().into_iter().chain(filler));
             variant.fold(&reach);
         }
     }
@@ -313,6 +320,23 @@ impl<'a> Variants<'a> {
         report.relocations = explain_all(self.object, &mut self.bounds, &reaches)?;
         Ok(())
     }
+}
+
+/// What `options` say of a filler, found in the object and among the layouts.
+fn filled(
+    object: &Object,
+    universe: &Universe,
+    options: &LinkOptions,
+    choice: &Choice,
+) -> Result<Option<Filled>, Error> {
+    let Some(call) = &options.filler else { return Ok(None) };
+    let none = || Error::NoFiller { function: call.function.clone() };
+    let function = object.functions().entries().find(|(_, f)| f.name == call.function).map(|(id, _)| id);
+    let of = |n: &usize| universe.layouts().get(*n);
+    let layout = choice.layouts.iter().position(|n| of(n).is_some_and(|layout| layout.id == call.layout));
+    let size = layout.and_then(|n| choice.layouts.get(n)).and_then(of).map(|layout| layout.size);
+    let (function, layout, size) = (function.ok_or_else(none)?, layout.ok_or_else(none)?, size.ok_or_else(none)?);
+    Ok(Some(Filled { function, layout, size, keep: call.keep }))
 }
 
 /// How packets of a layout are told from others.

@@ -43,6 +43,20 @@ pub struct LinkOptions {
     pub count: bool,
     /// Slots that layouts have already: a layout keeps it. Others get the lowest free ones.
     pub slots: Vec<TakenSlot>,
+    /// What gives metadata to packets that come without any. It is run by the entry, so there is one, and that is static.
+    pub filler: Option<FillerCall>,
+}
+
+/// A function of the object that puts metadata in front of a packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FillerCall {
+    /// Its name. It takes the program's context, and says by a number other than 0 that the metadata is there.
+    pub function: String,
+    /// Id of the layout that it fills.
+    pub layout: u32,
+    /// Whether the metadata stays in front of packets that the program passes on to the kernel's stack. There it keeps
+    /// packets of one flow from being put together, unless it is alike in all of them.
+    pub keep: bool,
 }
 
 /// A slot that a layout has or had.
@@ -73,6 +87,7 @@ impl Default for LinkOptions {
             prune: false,
             count: false,
             slots: Vec::new(),
+            filler: None,
         }
     }
 }

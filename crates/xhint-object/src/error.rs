@@ -85,6 +85,18 @@ pub enum Error {
         /// The function with the jump.
         function: String,
     },
+    /// Two objects that both have something of one name.
+    #[error("the object has a '{name}', which is the name of something that is to be joined to it; rename it")]
+    Joined {
+        /// The name.
+        name: String,
+    },
+    /// An instruction that names a symbol which stands nowhere.
+    #[error("an instruction names symbol {number}, which stands nowhere")]
+    NoSymbol {
+        /// Its number.
+        number: usize,
+    },
     /// A section of 4 GiB or more.
     #[error("a section would have 4 GiB or more, which BTF cannot say the places in")]
     TooLong,

@@ -4,7 +4,8 @@
 //!    the source.
 //! 2. [`Image`] is the ELF file, ready to be changed: the one place where sections, symbols and relocations are made.
 //! 3. [`Assembly`] takes the code into functions that can be copied and moved, and puts it together again.
-//! 4. [`maps`] declares maps and data as a compiler would; [`Object::set`] fills in a program's constants.
+//! 4. [`Object::join`] puts another object's code and data beside.
+//! 5. [`maps`] declares maps and data as a compiler would; [`Object::set`] fills in a program's constants.
 //!
 //! Nothing here knows of linking. BTF in files of any kind is found by [`btf_of`] and [`nic_btf`].
 #![forbid(unsafe_code)]
@@ -14,6 +15,7 @@ mod btf_file;
 pub mod dwarf;
 mod error;
 pub mod image;
+mod join;
 pub mod maps;
 mod model;
 mod set;

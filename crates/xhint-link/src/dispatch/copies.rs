@@ -67,7 +67,11 @@ impl<'a> Copies<'a> {
         let entries = plan.programs.iter().map(|p| p.function).collect();
         let mut copies = Copies::new(plan.object, plan.variants, plan.names.clone(), plan.fallback, entries)?;
         if plan.prune {
-            copies.prune();
+            copies.prune(None);
+        }
+        if let Some(filled) = plan.filled {
+            // Of the filler there is code for all that anybody could ask for.
+            copies.prune(Some(filled.function));
         }
         Ok(copies)
     }
@@ -108,10 +112,11 @@ impl<'a> Copies<'a> {
         })
     }
 
-    /// From now on, copies lack what cannot be reached under any variant that they are for, whichever program runs.
-    pub fn prune(&mut self) {
+    /// From now on, copies lack what cannot be reached under any variant that they are for, whichever program runs; of what
+    /// `only` runs, if that is said.
+    pub fn prune(&mut self, only: Option<FunctionId>) {
         for (number, variant) in self.variants.iter().enumerate() {
-            let reach = variant.reach(self.object.entries());
+            let reach = variant.reach(only.map_or_else(|| self.object.entries(), |only| vec![only]));
             for function in reach.functions {
                 let branches = self.branches.entry((function, self.classes.class(function, number))).or_default();
                 reach.branches.get(&function).into_iter().for_each(|own| branches.join(own));

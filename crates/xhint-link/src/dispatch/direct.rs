@@ -11,6 +11,7 @@ use xhint_bpf::{Emit, FunctionId, Hook, Instruction, Label, SIZE};
 use super::copies::Copies;
 use super::count::Counters;
 use super::entry::decide;
+use super::filled::{self, Filled, fill};
 use super::table::Slot;
 use super::{Case, Dispatched, Plan, Route};
 use crate::Error;
@@ -48,11 +49,12 @@ pub struct Routing<'a> {
     slots: &'a [Option<Slot>],
     fallback: usize,
     or_else: Fallback,
+    filled: Option<Filled>,
 }
 
 impl<'a> Routing<'a> {
     pub fn of(plan: &'a Plan<'_>) -> Routing<'a> {
-        Routing { slots: &plan.slots, fallback: plan.fallback, or_else: plan.or_else }
+        Routing { slots: &plan.slots, fallback: plan.fallback, or_else: plan.or_else, filled: plan.filled }
     }
 }
 
@@ -69,7 +71,11 @@ pub fn put_entry<'c>(
     let mut entry = Entry::new(copies, program, counters, routing);
     entry.copy_for(routing.fallback);
     for route in &program.routes {
-        entry.add(*route, routing.slots.get(route.layout).copied().flatten());
+        let slot = routing.slots.get(route.layout).copied().flatten();
+        match routing.filled.filter(|filled| filled.layout == route.layout) {
+            Some(filled) => entry.add_filled(*route, slot, filled),
+            None => entry.add(*route, slot),
+        }
     }
     let code = entry.code()?;
     copies.set_entry(program.function, code)
@@ -85,8 +91,19 @@ struct Entry<'c, 'a> {
     routing: Routing<'c>,
     emit: Emit,
     cases: Vec<(Case, Label)>,
+    /// What is filled, and where its packets go.
+    filled: Option<FilledRoute>,
     /// By class; the fixed action that takes the fallback's place is of none.
     all: BTreeMap<Option<usize>, Copy>,
+}
+
+/// Where packets go that come without metadata.
+#[derive(Clone, Copy)]
+struct FilledRoute {
+    filled: Filled,
+    route: Route,
+    slot: Option<Slot>,
+    label: Label,
 }
 
 /// A copy, and where packets are counted before they come to it.
@@ -108,7 +125,8 @@ impl<'c, 'a> Entry<'c, 'a> {
     ) -> Entry<'c, 'a> {
         let emit = Emit::new(copies.object.order());
         let &Dispatched { function: program, hook, optional, .. } = program;
-        Entry { copies, program, hook, optional, counters, routing, emit, cases: Vec::new(), all: BTreeMap::new() }
+        let (cases, all) = (Vec::new(), BTreeMap::new());
+        Entry { copies, program, hook, optional, counters, routing, emit, cases, filled: None, all }
     }
 
     fn copy_for(&mut self, variant: usize) -> &mut Copy {
@@ -138,12 +156,29 @@ impl<'c, 'a> Entry<'c, 'a> {
         self.cases.push((case, label));
     }
 
+    /// Packets of this layout do not come as such: they are made.
+    fn add_filled(&mut self, route: Route, slot: Option<Slot>, filled: Filled) {
+        let label = self.emit.label();
+        self.filled = Some(FilledRoute { filled, route, slot, label });
+        if filled.keep || route.variant == self.routing.fallback {
+            self.copy_for(route.variant);
+        }
+    }
+
+    /// Whether r6 has the context, which helpers and functions leave alone.
+    fn keeps_context(&self) -> bool {
+        self.counters.is_some() || self.filled.is_some()
+    }
+
     fn code(mut self) -> Result<Vec<Instruction>, Error> {
         let jumped = self.fits()?;
         let none = self.emit.label();
-        if self.counters.is_some() {
-            // Helpers leave r6 alone.
+        if self.keeps_context() {
             self.emit.mov(R6, R1);
+        }
+        if let Some(FilledRoute { filled, route, label, .. }) = self.filled {
+            let filler = self.copies.function(filled.function, route.layout);
+            fill(&mut self.emit, self.hook, filler, label, none);
         }
         decide(&mut self.emit, self.hook, &self.cases, none);
         self.emit.put(none);
@@ -152,10 +187,29 @@ impl<'c, 'a> Entry<'c, 'a> {
         }
         let rest = self.copy_for(self.routing.fallback).label;
         self.emit.jump(rest);
+        self.place_filled();
         for copy in std::mem::take(&mut self.all).into_values() {
             self.place(copy, jumped)?;
         }
         Ok(self.emit.finish())
+    }
+
+    /// The way of packets that were filled.
+    fn place_filled(&mut self) {
+        let Some(FilledRoute { filled, route, slot, label }) = self.filled else { return };
+        self.emit.put(label);
+        let run = self.emit.label();
+        if let Some((counters, slot)) = self.counters.zip(slot) {
+            counters.known(&mut self.emit, slot.into(), run);
+        }
+        self.emit.put(run);
+        if filled.keep || route.variant == self.routing.fallback {
+            let copy = self.copy_for(route.variant).label;
+            self.emit.jump(copy);
+        } else {
+            let copy = self.copies.function(self.program, route.variant);
+            filled::run(&mut self.emit, self.hook, copy, filled.size);
+        }
     }
 
     fn place(&mut self, copy: Copy, jumped: bool) -> Result<(), Error> {
@@ -175,7 +229,7 @@ impl<'c, 'a> Entry<'c, 'a> {
             self.emit.exit();
             return Ok(());
         }
-        if self.counters.is_some() {
+        if self.keeps_context() {
             self.emit.mov(R1, R6);
         }
         if jumped {

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * What the packet itself says.
+ *
+ * The Ethernet header and two VLAN tags lie at fixed places and are read where they are. What comes behind lies at places
+ * that are known only when it is there; without CAP_PERFMON no verifier lets an address be computed so, and so the
+ * kernel copies these headers, in one step each.
+ */
+#ifndef XHINT_FILL_PACKET_H
+#define XHINT_FILL_PACKET_H
+
+#define IPPROTO_ICMP 1
+#define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+#define IPPROTO_ICMPV6 58
+
+/* enum xdp_rss_hash_type, include/net/xdp.h */
+#define RSS_L3_IPV4 (1u << 0)
+#define RSS_L3_IPV6 (1u << 1)
+#define RSS_L4 (1u << 3)
+#define RSS_L4_TCP (1u << 4)
+#define RSS_L4_UDP (1u << 5)
+
+struct vlan {
+	__be16 tci;
+	__be16 proto;
+};
+
+struct ipv4 {
+	__u8 version_ihl;
+	__u8 tos;
+	__be16 total;
+	__be16 id;
+	__be16 fragment;
+	__u8 ttl;
+	__u8 proto;
+	__be16 check;
+	__be32 addresses[2];
+};
+
+struct ipv6 {
+	__be32 first;
+	__be16 payload;
+	__u8 next;
+	__u8 hops;
+	__be32 addresses[8];
+};
+
+union network {
+	struct ipv4 v4;
+	struct ipv6 v6;
+};
+
+/* As much of a transport header as is looked at. */
+union transport {
+	struct {
+		__be16 src;
+		__be16 dst;
+		__u8 rest[10];
+	} ports;
+	struct {
+		__be32 src_dst, seq, ack;
+		__u8 doff;
+		__u8 flags;
+	} tcp;
+	struct {
+		__u8 type;
+		__u8 code;
+	} icmp;
+	__be32 word[3];
+};
+
+/* Where the parser is. */
+struct at {
+	__u32 l3;
+	__u32 l4;
+	/* One past the network packet's last byte. */
+	__u32 end;
+	__u16 proto;
+	__u8 ip_proto;
+	__u8 fragment;
+};
+
+#define ETHERNET 14
+
+/* A tag `depth` tags behind the Ethernet header's addresses; where the next header begins, 0 if the packet ends. */
+#define vlan_at(eth, depth, end, p)                                                                                    \
+	({                                                                                                             \
+		struct vlan *tag = (void *)((eth) + 1) + (depth) * sizeof(struct vlan);                                \
+		int found = 0;                                                                                         \
+                                                                                                                       \
+		if ((p)->proto == ETH_P_8021Q || (p)->proto == ETH_P_8021AD) {                                         \
+			if ((void *)(tag + 1) <= (end)) {                                                              \
+				(p)->proto = bpf_ntohs(tag->proto);                                                    \
+				(p)->l3 += sizeof(struct vlan);                                                        \
+				found = 1;                                                                             \
+			}                                                                                              \
+		}                                                                                                      \
+		found ? tag : NULL;                                                                                    \
+	})
+
+static __always_inline __u64 put_ethernet(struct xdp_md *ctx, struct xhint_fill *m, struct at *p, __u64 known)
+{
+	struct xhint_fill___be *b = (void *)m;
+	struct ethhdr *eth = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	__u64 valid = 0;
+	struct vlan *tag;
+	__u16 outer;
+
+	if ((void *)(eth + 1) > end)
+		return 0;
+	p->proto = outer = bpf_ntohs(eth->h_proto);
+	p->l3 = ETHERNET;
+	tag = vlan_at(eth, 0, end, p);
+	if (tag) {
+		/* The outer tag is the one that a NIC takes off. */
+		if ((has2(vlan_tci) || has2(vlan_proto)) && !(known & BIT(VLAN_TCI))) {
+			put16(vlan_tci, bpf_ntohs(tag->tci));
+			put16(vlan_proto, outer);
+			valid |= BIT(VLAN_TCI) | BIT(VLAN_PROTO);
+		}
+		vlan_at(eth, 1, end, p);
+	}
+	put16(eth_proto, p->proto);
+	return valid | BIT(ETH_PROTO);
+}
+
+static __always_inline __u64 put_ipv4(struct xhint_fill *m, const struct ipv4 *ip, __u32 len, struct at *p)
+{
+	struct xhint_fill___be *b = (void *)m;
+	__u32 header = (ip->version_ihl & 15) * 4, total = bpf_ntohs(ip->total);
+
+	if (ip->version_ihl >> 4 != 4 || header < sizeof(*ip) || total < header || total > len - p->l3)
+		return 0;
+	p->ip_proto = ip->proto;
+	/* More fragments, or an offset. */
+	p->fragment = (bpf_ntohs(ip->fragment) & 0x3fff) != 0;
+	p->end = p->l3 + total;
+	if (!p->fragment)
+		p->l4 = p->l3 + header;
+	put8(ip_proto, ip->proto);
+	put8(ip_tos, ip->tos);
+	put8(ip_ttl, ip->ttl);
+	put32(ipv4_src, bpf_ntohl(ip->addresses[0]));
+	put32(ipv4_dst, bpf_ntohl(ip->addresses[1]));
+	return BIT(IP_PROTO) | BIT(IP_TOS) | BIT(IP_TTL) | BIT(IPV4_SRC) | BIT(IPV4_DST);
+}
+
+/* Hop-by-hop, routing, fragment, authentication, destination options. */
+static __always_inline int is_extension(__u8 next)
+{
+	return next == 0 || next == 43 || next == 44 || next == 51 || next == 60;
+}
+
+/* Goes past extension headers, six at most. */
+static __always_inline void past_extensions(struct xdp_md *ctx, struct at *p, __u32 at)
+{
+	for (int i = 0; i < 6; i++) {
+		__u8 head[4];
+
+		if (!is_extension(p->ip_proto) || p->fragment)
+			break;
+		if (bpf_xdp_load_bytes(ctx, at, head, sizeof(head)))
+			return;
+		if (p->ip_proto == 44) {
+			/* An atomic fragment (RFC 6946) is a whole packet. */
+			p->fragment = ((head[2] << 8 | head[3]) & 0xfff9) != 0;
+			at += 8;
+		} else if (p->ip_proto == 51) {
+			at += (head[1] + 2) * 4;
+		} else {
+			at += (head[1] + 1) * 8;
+		}
+		p->ip_proto = head[0];
+	}
+	if (!p->fragment && !is_extension(p->ip_proto) && at <= p->end)
+		p->l4 = at;
+}
+
+static __always_inline __u64 put_ipv6(struct xdp_md *ctx, struct xhint_fill *m, const struct ipv6 *ip, __u32 len,
+				      struct at *p)
+{
+	struct xhint_fill___be *b = (void *)m;
+	__u32 first = bpf_ntohl(ip->first), at = p->l3 + sizeof(*ip);
+
+	if (first >> 28 != 6 || at + bpf_ntohs(ip->payload) > len)
+		return 0;
+	p->end = at + bpf_ntohs(ip->payload);
+	p->ip_proto = ip->next;
+	put8(ip_tos, first >> 20 & 0xff);
+	put8(ip_ttl, ip->hops);
+	put32(ipv6_flow, first & 0xfffff);
+	put128(ipv6_src, ip->addresses);
+	put128(ipv6_dst, ip->addresses + 4);
+	past_extensions(ctx, p, at);
+	put8(ip_proto, p->ip_proto);
+	return BIT(IP_PROTO) | BIT(IP_TOS) | BIT(IP_TTL) | BIT(IPV6_FLOW) | BIT(IPV6_SRC) | BIT(IPV6_DST);
+}
+
+/* The transport header; which kind of packet it makes, in steps from the network's own. */
+static __always_inline __u64 put_transport(struct xdp_md *ctx, struct xhint_fill *m, const struct at *p,
+					   union transport *t, __u32 *kind)
+{
+	struct xhint_fill___be *b = (void *)m;
+	__u32 len = p->end - p->l4;
+	__u64 valid = 0;
+
+	*kind = 0;
+	if (!p->l4)
+		return 0;
+	if (p->ip_proto == IPPROTO_TCP && len >= 20) {
+		if (bpf_xdp_load_bytes(ctx, p->l4, t, sizeof(t->tcp)))
+			return 0;
+		*kind = 1;
+		put8(tcp_flags, t->tcp.flags);
+		valid = BIT(TCP_FLAGS) | BIT(SRC_PORT) | BIT(DST_PORT);
+	} else if (p->ip_proto == IPPROTO_UDP && len >= 8) {
+		if (bpf_xdp_load_bytes(ctx, p->l4, t, 4))
+			return 0;
+		*kind = 2;
+		valid = BIT(SRC_PORT) | BIT(DST_PORT);
+	} else if ((p->ip_proto == IPPROTO_ICMP || p->ip_proto == IPPROTO_ICMPV6) && len >= 4) {
+		if (bpf_xdp_load_bytes(ctx, p->l4, t, 4))
+			return 0;
+		*kind = 3;
+		put8(icmp_type, t->icmp.type);
+		put8(icmp_code, t->icmp.code);
+		valid = BIT(ICMP_TYPE) | BIT(ICMP_CODE);
+	} else {
+		return 0;
+	}
+	if (*kind < 3) {
+		put16(src_port, bpf_ntohs(t->ports.src));
+		put16(dst_port, bpf_ntohs(t->ports.dst));
+	}
+	put16(l4_offset, p->l4);
+	return valid | BIT(L4_OFFSET);
+}
+
+#ifdef HASH
+static __always_inline __u64 put_hash(struct xhint_fill *m, const union network *n, const union transport *t, int v4,
+				      __u32 kind)
+{
+	struct xhint_fill___be *b = (void *)m;
+	__u32 hash, type = v4 ? RSS_L3_IPV4 : RSS_L3_IPV6;
+
+	hash = v4 ? hash_words(n->v4.addresses, 0, 2) : hash_words(n->v6.addresses, 0, 8);
+	if (kind == 1 || kind == 2) {
+		hash ^= v4 ? hash_words(t->word, 2, 1) : hash_words(t->word, 8, 1);
+		type |= RSS_L4 | (kind == 1 ? RSS_L4_TCP : RSS_L4_UDP);
+	}
+	put32(rx_hash, hash);
+	put32(rx_hash_type, type);
+	return BIT(RX_HASH) | BIT(RX_HASH_TYPE);
+}
+#endif
+
+static __always_inline void put_ip_type(struct xhint_fill *m, int v4, __u32 kind)
+{
+	if (v4)
+		put_type(kind == 1 ? pkt(IPV4_TCP) : kind == 2 ? pkt(IPV4_UDP) : kind == 3 ? pkt(IPV4_ICMP) : pkt(IPV4));
+	else
+		put_type(kind == 1 ? pkt(IPV6_TCP) : kind == 2 ? pkt(IPV6_UDP) : kind == 3 ? pkt(IPV6_ICMP) : pkt(IPV6));
+}
+
+static __always_inline __u64 put_arp(struct xdp_md *ctx, struct xhint_fill *m, const struct at *p)
+{
+	struct xhint_fill___be *b = (void *)m;
+	__be16 head[4];
+
+	put_type(pkt(ARP));
+	if (!has2(arp_op) || bpf_xdp_load_bytes(ctx, p->l3, head, sizeof(head)))
+		return 0;
+	put16(arp_op, bpf_ntohs(head[3]));
+	return BIT(ARP_OP);
+}
+
+/* Everything of the packet that is asked for; the bits of `valid` that it is. `known` is not to be found out again. */
+static __always_inline __u64 put_packet(struct xdp_md *ctx, struct xhint_fill *m, __u64 known)
+{
+	struct xhint_fill___be *b = (void *)m;
+	union transport t;
+	union network n;
+	struct at p = {};
+	__u32 len, kind = 0;
+	__u64 valid, more;
+	int v4;
+
+	put_type(pkt(UNKNOWN));
+	valid = put_ethernet(ctx, m, &p, known);
+	if (!valid || !from(NETWORK_HEADER))
+		return valid;
+	valid |= BIT(PKT_TYPE) | BIT(L3_OFFSET);
+	put16(l3_offset, p.l3);
+	if (p.proto == ETH_P_ARP)
+		return valid | put_arp(ctx, m, &p);
+	v4 = p.proto == ETH_P_IP;
+	len = bpf_xdp_get_buff_len(ctx);
+	if (v4) {
+		if (bpf_xdp_load_bytes(ctx, p.l3, &n, sizeof(n.v4)))
+			return valid;
+		more = put_ipv4(m, &n.v4, len, &p);
+	} else if (p.proto == ETH_P_IPV6) {
+		if (bpf_xdp_load_bytes(ctx, p.l3, &n, sizeof(n.v6)))
+			return valid;
+		more = put_ipv6(ctx, m, &n.v6, len, &p);
+	} else {
+		return valid;
+	}
+	if (!more)
+		return valid;
+	valid |= more;
+	if (from(TRANSPORT_HEADER))
+		valid |= put_transport(ctx, m, &p, &t, &kind);
+	put_ip_type(m, v4, kind);
+#ifdef HASH
+	if (from(HASH))
+		valid |= put_hash(m, &n, &t, v4, kind);
+#endif
+	return valid;
+}
+
+#endif

@@ -1,0 +1,77 @@
+//! Compiles the filler, once for each set of what it may need, and makes the table of its hash. Needs clang with its BPF
+//! target and libbpf's headers (Debian: clang, libbpf-dev); `CLANG` names another compiler.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs, process};
+
+const SOURCE: &str = "bpf/fill.bpf.c";
+/// What is compiled, and with which parts.
+const FORMS: [(&str, &[&str]); 4] =
+    [("plain", &[]), ("kfuncs", &["-DKFUNCS"]), ("hash", &["-DHASH"]), ("kfuncs_hash", &["-DKFUNCS", "-DHASH"])];
+/// The key of Microsoft's RSS documents ("Verifying the RSS hash calculation").
+const KEY: [u8; 40] = [
+    0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3, 0x8f, 0xb0, 0xd0, 0xca, 0x2b,
+    0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3, 0x80, 0x30, 0xf2, 0x0c, 0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac,
+    0x01, 0xfa,
+];
+
+fn main() {
+    println!("cargo:rerun-if-changed=bpf");
+    println!("cargo:rerun-if-env-changed=CLANG");
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+    if let Err(error) = fs::write(out.join("toeplitz.inc"), table()) {
+        fail(&format!("{}: {error}", out.display()));
+    }
+    let clang = env::var("CLANG").unwrap_or_else(|_| "clang".to_string());
+    for (name, parts) in FORMS {
+        compile(&clang, parts, &out, &out.join(format!("fill_{name}.bpf.o")));
+    }
+}
+
+fn compile(clang: &str, parts: &[&str], include: &Path, to: &Path) {
+    let status = Command::new(clang)
+        .args(["-O2", "-g", "-target", "bpf", "-mcpu=v3", "-Wall", "-Werror"])
+        .args(parts)
+        .arg(format!("-I{}", include.display()))
+        // The kernel's asm/ headers, where Debian keeps those of the machine it builds on.
+        .args(multiarch().iter().map(|dir| format!("-I{dir}")))
+        .args(["-c", SOURCE, "-o"])
+        .arg(to)
+        .status();
+    match status {
+        Ok(status) if status.success() => {}
+        Ok(status) => fail(&format!("{clang} could not compile {SOURCE}: {status}; are libbpf's headers installed?")),
+        Err(error) => fail(&format!("{clang} could not be run: {error}; install clang, or name it by CLANG")),
+    }
+}
+
+/// By place of four bits in the input, and by their value: the exclusive or of the 32 bits of the key that begin at each
+/// bit that is 1.
+fn table() -> String {
+    let key = |bit: usize| KEY.get(bit / 8).is_some_and(|byte| byte.wrapping_shl(bit as u32 % 8) & 0x80 != 0);
+    let window = |from: usize| (from..).take(32).fold(0u32, |all, bit| all << 1 | u32::from(key(bit)));
+    let mut out = String::new();
+    for place in 0..72 {
+        let row = (0..16u8).map(|value| {
+            let bits = (0..4).filter(|bit| value & (8 >> bit) != 0);
+            let sum = bits.fold(0, |sum, bit| sum ^ window(place * 4 + bit));
+            format!("{sum:#010x}")
+        });
+        // Writing to a string does not fail.
+        let _ = writeln!(out, "{{ {} }},", row.collect::<Vec<_>>().join(", "));
+    }
+    out
+}
+
+fn multiarch() -> Option<String> {
+    let arch = env::var("CARGO_CFG_TARGET_ARCH").ok()?;
+    let dir = format!("/usr/include/{arch}-linux-gnu");
+    PathBuf::from(&dir).is_dir().then_some(dir)
+}
+
+fn fail(what: &str) -> ! {
+    eprintln!("{what}");
+    process::exit(1);
+}

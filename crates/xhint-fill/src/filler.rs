@@ -1,0 +1,70 @@
+//! The code that fetches, and the layout that it fills.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use xhint_btf::Btf;
+use xhint_layout::Hint;
+use xhint_link::{LinkOptions, Object};
+use xhint_universe::Universe;
+
+use crate::{Asked, Choice, Error, Fill, Offers, Provider, layout};
+
+/// `bpf/fill.bpf.c`, compiled with what its name says.
+const PLAIN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/fill_plain.bpf.o"));
+const KFUNCS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/fill_kfuncs.bpf.o"));
+const HASH: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/fill_hash.bpf.o"));
+const KFUNCS_HASH: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/fill_kfuncs_hash.bpf.o"));
+
+/// What is to run before a program.
+#[derive(Debug, Clone)]
+pub struct Filler {
+    /// Which field comes from where.
+    pub choice: Choice,
+    /// The layout, a NIC BTF of its own.
+    pub btf: Arc<Btf>,
+    form: &'static [u8],
+}
+
+impl Filler {
+    /// The name of the function that fills.
+    pub const FUNCTION: &'static str = "xhint_fill";
+
+    /// What `object` asks for that no layout of `universe` has, from where `offers` has it and `fill` wants it. `None` if
+    /// no field is to be filled; the rows tell why in the choice, which comes either way.
+    ///
+    /// # Errors
+    /// As [`Asked::of`] and [`Choice::of`]; [`Error::Layout`].
+    pub fn of(
+        object: &Object,
+        universe: &Universe,
+        options: &LinkOptions,
+        offers: &Offers,
+        fill: &Fill,
+    ) -> Result<(Choice, Option<Filler>), Error> {
+        let asked = Asked::of(object, universe, options)?;
+        let choice = Choice::of(&asked, offers, fill)?;
+        if choice.filled().next().is_none() {
+            return Ok((choice, None));
+        }
+        let btf = Btf::parse(Bytes::from(layout::layout(object.btf(), &asked, &choice)?))?;
+        let hashes = |(_, source): (&str, &crate::choice::Source)| {
+            source.offer.provider == Provider::Software && matches!(source.hint, Hint::RxHash | Hint::RxHashType)
+        };
+        let form = match (choice.asks_driver(), choice.filled().any(hashes)) {
+            (false, false) => PLAIN,
+            (true, false) => KFUNCS,
+            (false, true) => HASH,
+            (true, true) => KFUNCS_HASH,
+        };
+        Ok((choice.clone(), Some(Filler { choice, btf: Arc::new(btf), form })))
+    }
+
+    /// `object` with the filler's code beside its own.
+    ///
+    /// # Errors
+    /// [`Error::Join`].
+    pub fn join(&self, object: &Object) -> Result<Object, Error> {
+        Ok(object.join(&Object::parse(Bytes::from_static(self.form))?)?)
+    }
+}

@@ -1,0 +1,125 @@
+//! Where a value can come from.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use xhint_layout::Hint;
+
+/// Where a value comes from that no NIC puts in front of the packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Provider {
+    /// The kernel's XDP metadata functions, which ask the driver.
+    Kfunc,
+    /// The packet, the context or the clock.
+    Software,
+}
+
+impl Provider {
+    /// All, those first that are preferred where nothing else is said.
+    pub const ALL: [Provider; 2] = [Provider::Kfunc, Provider::Software];
+
+    /// Its name, in lower case.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Provider::Kfunc => "kfunc",
+            Provider::Software => "software",
+        }
+    }
+}
+
+impl fmt::Display for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What a provider has of a hint on a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// The provider.
+    pub provider: Provider,
+    /// From where, in words: `kfunc bpf_xdp_metadata_rx_hash`.
+    pub from: String,
+    /// Nanoseconds a packet, if they were measured.
+    pub cost: Option<u32>,
+    /// Why its answer is of no use here; `None` if it is.
+    pub why_not: Option<String>,
+    /// Whether it is taken only if it is asked for: what software makes up must not pass for the NIC's word.
+    pub only_asked: bool,
+}
+
+/// What there is on a device, by hint; of each, in the order of preference.
+pub type Offers = HashMap<Hint, Vec<Offer>>;
+
+/// What a user wants filled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Prefer {
+    /// What there is, the truest first, then the cheapest.
+    #[default]
+    Auto,
+    /// Nothing.
+    None,
+    /// From this provider alone.
+    From(Provider),
+}
+
+impl FromStr for Prefer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Prefer, String> {
+        match (text, Provider::ALL.into_iter().find(|p| p.name() == text)) {
+            ("auto", _) => Ok(Prefer::Auto),
+            ("none", _) => Ok(Prefer::None),
+            (_, Some(provider)) => Ok(Prefer::From(provider)),
+            _ => Err(format!("no provider is called '{text}'; there are auto, none, kfunc and software")),
+        }
+    }
+}
+
+/// The same for all fields, and for some by name.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Fill {
+    /// What is said of none.
+    pub all: Prefer,
+    /// Field and what is wanted of it.
+    pub fields: Vec<(String, Prefer)>,
+}
+
+impl Fill {
+    /// Nothing at all.
+    #[must_use]
+    pub fn none() -> Fill {
+        Fill { all: Prefer::None, fields: Vec::new() }
+    }
+
+    /// Whether nothing is wanted.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.all == Prefer::None && self.fields.iter().all(|(_, prefer)| *prefer == Prefer::None)
+    }
+
+    /// What is wanted of the field of this name.
+    #[must_use]
+    pub fn of(&self, field: &str) -> Prefer {
+        self.fields.iter().rev().find(|(name, _)| name == field).map_or(self.all, |(_, prefer)| *prefer)
+    }
+
+    /// Takes note of `auto`, `none`, `PROVIDER` or `FIELD=PROVIDER`.
+    ///
+    /// # Errors
+    /// Why it is none of these, in words.
+    pub fn say(&mut self, text: &str) -> Result<(), String> {
+        match text.split_once('=') {
+            Some(("", _)) => return Err(format!("'{text}' names no field; it takes FIELD=PROVIDER")),
+            Some((field, prefer)) => self.fields.push((field.to_owned(), prefer.parse()?)),
+            None => self.all = text.parse()?,
+        }
+        Ok(())
+    }
+}
