@@ -53,10 +53,10 @@ fn table() -> String {
     let key = |bit: usize| KEY.get(bit / 8).is_some_and(|byte| byte.wrapping_shl(bit as u32 % 8) & 0x80 != 0);
     let window = |from: usize| (from..).take(32).fold(0u32, |all, bit| all << 1 | u32::from(key(bit)));
     let mut out = String::new();
-    for place in 0..72 {
+    for place in (0..72 * 4).step_by(4) {
         let row = (0..16u8).map(|value| {
             let bits = (0..4).filter(|bit| value & (8 >> bit) != 0);
-            let sum = bits.fold(0, |sum, bit| sum ^ window(place * 4 + bit));
+            let sum = bits.fold(0, |sum, bit| sum ^ window(place | bit));
             format!("{sum:#010x}")
         });
         // Writing to a string does not fail.

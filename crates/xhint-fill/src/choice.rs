@@ -51,8 +51,9 @@ impl Choice {
                 continue;
             }
             let from = match (&field.shape, field.hint) {
-                (Ok(shape), Some(hint)) => choose(name, hint, offers, fill)?
-                    .map(|offer| Source { offer: offer.clone(), shape: *shape, hint }),
+                (Ok(shape), Some(hint)) => {
+                    choose(name, hint, offers, fill)?.map(|offer| Source { offer: offer.clone(), shape: *shape, hint })
+                }
                 (Err(why), _) => Err(why.clone()),
                 (Ok(_), None) => Err("it has no hint of the vocabulary".to_owned()),
             };
@@ -75,12 +76,7 @@ impl Choice {
 }
 
 /// The first offer of those wanted that is of use; else why there is none.
-fn choose<'o>(
-    field: &str,
-    hint: Hint,
-    offers: &'o Offers,
-    fill: &Fill,
-) -> Result<Result<&'o Offer, String>, Error> {
+fn choose<'o>(field: &str, hint: Hint, offers: &'o Offers, fill: &Fill) -> Result<Result<&'o Offer, String>, Error> {
     let offered = offers.get(&hint).map_or(&[][..], Vec::as_slice);
     let of_use = |offer: &&Offer| offer.why_not.is_none();
     match fill.of(field) {

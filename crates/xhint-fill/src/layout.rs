@@ -144,7 +144,8 @@ fn enums(btf: &mut Builder, program: &Btf, choice: &Choice) -> Result<(), Error>
     for (_, source) in choice.filled() {
         from.extend(from_of(source));
     }
-    let from: Vec<_> = (0i32..).zip(&from).map(|(n, name)| Enumerator { name, value: n.cast_unsigned().into() }).collect();
+    let from: Vec<_> =
+        (0i32..).zip(&from).map(|(n, name)| Enumerator { name, value: n.cast_unsigned().into() }).collect();
     if !from.is_empty() {
         btf.add(&enumeration("xhint_from", from))?;
     }

@@ -201,7 +201,9 @@ impl<'a> Known<'a> {
         let listed = || ksyms(other).is_some_and(|section| section.vars().any(|var| var.type_id == ty.id()));
         match ty.kind() {
             Kind::Datasec if ty.name() == KSYMS => self.ksyms,
-            Kind::Datasec => !other.image().section_named(ty.name()).is_some_and(|s| is_carried(other.image().sections.at(s))),
+            Kind::Datasec => {
+                !other.image().section_named(ty.name()).is_some_and(|s| is_carried(other.image().sections.at(s)))
+            }
             Kind::Func | Kind::Var => self.externs.contains(ty.name()) && listed(),
             _ => false,
         }
@@ -215,5 +217,7 @@ fn ksyms(object: &Object) -> Option<Type<'_>> {
 /// Whether a section is data that programs use.
 fn is_carried(section: &Section) -> bool {
     let data = matches!(&section.content, Content::Bytes(_) | Content::Zeroes(_)) && !section.is_code();
-    data && section.flags.contains(elf::SHF_ALLOC) && !section.gone && !["license", "version"].contains(&section.name.as_str())
+    data && section.flags.contains(elf::SHF_ALLOC)
+        && !section.gone
+        && !["license", "version"].contains(&section.name.as_str())
 }

@@ -1,6 +1,8 @@
 //! A program that reads what a filler gave, run by the kernel.
 // Each test of this folder takes what it needs.
 #![allow(dead_code)]
+// A test that meets the unexpected fails.
+#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -15,10 +17,36 @@ use xhint_universe::Universe;
 
 /// In the order of `out` in `reads.bpf.c`.
 pub const NAMES: [&str; 30] = [
-    "rx_hash", "rx_hash_type", "pkt_type", "vlan_tci", "vlan_proto", "rx_queue", "pkt_len", "src_port", "dst_port",
-    "ip_proto", "ipv4_src", "ipv4_dst", "ipv6_flow", "ipv6_src[0]", "ipv6_src[15]", "ipv6_dst[0]", "ipv6_dst[3]",
-    "icmp_type", "icmp_code", "tos", "ip_ttl", "tcp_flags", "arp_op", "eth_proto", "l3_offset", "l4_offset", "ifindex",
-    "valid", "rx_timestamp", "flow_mark",
+    "rx_hash",
+    "rx_hash_type",
+    "pkt_type",
+    "vlan_tci",
+    "vlan_proto",
+    "rx_queue",
+    "pkt_len",
+    "src_port",
+    "dst_port",
+    "ip_proto",
+    "ipv4_src",
+    "ipv4_dst",
+    "ipv6_flow",
+    "ipv6_src[0]",
+    "ipv6_src[15]",
+    "ipv6_dst[0]",
+    "ipv6_dst[3]",
+    "icmp_type",
+    "icmp_code",
+    "tos",
+    "ip_ttl",
+    "tcp_flags",
+    "arp_op",
+    "eth_proto",
+    "l3_offset",
+    "l4_offset",
+    "ifindex",
+    "valid",
+    "rx_timestamp",
+    "flow_mark",
 ];
 
 /// What the program read of one packet.

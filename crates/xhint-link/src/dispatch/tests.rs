@@ -69,6 +69,7 @@ pub(super) fn linked(
         metadata: vec![true; object.relos().len()],
         count,
         prune: true,
+        filled: None,
     };
     fixture::keep("dispatched", "o", &link(&plan).unwrap().write().unwrap())
 }
