@@ -79,7 +79,7 @@ fn modes_do_not_hang_on_the_umask() {
     let (n, name) = (&world.netns[0], format!("wm{}", process::id()));
     let up = format!("umask 0; exec {} nic up {name} --netns {n}", env!("CARGO_BIN_EXE_xhint"));
     assert!(Command::new("sh").args(["-c", &up]).status().unwrap().success());
-    let kept = ["/run/xhint".to_owned(), format!("/sys/fs/bpf/xhint/nic/{name}")];
+    let kept = ["/sys/fs/bpf/xhint".to_owned(), format!("/sys/fs/bpf/xhint/nic/{name}")];
     let modes = kept.map(|path| std::fs::metadata(path).unwrap().permissions().mode() & 0o077);
     good(&["nic", "down", &name]);
     assert_eq!(modes, [0, 0]);
@@ -90,11 +90,14 @@ fn a_place_that_another_made_is_not_trusted() {
     if !privileged() {
         return;
     }
-    let made = "mount -t tmpfs tmpfs /run && mkdir /run/xhint && chown 65534 /run/xhint";
+    let made = "umount -l /sys/fs/bpf; mount -t bpf bpf /sys/fs/bpf && mkdir /sys/fs/bpf/xhint && chown 65534 /sys/fs/bpf/xhint";
     let up = format!("{made} && exec {} nic up wo{}", env!("CARGO_BIN_EXE_xhint"), process::id());
     let output =
         Command::new("unshare").args(["--mount", "--propagation", "private", "sh", "-c", &up]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("/run/xhint: belongs to the user with id 65534, so what is in it is not trusted"), "{said}");
+    assert!(
+        said.contains("/sys/fs/bpf/xhint: belongs to the user with id 65534, so what is in it is not trusted"),
+        "{said}"
+    );
 }

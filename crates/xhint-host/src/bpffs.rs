@@ -13,24 +13,26 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use crate::error::{Error, Result};
 use crate::process::ancestors;
+use crate::thread::on_thread;
 
 /// Where it is mounted by custom.
 const BPFFS: &str = "/sys/fs/bpf";
 
-/// Where there is one, as this process can reach it; mounted if nobody sees any.
+/// Where there is one, as this process can reach it; mounted, where it is kept, if nobody sees any.
 ///
 /// # Errors
-/// [`Error::NoBpffs`] if it may not be mounted, or would go away with our mount namespace.
+/// [`Error::NoBpffs`] if it may not be mounted.
 pub fn find() -> Result<PathBuf> {
     let path = at(BPFFS);
     if is_bpffs(&path) {
         return Ok(path);
     }
-    if keeper().is_some() {
-        return Err(Error::NoBpffs(BPFFS.into()));
-    }
-    mount_here().map_err(|_| Error::NoBpffs(BPFFS.into()))?;
-    Ok(path)
+    let mounted = on_thread(|| {
+        enter()?;
+        mount_here()
+    });
+    mounted.map_err(|cause| Error::NoBpffs { path: BPFFS.into(), cause: Box::new(cause) })?;
+    Ok(at(BPFFS))
 }
 
 /// `path`, which is absolute, in the mount namespace that is kept, as this process can reach it.
@@ -52,11 +54,8 @@ pub fn enter() -> Result<()> {
     setns(&theirs, CloneFlags::CLONE_NEWNS).map_err(Error::system("entering the mount namespace that pins are kept in"))
 }
 
-/// Mounts it where there is none, as bpftool does. On a thread that has [`enter`]ed.
-///
-/// # Errors
-/// Without `CAP_SYS_ADMIN`.
-pub fn mount_here() -> Result<()> {
+/// Mounts it where there is none, as bpftool does.
+fn mount_here() -> Result<()> {
     let here = Path::new(BPFFS);
     if is_bpffs(here) {
         return Ok(());
@@ -89,4 +88,35 @@ fn mounts(pid: u32) -> PathBuf {
 
 fn is_bpffs(path: &Path) -> bool {
     statfs(path).is_ok_and(|s| s.filesystem_type() == BPF_FS_MAGIC)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use caps::{CapSet, Capability};
+    use nix::mount::{MntFlags, umount2};
+
+    use super::*;
+
+    /// On a thread that sees none, nor any process that might, and may mount none.
+    #[test]
+    fn why_none_can_be_mounted_is_told() {
+        if !xhint_testkit::privileged() {
+            return;
+        }
+        let found = on_thread(|| {
+            unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS).unwrap();
+            let none: Option<&str> = None;
+            mount(none, "/", none, MsFlags::MS_PRIVATE | MsFlags::MS_REC, none).unwrap();
+            while is_bpffs(Path::new(BPFFS)) {
+                umount2(BPFFS, MntFlags::MNT_DETACH).unwrap();
+            }
+            mount(Some("tmpfs"), "/proc", Some("tmpfs"), MsFlags::empty(), none).unwrap();
+            caps::drop(None, CapSet::Effective, Capability::CAP_SYS_ADMIN).unwrap();
+            find()
+        });
+        let says = found.unwrap_err().to_string();
+        assert!(says.starts_with("/sys/fs/bpf: no BPF file system, and none can be mounted ("), "{says}");
+        assert!(says.contains("Operation not permitted"), "{says}");
+    }
 }

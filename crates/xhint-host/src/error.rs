@@ -43,8 +43,13 @@ pub enum Error {
         name: String,
     },
     /// No BPF file system to pin in.
-    #[error("{}: no BPF file system; mount one: mount -t bpf bpf {}", .0.display(), .0.display())]
-    NoBpffs(PathBuf),
+    #[error("{0}: no BPF file system, and none can be mounted ({cause}); mount one: mount -t bpf bpf {0}", .path.display())]
+    NoBpffs {
+        /// Where one would be.
+        path: PathBuf,
+        /// Why it cannot be mounted.
+        cause: Box<Error>,
+    },
     /// A call of the system's, or of libbpf's.
     #[error("{what}: {cause}")]
     System {
@@ -75,7 +80,8 @@ impl Error {
             Error::File { cause, .. } | Error::Netns { cause, .. } | Error::System { cause, .. } => {
                 cause.raw_os_error()
             }
-            Error::NotOurs { .. } | Error::NetnsTaken { .. } | Error::NoBpffs(_) => None,
+            Error::NoBpffs { cause, .. } => cause.raw_os_error(),
+            Error::NotOurs { .. } | Error::NetnsTaken { .. } => None,
         }
     }
 }

@@ -26,6 +26,7 @@ mod program;
 pub mod rights;
 mod room;
 pub mod rtnl;
+mod thread;
 pub mod virtio;
 pub mod xdp;
 
@@ -36,4 +37,5 @@ pub use netns::Netns;
 pub use process::ancestors;
 pub use rights::Right;
 pub use room::{HEADROOM, Room, room};
+pub use thread::on_thread;
 pub use xdp::Programs;

@@ -7,7 +7,6 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
@@ -16,6 +15,7 @@ use nix::sys::statfs::{FsType, fstatfs};
 
 use crate::bpffs;
 use crate::error::{Error, Result};
+use crate::thread::on_thread;
 
 /// Where `ip netns` keeps names.
 pub(crate) const NAMED: &str = "/run/netns";
@@ -66,7 +66,7 @@ impl Netns {
     fn at(path: PathBuf, name: &str) -> Result<Netns> {
         let err = |cause| Error::Netns { name: name.to_owned(), cause };
         let (file, inode) = open(&path).map_err(err)?;
-        let cookie = inside(&file, inode, current_cookie).map_err(err)?.map_err(err)?;
+        let cookie = inside(&file, inode, err, || current_cookie().map_err(err))?;
         Ok(Netns { source: Source::Path(path), inode, cookie: cookie.unwrap_or(inode), name: Some(name.to_owned()) })
     }
 
@@ -123,7 +123,7 @@ impl Netns {
     ) -> std::result::Result<T, E> {
         let err = |cause| self.failed(cause);
         let path = match &self.source {
-            Source::Held(file) => return inside(file, self.inode, work).map_err(err)?,
+            Source::Held(file) => return inside(file, self.inode, err, work),
             Source::Path(path) => path,
         };
         let (file, inode) = self.open_at(path)?;
@@ -131,7 +131,7 @@ impl Netns {
             let cookie = current_cookie().map_err(err)?.unwrap_or(inode);
             if (inode, cookie) == (self.inode, self.cookie) { work() } else { Err(err(gone()).into()) }
         };
-        inside(&file, inode, checked).map_err(err)?
+        inside(&file, inode, err, checked)
     }
 
     /// A descriptor of it, by which devices are put there.
@@ -175,24 +175,24 @@ fn open(path: &Path) -> io::Result<(File, u64)> {
     Ok((file, inode))
 }
 
-/// Does `work` in the namespace of `file`; the error is that it cannot be entered.
-fn inside<T: Send>(file: &File, inode: u64, work: impl FnOnce() -> T + Send) -> io::Result<T> {
-    if fs::metadata(CURRENT)?.ino() == inode {
-        return Ok(work());
+/// Does `work` in the namespace of `file`; `failed` is the error where that cannot be entered.
+fn inside<T: Send, E: From<Error> + Send>(
+    file: &File,
+    inode: u64,
+    failed: impl Fn(io::Error) -> Error + Sync,
+    work: impl FnOnce() -> std::result::Result<T, E> + Send,
+) -> std::result::Result<T, E> {
+    if fs::metadata(CURRENT).map_err(&failed)?.ino() == inode {
+        return work();
     }
-    let enter = || match setns(file, CloneFlags::CLONE_NEWNET) {
-        Ok(()) => Ok(work()),
-        Err(Errno::EINVAL) => Err(io::Error::new(io::ErrorKind::Unsupported, "is a namespace of another kind")),
-        Err(e) => Err(e.into()),
-    };
-    on_thread(enter)
-}
-
-/// Does `work` on a thread of its own, whose namespaces it may change.
-pub fn on_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    thread::scope(|scope| match scope.spawn(work).join() {
-        Ok(done) => done,
-        Err(panic) => std::panic::resume_unwind(panic),
+    on_thread(|| {
+        setns(file, CloneFlags::CLONE_NEWNET).map_err(|errno| {
+            failed(match errno {
+                Errno::EINVAL => io::Error::new(io::ErrorKind::Unsupported, "is a namespace of another kind"),
+                errno => errno.into(),
+            })
+        })?;
+        work()
     })
 }
 

@@ -10,8 +10,9 @@ use nix::sched::{CloneFlags, unshare};
 
 use crate::bpffs;
 use crate::error::{Error, Result};
-use crate::netns::{self, NAMED, Netns, on_thread};
+use crate::netns::{self, NAMED, Netns};
 use crate::rtnl::Rtnl;
+use crate::thread::on_thread;
 
 /// What `lo` is called for people in a namespace that was made here (`ip link` shows it as its alias). Whoever made
 /// another of the same name has not called it so.

@@ -28,6 +28,7 @@ mod toeplitz;
 mod traffic;
 mod truth;
 mod wire;
+mod work;
 
 pub use abi::unwritten;
 pub use error::{Error, Result};

@@ -1,17 +1,9 @@
 //! Names of soft NICs and what is named after them.
 
-use std::path::Path;
-
-use xhint_host::lock::Lock;
-use xhint_host::private::make_root;
-
 use crate::error::{Error, Result};
 
 /// Longest name of a device, IFNAMSIZ less the terminator.
 const MAX: usize = 15;
-
-/// Where locks are, a directory each.
-const RUN: &str = "/run/xhint";
 
 /// Checks that `name` can name a device and a file.
 pub(crate) fn check(name: &str) -> Result<()> {
@@ -42,26 +34,6 @@ pub(crate) fn mac(name: &str, end: u8) -> [u8; 6] {
     let hash = name.bytes().fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     let [a, b, c, d] = hash.to_be_bytes();
     [0x06, a, b, c, d, end]
-}
-
-/// What only one process at a time may do with a soft NIC.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Work {
-    /// Make, flash or remove it.
-    Change,
-    /// Send packets into it.
-    Send,
-}
-
-/// Keeps others from doing the same with the NIC until it is dropped.
-pub(crate) fn lock(name: &str, work: Work) -> Result<Lock> {
-    let (dir, doing) = match work {
-        Work::Change => ("nic-changes", "changes"),
-        Work::Send => ("nic-sends", "sends into"),
-    };
-    let run = Path::new(RUN);
-    make_root(run)?;
-    Lock::try_take(&run.join(dir).join(name))?.ok_or_else(|| Error::Busy { name: name.to_owned(), doing })
 }
 
 #[cfg(test)]

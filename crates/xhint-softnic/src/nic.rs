@@ -10,18 +10,17 @@
 use std::path::Path;
 
 use xhint_host::ethtool::Ethtool;
-use xhint_host::netns::on_thread;
 use xhint_host::owned::{self, Found};
 use xhint_host::private::is_there;
 use xhint_host::rtnl::{End, Link, Rtnl};
-use xhint_host::{Netns, bpffs};
+use xhint_host::{Netns, bpffs, on_thread};
 use xhint_layout::Plan;
 
 use crate::error::{Error, Result, file, system};
 use crate::flash::{self, Spread};
-use crate::name::Work;
 use crate::rights::may;
 use crate::wire::Maps;
+use crate::work::Work;
 use crate::{name, netns, pins, wire};
 
 /// The inner namespace's devices.
@@ -79,7 +78,7 @@ impl SoftNic {
             Some(netns) => Netns::named(netns)?,
             None => Netns::current()?,
         };
-        let _lock = name::lock(name, Work::Change)?;
+        let _lock = Work::Change.begin(name)?;
         match state(name)? {
             Presence::Whole => return Err(Error::Exists { name: name.to_string() }),
             Presence::Broken(_) => remove(name)?,
@@ -142,7 +141,7 @@ impl SoftNic {
     /// [`Error::BadFirmware`] if the plans do not fit together; then the old ones stay.
     pub fn flash(&self, plans: &[Plan], mode: Spread) -> Result<()> {
         flash::check(plans)?;
-        let _lock = name::lock(&self.name, Work::Change)?;
+        let _lock = Work::Change.begin(&self.name)?;
         if !matches!(state(&self.name)?, Presence::Whole) {
             return Err(Error::NotFound { name: self.name.clone() });
         }
@@ -164,14 +163,14 @@ impl SoftNic {
     pub fn down_by_name(name: &str) -> Result<()> {
         name::check(name)?;
         may()?;
-        let _lock = name::lock(name, Work::Change)?;
+        let _lock = Work::Change.begin(name)?;
         let was = state(name)?;
         if let (Presence::Absent, Found::Theirs) = (&was, owned::find(&name::netns(name))?) {
             return Err(Error::NotOurs { netns: name::netns(name) });
         }
         remove(name)?;
         // What a sender that was killed left goes with its lock; one that sends still takes it away itself.
-        drop(name::lock(name, Work::Send));
+        drop(Work::Send.begin(name));
         match was {
             Presence::Absent => Err(Error::NotFound { name: name.to_string() }),
             _ => Ok(()),

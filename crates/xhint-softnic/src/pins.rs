@@ -21,9 +21,8 @@ pub(crate) fn dir(name: &str) -> PathBuf {
     bpffs::at(DIR).join(to_pin(name))
 }
 
-/// Makes the directory, in a BPF file system. On a thread that has entered where that is kept ([`bpffs::enter`]).
+/// Makes the directory.
 pub(crate) fn create(name: &str) -> Result<PathBuf> {
-    bpffs::mount_here()?;
     let dir = dir(name);
     make_dir(&dir)?;
     Ok(dir)

@@ -17,10 +17,10 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use xhint_host::rtnl::{Link, Rtnl};
 
 use crate::error::{Error, Result, system};
-use crate::name::{self, Work};
 use crate::nic::{PORT, SoftNic, WIRE0};
 use crate::traffic::{KEY_PREFIX, Traffic};
 use crate::wire::{Maps, Refused};
+use crate::work::Work;
 
 /// Packets handed to the kernel in one call.
 const BATCH: usize = 32;
@@ -96,7 +96,7 @@ impl SoftNic {
     /// [`Error::BadFrame`] before anything is sent, if a frame is too long; [`Error::Busy`] if another
     /// process is sending.
     pub fn send(&self, traffic: &Traffic, options: &SendOptions) -> Result<Sent> {
-        let _lock = name::lock(self.name(), Work::Send)?;
+        let _lock = Work::Send.begin(self.name())?;
         check(traffic, self.links()?.1.mtu)?;
         let sent = self.netns.run(|| Sender::open(&self.maps, traffic, options)?.run());
         // What the kernel says of a device that was taken down meanwhile helps nobody.

@@ -26,7 +26,7 @@ fn gone(name: &str) {
     assert!(!SoftNic::list().unwrap().contains(&name.to_string()));
     assert!(!Path::new(&netns(name)).exists());
     for lock in ["nic-changes", "nic-sends"] {
-        assert!(!Path::new(&format!("/run/xhint/{lock}/{name}")).exists());
+        assert!(!Path::new(&format!("/sys/fs/bpf/xhint/{lock}/{name}")).exists());
     }
 }
 
@@ -81,6 +81,30 @@ fn what_is_half_there_is_repaired() {
     }
     drop(down);
     gone(&name);
+}
+
+/// What takes things away needs no room for more.
+#[test]
+fn it_goes_where_no_file_can_be_made() {
+    if !privileged() {
+        return;
+    }
+    alone();
+    let (nic, down) = up(&[], Spread::Flow);
+    let name = nic.name().to_string();
+    // A view of the files for this thread alone, with `/run/netns` in common still.
+    unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS).unwrap();
+    let none: Option<&str> = None;
+    for path in ["/", "/run"] {
+        let _no_mount = mount(none, path, none, MsFlags::MS_PRIVATE, none);
+    }
+    std::fs::create_dir_all("/run/xhint").unwrap();
+    mount(Some("tmpfs"), "/run/xhint", Some("tmpfs"), MsFlags::empty(), Some("nr_inodes=1")).unwrap();
+    let full = std::fs::create_dir("/run/xhint/one-more").unwrap_err();
+    assert_eq!(full.raw_os_error(), Some(libc::ENOSPC));
+    nic.down().unwrap();
+    gone(&name);
+    drop(down);
 }
 
 /// Not a test: what `killed_at_any_moment_the_next_call_repairs` kills.
@@ -145,7 +169,7 @@ fn a_taken_name_is_left_alone() {
     assert!(matches!(error, Error::NameTaken { .. }), "{error}");
     assert!(if_nametoindex("lo").is_ok());
     assert!(!Path::new(&netns("lo")).exists());
-    assert!(!Path::new("/run/xhint/nic-changes/lo").exists());
+    assert!(!Path::new("/sys/fs/bpf/xhint/nic-changes/lo").exists());
     assert!(!SoftNic::list().unwrap().contains(&"lo".to_string()));
 }
 
