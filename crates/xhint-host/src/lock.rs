@@ -25,7 +25,7 @@ impl Lock {
     pub fn try_take(path: &Path) -> Result<Option<Lock>> {
         loop {
             make_dir(path)?;
-            match take(path).map_err(Error::file(path))? {
+            match take(path, FlockArg::LockExclusiveNonblock).map_err(Error::file(path))? {
                 Taken::Held(dir) => return Ok(Some(Lock { _dir: dir, path: path.to_owned() })),
                 Taken::Busy => return Ok(None),
                 Taken::Gone => {}
@@ -51,14 +51,14 @@ enum Taken {
     Gone,
 }
 
-fn take(path: &Path) -> io::Result<Taken> {
+fn take(path: &Path, how: FlockArg) -> io::Result<Taken> {
     let gone = |e: &io::Error| e.kind() == io::ErrorKind::NotFound;
     let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
     let dir = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Err(e) if gone(&e) => return Ok(Taken::Gone),
         dir => dir?,
     };
-    let held = match Flock::lock(dir, FlockArg::LockExclusiveNonblock) {
+    let held = match Flock::lock(dir, how) {
         Ok(held) => held,
         Err((_, nix::errno::Errno::EAGAIN)) => return Ok(Taken::Busy),
         Err((_, e)) => return Err(e.into()),
@@ -66,6 +66,15 @@ fn take(path: &Path) -> io::Result<Taken> {
     // Whoever held it may have taken the directory away: then this one keeps nobody out.
     let same = fs::symlink_metadata(path).is_ok_and(|now| held.metadata().is_ok_and(|h| h.ino() == now.ino()));
     Ok(if same { Taken::Held(held) } else { Taken::Gone })
+}
+
+/// What `look` finds in the directory at `path` while nobody changes what is pinned there. `None` if somebody does just now, or
+/// there is no such directory.
+pub fn at_rest<T>(path: &Path, look: impl FnOnce() -> T) -> Result<Option<T>> {
+    match take(path, FlockArg::LockSharedNonblock).map_err(Error::file(path))? {
+        Taken::Held(_shared) => Ok(Some(look())),
+        Taken::Busy | Taken::Gone => Ok(None),
+    }
 }
 
 /// The process that holds the lock of the directory at `path`, for messages.
@@ -92,6 +101,7 @@ mod tests {
         let dir = top.path().join("a/b");
         let held = Lock::try_take(&dir).unwrap().unwrap();
         assert!(Lock::try_take(&dir).unwrap().is_none());
+        assert_eq!(at_rest(&dir, || 1).unwrap(), None);
         assert_eq!(holder(&dir), Some(std::process::id()));
         drop(held);
         assert!(!dir.exists());
@@ -99,6 +109,9 @@ mod tests {
         fs::write(dir.join("file"), "").unwrap();
         drop(held);
         assert!(dir.join("file").exists());
+        // Any number may look, and none may change anything meanwhile.
+        let both = at_rest(&dir, || (at_rest(&dir, || 1).unwrap(), Lock::try_take(&dir).unwrap().is_none()));
+        assert_eq!(both.unwrap(), Some((Some(1), true)));
         assert_eq!(holder(&dir), None);
     }
 }

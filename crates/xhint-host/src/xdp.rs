@@ -13,6 +13,8 @@ use crate::call::{done, owned};
 pub const GENERIC: u32 = sys::XDP_FLAGS_SKB_MODE;
 /// `XDP_FLAGS_DRV_MODE`.
 pub const NATIVE: u32 = sys::XDP_FLAGS_DRV_MODE;
+/// `XDP_FLAGS_HW_MODE`.
+pub const OFFLOADED: u32 = sys::XDP_FLAGS_HW_MODE;
 /// `XDP_FLAGS_UPDATE_IF_NOEXIST`: only where nothing is.
 pub const IF_NONE: u32 = sys::XDP_FLAGS_UPDATE_IF_NOEXIST;
 
@@ -35,7 +37,13 @@ impl Programs {
 
     /// Ids of all of them.
     pub fn ids(self) -> impl Iterator<Item = u32> {
-        [self.native, self.generic, self.offloaded].into_iter().filter(|id| *id != 0)
+        self.by_mode().map(|(id, _)| id)
+    }
+
+    /// The same, each with the flag of the mode it is on in: [`NATIVE`], [`GENERIC`] or [`OFFLOADED`].
+    pub fn by_mode(self) -> impl Iterator<Item = (u32, u32)> {
+        let all = [(self.native, NATIVE), (self.generic, GENERIC), (self.offloaded, OFFLOADED)];
+        all.into_iter().filter(|(id, _)| *id != 0)
     }
 }
 

@@ -14,6 +14,8 @@ pub enum HeldBy {
     Native,
     /// The same behind the driver.
     Generic,
+    /// The same in the device's own hardware.
+    Offloaded,
     /// A bpf_link of someone else, which netlink cannot take off.
     Link,
     /// The bpf_link of xhint, on which someone put it.
@@ -400,6 +402,7 @@ fn off(device: &str, by: HeldBy) -> String {
     match by {
         HeldBy::Native => format!("detach it (ip link set dev {device} xdp off)"),
         HeldBy::Generic => format!("detach it (ip link set dev {device} xdpgeneric off)"),
+        HeldBy::Offloaded => format!("detach it (ip link set dev {device} xdpoffload off)"),
         HeldBy::Link => "end whoever attached it (`bpftool link` shows its link)".to_owned(),
         HeldBy::OurLink => "detach it (it is on the link of xhint)".to_owned(),
     }

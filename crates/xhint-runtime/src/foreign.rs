@@ -23,31 +23,29 @@ pub(crate) struct Foreign {
     /// For when it must come back.
     program: OwnedFd,
     id: u32,
-    by: HeldBy,
+    /// Whether a bpf_link of someone else holds it; else the device does, to which netlink gave it.
+    is_linked: bool,
+    /// The mode it is on in.
     flags: u32,
 }
 
 impl Foreign {
     /// Someone else's program on `device`; an error unless it may be replaced.
     pub fn on(device: &Device, replace: bool) -> Result<Option<Foreign>> {
-        let programs = device.programs()?;
-        let Some(id) = programs.ids().next() else { return Ok(None) };
-        let (flags, by) =
-            if programs.native == id { (xdp::NATIVE, HeldBy::Native) } else { (xdp::GENERIC, HeldBy::Generic) };
+        let Some((id, flags)) = device.programs()?.by_mode().next() else { return Ok(None) };
         let cannot = || Error::system(format!("{}: cannot ask what holds its XDP program", device.name()));
         let is_linked = device
             .netns()
             .run(|| libbpf_log::captured(|| xdp::is_linked(device.ifindex(), flags)).0.map_err(cannot()))?;
-        let by = if is_linked { HeldBy::Link } else { by };
         if !replace {
-            return Err(refused(device, id, by));
+            return Err(refused(device, id, held_by(is_linked, flags)));
         }
         // It has to be there for when ours cannot go on.
         let program = Program::fd_from_id(id).map_err(|e| match Right::SysAdmin.is_granted() {
             true => Error::system(format!("{}: cannot open program {id}", device.name()))(e),
             false => Error::Rights { lacking: vec![Right::SysAdmin] },
         })?;
-        Ok(Some(Foreign { name: program_name(id), program, id, by, flags }))
+        Ok(Some(Foreign { name: program_name(id), program, id, is_linked, flags }))
     }
 
     /// Takes it off `device`, and keeps it in the directory `site` until [`kept::forget`] or [`kept::restore`].
@@ -55,9 +53,9 @@ impl Foreign {
         kept::keep(site, device, &self.program, self.flags)?;
         let program = Some(self.program.as_fd());
         // libbpf would print why not.
-        let off = || match self.by {
-            HeldBy::Link | HeldBy::OurLink => self.detach_link(device),
-            _ => libbpf_log::captured(|| xdp::attach(device.ifindex(), None, program, self.flags)).0,
+        let off = || match self.is_linked {
+            true => self.detach_link(device),
+            false => libbpf_log::captured(|| xdp::attach(device.ifindex(), None, program, self.flags)).0,
         };
         let cannot = format!("{}: cannot take off program {}", device.name(), self.name);
         device.netns().run(|| off().map_err(Error::system(cannot)))
@@ -76,6 +74,15 @@ impl Foreign {
                 Err(io::Error::other(why))
             }
         }
+    }
+}
+
+fn held_by(is_linked: bool, flags: u32) -> HeldBy {
+    match flags {
+        _ if is_linked => HeldBy::Link,
+        xdp::OFFLOADED => HeldBy::Offloaded,
+        xdp::GENERIC => HeldBy::Generic,
+        _ => HeldBy::Native,
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! replaced-from                          a device map with the one device that it was taken off
 //! replaced-name                          leads nowhere: its target is the device's name
-//! replaced-native, replaced-generic      the program, by the mode it was on in
+//! replaced-native, -generic, -offloaded  the program, by the mode it was on in
 //! ```
 //! All are pins in the site. The number of a device may be another's later, and a device may move. But the kernel takes a
 //! device out of a device map when it goes away or moves to another network namespace (`dev_map_notification` in
@@ -29,7 +29,8 @@ use xhint_host::{Netns, Programs, pin, xdp};
 
 const FROM: &str = "replaced-from";
 const NAME: &str = "replaced-name";
-const PROGRAM: [(&str, u32); 2] = [("replaced-native", xdp::NATIVE), ("replaced-generic", xdp::GENERIC)];
+const PROGRAM: [(&str, u32); 3] =
+    [("replaced-native", xdp::NATIVE), ("replaced-generic", xdp::GENERIC), ("replaced-offloaded", xdp::OFFLOADED)];
 
 impl Kept {
     /// What is kept in `site`.

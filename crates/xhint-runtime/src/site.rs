@@ -32,7 +32,7 @@ use crate::kept;
 use crate::load::Loaded;
 use crate::state::{Source, State};
 use crate::taken_off::Kept;
-use xhint_host::lock::{Lock, holder};
+use xhint_host::lock::{Lock, at_rest, holder};
 use xhint_host::pin::{self, of_pin, to_pin};
 use xhint_host::private::{is_there, make_dir, names, remove_dir, remove_empty};
 use xhint_host::{Netns, Programs, xdp};
@@ -149,7 +149,7 @@ impl Site {
     /// The program that waits to be put back on `device`.
     pub fn kept_for(home: &Home, device: &Device) -> Result<Option<Kept>> {
         for site in Site::all(home)?.iter().filter(|site| site.is_from(device)) {
-            let kept = site.kept()?.filter(|kept| kept.ifindex == Some(device.ifindex()));
+            let kept = site.waits()?.filter(|kept| kept.ifindex == Some(device.ifindex()));
             if kept.is_some() {
                 return Ok(kept);
             }
@@ -157,9 +157,15 @@ impl Site {
         Ok(None)
     }
 
-    /// The program that waits here to be put back; a call that is at work may be about to.
+    /// The program that is kept here, by who holds this.
     pub fn kept(&self) -> Result<Option<Kept>> {
         Kept::of(&self.pins)
+    }
+
+    /// The program that waits here to be put back. What a call keeps that is at work does not wait.
+    pub fn waits(&self) -> Result<Option<Kept>> {
+        let kept = || if self.live()?.is_none() { self.kept() } else { Ok(None) };
+        at_rest(&self.pins, kept)?.unwrap_or(Ok(None))
     }
 
     /// The one whose program `device` runs, whatever it is called and wherever it was attached.

@@ -104,7 +104,7 @@ pub fn all(home: &Home) -> Result<Vec<Status>> {
 pub fn kept(home: &Home) -> Result<Vec<Kept>> {
     let mut found = Vec::new();
     for site in Site::all(home)? {
-        found.extend(if site.live()?.is_none() { site.kept()? } else { None });
+        found.extend(site.waits()?);
     }
     Ok(found)
 }

@@ -7,12 +7,13 @@ use std::fs;
 use std::path::PathBuf;
 
 use common::{World, counter as job, sh};
+use xhint_host::lock::Lock;
 use xhint_runtime::Job;
 use xhint_runtime::attach::attach;
 use xhint_runtime::detach::detach;
 use xhint_runtime::status::{kept, status};
 use xhint_runtime::{Device, Error, HeldBy};
-use xhint_testkit::privileged;
+use xhint_testkit::{privileged, skipped};
 
 fn device(world: &World) -> Device {
     Device::find("near", world.netns()).unwrap()
@@ -48,6 +49,12 @@ fn what_made_room_comes_back_when_the_call_is_killed() {
         take_off(&world, &near);
     };
     killed();
+    // A call that is at work puts it back itself.
+    let work = Lock::try_take(&world.site(&near)).unwrap().unwrap();
+    assert!(matches!(status(&world.home, &near), Err(Error::NotAttached(_))));
+    assert_eq!(kept(&world.home).unwrap(), []);
+    drop(work);
+    assert_eq!(kept(&world.home).unwrap().len(), 1);
     let waits = status(&world.home, &near).unwrap_err();
     assert!(matches!(&waits, Error::Kept(kept) if kept.device == "near" && kept.ifindex.is_some()), "{waits}");
     let error = attach(&world.home, &near, &job(&[])).unwrap_err();
@@ -223,4 +230,52 @@ fn what_made_room_comes_back_when_ours_cannot_go_on() {
     assert!(matches!(error, Error::NoNative { .. }), "{error}");
     assert_eq!(lo.programs().unwrap().generic, foreign);
     assert_eq!(world.left(), Vec::<PathBuf>::new());
+}
+
+/// A program that runs in the device itself goes by another way than those before and behind the driver, and comes back by it.
+#[test]
+fn an_offloaded_program_is_one_of_its_own_kind() {
+    if !privileged() {
+        return;
+    }
+    let (world, number) = (World::new(), std::process::id());
+    let n = &world.name;
+    let made =
+        format!("modprobe netdevsim && ip netns exec {n} sh -c 'echo {number} 1 > /sys/bus/netdevsim/new_device'");
+    let made = std::process::Command::new("sh").args(["-c", &made]).output().unwrap();
+    if !made.status.success() {
+        return skipped(&format!(
+            "no netdevsim, whose devices run programs: {}",
+            String::from_utf8_lossy(&made.stderr)
+        ));
+    }
+    let _gone = Simulated(number);
+    let name = sh(&format!("ip -n {n} -br link | grep -o '^e[a-z0-9]*'")).trim().to_owned();
+    let device = Device::find(&name, world.netns()).unwrap();
+    let path = job(&["-DBARE"]).state.object.path;
+    let pin = world.site(&device).with_file_name("stranger");
+    fs::create_dir_all(pin.parent().unwrap()).unwrap();
+    sh(&format!(
+        "ip netns exec {n} bpftool prog load {} {pin} type xdp offload_dev {name} && ip -n {n} link set {name} xdpoffload pinned {pin}",
+        path.display(),
+        pin = pin.display()
+    ));
+    let foreign = device.programs().unwrap();
+    assert!(foreign.offloaded != 0 && foreign.ids().count() == 1, "{foreign:?}");
+    let error = attach(&world.home, &device, &job(&[])).unwrap_err();
+    assert!(matches!(error, Error::Foreign { by: HeldBy::Offloaded, .. }), "{error}");
+    assert!(error.to_string().contains(&format!("ip link set dev {name} xdpoffload off")), "{error}");
+    let done = attach(&world.home, &device, &Job { replace: true, ..job(&[]) }).unwrap();
+    let now = device.programs().unwrap();
+    assert_eq!((now.native, now.ids().count()), (done.program, 1));
+    detach(&world.home, &device).unwrap();
+}
+
+/// A device of netdevsim's that goes when dropped.
+struct Simulated(u32);
+
+impl Drop for Simulated {
+    fn drop(&mut self) {
+        let _gone = fs::write("/sys/bus/netdevsim/del_device", self.0.to_string());
+    }
 }

@@ -8,6 +8,7 @@
     clippy::arithmetic_side_effects
 )]
 
+pub mod growing;
 pub mod nic;
 
 use std::path::{Path, PathBuf};
@@ -49,6 +50,9 @@ struct {
 	__type(value, __u64);
 } counts SEC(".maps");
 __u64 seen;
+#ifdef BARE /* what any hardware takes */
+SEC("xdp") int bare(struct xdp_md *ctx) { return XDP_PASS; }
+#else
 SEC("xdp") int count(struct xdp_md *ctx)
 {
 	__u32 key = 0;
@@ -63,6 +67,7 @@ SEC("xdp") int count(struct xdp_md *ctx)
 #endif
 	return VERDICT;
 }
+#endif
 #ifdef SECOND
 SEC("xdp") int other(struct xdp_md *ctx) { return XDP_DROP; }
 #endif
