@@ -93,16 +93,25 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Writes one more line, or some, at the end of a file that [`put`] wrote, in the place of a last one that was broken off.
-/// What fails leaves it as it was.
-pub fn append_line(path: &Path, line: &[u8]) -> Result<()> {
+/// What fails leaves it as it was. Where it begins, for [`cut`].
+pub fn append_line(path: &Path, line: &[u8]) -> Result<u64> {
     append(path, line).map_err(Error::file(path))
 }
 
-fn append(path: &Path, line: &[u8]) -> io::Result<()> {
-    let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(path)?;
+/// Takes away what stands in a file from `end` on.
+pub fn cut(path: &Path, end: u64) -> Result<()> {
+    reopen(path).and_then(|file| file.set_len(end)).map_err(Error::file(path))
+}
+
+fn reopen(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(path)
+}
+
+fn append(path: &Path, line: &[u8]) -> io::Result<u64> {
+    let file = reopen(path)?;
     let end = last_end(&file)?;
     let written = file.set_len(end).and_then(|()| file.write_all_at(line, end));
-    written.inspect_err(|_| {
+    written.map(|()| end).inspect_err(|_| {
         let _torn = file.set_len(end);
     })
 }
@@ -184,8 +193,10 @@ mod tests {
         put(&file, b"").unwrap();
         append_line(&file, b"one\n").unwrap();
         append_line(&file, b"two").unwrap();
-        append_line(&file, b"three\n").unwrap();
+        let end = append_line(&file, b"three\n").unwrap();
         assert_eq!(get(&file).unwrap(), b"one\nthree\n");
+        cut(&file, end).unwrap();
+        assert_eq!(get(&file).unwrap(), b"one\n");
     }
 
     #[test]

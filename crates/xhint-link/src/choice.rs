@@ -47,10 +47,8 @@ impl Choice {
             let binding = Binding { layout: None, bind: options.bind.clone(), walk: options.walk };
             Resolver::new(object.btf(), universe, binding).prepare(object.relos().iter().map(|relo| &relo.core));
         };
-        if options.layouts.is_empty() {
-            out.layouts = (0..universe.layouts().len()).filter(is_asked).collect();
-        } else {
-            for name in &options.layouts {
+        if let Some(names) = &options.layouts {
+            for name in names {
                 let found = named(universe, name)?;
                 if !found.iter().any(is_asked) {
                     out.warnings.push(format!("the program asks for no struct that layout '{name}' answers to"));
@@ -61,10 +59,12 @@ impl Choice {
             }
             out.layouts.sort_unstable();
             out.layouts.dedup();
+        } else {
+            out.layouts = (0..universe.layouts().len()).filter(is_asked).collect();
         }
         // Who reads all without CO-RE asks for none.
         let all: Vec<usize> = (0..universe.layouts().len()).collect();
-        let found = plain(object, universe, options, if options.layouts.is_empty() { &all } else { &out.layouts });
+        let found = plain(object, universe, options, if options.layouts.is_none() { &all } else { &out.layouts });
         out.plain = found.plain;
         if out.layouts.is_empty() {
             look();

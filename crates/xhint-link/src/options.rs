@@ -9,8 +9,9 @@ use crate::table::Slot;
 /// How to link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkOptions {
-    /// Names or ids of the layouts to link for ([`xhint_universe::Universe::called`]); none of them means all that the program asks for.
-    pub layouts: Vec<String>,
+    /// Names or ids of the layouts to link for ([`xhint_universe::Universe::called`]); `None` stands for all that the program
+    /// asks for.
+    pub layouts: Option<Vec<String>>,
     /// Local essential names, and the targets' names that they are bound to: `nic_meta` and `mlx_rx_v3`.
     pub bind: Vec<(String, String)>,
     /// Whether pointers in metadata may be followed and pointers into it computed, which takes CAP_PERFMON. If not,
@@ -73,7 +74,7 @@ pub struct TakenSlot {
 impl Default for LinkOptions {
     fn default() -> LinkOptions {
         LinkOptions {
-            layouts: Vec::new(),
+            layouts: None,
             bind: Vec::new(),
             walk: true,
             program: None,

@@ -137,7 +137,7 @@ fn auto_picks_direct_calls_for_few_layouts_and_says_why() {
 
 #[test]
 fn one_layout_needs_no_dispatch() {
-    let one = LinkOptions { layouts: vec!["long_one".to_owned()], ..LinkOptions::default() };
+    let one = LinkOptions { layouts: Some(vec!["long_one".to_owned()]), ..LinkOptions::default() };
     assert_eq!(link(&one).unwrap().report.dispatch.kind, Some(Dispatch::None));
 }
 
@@ -151,7 +151,7 @@ fn several_layouts_without_dispatch_are_refused_with_the_ways_out() {
 
 #[test]
 fn an_unknown_layout_is_named() {
-    let options = LinkOptions { layouts: vec!["longone".to_owned()], ..LinkOptions::default() };
+    let options = LinkOptions { layouts: Some(vec!["longone".to_owned()]), ..LinkOptions::default() };
     let error = link(&options).unwrap_err().to_string();
     assert!(error.contains("'longone'") && error.contains("long_one"), "{error}");
 }

@@ -41,7 +41,7 @@ fn fixtures() -> Vec<(String, Vec<u8>, Vec<&'static str>)> {
 }
 
 fn own_programs() -> Vec<(String, Vec<u8>, Vec<&'static str>)> {
-    let one = LinkOptions { layouts: vec!["first_of_16".to_owned()], ..LinkOptions::default() };
+    let one = LinkOptions { layouts: Some(vec!["first_of_16".to_owned()]), ..LinkOptions::default() };
     let all = LinkOptions { dispatch: Dispatch::Static, ..LinkOptions::default() };
     let table = LinkOptions { dispatch: Dispatch::Table, ..LinkOptions::default() };
     let mut out = Vec::new();

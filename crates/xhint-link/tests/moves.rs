@@ -31,7 +31,8 @@ fn what_is_read_after_a_move_is_right_with_every_dispatch() {
         [Dispatch::Static, Dispatch::Tail, Dispatch::Table].into_iter().flat_map(|d| [(d, false), (d, true)])
     {
         let fallback = Fallback::Action(1);
-        let options = LinkOptions { dispatch, count, fallback, layouts: layouts.clone(), ..LinkOptions::default() };
+        let options =
+            LinkOptions { dispatch, count, fallback, layouts: Some(layouts.clone()), ..LinkOptions::default() };
         let linked = object.link(&universe, &options).unwrap();
         let loaded = Loaded::load(&fixture::keep("moves", "o", &linked.bytes), None);
         let loaded = loaded.unwrap_or_else(|error| panic!("{dispatch:?}: {error}"));

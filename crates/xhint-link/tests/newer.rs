@@ -47,7 +47,7 @@ fn what_v4_added_means_the_same_in_every_copy() {
     let universe = universe(&[("nics", nic_of(NICS))]);
     let options = |dispatch| LinkOptions { dispatch, ..LinkOptions::default() };
     let alone =
-        |n: u8, name: &str| (vec![n], LinkOptions { layouts: vec![name.to_owned()], ..options(Dispatch::None) });
+        |n: u8, name: &str| (vec![n], LinkOptions { layouts: Some(vec![name.to_owned()]), ..options(Dispatch::None) });
     let pruned = LinkOptions { prune: true, walk: false, ..alone(1, "one").1 };
     let all = [Dispatch::Static, Dispatch::Tail, Dispatch::Table].map(|d| (vec![1, 2], options(d)));
     let without = [Dispatch::Static, Dispatch::Tail].map(|d| (vec![1, 2], LinkOptions { walk: false, ..options(d) }));
@@ -72,7 +72,7 @@ fn code_that_jumps_by_tables_is_not_moved() {
     let bytes = std::fs::read(path).unwrap();
     let object = Object::parse(bytes.clone()).unwrap();
     let universe = universe(&[("nics", nic_of(NICS))]);
-    let one = |dispatch| LinkOptions { dispatch, layouts: vec!["one".to_owned()], ..LinkOptions::default() };
+    let one = |dispatch| LinkOptions { dispatch, layouts: Some(vec!["one".to_owned()]), ..LinkOptions::default() };
     for options in [
         one(Dispatch::Static),
         one(Dispatch::Tail),

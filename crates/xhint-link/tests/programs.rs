@@ -46,7 +46,7 @@ fn everything_else_in_an_object_survives() {
     }
     let layouts = vec!["first_of_16".to_owned(), "second_of_16".to_owned()];
     for dispatch in [Dispatch::Static, Dispatch::Tail] {
-        let options = LinkOptions { dispatch, layouts: layouts.clone(), ..LinkOptions::default() };
+        let options = LinkOptions { dispatch, layouts: Some(layouts.clone()), ..LinkOptions::default() };
         let loaded = loaded("everything.bpf.c", &options);
         let mut runs = 0;
         // Three rounds of size 4 and the mark's offset, and 0 + 1 + 2.

@@ -17,7 +17,7 @@ const POISON: i32 = 0xbad_2310;
 /// The reader linked for `short_one`, which lacks `mark`, as libbpf would load it.
 fn reader(prune: bool) -> (Program, std::path::PathBuf) {
     let layouts = vec!["short_one".to_owned()];
-    let options = LinkOptions { layouts, dispatch: Dispatch::None, prune, ..LinkOptions::default() };
+    let options = LinkOptions { layouts: Some(layouts), dispatch: Dispatch::None, prune, ..LinkOptions::default() };
     let object = Object::parse(compiled("reader.bpf.c")).unwrap();
     let linked = object.link(&universe(&[("nics.c", nics())]), &options).unwrap();
     let path = fixture::keep("pruned", "o", &linked.bytes);

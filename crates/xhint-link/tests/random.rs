@@ -307,7 +307,7 @@ fn linked_programs_compute_what_unlinked_ones_do() {
         for (options, together) in ways() {
             let sets: Vec<Vec<usize>> = if together { vec![vec![0, 1, 2]] } else { (0..3).map(|n| vec![n]).collect() };
             for set in sets {
-                let layouts = set.iter().map(|n| format!("l{n}")).collect();
+                let layouts = Some(set.iter().map(|n| format!("l{n}")).collect());
                 let options = LinkOptions { layouts, ..options.clone() };
                 let how = format!("{what}: {:?}, walk {}, prune {}", options.dispatch, options.walk, options.prune);
                 let linked = object.link(&universe, &options).unwrap_or_else(|e| panic!("{how}: {e}"));

@@ -29,7 +29,7 @@ fn packets(value: u8) -> [[u8; 16]; 2] {
 /// Every way to link for both layouts, with and without the right to walk.
 fn ways() -> Vec<LinkOptions> {
     let layouts = vec!["first_of_16".to_owned(), "second_of_16".to_owned()];
-    let way = |dispatch, walk| LinkOptions { dispatch, walk, layouts: layouts.clone(), ..LinkOptions::default() };
+    let way = |dispatch, walk| LinkOptions { dispatch, walk, layouts: Some(layouts.clone()), ..LinkOptions::default() };
     let all = [Dispatch::Static, Dispatch::Tail].map(|d| [way(d, true), way(d, false)]);
     let mut all = all.into_iter().flatten().collect::<Vec<_>>();
     all.push(way(Dispatch::Table, true));
@@ -81,8 +81,11 @@ fn code_that_is_no_functions_any_more_is_passed_over() {
         }
     }
     // In place, too, where the code stays.
-    let one =
-        LinkOptions { dispatch: Dispatch::None, layouts: vec!["first_of_16".to_owned()], ..LinkOptions::default() };
+    let one = LinkOptions {
+        dispatch: Dispatch::None,
+        layouts: Some(vec!["first_of_16".to_owned()]),
+        ..LinkOptions::default()
+    };
     let loaded = load("none", &object.link(&universe, &one).unwrap().bytes);
     assert_eq!(loaded.run("weak", &packets(2)[0], &[0; 64]).unwrap().returned, 3);
     assert_eq!(loaded.global(".bss")[..8], 32u64.to_ne_bytes());
@@ -217,8 +220,11 @@ fn nothing_is_left_of_an_ext_that_had_relocations_only() {
     let object = Object::parse(bytes).unwrap();
     assert!(!object.relos().is_empty());
     let universe = universe(&[("nics.c", nics())]);
-    let one =
-        LinkOptions { dispatch: Dispatch::None, layouts: vec!["first_of_16".to_owned()], ..LinkOptions::default() };
+    let one = LinkOptions {
+        dispatch: Dispatch::None,
+        layouts: Some(vec!["first_of_16".to_owned()]),
+        ..LinkOptions::default()
+    };
     for options in ways().into_iter().chain([one]) {
         let linked = object.link(&universe, &options).unwrap().bytes;
         let left = fixture::section(&linked, ".BTF.ext").map(|e| xhint_btf::ext::BtfExt::parse(e).unwrap());
@@ -236,7 +242,8 @@ fn names_that_dispatch_gives_are_not_the_objects_own() {
     for own in ["MAP=xhint_counts", "MAP=xhint_slots_of_mine", "VARIABLE=xhint_ids"] {
         let object = Object::parse(compiled_with("reserved.bpf.c", &format!("-D{own}"))).unwrap();
         for dispatch in Dispatch::ALL {
-            let options = LinkOptions { dispatch, layouts: vec!["first_of_16".to_owned()], ..LinkOptions::default() };
+            let options =
+                LinkOptions { dispatch, layouts: Some(vec!["first_of_16".to_owned()]), ..LinkOptions::default() };
             let error = object.link(&universe, &options).unwrap_err().to_string();
             let name = own.split_once('=').unwrap().1;
             assert!(error.contains(&format!("'{name}'")) && error.contains("rename"), "{error}");

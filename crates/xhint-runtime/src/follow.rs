@@ -235,7 +235,7 @@ impl<'a> Follow<'a> {
             if only.is_empty() && state.layouts.is_empty() {
                 return Ok(None);
             }
-            let options = LinkedAs { only, ..state.options.clone() };
+            let options = LinkedAs { only: Some(only), ..state.options.clone() };
             let job = self.linker.link_after(Some(state), state.object.clone(), nics, options, state.mode)?;
             Ok(Some(Job { after: Some(State::mark_of(Some(state))), ..job }))
         };

@@ -29,7 +29,7 @@ impl ForFile {
         options: LinkOptions,
     ) -> Result<ForFile> {
         let object = Parsed::of(object, set)?;
-        declare(&mut universe, &options.layouts, &options.bind).map_err(Error::Layout)?;
+        declare(&mut universe, options.layouts.as_deref().unwrap_or_default(), &options.bind).map_err(Error::Layout)?;
         Ok(ForFile { object, universe, options })
     }
 

@@ -1,31 +1,22 @@
 //! Layouts that come and go while a program runs.
 
 use std::collections::{HashMap, HashSet};
-use std::os::fd::AsFd;
-use std::sync::Arc;
 
-use xhint_link::{Dispatch, Link, LinkOptions, c_name, selectors};
-use xhint_universe::{Layout, LayoutId, LayoutRef, SourceId, Universe};
+use xhint_link::{Dispatch, c_name, selectors};
+use xhint_universe::{Layout, LayoutId, Universe};
 
 use crate::attach::{Done, Running, attach_held};
-use crate::counters::Forgotten;
-use crate::described::Described;
+pub use crate::coming::Which;
+use crate::coming::{Coming, positions};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::home::Home;
-use crate::linker::{Linker, link_options};
-use crate::load::{Load, load};
-use crate::named::names;
-use crate::parsed::{Parsed, only_program};
-use crate::rights::may_walk;
+use crate::in_place::{ADDED, InPlace};
+use crate::linker::Linker;
+use crate::parsed::Parsed;
 use crate::site::Held;
-use crate::slots::Slots;
-use crate::state::{Change, LayoutState, LinkedAs, Source, State};
+use crate::state::{Change, LayoutState, LinkedAs, Source, Taken};
 use crate::too_long::{TooLong, too_long};
-use xhint_host::pin;
-
-/// What the pins of programs that were added are called, before the layout's name.
-const ADDED: &str = "added_";
 
 /// The layouts of what runs on one device.
 ///
@@ -58,16 +49,6 @@ pub struct Changed {
     pub too_long: Vec<TooLong>,
     /// What is worth knowing and stops nothing.
     pub warnings: Vec<String>,
-}
-
-/// Which layouts of a NIC BTF are to come, and how.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Which {
-    /// Only those that are called so, by name, by id or by a name that they answer to; a struct becomes one by being named. None
-    /// stands for all.
-    pub layouts: Vec<String>,
-    /// Names or ids of those that are tried first, where a packet can pass for several.
-    pub first: Vec<String>,
 }
 
 impl<'a> Layouts<'a> {
@@ -108,36 +89,35 @@ impl<'a> Layouts<'a> {
         let coming = Coming::new(linker, &running.state, &object, nic, which)?;
         let (state, new) = (&coming.state, coming.new.as_slice());
         if new.is_empty() && which.first.is_empty() {
-            if !running.state.nics.contains(&coming.nic) {
-                running.write(state, state.addition(state.layouts.len(), &coming.named))?;
+            if coming.at.is_none() {
+                running.state.write_change(&running.generation.state, &coming.change(Vec::new()))?;
             }
             return Ok(Changed::default());
         }
         // Who is to be tried first is written into the entry.
         if !running.is_tail() || !which.first.is_empty() || !running.takes(&coming.universe, new)? {
-            let ids =
-                running.state.layouts.iter().map(|l| l.id).chain(coming.layouts().map(|l| l.id)).collect::<Vec<_>>();
+            let live = running.state.layouts.iter().map(|l| l.id);
+            let ids: Vec<u32> = live.chain(coming.layouts().map(|l| l.id)).collect();
             let again = |name: &&String| !which.first.contains(name);
             let first = which.first.iter().chain(state.options.first.iter().filter(again)).cloned().collect();
-            // The same file again is there already.
-            let nics = if running.state.nics.contains(&coming.nic) { &running.state.nics } else { &state.nics };
-            return self.relink(
-                linker,
-                running,
-                object,
-                nics.clone(),
-                LinkedAs { first, ..state.options.clone() },
-                &ids,
-            );
+            let options = LinkedAs { first, ..state.options.clone() };
+            return self.relink(linker, running, object, state.nics.clone(), options, &ids);
         }
-        self.add_in_place(linker, running, &object, coming)
+        let in_place = InPlace::of(running)?;
+        self.add_in_place(linker, &in_place, &object, &coming).inspect_err(|_| in_place.drop_unused())
     }
 
     /// Adds layouts each by a program in a slot of its own.
-    fn add_in_place(&self, linker: &Linker, running: &Running, object: &Parsed, coming: Coming) -> Result<Changed> {
-        let Coming { universe, number: nic, mut state, new, named, .. } = coming;
-        let (first, mut warnings) = (state.layouts.len(), Vec::new());
-        for layout in new.iter().filter_map(|n| universe.layouts().get(*n)) {
+    fn add_in_place(
+        &self,
+        linker: &Linker,
+        in_place: &InPlace<'_>,
+        object: &Parsed,
+        coming: &Coming,
+    ) -> Result<Changed> {
+        let mut state = coming.state.clone();
+        let mut layouts = Vec::new();
+        for layout in coming.layouts() {
             if layout.selector.is_none() {
                 let layout = format!("{} ({})", layout.name, LayoutId(layout.id));
                 return Err(Error::NoSelector { device: self.device.name().to_owned(), layout });
@@ -146,29 +126,25 @@ impl<'a> Layouts<'a> {
                 name: layout.name.clone(),
                 id: layout.id,
                 size: layout.size,
-                nic,
+                nic: coming.number,
                 also: Vec::new(),
-                slot: Some(running.slot_for(&state, layout)?),
+                slot: Some(in_place.slot_for(&state, layout)?),
                 added: Some(c_name(ADDED, &format!("{}_{:08x}", layout.name, layout.id))),
                 fallback: false,
                 lacks: String::new(),
                 selector: true,
             };
-            let said = running.prepare(linker, &universe, object, self.device, &wanted);
-            warnings.extend(said.inspect_err(|_| running.drop_unused())?);
             state.take_slot(&wanted);
-            state.layouts.push(wanted);
+            state.layouts.push(wanted.clone());
+            layouts.push(wanted);
         }
-        let recounted: Vec<_> = state.recounted(&running.state).collect();
-        warnings.extend(recounted.iter().map(|taken| taken.note()));
-        // Before the state tells of the layouts: a call that finds them there brings them, and forgets nothing.
-        let forgotten = Forgotten::of(&running.generation, recounted.iter().map(|taken| taken.slot));
-        let write = |forgotten: Forgotten| {
-            running.write(&state, state.addition(first, &named)).inspect_err(|_| forgotten.put_back())
-        };
-        let done = forgotten.and_then(write).and_then(|()| running.bring(&state));
-        done.inspect_err(|_| running.drop_unused())?;
-        let layouts = state.layouts.split_off(first);
+        in_place.has_room(&state)?;
+        let mut warnings = Vec::new();
+        for layout in &layouts {
+            warnings.extend(in_place.prepare(linker, &coming.universe, object, self.device, layout)?);
+        }
+        warnings.extend(state.recounted(coming.before).map(Taken::note));
+        in_place.apply(&state, &coming.change(layouts.clone()))?;
         let too_long = too_long(self.device, &layouts);
         warnings.dedup();
         Ok(Changed { layouts, swap: None, too_long, warnings })
@@ -205,10 +181,12 @@ impl<'a> Layouts<'a> {
         // Where packets can pass for several layouts, the entry must not go on looking for one that is gone.
         let in_place = running.is_tail() && (state.options.first.is_empty() || next.layouts.is_empty());
         if in_place || gone.is_empty() {
-            // Else nothing but the file goes, and all that runs stays.
-            running.write(&next, Some(Change::Removed(removal)))?;
+            let change = Change::Removed(removal);
             if running.is_tail() {
-                running.settle(&next)?;
+                InPlace::of(running)?.apply(&next, &change)?;
+            } else {
+                // Nothing but the file goes, and all that runs stays.
+                state.write_change(&running.generation.state, &change)?;
             }
             return Ok(Changed { layouts: gone, ..Changed::default() });
         }
@@ -234,7 +212,7 @@ impl<'a> Layouts<'a> {
         if state.options.asked == Dispatch::None && ids.len() > 1 {
             return Err(Error::OneLayout { device: self.device.name().to_owned() });
         }
-        let options = LinkedAs { only: ids.to_vec(), ..options };
+        let options = LinkedAs { only: Some(ids.to_vec()), ..options };
         let job = linker.link_again(state, object, nics, options)?;
         let known = |l: &LayoutState| state.layouts.iter().any(|k| k.id == l.id);
         let layouts: Vec<LayoutState> = job.state.layouts.iter().filter(|l| !known(l)).cloned().collect();
@@ -253,80 +231,6 @@ impl<'a> Layouts<'a> {
         let running = Running::on(self.home, self.device)?;
         running.repair(self.device).map(|()| (held, running))
     }
-}
-
-/// A NIC BTF that is to come to what runs.
-struct Coming {
-    nic: Source,
-    /// Its place among those of the state.
-    number: usize,
-    /// What is known of all that are there, and the one that comes.
-    universe: Universe,
-    /// What will be written down, but for the layouts that come.
-    state: State,
-    /// The places of these among the universe's.
-    new: Vec<usize>,
-    /// Names that make layouts of structs which no tag does.
-    named: Vec<String>,
-}
-
-impl Coming {
-    /// # Errors
-    /// [`Error::NoLayout`] and [`Error::NotAsked`] if nothing can come of it; [`Error::Layout`] if it cannot stand beside
-    /// what is there.
-    fn new(linker: &Linker, before: &State, object: &Parsed, nic: Source, which: &Which) -> Result<Coming> {
-        let named = names(&which.layouts).filter(|name| !before.options.named.contains(name));
-        let named: Vec<String> = named.cloned().collect();
-        let mut state = before.clone();
-        state.nics.push(nic.clone());
-        state.options.named.extend_from_slice(&named);
-        // All together, so that two layouts with one id are found out.
-        let universe = linker.universe_beside(&state, &object.object)?;
-        let number = before.nics.len();
-        let source = SourceId(u32::try_from(state.nics.len()).unwrap_or(u32::MAX));
-        let own: Vec<&Layout> = universe.layouts().iter().filter(|l| l.is_of(source)).collect();
-        let called = |name: &String| {
-            LayoutRef::read(name).among(&own, |l| (LayoutId(l.id), l.name.as_str()), |l, name| l.answers(name))
-        };
-        let called: Vec<Vec<usize>> = which.layouts.iter().map(called).collect();
-        if let Some((name, _)) = which.layouts.iter().zip(&called).find(|(_, called)| called.is_empty()) {
-            let have: Vec<_> = own.iter().map(|l| format!("{} ({})", l.name, LayoutId(l.id))).collect();
-            return Err(Error::NoLayoutCalled { path: nic.path, which: name.clone(), have: have.join(", ") });
-        }
-        if own.is_empty() {
-            return Err(Error::NoLayout { path: nic.path });
-        }
-        let options = link_options(&state.options);
-        let described = Arc::new(Described::of(&universe, source, &object.object, &options));
-        state.nics.last_mut().into_iter().for_each(|nic| nic.described = Some(Arc::clone(&described)));
-        let asked = object.object.asked(&universe, &options).map_err(|e| object.refused(e))?;
-        let asked: HashSet<u32> = asked.into_iter().map(|l| l.id).collect();
-        let chosen = |n: usize| called.is_empty() || called.iter().flatten().any(|called| *called == n);
-        let wanted = own.iter().enumerate().filter(|(n, l)| asked.contains(&l.id) && chosen(*n));
-        let wanted: HashSet<u32> = wanted.map(|(_, l)| l.id).collect();
-        let there: HashSet<u32> = before.layouts.iter().map(|l| l.id).collect();
-        let (new, ids) =
-            (positions(&universe, |l| wanted.contains(&l.id) && !there.contains(&l.id)), own.iter().map(|l| l.id));
-        let own: HashSet<u32> = ids.collect();
-        for layout in state.layouts.iter_mut().filter(|l| own.contains(&l.id)) {
-            layout.also.push(number);
-        }
-        if new.is_empty() && own.is_disjoint(&there) {
-            return Err(Error::NotAsked { path: nic.path });
-        }
-        Ok(Coming { nic, number, universe, state, new, named })
-    }
-
-    /// The layouts that come.
-    fn layouts(&self) -> impl Iterator<Item = &Layout> {
-        self.new.iter().filter_map(|n| self.universe.layouts().get(*n))
-    }
-}
-
-/// The places among the universe's of layouts that are so.
-fn positions(universe: &Universe, is_so: impl Fn(&Layout) -> bool) -> Vec<usize> {
-    let all = universe.layouts().iter().enumerate();
-    all.filter(|(_, layout)| is_so(layout)).map(|(n, _)| n).collect()
 }
 
 impl Running {
@@ -377,101 +281,6 @@ impl Running {
     fn repair(&self, device: &Device) -> Result<()> {
         debug_assert!(self.live.program != 0);
         self.site.repair(device)?;
-        if self.is_tail() { self.settle(&self.state) } else { Ok(()) }
-    }
-
-    /// Links and loads the program for one more layout, and pins it; nothing leads to it yet. What is worth knowing of that.
-    fn prepare(
-        &self,
-        linker: &Linker,
-        universe: &Universe,
-        object: &Parsed,
-        device: &Device,
-        layout: &LayoutState,
-    ) -> Result<Vec<String>> {
-        let options = LinkedAs {
-            only: vec![layout.id],
-            asked: Dispatch::None,
-            // Alone it is tried as it is, whoever is to be tried before others.
-            first: Vec::new(),
-            count: false,
-            walk: self.state.options.walk && may_walk(),
-            ..self.state.options.clone()
-        };
-        let linked = linker.link_in(universe, object, &options, LinkOptions::default())?;
-        object.reads_right(&linked.report)?;
-        let keep = self.generation.maps()?;
-        let entry = options.program.unwrap_or_else(|| only_program(&object.object));
-        let entry = Some(entry.as_str()).filter(|e| !e.is_empty());
-        let loaded =
-            load(&Load { object: &linked.bytes.into(), entry, keep: &keep, same: true, device: device.name() })?;
-        let path = self.generation.program_path(layout.added.as_deref().unwrap_or_default());
-        let _none = std::fs::remove_file(&path);
-        pin::put(loaded.entry_fd()?.as_fd(), &path).map_err(Error::file(&path))?;
-        Ok(linked.report.warnings)
-    }
-
-    /// The slot for a layout that comes. The entry must not know it as another's.
-    fn slot_for(&self, state: &State, layout: &Layout) -> Result<u32> {
-        if let Some(slot) = state.slot_for(layout.id, layout.size) {
-            return Ok(slot);
-        }
-        let live = |slot: u32| state.layouts.iter().any(|l| l.slot == Some(slot));
-        let free = state.slots.iter().find(|t| !t.linked && !live(t.slot));
-        free.map(|t| t.slot).ok_or(Error::TableFull { id: layout.id })
-    }
-
-    /// Makes `state`, which is what `change` made of the one that counts, the one that does. If what follows is broken off,
-    /// the next call goes on with it.
-    fn write(&self, state: &State, change: Option<Change>) -> Result<()> {
-        change.map_or(Ok(()), |change| state.write_change(&self.generation.state, &change))
-    }
-
-    /// Makes slots and ids those of `state`: first those that go, then those that come.
-    fn settle(&self, state: &State) -> Result<()> {
-        let slots = Slots::open(&self.generation, &state.entry)?;
-        let table = slots.table();
-        let live: HashSet<(u32, u32)> = state.layouts.iter().map(|l| (l.id, l.size)).collect();
-        for (id, size) in slots.layouts() {
-            if !live.contains(&(id, size))
-                && let Some((_, slot)) = table.find(id, size)
-            {
-                slots.empty(slot.number());
-                slots.forget(id, size);
-            }
-        }
-        self.bring_into(&slots, state)?;
-        self.drop_but(state)
-    }
-
-    /// Lets packets find the layouts of `state` that they do not find yet.
-    fn bring(&self, state: &State) -> Result<()> {
-        self.bring_into(&Slots::open(&self.generation, &state.entry)?, state)
-    }
-
-    fn bring_into(&self, slots: &Slots, state: &State) -> Result<()> {
-        let table = slots.table();
-        for layout in &state.layouts {
-            if let (Some(slot), Some(pin)) = (layout.slot, &layout.added)
-                && table.find(layout.id, layout.size).is_none()
-            {
-                let path = self.generation.program_path(pin);
-                let program = pin::open(&path).map_err(Error::file(&path))?;
-                slots.fill(slot, program.as_fd())?;
-                slots.point(layout.id, layout.size, slot)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Unpins the programs that were added for no layout of `state`.
-    fn drop_but(&self, state: &State) -> Result<()> {
-        let used: HashSet<&str> = state.layouts.iter().filter_map(|l| l.added.as_deref()).collect();
-        self.generation.drop_programs(|pin| pin.starts_with(ADDED) && !used.contains(pin))
-    }
-
-    /// What a step that failed has pinned goes: all that the state on disk does not speak of.
-    fn drop_unused(&self) {
-        let _later = self.generation.state().and_then(|state| self.drop_but(&state));
+        if self.is_tail() { InPlace::of(self)?.settle(&self.state) } else { Ok(()) }
     }
 }

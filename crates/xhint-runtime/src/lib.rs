@@ -11,6 +11,7 @@
 
 pub mod attach;
 pub mod btf_files;
+mod coming;
 pub mod counters;
 mod described;
 pub mod detach;
@@ -22,6 +23,7 @@ pub mod follow;
 mod for_file;
 mod foreign;
 mod home;
+mod in_place;
 mod job;
 mod kept;
 pub mod layouts;

@@ -89,11 +89,10 @@ impl Linker {
         self.universe(nics).map(|universe| with_named(universe, options))
     }
 
-    /// The base, what is known of the NIC BTFs of `state`, and the last of them, of which nothing is known yet. Those that it
+    /// The base, what is known of the NIC BTFs of `state`, and `new` of them, of which nothing is known yet. Those that it
     /// takes to link for that are read again.
-    pub(crate) fn universe_beside(&self, state: &State, object: &Object) -> Result<Universe> {
-        let nics = state.nics.as_slice();
-        let (options, new) = (link_options(&state.options), SourceId(u32::try_from(nics.len()).unwrap_or(u32::MAX)));
+    pub(crate) fn universe_beside(&self, state: &State, new: SourceId, object: &Object) -> Result<Universe> {
+        let (nics, options) = (state.nics.as_slice(), link_options(&state.options));
         let universe = self.universe_of(nics, |nic| nic.described.as_deref())?;
         let universe = with_named(universe, &state.options);
         // What goes with a layout is looked for in all BTFs that have it.
@@ -201,7 +200,7 @@ impl Linker {
             layouts: layouts.collect::<Result<_>>()?,
             slots,
             nics: described(&universe, &object.object, nics, &options),
-            options: LinkedAs { dispatch: report.dispatch.kind.unwrap_or_default(), only: Vec::new(), ..options },
+            options: LinkedAs { dispatch: report.dispatch.kind.unwrap_or_default(), only: None, ..options },
             object: object.source,
         };
         state.take_slots();
@@ -223,7 +222,7 @@ impl Linker {
     fn universe_for(&self, before: Option<&State>, nics: &[Source], options: &LinkedAs) -> Result<Universe> {
         let mut universe = self.universe_as(options, nics)?;
         // What was asked for by name may be gone since.
-        let asked = if options.only.is_empty() { options.layouts.as_slice() } else { &[] };
+        let asked = if options.only.is_none() { options.layouts.as_slice() } else { &[] };
         declare(&mut universe, asked, &options.bind).map_err(Error::Layout)?;
         if let Some(before) = before {
             self.check_ids(before, &universe)?;

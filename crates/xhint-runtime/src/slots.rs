@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use memmap2::{MmapOptions, MmapRaw};
-use xhint_link::table::{IDS_SECTION, SLOT_BITS, Slot, TABLE_SIZE, Table, slots_name};
+use xhint_link::table::{IDS_SECTION, Slot, TABLE_SIZE, Table, slots_name};
 
 use crate::error::{Error, Result};
 use crate::site::Generation;
@@ -38,40 +38,23 @@ impl Slots {
     }
 
     /// Puts `program` into a slot that no id leads to yet, or in the place of the one there.
-    pub fn fill(&self, slot: u32, program: BorrowedFd<'_>) -> Result<()> {
+    pub fn fill(&self, slot: Slot, program: BorrowedFd<'_>) -> Result<()> {
         let fd = program.as_raw_fd().to_ne_bytes();
-        self.slots.update(&slot.to_ne_bytes(), &fd, MapFlags::ANY).map_err(Error::system(format!("slot {slot}")))
+        let filled = self.slots.update(&slot.number().to_ne_bytes(), &fd, MapFlags::ANY);
+        filled.map_err(Error::system(format!("slot {slot}")))
     }
 
     /// Empties a slot: its packets go to the fallback from now on.
-    pub fn empty(&self, slot: u32) {
-        // One that is empty already is what is wanted.
-        let _none = self.slots.delete(&slot.to_ne_bytes());
-    }
-
-    /// Lets packets with this id and this length go to `slot`: from one packet to the next.
-    pub fn point(&self, id: u32, size: u32, slot: u32) -> Result<()> {
-        let mut table = self.table();
-        let index = Slot::new(slot).and_then(|slot| table.put(id, size, slot)).ok_or(Error::TableFull { id })?;
-        self.store(index, &table);
-        Ok(())
-    }
-
-    /// Takes this id of this length out of the table. Its slot must be empty.
-    pub fn forget(&self, id: u32, size: u32) {
-        let mut table = self.table();
-        if let Some(index) = table.remove(id, size) {
-            self.store(index, &table);
+    pub fn empty(&self, slot: Slot) -> Result<()> {
+        match self.slots.delete(&slot.number().to_ne_bytes()) {
+            // It is empty already.
+            Err(e) if e.kind() == libbpf_rs::ErrorKind::NotFound => Ok(()),
+            emptied => emptied.map_err(Error::system(format!("slot {slot}"))),
         }
     }
 
-    /// Ids and lengths of all layouts that have a slot.
-    pub fn layouts(&self) -> Vec<(u32, u32)> {
-        let words = (0..TABLE_SIZE / 8).map(|n| self.load(n)).filter(|w| *w != 0);
-        words.map(|w| ((w >> 32) as u32, ((w >> SLOT_BITS) as u32 & 0xff) << 2)).collect()
-    }
-
-    fn store(&self, index: usize, table: &Table) {
+    /// Makes a word of the table what it is in `table`: its packets go by that from one to the next.
+    pub fn store(&self, index: usize, table: &Table) {
         if let (Some(word), Some(place)) = (table.words().get(index), self.word(index)) {
             place.store(*word, Ordering::Release);
         }

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 pub use crate::source::Source;
 pub(crate) use crate::source::absolute;
 use crate::source::digest;
-use xhint_host::private::{append_line, get, make_dir, put, remove_empty};
+use xhint_host::private::{append_line, cut, get, make_dir, put, remove_empty};
 
 /// In which way a program is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +103,13 @@ pub struct LayoutState {
 }
 
 impl LayoutState {
+    /// Notes that the NIC BTF at this place has it.
+    pub(crate) fn is_also_of(&mut self, nic: usize) {
+        if self.nics().all(|n| n != nic) {
+            self.also.push(nic);
+        }
+    }
+
     /// The NIC BTFs that have it.
     pub fn nics(&self) -> impl Iterator<Item = usize> {
         std::iter::once(self.nic).chain(self.also.iter().copied())
@@ -150,10 +157,10 @@ pub struct LinkedAs {
     pub program: Option<String>,
     /// The layouts asked for; none stands for all.
     pub layouts: Vec<String>,
-    /// Ids of those that this link is for, where layouts have come or gone since that was asked; none stands for what was
+    /// Ids of those that this link is for, where layouts have come or gone since that was asked; `None` stands for what was
     /// asked.
     #[serde(skip)]
-    pub only: Vec<u32>,
+    pub only: Option<Vec<u32>>,
     /// Names that were ever asked for: they make layouts of structs that no tag does.
     #[serde(default)]
     pub named: Vec<String>,
@@ -187,9 +194,10 @@ impl LinkedAs {
     /// As options for linking, for whoever is to load it.
     #[must_use]
     pub fn options(&self) -> LinkOptions {
-        let only = self.only.iter().map(|id| LayoutId(*id).to_string()).collect();
+        let asked = || (!self.layouts.is_empty()).then(|| self.layouts.clone());
+        let only = |ids: &Vec<u32>| ids.iter().map(|id| LayoutId(*id).to_string()).collect();
         LinkOptions {
-            layouts: if self.only.is_empty() { self.layouts.clone() } else { only },
+            layouts: self.only.as_ref().map(only).or_else(asked),
             bind: self.bind.clone(),
             program: self.program.clone(),
             walk: self.walk,
@@ -215,7 +223,7 @@ impl Default for LinkedAs {
         LinkedAs {
             program: None,
             layouts: Vec::new(),
-            only: Vec::new(),
+            only: None,
             named: Vec::new(),
             bind: Vec::new(),
             asked: Dispatch::Auto,
@@ -254,14 +262,17 @@ pub(crate) enum Change {
 /// A NIC BTF that came.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Addition {
-    nic: Source,
+    pub nic: Source,
+    /// Its place, if it had come before with fewer layouts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<usize>,
     /// The layouts there were that it has, too, by their places.
-    also: Vec<usize>,
+    pub also: Vec<usize>,
     /// Those that came with it.
-    layouts: Vec<LayoutState>,
+    pub layouts: Vec<LayoutState>,
     /// Names that were asked for with it, as in [`LinkedAs`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    named: Vec<String>,
+    pub named: Vec<String>,
 }
 
 /// What went, by its places.
@@ -273,6 +284,34 @@ pub(crate) struct Removal {
 
 /// After so many times that something went, all of the state is written anew: what came and went again is not kept.
 const MAX_REMOVALS: usize = 64;
+
+/// A change that was written down.
+#[derive(Debug)]
+pub(crate) struct Written {
+    path: PathBuf,
+    /// Where its line begins.
+    end: Option<u64>,
+    /// The files that came with it.
+    fresh: Vec<PathBuf>,
+}
+
+impl Written {
+    fn put(&mut self, dir: &Path, change: &Change) -> Result<()> {
+        if let Change::Added(Addition { nic, .. }) = change {
+            nic.keep(dir, &mut self.fresh)?;
+        }
+        self.end = Some(append_line(&self.path, &line(&self.path, change)?)?);
+        Ok(())
+    }
+
+    /// Makes what is written what it was before. That takes no room, so it does not fail where a disk is full.
+    pub(crate) fn take_back(&self) {
+        let _unwritten = self.end.map(|end| cut(&self.path, end));
+        for path in &self.fresh {
+            let _none = fs::remove_file(path);
+        }
+    }
+}
 
 /// Keeps what stands at places that `stays` says so of.
 fn retain<T>(all: &mut Vec<T>, stays: impl Fn(usize) -> bool) {
@@ -319,32 +358,30 @@ impl State {
         Ok(put(&path, &[line(&path, &Header { version: VERSION })?, line(&path, self)?].concat())?)
     }
 
-    /// That the last NIC BTF came, and all layouts from the `first` on, and what was `named` with them.
-    pub(crate) fn addition(&self, first: usize, named: &[String]) -> Option<Change> {
-        let (nic, before) = self.nics.split_last()?;
-        let (old, new) = self.layouts.split_at_checked(first).unwrap_or((&self.layouts, &[]));
-        let has = |l: &LayoutState| l.also.contains(&before.len());
-        let also = old.iter().enumerate().filter(|(_, l)| has(l)).map(|(n, _)| n).collect();
-        Some(Change::Added(Addition { nic: nic.clone(), also, layouts: new.to_vec(), named: named.to_vec() }))
+    /// Puts a NIC BTF at its place, or behind the others if it has none; its place then.
+    pub(crate) fn put_nic(&mut self, at: Option<usize>, nic: Source) -> usize {
+        match at.and_then(|at| Some((at, self.nics.get_mut(at)?))) {
+            Some((at, there)) => {
+                *there = nic;
+                at
+            }
+            None => {
+                self.nics.push(nic);
+                self.nics.len().wrapping_sub(1)
+            }
+        }
     }
 
-    /// Writes down that `change` made this of what is in `dir`: all of it or nothing. What is there already is written
-    /// again only where there were many changes.
-    pub(crate) fn write_change(&self, dir: &Path, change: &Change) -> Result<()> {
+    /// Writes down that `change` came to this, which is in `dir`: all of it or nothing. What is there already is written again
+    /// only where much came and went.
+    pub(crate) fn write_change(&self, dir: &Path, change: &Change) -> Result<Written> {
         let path = dir.join(STATE);
-        let nic = match change {
-            Change::Added(_) => self.nics.last(),
-            Change::Removed(_) if removals(&get(&path)?) >= MAX_REMOVALS => return self.write(dir),
-            Change::Removed(_) => None,
-        };
-        let mut fresh = Vec::new();
-        let kept = nic.into_iter().try_for_each(|nic| nic.keep(dir, &mut fresh));
-        let written = kept.and_then(|()| Ok(append_line(&path, &line(&path, change)?)?));
-        written.inspect_err(|_| {
-            for path in fresh {
-                let _none = fs::remove_file(path);
-            }
-        })
+        if matches!(change, Change::Removed(_)) && removals(&get(&path)?) >= MAX_REMOVALS {
+            self.write(dir)?;
+        }
+        let mut written = Written { path, end: None, fresh: Vec::new() };
+        written.put(dir, change).inspect_err(|_| written.take_back())?;
+        Ok(written)
     }
 
     /// Reads what [`State::write`] and [`State::write_change`] wrote.
@@ -384,12 +421,9 @@ impl State {
     }
 
     fn push(&mut self, addition: Addition) {
-        let number = self.nics.len();
-        self.nics.push(addition.nic);
+        let nic = self.put_nic(addition.at, addition.nic);
         for place in addition.also {
-            if let Some(layout) = self.layouts.get_mut(place) {
-                layout.also.push(number);
-            }
+            self.layouts.get_mut(place).into_iter().for_each(|layout| layout.is_also_of(nic));
         }
         addition.layouts.iter().for_each(|layout| self.take_slot(layout));
         self.layouts.extend(addition.layouts);

@@ -6,48 +6,17 @@ mod common;
 use std::fs;
 use std::path::Path;
 
+use common::growing::{attach_as, attach_one, nic};
 use common::nic::linker;
 use common::{World, sh};
 use inotify::{EventMask, Inotify, WatchMask};
-use xhint_btf::{Builder, ByteOrder, Def, Member};
 use xhint_link::Dispatch;
-use xhint_runtime::attach::{attach, running};
+use xhint_runtime::Device;
+use xhint_runtime::attach::running;
 use xhint_runtime::detach::detach;
 use xhint_runtime::layouts::Layouts;
 use xhint_runtime::status::status;
-use xhint_runtime::{Device, Home, LinkedAs, Mode, Source};
-use xhint_testkit::fixture::{Compile, keep};
 use xhint_testkit::privileged;
-
-const PROGRAM: &str = r#"
-#include "kernel.h"
-struct nic_meta { __u32 hash; __u32 btf_id; } CORE;
-__u64 sum;
-SEC("xdp") int prog(struct xdp_md *ctx)
-{
-	struct nic_meta *m = (void *)(long)ctx->data_meta;
-
-	if (!bpf_core_field_exists(m->hash) || (void *)m + bpf_core_type_size(struct nic_meta) > (void *)(long)ctx->data)
-		return XDP_PASS;
-	sum += m->hash;
-	return XDP_PASS;
-}
-char LICENSE[] SEC("license") = "GPL";
-"#;
-
-/// `struct layout { u32 fN; u32 hash; u32 btf_id; }`: another layout, with another id, for each N; all files are of one
-/// length.
-fn nic(n: u32) -> Source {
-    let mut w = Builder::new(ByteOrder::NATIVE);
-    let u32 = w.add(&Def::unsigned("u32", 4)).unwrap();
-    let own = format!("f{n:04}");
-    let members = [Member::new(&own, u32, 0), Member::new("hash", u32, 32), Member::new("btf_id", u32, 64)];
-    let ty = w.add(&Def::structure("layout", 12, &members)).unwrap();
-    for text in ["xhint:layout", "xhint:as=nic_meta"] {
-        w.add(&Def::tag(text, ty)).unwrap();
-    }
-    Source::new(format!("nic{n:04}.btf"), w.finish())
-}
 
 /// The bytes that this thread has written into files, and how often it has read from some.
 fn done() -> [u64; 2] {
@@ -57,16 +26,6 @@ fn done() -> [u64; 2] {
 
 fn only_dir(dir: &Path) -> std::path::PathBuf {
     fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).find(|p| p.is_dir()).unwrap()
-}
-
-fn attach_one(home: &Home, device: &Device) {
-    attach_as(home, device, Dispatch::Tail);
-}
-
-fn attach_as(home: &Home, device: &Device, asked: Dispatch) {
-    let program = Source::read(Compile::new(&keep("grows", "bpf.c", PROGRAM.as_bytes())).object()).unwrap();
-    let options = LinkedAs { asked, ..LinkedAs::default() };
-    attach(home, device, &linker().link(program, vec![nic(0)], options, Mode::Native).unwrap()).unwrap();
 }
 
 #[test]

@@ -8,6 +8,11 @@ impl SourceId {
     /// The base BTF.
     pub const BASE: SourceId = SourceId(0);
 
+    /// The NIC BTF at this place among them. Memory has no room for more of them than 32 bits count.
+    pub fn nic(place: usize) -> SourceId {
+        SourceId((place as u32).wrapping_add(1))
+    }
+
     /// Its place among NIC BTFs; `None` of the base.
     pub fn of_nic(self) -> Option<usize> {
         usize::try_from(self.0).ok()?.checked_sub(1)

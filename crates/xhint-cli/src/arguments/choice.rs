@@ -88,7 +88,7 @@ impl ToFile {
         let choice = self.choice.clone();
         let options = LinkOptions {
             fallback: choice.fallback(),
-            layouts: choice.layouts,
+            layouts: Some(choice.layouts).filter(|named| !named.is_empty()),
             bind: choice.binds,
             first: choice.first,
             walk: !self.no_walk,

@@ -137,6 +137,12 @@ impl Table {
         &self.words
     }
 
+    /// Ids and lengths of all layouts in it.
+    pub fn layouts(&self) -> impl Iterator<Item = (u32, u32)> {
+        let taken = self.words.iter().filter(|word| **word != 0);
+        taken.map(|word| ((word >> 32) as u32, ((word >> SLOT_BITS) as u32 & 0xff) << 2))
+    }
+
     /// Where in the table (a word's index) the layout with this id and size stands, and its slot.
     pub fn find(&self, id: u32, size: u32) -> Option<(usize, Slot)> {
         let slot = |word: u64| u32::try_from(word ^ key(id, size)).ok().and_then(Slot::new);
@@ -194,6 +200,7 @@ mod tests {
         assert_eq!(index / WAYS, buckets(0x11)[0]);
         assert_eq!(table.find(0x11, 16), Some((index, slot(3))));
         assert_eq!(table.find(0x11, 20), None);
+        assert_eq!(table.layouts().collect::<Vec<_>>(), [(0x11, 16)]);
         assert_eq!(table.put(0x11, 16, slot(5)), Some(index));
         assert_eq!(table.find(0x11, 16), Some((index, slot(5))));
         let bytes: Vec<u8> = table.words().iter().flat_map(|w| w.to_ne_bytes()).collect();

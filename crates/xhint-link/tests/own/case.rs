@@ -67,7 +67,7 @@ pub fn check(clangs: &[&'static str], cases: &[Case]) {
         let body = body.replace("CHECKED", CHECKED);
         let object = Object::parse(compile_by(clang, &program(before, &body))).unwrap();
         let options =
-            LinkOptions { dispatch: Dispatch::None, layouts: vec!["rx".to_owned()], ..LinkOptions::default() };
+            LinkOptions { dispatch: Dispatch::None, layouts: Some(vec!["rx".to_owned()]), ..LinkOptions::default() };
         let linked = object.link(&universe(&[("nic.c", nic_of(nic))]), &options).unwrap();
         let file = fixture::keep("plain", "o", &linked.bytes);
         let run = match Loaded::load(&file, None) {
