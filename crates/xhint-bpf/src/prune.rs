@@ -95,7 +95,8 @@ fn left(code: &[Instruction], branches: &Branches) -> BTreeMap<usize, (Instructi
             (Flow::If, (Some(_), false)) => {
                 Instruction { insn: Insn { code: JA, dst: 0, src: 0, off: 0, imm: 0 }, ..*instruction }
             }
-            (Flow::If, (None, _)) => continue,
+            // A jump that is taken and leads nowhere stays, to be refused when it is written.
+            (Flow::If, (None, _)) if targets.target(instruction).is_some() => continue,
             _ => *instruction,
         };
         left.insert(n, (stays, targets.target(instruction)));

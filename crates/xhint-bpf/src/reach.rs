@@ -15,6 +15,7 @@
 
 mod offsets;
 mod state;
+mod value;
 mod writes;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -24,7 +25,8 @@ use crate::effect::{self, Callee, Effect, Flow, called_back, effect, flow, moves
 use crate::insn::{ADD64_REG, CALL, LDX, ST, STX, SUB64_REG};
 use crate::{Branches, FunctionId, Hook, Insn, Instruction, Named, Targets};
 use offsets::Offsets;
-use state::{State, Value};
+use state::State;
+use value::Value;
 use writes::{Known, Writes};
 
 /// What is asked of an object's code.

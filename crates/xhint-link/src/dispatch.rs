@@ -22,10 +22,11 @@ mod usual;
 
 pub use case::{Case, IdAt};
 
-use xhint_bpf::{FunctionId, Hook};
+use xhint_bpf::{Arena, FunctionId, Hook};
 
 use crate::Error;
 use crate::counts::{COUNTS, UNKNOWN};
+use crate::variant::{VariantId, Variants};
 use table::{IDS, IDS_SECTION, SLOTS, Slot};
 
 /// Bytes that metadata can have: `xdp_metalen_invalid` of include/net/xdp.h.
@@ -38,7 +39,7 @@ pub struct Route {
     /// Its place among the plan's layouts, which is that of its slot.
     pub layout: usize,
     /// The variant that reads it: its own or, if it lacks what the program reads, the one for no layout.
-    pub variant: usize,
+    pub variant: VariantId,
 }
 
 /// A program that is dispatched, and all layouts, also those that it cannot read: only who looks for all of them takes no
@@ -80,11 +81,11 @@ impl Plan<'_> {
 #[derive(Clone)]
 pub struct Plan<'a> {
     pub object: &'a crate::Object,
-    pub variants: &'a [crate::variant::Variant<'a>],
+    pub variants: &'a Variants<'a>,
     /// What each variant's copies are named by.
-    pub names: Vec<String>,
-    /// Index of the variant for no layout.
-    pub fallback: usize,
+    pub names: Arena<VariantId, String>,
+    /// The variant for no layout.
+    pub fallback: VariantId,
     /// What packets of no layout get.
     pub or_else: crate::Fallback,
     pub programs: Vec<Dispatched>,
@@ -120,7 +121,7 @@ pub fn reserved(object: &crate::Object) -> Option<&str> {
 }
 
 /// Which variants share which functions.
-pub fn classes_of(object: &crate::Object, variants: &[crate::variant::Variant<'_>]) -> Classes {
+pub fn classes_of(object: &crate::Object, variants: &Variants<'_>) -> Classes {
     Classes::of(object, variants)
 }
 

@@ -28,32 +28,28 @@ pub fn explain_each(object: &Object, universe: &Universe, options: &LinkOptions,
     let running = options.running(object);
     let (mut bounds, variants): (Vec<_>, Vec<_>) = all.into_iter().unzip();
     let reaches: Vec<_> = variants.iter().map(|v| v.reach(running.iter().copied())).collect();
-    report.relocations = explain_all(object, &mut bounds, &reaches).unwrap_or_default();
+    let mut bindings: Vec<_> = bounds.iter_mut().zip(&reaches).collect();
+    report.relocations = explain_all(object, &mut bindings).unwrap_or_default();
 }
 
-/// What each relocation becomes under each binding.
+/// What each relocation becomes under each binding, given what can be reached under it.
 ///
 /// # Errors
 /// Faults of relocations.
-pub fn explain_all(
-    object: &Object,
-    bounds: &mut [Bound<'_>],
-    reaches: &[Reach],
-) -> Result<Vec<RelocationReport>, Error> {
-    (0..object.relos().len()).map(|number| explain_one(object, number, bounds, reaches)).collect()
+pub fn explain_all(object: &Object, bindings: &mut [(&mut Bound<'_>, &Reach)]) -> Result<Vec<RelocationReport>, Error> {
+    (0..object.relos().len()).map(|number| explain_one(object, number, bindings)).collect()
 }
 
 fn explain_one(
     object: &Object,
     number: usize,
-    bounds: &mut [Bound<'_>],
-    reaches: &[Reach],
+    bindings: &mut [(&mut Bound<'_>, &Reach)],
 ) -> Result<RelocationReport, Error> {
     let relo = object.relos().get(number).ok_or(Error::NoRelo { number })?;
     let function = object.function_of(relo);
     let mut access = String::new();
-    let mut results = Vec::with_capacity(bounds.len());
-    for (bound, reach) in bounds.iter_mut().zip(reaches) {
+    let mut results = Vec::with_capacity(bindings.len());
+    for (bound, reach) in bindings {
         let words = bound.explain(number)?;
         let value = bound.value(number)?;
         let why = words.miss.is_some() || value.is_none();

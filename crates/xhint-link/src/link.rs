@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use xhint_bpf::Instruction;
 use xhint_bpf::insn::POISON;
+use xhint_bpf::{Arena, Instruction};
 use xhint_object::{Image, SectionId};
 use xhint_universe::Universe;
 
@@ -14,7 +14,7 @@ use crate::explain::{Explained, explain_all, explain_each};
 use crate::missing::Reached;
 use crate::policy::{self, Entry};
 use crate::report::{DispatchReport, LayoutReport, Linked, Report};
-use crate::variant::Variant;
+use crate::variant::{Variant, Variants};
 use crate::{Dispatch, Error, LinkOptions, Missing, Object, multi};
 
 /// What can be done with an object and a universe of types.
@@ -126,8 +126,7 @@ fn link_one(
     let entries = options.running(object);
     let reach = variant.reach(entries.iter().copied());
     if options.explain {
-        let reaches = std::slice::from_ref(&reach);
-        report.relocations = explain_all(object, std::slice::from_mut(&mut bound), reaches)?;
+        report.relocations = explain_all(object, &mut [(&mut bound, &reach)])?;
     }
     let reached = Reached { variant: &variant, entries: &entries, reach: &reach };
     let missing = Missing::all(object, &mut bound, reached, &report.layout_labels())?;
@@ -148,8 +147,10 @@ fn link_one(
 
 /// The object under the variant, without what cannot be reached.
 fn pruned(object: &Object, variant: Variant<'_>) -> Result<Image, Error> {
-    let variants = [variant];
-    let mut copies = Copies::new(object, &variants, vec![String::new()], 0, HashSet::new())?;
+    let (mut variants, mut names) = (Variants::new(), Arena::new());
+    let only = variants.push(variant);
+    names.push(String::new());
+    let mut copies = Copies::new(object, &variants, names, only, HashSet::new())?;
     copies.prune(None);
     copies.finish()
 }

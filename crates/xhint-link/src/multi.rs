@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use xhint_bpf::{FunctionId, Reach};
+use xhint_bpf::{Arena, FunctionId};
 use xhint_object::Image;
 use xhint_universe::{Layout, Universe};
 
@@ -15,7 +15,7 @@ use crate::policy::{self, Candidate, Facts};
 use crate::report::{DispatchReport, LayoutReport, Report};
 use crate::selectors;
 use crate::table::{SLOT_COUNT, Slot};
-use crate::variant::Variant;
+use crate::variant::{VariantId, Variants};
 use crate::{Clash, Dispatch, Error, Fallback, Function, LinkOptions, Missing, Object, TakenSlot};
 
 /// What an object with program arrays asks of a loader.
@@ -38,7 +38,7 @@ pub fn link(
     if !options.explain && too_many(object, options, choice.layouts.len()) {
         return Err(Error::NoSlot);
     }
-    let mut all = Variants::new(object, universe, options, &choice.layouts)?;
+    let mut all = Bindings::new(object, universe, options, &choice.layouts)?;
     let programs = all.programs();
     if options.explain {
         all.explain(programs.as_deref().unwrap_or_default(), options, report)?;
@@ -77,7 +77,7 @@ pub fn link(
         object,
         variants: &all.variants,
         names: names(universe, &choice.layouts),
-        fallback: choice.layouts.len(),
+        fallback: all.fallback,
         or_else: options.fallback,
         programs: dispatched,
         slots,
@@ -110,15 +110,20 @@ struct Lack {
     more: usize,
 }
 
+/// What a table asks of a loader that is not known to have it.
+const TABLE_NEEDS: &str = "a loader with CAP_PERFMON, on which nothing that holds so many layouts can do without; fewer \
+                           layouts (`layouts` of the options) can be linked in ways that ask for no more than CAP_BPF and \
+                           CAP_NET_ADMIN";
+
 /// Links with the first dispatch of those that fit which is within its limits.
 fn dispatch(plan: &Plan<'_>, options: &LinkOptions) -> Result<(Image, DispatchReport), Error> {
-    let layouts = plan.fallback;
+    let layouts = plan.slots.len();
     if let Some(filled) = plan.filled {
         let why = "packets without metadata are filled before the program runs".to_owned();
         let kept = if filled.keep { "" } else { "; what the program passes on goes without" };
         return dispatch_by(plan, options, Candidate { kind: Dispatch::Static, why: format!("{why}{kept}") });
     }
-    let may = options.table || policy::takes_table_alone(layouts);
+    let may = options.table || policy::exceeds_slots(layouts);
     let table = match may && options.walk && policy::considers_table(options.dispatch, layouts) {
         true => kinds(plan).ok(),
         false => None,
@@ -129,6 +134,7 @@ fn dispatch(plan: &Plan<'_>, options: &LinkOptions) -> Result<(Image, DispatchRe
         programs: plan.programs.len(),
         no_slots: no_slots(plan, options),
         table,
+        may_load: options.table,
     };
     let mut candidates = policy::candidates(options.dispatch, &facts, &options.refused).into_iter().peekable();
     loop {
@@ -157,7 +163,9 @@ fn dispatch_by(plan: &Plan<'_>, options: &LinkOptions, candidate: Candidate) -> 
         Dispatch::Table => {
             let (kinds, image) = (kinds(plan)?, link_by_row(plan)?);
             let why = if report.why.is_empty() { kinds.to_string() } else { report.why };
-            (image, DispatchReport { why, copies: Some(kinds.copies), ..report })
+            let unasked = options.dispatch == Dispatch::Auto && !options.table;
+            let needs = if unasked { TABLE_NEEDS } else { "" };
+            (image, DispatchReport { why, copies: Some(kinds.copies), needs, ..report })
         }
         _ => (link_direct(plan)?, report),
     })
@@ -189,28 +197,32 @@ fn too_many(object: &Object, options: &LinkOptions, layouts: usize) -> bool {
     layouts > SLOT_COUNT as usize && in_slots && programs.peek().is_some() && programs.all(|f| !f.is_optional())
 }
 
-/// A variant for each layout, and last the one for none.
-struct Variants<'a> {
+/// What the object becomes for each layout, in order, and last for none.
+struct Bindings<'a> {
     object: &'a Object,
-    bounds: Vec<Bound<'a>>,
-    variants: Vec<Variant<'a>>,
+    bounds: Arena<VariantId, Bound<'a>>,
+    variants: Variants<'a>,
+    fallback: VariantId,
 }
 
-impl<'a> Variants<'a> {
+impl<'a> Bindings<'a> {
     fn new(
         object: &'a Object,
         universe: &'a Universe,
         options: &LinkOptions,
         layouts: &[usize],
-    ) -> Result<Variants<'a>, Error> {
-        let mut out = Variants { object, bounds: Vec::new(), variants: Vec::new() };
-        let sets = layouts.iter().map(std::slice::from_ref).chain([&[][..]]);
-        for set in sets {
+    ) -> Result<Bindings<'a>, Error> {
+        let (mut bounds, mut variants) = (Arena::new(), Variants::new());
+        let mut add = |set: &[usize]| {
             let (bound, variant) = Bound::new(object, universe, set, options)?;
-            out.bounds.push(bound);
-            out.variants.push(variant);
+            bounds.push(bound);
+            Ok::<_, Error>(variants.push(variant))
+        };
+        for layout in layouts {
+            add(std::slice::from_ref(layout))?;
         }
-        Ok(out)
+        let fallback = add(&[])?;
+        Ok(Bindings { object, bounds, variants, fallback })
     }
 
     /// The XDP programs that are not the same for all layouts.
@@ -238,7 +250,7 @@ impl<'a> Variants<'a> {
         report: &mut Report,
     ) -> Result<(), Error> {
         let entries = self.entries_of_fallback(dispatched, options);
-        let (Some(bound), Some(variant)) = (self.bounds.last_mut(), self.variants.last()) else { return Ok(()) };
+        let (bound, variant) = (self.bounds.at_mut(self.fallback), self.variants.at(self.fallback));
         let reach = variant.reach(entries.iter().copied());
         let missing = Missing::all(self.object, bound, Reached { variant, entries: &entries, reach: &reach }, &[])?;
         match missing.split_first() {
@@ -264,9 +276,10 @@ impl<'a> Variants<'a> {
     ) -> Result<(Vec<Route>, Vec<Lack>), Error> {
         let program = self.object.functions().at(function);
         let (name, runs) = (&program.name, options.runs(program));
-        let fallback = cases.len();
+        let fallback = self.fallback;
         let (mut out, mut lacking) = (Vec::with_capacity(cases.len()), Vec::new());
-        for (n, (case, (bound, variant))) in cases.iter().zip(self.bounds.iter_mut().zip(&self.variants)).enumerate() {
+        for ((n, case), id) in cases.iter().enumerate().zip(self.variants.ids()) {
+            let (bound, variant) = (self.bounds.at_mut(id), self.variants.at(id));
             let words: Vec<_> = report.layouts.get(n).map(LayoutReport::label).into_iter().collect();
             let reached = Reached { variant, entries: &[function], reach: &variant.reach([function]) };
             let missing = Missing::all(self.object, bound, reached, &words)?;
@@ -278,7 +291,7 @@ impl<'a> Variants<'a> {
                     lacking.push(Lack { layout: n, words, first: first.clone(), more: rest.len() });
                     fallback
                 }
-                _ => n,
+                _ => id,
             };
             out.push(Route { case: *case, layout: n, variant });
         }
@@ -313,11 +326,11 @@ impl<'a> Variants<'a> {
     /// What each relocation becomes: for each layout, and for none.
     fn explain(&mut self, dispatched: &[FunctionId], options: &LinkOptions, report: &mut Report) -> Result<(), Error> {
         let running = options.running(self.object);
-        let mut reaches: Vec<_> = self.variants.iter().map(|v| v.reach(running.iter().copied())).collect();
-        reaches.pop();
-        let entries = self.entries_of_fallback(dispatched, options);
-        reaches.push(self.variants.last().map_or_else(Reach::default, |v| v.reach(entries)));
-        report.relocations = explain_all(self.object, &mut self.bounds, &reaches)?;
+        let of_fallback = self.entries_of_fallback(dispatched, options);
+        let entries = |id| if id == self.fallback { &of_fallback } else { &running };
+        let reaches: Vec<_> = self.variants.entries().map(|(id, v)| v.reach(entries(id).iter().copied())).collect();
+        let mut bindings: Vec<_> = self.bounds.iter_mut().zip(&reaches).collect();
+        report.relocations = explain_all(self.object, &mut bindings)?;
         Ok(())
     }
 }
@@ -349,7 +362,7 @@ fn case(object: &Object, universe: &Universe, layout: usize, options: &LinkOptio
 }
 
 /// What the copies are named by: the layouts' names, with the id where two have the same.
-fn names(universe: &Universe, layouts: &[usize]) -> Vec<String> {
+fn names(universe: &Universe, layouts: &[usize]) -> Arena<VariantId, String> {
     let all: Vec<&Layout> = layouts.iter().filter_map(|n| universe.layouts().get(*n)).collect();
     let (mut seen, mut twice) = (HashSet::new(), HashSet::new());
     twice.extend(all.iter().map(|l| l.name.as_str()).filter(|name| !seen.insert(*name)));

@@ -51,8 +51,10 @@ pub struct Facts {
     pub programs: usize,
     /// Why no program could have slots that tail calls find, if so.
     pub no_slots: Option<String>,
-    /// What a table would be, if whoever loads the object may load one or nothing else will do, and one can be made.
+    /// What a table would be, if one can be made and is to be thought of.
     pub table: Option<Kinds>,
+    /// Whether it is known that whoever loads the object may load a table.
+    pub may_load: bool,
 }
 
 /// What a table makes of layouts.
@@ -88,9 +90,9 @@ pub fn considers_table(asked: Dispatch, layouts: usize) -> bool {
     asked == Dispatch::Auto && layouts >= MANY_MIXED
 }
 
-/// Whether nothing but a table takes so many layouts, whoever will load it: tail calls have no slots for them, and as many
-/// copies in one program are more functions than the kernel takes.
-pub fn takes_table_alone(layouts: usize) -> bool {
+/// Whether there are more layouts than tail calls have slots for. Unless few copies read them all, nothing but a table takes so
+/// many, whoever will load it.
+pub fn exceeds_slots(layouts: usize) -> bool {
     layouts > SLOT_COUNT as usize
 }
 
@@ -101,7 +103,8 @@ pub fn candidates(asked: Dispatch, facts: &Facts, refused: &[Dispatch]) -> Vec<C
         (Dispatch::Auto, _) => {
             let mut all = vec![by_copies(facts)];
             if let Some(kinds) = facts.table {
-                let pays = kinds.copies <= facts.layouts / 2;
+                // An object asks for more rights than its author expects only where there is no other.
+                let pays = facts.may_load && kinds.copies <= facts.layouts / 2;
                 let more =
                     if pays { "in which order their packets come costs nothing" } else { "copies would be too many" };
                 let table = Candidate { kind: Dispatch::Table, why: format!("{kinds}; {more}") };
@@ -120,7 +123,7 @@ fn by_copies(facts: &Facts) -> Candidate {
     let all = insns.checked_mul(layouts).and_then(|n| n.checked_mul(programs));
     let (kind, why) = if layouts == 1 {
         (Dispatch::Static, "one layout; the entry tells its packets from others, and counts".to_owned())
-    } else if takes_table_alone(layouts) {
+    } else if exceeds_slots(layouts) {
         (Dispatch::Static, format!("{layouts} layouts are more than tail calls have slots for"))
     } else if layouts > MANY_LAYOUTS {
         (Dispatch::Tail, format!("{layouts} layouts are more than {MANY_LAYOUTS}, so a table finds them sooner"))
@@ -142,7 +145,7 @@ mod tests {
     use super::*;
 
     fn facts(layouts: usize) -> Facts {
-        Facts { layouts, insns: 100, programs: 1, no_slots: None, table: None }
+        Facts { layouts, insns: 100, programs: 1, no_slots: None, table: None, may_load: true }
     }
 
     fn kinds(asked: Dispatch, facts: &Facts) -> Vec<Dispatch> {
@@ -183,9 +186,12 @@ mod tests {
         assert_eq!(kinds(Dispatch::Auto, &with(100, 1)), [Dispatch::Table, Dispatch::Tail]);
         // Else only if there can be no copies.
         assert_eq!(kinds(Dispatch::Auto, &with(8, 5)), [Dispatch::Static, Dispatch::Table]);
+        // Where it is not known who will load it, only then too.
+        let unknown = Facts { may_load: false, ..with(5000, 1) };
+        assert_eq!(kinds(Dispatch::Auto, &unknown), [Dispatch::Static, Dispatch::Table]);
         assert!(considers_table(Dispatch::Auto, 4) && !considers_table(Dispatch::Auto, 3));
         assert!(!considers_table(Dispatch::Static, 4));
-        assert!(takes_table_alone(4097) && !takes_table_alone(4096));
+        assert!(exceeds_slots(4097) && !exceeds_slots(4096));
     }
 
     #[test]

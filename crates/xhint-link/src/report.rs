@@ -68,7 +68,7 @@ pub struct DispatchReport {
     pub why: String,
     /// With `table`, how many copies of a program there are; the most, if there are several programs.
     pub copies: Option<usize>,
-    /// What it asks of a loader, if that is more than to load the program that it attaches.
+    /// What it asks of a loader, if that is more than to load the program that it attaches, or than was to be expected.
     #[serde(serialize_with = "unless_empty")]
     pub needs: &'static str,
     /// What takes its place if a kernel refuses it and the object is linked again with it among [`LinkOptions::refused`].

@@ -3,9 +3,28 @@
 use std::collections::BTreeMap;
 
 use xhint_bpf::insn::SRC_REG;
-use xhint_bpf::{Code, FunctionId, Hook, Insn, Instruction, Reach, reach_if};
+use xhint_bpf::{Arena, Code, FunctionId, Hook, Insn, Instruction, Reach, reach_if};
 
 use crate::{Error, Object, Relo};
+
+/// A variant of an object, by its place among those of one link: one for each layout, and one for none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VariantId(usize);
+
+impl From<usize> for VariantId {
+    fn from(number: usize) -> VariantId {
+        VariantId(number)
+    }
+}
+
+impl From<VariantId> for usize {
+    fn from(id: VariantId) -> usize {
+        id.0
+    }
+}
+
+/// The variants of one link.
+pub type Variants<'a> = Arena<VariantId, Variant<'a>>;
 
 /// The patches of one binding, and the code they make.
 #[derive(Debug, Clone)]

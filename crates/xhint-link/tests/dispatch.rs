@@ -235,6 +235,63 @@ fn more_layouts_than_the_kernel_takes_functions_are_refused() {
     }
 }
 
+/// More layouts than tail calls have slots for, with three fields in so many different places.
+fn beyond_slots(kinds: usize) -> bytes::Bytes {
+    const WORDS: usize = 10;
+    let layout = |n: usize| {
+        let kind = n % kinds;
+        let mut free: Vec<usize> = (0..WORDS).collect();
+        let mut take = |n: usize| free.remove(n % free.len());
+        let fields = [(take(kind), 'a'), (take(kind / WORDS), 'b'), (take(kind / WORDS / (WORDS - 1)), 'c')];
+        let word = |w: usize| match fields.iter().find(|(at, _)| *at == w) {
+            Some((_, name)) => format!("__u32 {name};"),
+            None => format!("__u32 pad{w};"),
+        };
+        let words: String = (0..WORDS).map(word).collect();
+        format!("struct l{n} {{ {words} __u32 btf_id; }} LAYOUT({n}); struct l{n} *v{n};\n")
+    };
+    own::nic_of(&(1..=xhint_link::table::SLOT_COUNT as usize + 1).map(layout).collect::<String>())
+}
+
+/// What is left to the linker asks for no more rights than CAP_BPF and CAP_NET_ADMIN where few copies read them all; where it
+/// has to, it says so. Where a table may not be, it is refused.
+#[test]
+fn more_layouts_than_slots_take_a_table_where_copies_are_many() {
+    let program = "#include \"kernel.h\"\nchar LICENSE[] SEC(\"license\") = \"GPL\";
+        struct nic_meta { __u32 a, b, c; } CORE;
+        SEC(\"xdp\") int prog(struct xdp_md *ctx) {
+            struct nic_meta *m = (void *)(long)ctx->data_meta;
+            if (!bpf_core_type_exists(struct nic_meta)) return 2;
+            if ((void *)m + bpf_core_type_size(struct nic_meta) > (void *)(long)ctx->data) return 1;
+            return m->a * 10000 + m->b * 100 + m->c; }";
+    let path = fixture::keep("slots", "c", program.as_bytes());
+    let object = Object::parse(std::fs::read(fixture::Compile::new(&path).object()).unwrap()).unwrap();
+    for (kinds, dispatch) in [(2, Dispatch::Static), (720, Dispatch::Table)] {
+        let universe = universe(&[("many", beyond_slots(kinds))]);
+        let Linked { bytes, report } = object.link(&universe, &LinkOptions::default()).unwrap();
+        assert_eq!(report.dispatch.kind, Some(dispatch), "{}", report.dispatch.why);
+        assert_eq!(report.dispatch.needs.contains("CAP_PERFMON"), dispatch == Dispatch::Table);
+        let known = object.link(&universe, &LinkOptions { table: true, ..LinkOptions::default() }).unwrap();
+        assert_eq!((known.report.dispatch.kind, known.report.dispatch.needs), (Some(Dispatch::Table), ""));
+        let without = object.link(&universe, &LinkOptions { walk: false, ..LinkOptions::default() });
+        assert_eq!(without.is_ok(), dispatch == Dispatch::Static, "{:?}", without.err());
+        if !privileged() || xhint_testkit::run::room() < 44 {
+            continue;
+        }
+        for bytes in [bytes, known.bytes] {
+            let loaded = Loaded::load(&fixture::keep("slots", "o", &bytes), None).unwrap();
+            for id in [1, 2, 718, 4097] {
+                let kind = id % kinds;
+                let (a, b) = (kind % 10, kind / 10 % 9);
+                let b = b + usize::from(b >= a);
+                let metadata: Vec<u8> = (10..20).chain([id as u32]).flat_map(|w: u32| w.to_ne_bytes()).collect();
+                let returned = loaded.run("prog", &metadata, &[0; 64]).unwrap().returned as usize;
+                assert_eq!(returned / 100, (a + 10) * 100 + b + 10, "{id}");
+            }
+        }
+    }
+}
+
 #[test]
 fn copies_that_jumps_cannot_span_are_called() {
     if !privileged() {

@@ -98,3 +98,10 @@ fn a_long_jump_keeps_its_form_and_code_with_unknown_jumps_stays() {
     let all = [i(0x0d, 1, 0, 0, 0), POISON, END];
     assert_eq!(insns(&pruned(code(&all), &[])), all);
 }
+
+#[test]
+fn a_jump_that_leads_nowhere_is_not_taken_for_nothing() {
+    let out = pruned(code(&[i(0x15, 1, 0, 9, 0), MOV, END]), &[(0, [true, true])]);
+    assert_eq!(out.len(), 3);
+    assert!(encode(&out, O).is_err());
+}

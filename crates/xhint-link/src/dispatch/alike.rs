@@ -6,7 +6,7 @@
 //! any number, since the row also says that the guard is false.
 //!
 //! Kept apart, since the verifier would not take it from a variable: offsets that are added to a pointer into metadata
-//! (`&m->field`, bitfields), and offsets into the kernel's types.
+//! (`&m->field`, bitfields), and those of loads into the kernel's types.
 
 use std::collections::BTreeMap;
 
@@ -18,6 +18,7 @@ use super::classes::callees;
 use super::rows::{Field, places};
 use super::{Classes, Dispatched, Plan, Route};
 use crate::Error;
+use crate::variant::VariantId;
 
 /// What the common code has in an instruction's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub enum Site {
 #[derive(Debug)]
 pub struct Alike {
     /// The variant whose code the copy is made of.
-    pub variant: usize,
+    pub variant: VariantId,
     /// Indices of the program's routes.
     pub routes: Vec<usize>,
     /// By number of the instruction.
@@ -58,7 +59,7 @@ struct Group<'p> {
     size: u32,
     callees: Vec<usize>,
     routes: Vec<usize>,
-    variant: usize,
+    variant: VariantId,
     forms: Vec<&'p [Form]>,
     /// By instruction, the form of the first that has it.
     common: Vec<Form>,
@@ -100,7 +101,7 @@ pub fn sort(plan: &Plan<'_>, classes: &Classes, program: &Dispatched) -> Result<
 
 impl Alike {
     /// One layout alone, with its own code.
-    pub fn single(route: usize, variant: usize) -> Alike {
+    pub fn single(route: usize, variant: VariantId) -> Alike {
         Alike { variant, routes: vec![route], sites: BTreeMap::new(), values: vec![vec![]], row: 0 }
     }
 }
@@ -117,8 +118,13 @@ fn sites(plan: &Plan<'_>, function: FunctionId) -> BTreeMap<usize, (bool, bool)>
     relos.map(site).collect()
 }
 
-fn forms(plan: &Plan<'_>, function: FunctionId, variant: usize, sites: &BTreeMap<usize, (bool, bool)>) -> Vec<Form> {
-    let Some(variant) = plan.variants.get(variant) else { return Vec::new() };
+fn forms(
+    plan: &Plan<'_>,
+    function: FunctionId,
+    variant: VariantId,
+    sites: &BTreeMap<usize, (bool, bool)>,
+) -> Vec<Form> {
+    let variant = plan.variants.at(variant);
     let form = |at: &usize| {
         let Some(insn) = variant.patch_at(function, *at).and_then(|patch| patch.insn) else { return Form::Poisoned };
         // What differs is blanked, so that the rest compares.

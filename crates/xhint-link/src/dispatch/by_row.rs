@@ -24,6 +24,7 @@ use crate::Fallback;
 use crate::Object;
 use crate::name::c_name;
 use crate::policy::Kinds;
+use crate::variant::VariantId;
 use xhint_object::Image;
 use xhint_object::maps::{place_data, place_maps};
 
@@ -132,7 +133,7 @@ fn all_rows(plan: &Plan<'_>, program: &Dispatched, all: &[(Alike, Option<Rewrite
 
 /// There is no place where the ids of a route's layout are looked for.
 fn no_selector(plan: &Plan<'_>, route: &Route) -> Error {
-    Error::NoSelector { layout: plan.names.get(route.layout).cloned().unwrap_or_default() }
+    Error::NoSelector { layout: plan.names.at(VariantId::from(route.layout)).clone() }
 }
 
 /// What tells a layout of this length, its id at the place of this number, from others with its id.

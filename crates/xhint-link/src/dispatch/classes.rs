@@ -8,28 +8,28 @@ use std::collections::HashMap;
 use xhint_bpf::{Arena, FunctionId, Named};
 
 use crate::Object;
-use crate::variant::Variant;
+use crate::variant::{VariantId, Variants};
 
 /// For each function, the class of each variant; equal numbers mean equal code. Numbers count from 0 in the order of
 /// variants.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Classes(Arena<FunctionId, Vec<usize>>);
+pub struct Classes(Arena<FunctionId, Arena<VariantId, usize>>);
 
 impl Classes {
     /// Sorts `variants` of `object`.
-    pub fn of(object: &Object, variants: &[Variant<'_>]) -> Classes {
+    pub fn of(object: &Object, variants: &Variants<'_>) -> Classes {
         let callees: Vec<_> = object.functions().ids().map(|f| callees(object, f)).collect();
         let own = |f| number(variants.iter().map(|v| v.patches(f)));
-        let mut classes: Arena<FunctionId, Vec<usize>> = object.functions().ids().map(own).collect();
+        let mut classes: Arena<FunctionId, Arena<VariantId, usize>> = object.functions().ids().map(own).collect();
         loop {
-            let refine = |(own, callees): (&Vec<usize>, &Vec<FunctionId>)| -> Vec<usize> {
-                let key = |variant: usize| {
-                    let of_callee = |c: &FunctionId| classes.at(*c).get(variant).copied();
-                    (own.get(variant).copied(), callees.iter().map(of_callee).collect::<Vec<_>>())
+            let refine = |(own, callees): (&Arena<VariantId, usize>, &Vec<FunctionId>)| {
+                let key = |variant: VariantId| {
+                    let of_callee = |c: &FunctionId| *classes.at(*c).at(variant);
+                    (*own.at(variant), callees.iter().map(of_callee).collect::<Vec<_>>())
                 };
-                number((0..variants.len()).map(key))
+                number(variants.ids().map(key))
             };
-            let finer: Arena<FunctionId, Vec<usize>> = classes.iter().zip(&callees).map(refine).collect();
+            let finer: Arena<FunctionId, Arena<VariantId, usize>> = classes.iter().zip(&callees).map(refine).collect();
             if finer == classes {
                 return Classes(classes);
             }
@@ -38,8 +38,8 @@ impl Classes {
     }
 
     /// The class of `function` under `variant`.
-    pub fn class(&self, function: FunctionId, variant: usize) -> usize {
-        self.0.at(function).get(variant).copied().unwrap_or(0)
+    pub fn class(&self, function: FunctionId, variant: VariantId) -> usize {
+        *self.0.at(function).at(variant)
     }
 
     /// Whether `function` is the same under all variants.
@@ -58,7 +58,7 @@ pub fn callees(object: &Object, function: FunctionId) -> Vec<FunctionId> {
 }
 
 /// Numbers equal things equally, from 0 in the order they come.
-fn number<K: std::hash::Hash + Eq>(keys: impl Iterator<Item = K>) -> Vec<usize> {
+fn number<K: std::hash::Hash + Eq>(keys: impl Iterator<Item = K>) -> Arena<VariantId, usize> {
     let mut seen = HashMap::new();
     keys.map(|key| {
         let next = seen.len();

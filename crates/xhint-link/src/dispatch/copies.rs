@@ -11,7 +11,7 @@ use xhint_object::{Assembly, Body, Image, SectionId};
 use super::Plan;
 use super::classes::{Classes, callees};
 use crate::name::c_name;
-use crate::variant::Variant;
+use crate::variant::{VariantId, Variants};
 use crate::{Error, Object};
 
 /// An object in the making: what it was, and the copies made so far.
@@ -19,11 +19,11 @@ pub struct Copies<'a> {
     pub object: &'a Object,
     pub image: Image,
     pub btf: Builder,
-    pub variants: &'a [Variant<'a>],
+    pub variants: &'a Variants<'a>,
     /// What a variant's copies are named by.
-    names: Vec<String>,
+    names: Arena<VariantId, String>,
     /// The variant that everything not dispatched is linked for.
-    fallback: usize,
+    fallback: VariantId,
     /// Functions that an entry will stand in for.
     entries: HashSet<FunctionId>,
     assembly: Assembly,
@@ -53,7 +53,7 @@ struct Todo {
 #[derive(Debug, Clone, Copy)]
 enum What {
     /// The function under this variant.
-    Variant(usize),
+    Variant(VariantId),
     /// What returns this and does nothing else.
     Action(u32),
 }
@@ -83,9 +83,9 @@ impl<'a> Copies<'a> {
     /// As [`Assembly::take`].
     pub fn new(
         object: &'a Object,
-        variants: &'a [Variant<'a>],
-        names: Vec<String>,
-        fallback: usize,
+        variants: &'a Variants<'a>,
+        names: Arena<VariantId, String>,
+        fallback: VariantId,
         entries: HashSet<FunctionId>,
     ) -> Result<Copies<'a>, Error> {
         let assembly = Assembly::take(object)?;
@@ -115,7 +115,7 @@ impl<'a> Copies<'a> {
     /// From now on, copies lack what cannot be reached under any variant that they are for, whichever program runs; of what
     /// `only` runs, if that is said.
     pub fn prune(&mut self, only: Option<FunctionId>) {
-        for (number, variant) in self.variants.iter().enumerate() {
+        for (number, variant) in self.variants.entries() {
             let reach = variant.reach(only.map_or_else(|| self.object.entries(), |only| vec![only]));
             for function in reach.functions {
                 let branches = self.branches.entry((function, self.classes.class(function, number))).or_default();
@@ -125,7 +125,7 @@ impl<'a> Copies<'a> {
     }
 
     /// The symbol of `function` as it is under `variant`; a copy is made if there is none yet.
-    pub fn function(&mut self, function: FunctionId, variant: usize) -> SymbolId {
+    pub fn function(&mut self, function: FunctionId, variant: VariantId) -> SymbolId {
         let class = self.classes.class(function, variant);
         let stays = self.classes.is_shared(function) || class == self.classes.class(function, self.fallback);
         if stays && !self.entries.contains(&function) {
@@ -141,7 +141,7 @@ impl<'a> Copies<'a> {
     }
 
     /// A copy of a program that is a program of its own, in the same section.
-    pub fn program(&mut self, function: FunctionId, variant: usize) -> SymbolId {
+    pub fn program(&mut self, function: FunctionId, variant: VariantId) -> SymbolId {
         let class = self.classes.class(function, variant);
         if let Some(symbol) = self.made.get(&(function, class)) {
             return *symbol;
@@ -150,7 +150,7 @@ impl<'a> Copies<'a> {
         self.copy(function, variant, section, true)
     }
 
-    fn copy(&mut self, function: FunctionId, variant: usize, section: SectionId, global: bool) -> SymbolId {
+    fn copy(&mut self, function: FunctionId, variant: VariantId, section: SectionId, global: bool) -> SymbolId {
         let own = &self.object.functions().at(function).name;
         let name = c_name(own, &format!("__{}", self.name_of(variant)));
         let name = self.unique(name);
@@ -177,7 +177,7 @@ impl<'a> Copies<'a> {
     }
 
     /// How many different functions `program` comes to under these variants, itself included.
-    pub fn functions_of(&self, program: FunctionId, variants: impl Iterator<Item = usize>) -> usize {
+    pub fn functions_of(&self, program: FunctionId, variants: impl Iterator<Item = VariantId>) -> usize {
         let mut seen = HashSet::new();
         for variant in variants {
             let mut todo = vec![program];
@@ -192,8 +192,8 @@ impl<'a> Copies<'a> {
     }
 
     /// What the copies of a variant are named by.
-    fn name_of(&self, variant: usize) -> &str {
-        self.names.get(variant).map_or("", String::as_str)
+    fn name_of(&self, variant: VariantId) -> &str {
+        self.names.at(variant)
     }
 
     /// A name that no symbol has.
@@ -205,7 +205,7 @@ impl<'a> Copies<'a> {
     }
 
     /// The code of `function` under `variant`, calling what it calls under that variant.
-    pub fn code(&mut self, function: FunctionId, variant: usize) -> Vec<Instruction> {
+    pub fn code(&mut self, function: FunctionId, variant: VariantId) -> Vec<Instruction> {
         let code = self.relocated(function, variant);
         let code = match self.branches.get(&(function, self.classes.class(function, variant))) {
             Some(branches) => prune(code, branches),
@@ -215,20 +215,18 @@ impl<'a> Copies<'a> {
     }
 
     /// The same with all its instructions where they were, for who changes some.
-    pub fn whole_code(&mut self, function: FunctionId, variant: usize) -> Vec<Instruction> {
+    pub fn whole_code(&mut self, function: FunctionId, variant: VariantId) -> Vec<Instruction> {
         let code = self.relocated(function, variant);
         self.linked(code, variant)
     }
 
-    fn relocated(&self, function: FunctionId, variant: usize) -> Vec<Instruction> {
+    fn relocated(&self, function: FunctionId, variant: VariantId) -> Vec<Instruction> {
         let mut code = self.originals.at(function).code.clone();
-        if let Some(variant) = self.variants.get(variant) {
-            variant.apply(function, &mut code);
-        }
+        self.variants.at(variant).apply(function, &mut code);
         code
     }
 
-    fn linked(&mut self, mut code: Vec<Instruction>, variant: usize) -> Vec<Instruction> {
+    fn linked(&mut self, mut code: Vec<Instruction>, variant: VariantId) -> Vec<Instruction> {
         for reference in code.iter_mut().filter_map(|i| i.reference.as_mut()) {
             if let Some(callee) = self.by_symbol.get(&reference.symbol) {
                 reference.symbol = self.function(*callee, variant);
@@ -255,7 +253,12 @@ impl<'a> Copies<'a> {
     ///
     /// # Errors
     /// As [`Copies::name`].
-    pub fn named_code(&mut self, function: FunctionId, variant: usize, more: usize) -> Result<Vec<Instruction>, Error> {
+    pub fn named_code(
+        &mut self,
+        function: FunctionId,
+        variant: VariantId,
+        more: usize,
+    ) -> Result<Vec<Instruction>, Error> {
         let code = self.code(function, variant);
         self.name(code, variant, more)
     }
@@ -264,7 +267,12 @@ impl<'a> Copies<'a> {
     ///
     /// # Errors
     /// [`Error::BtfWrite`] if the strings outgrow BTF.
-    pub fn name(&mut self, mut code: Vec<Instruction>, variant: usize, more: usize) -> Result<Vec<Instruction>, Error> {
+    pub fn name(
+        &mut self,
+        mut code: Vec<Instruction>,
+        variant: VariantId,
+        more: usize,
+    ) -> Result<Vec<Instruction>, Error> {
         if let Some(first) = code.iter_mut().find_map(|i| i.line.as_mut()) {
             let name = self.name_of(variant).escape_debug().to_string();
             let more = if more == 0 { String::new() } else { format!(" and {more} more") };

@@ -16,6 +16,7 @@ use super::table::Slot;
 use super::{Case, Dispatched, Plan, Route};
 use crate::Error;
 use crate::Fallback;
+use crate::variant::VariantId;
 use xhint_object::Image;
 use xhint_object::maps::place_maps;
 
@@ -47,7 +48,7 @@ pub fn link(plan: &Plan<'_>) -> Result<Image, Error> {
 #[derive(Debug, Clone, Copy)]
 pub struct Routing<'a> {
     slots: &'a [Option<Slot>],
-    fallback: usize,
+    fallback: VariantId,
     or_else: Fallback,
     filled: Option<Filled>,
 }
@@ -108,7 +109,7 @@ struct FilledRoute {
 
 /// A copy, and where packets are counted before they come to it.
 struct Copy {
-    variant: usize,
+    variant: VariantId,
     label: Label,
     /// How many layouts it is for.
     layouts: usize,
@@ -129,7 +130,7 @@ impl<'c, 'a> Entry<'c, 'a> {
         Entry { copies, program, hook, optional, counters, routing, emit, cases, filled: None, all }
     }
 
-    fn copy_for(&mut self, variant: usize) -> &mut Copy {
+    fn copy_for(&mut self, variant: VariantId) -> &mut Copy {
         let class = match self.action(variant) {
             Some(_) => None,
             None => Some(self.copies.classes.class(self.program, variant)),
@@ -140,7 +141,7 @@ impl<'c, 'a> Entry<'c, 'a> {
     }
 
     /// What stands in place of a copy for this variant.
-    fn action(&self, variant: usize) -> Option<u32> {
+    fn action(&self, variant: VariantId) -> Option<u32> {
         match self.routing.or_else {
             Fallback::Action(action) if variant == self.routing.fallback => Some(action),
             _ => None,
@@ -177,7 +178,7 @@ impl<'c, 'a> Entry<'c, 'a> {
             self.emit.mov(R6, R1);
         }
         if let Some(FilledRoute { filled, route, label, .. }) = self.filled {
-            let filler = self.copies.function(filled.function, route.layout);
+            let filler = self.copies.function(filled.function, VariantId::from(route.layout));
             fill(&mut self.emit, self.hook, filler, label, none);
         }
         decide(&mut self.emit, self.hook, &self.cases, none);
@@ -245,7 +246,8 @@ impl<'c, 'a> Entry<'c, 'a> {
     /// Whether the copies can be jumped to.
     fn fits(&self) -> Result<bool, Error> {
         let size = self.copies.object.functions().at(self.program).size();
-        let copies: Vec<usize> = self.all.values().map(|c| c.variant).filter(|v| self.action(*v).is_none()).collect();
+        let copies: Vec<VariantId> =
+            self.all.values().map(|c| c.variant).filter(|v| self.action(*v).is_none()).collect();
         let jumped = (size / SIZE).saturating_mul(copies.len()) <= MAX_JUMPED;
         let all = self.copies.functions_of(self.program, copies.iter().copied());
         let functions = if jumped { all.saturating_sub(copies.len()) } else { all }.saturating_add(1);

@@ -11,7 +11,7 @@ use xhint_testkit::{fixture, privileged};
 use super::*;
 use xhint_bpf::Insn;
 
-use crate::variant::Variant;
+use crate::variant::{Variant, VariantId, Variants};
 use crate::{Error, Fallback, Object, Relo};
 
 /// Bytes of metadata, and where in it `value` stands; (0, 0) for no layout.
@@ -47,7 +47,7 @@ pub(super) fn linked(
 ) -> PathBuf {
     let mut shapes: Vec<_> = layouts.iter().map(|l| l.0).collect();
     shapes.push((0, 0));
-    let mut variants: Vec<_> = shapes
+    let mut variants: Variants<'_> = shapes
         .iter()
         .map(|shape| Variant::new(object, |_, relo, insn| Ok(patch(object, relo, insn, *shape))).unwrap())
         .collect();
@@ -55,14 +55,18 @@ pub(super) fn linked(
         variant.fold(&variant.reach(object.functions().ids()));
     }
     let names = (0..layouts.len()).map(|n| format!("l{n}")).chain(["fallback".to_owned()]).collect();
-    let route = |(n, ((size, _), id)): (usize, &(Shape, u32))| Route { case: case(*size, *id), layout: n, variant: n };
+    let route = |(n, ((size, _), id)): (usize, &(Shape, u32))| Route {
+        case: case(*size, *id),
+        layout: n,
+        variant: VariantId::from(n),
+    };
     let routes = layouts.iter().enumerate().map(route).collect();
     let function = object.functions().position(|f| f.name == "first").unwrap();
     let plan = Plan {
         object,
         variants: &variants,
         names,
-        fallback: layouts.len(),
+        fallback: VariantId::from(layouts.len()),
         or_else,
         programs: vec![Dispatched { function, hook: Hook::Xdp, routes, optional: false }],
         slots: (0..layouts.len() as u32).map(|n| Slot::new(n * 3 + 1)).collect(),
