@@ -137,7 +137,7 @@ const PSEUDO_KFUNC_CALL: u8 = 2;
 /// call one.
 #[must_use]
 pub fn effect(insn: Insn, named: Named, callbacks: bool) -> Effect {
-    let bytes = insn.bytes_moved();
+    let bytes = insn.access_bytes();
     match (insn.class(), insn.code & 0xe0) {
         _ if matches!(named, Named::Relocated(_)) => Effect::Relocated,
         (ALU | ALU64, _) if insn.op() <= 0xd0 => Effect::Compute,
@@ -203,7 +203,7 @@ const ADJUST_META: i64 = 54;
 /// Whether it calls a helper that makes the metadata begin elsewhere. `bpf_xdp_adjust_head` is none: it takes the metadata
 /// along (net/core/filter.c).
 #[must_use]
-pub fn moves_metadata(insn: Insn) -> bool {
+pub fn adjusts_metadata(insn: Insn) -> bool {
     insn.code == CALL && insn.src == 0 && insn.imm == ADJUST_META
 }
 

@@ -141,7 +141,7 @@ impl Insn {
 
     /// Bytes that a load or store moves.
     #[must_use]
-    pub fn bytes_moved(self) -> u8 {
+    pub fn access_bytes(self) -> u8 {
         match self.code & 0x18 {
             0x00 => 4,
             0x08 => 2,

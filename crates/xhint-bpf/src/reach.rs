@@ -21,11 +21,11 @@ mod writes;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::code::jumps_anywhere;
-use crate::effect::{self, Callee, Effect, Flow, called_back, effect, flow, moves_metadata};
+use crate::effect::{self, Callee, Effect, Flow, adjusts_metadata, called_back, effect, flow};
 use crate::insn::{ADD64_REG, CALL, LDX, ST, STX, SUB64_REG};
 use crate::{Branches, FunctionId, Hook, Insn, Instruction, Named, Targets};
 use offsets::Offsets;
-use state::State;
+use state::MachineState;
 use value::Value;
 use writes::{Known, Writes};
 
@@ -97,9 +97,9 @@ pub fn reach_if(
 ) -> Reach {
     let (at_entry, known) = (HashMap::new(), Known::default());
     let mut walk =
-        Walk { code, keeps, at_entry, known, moves: HashMap::new(), out: Reach::default(), todo: Vec::new() };
+        Walk { code, keeps, at_entry, known, adjusts: HashMap::new(), out: Reach::default(), todo: Vec::new() };
     for entry in entries {
-        walk.enter(entry, code.hook(entry).map_or_else(State::default, State::at_hook));
+        walk.enter(entry, code.hook(entry).map_or_else(MachineState::default, MachineState::at_hook));
     }
     while let Some(function) = walk.todo.pop() {
         walk.function(function);
@@ -113,16 +113,16 @@ struct Walk<'a, C, K> {
     /// What functions may write of their callers' frames.
     known: Known,
     /// Which functions may make the metadata begin elsewhere.
-    moves: HashMap<FunctionId, bool>,
+    adjusts: HashMap<FunctionId, bool>,
     /// What is known at the start of each function that was reached.
-    at_entry: HashMap<FunctionId, State>,
+    at_entry: HashMap<FunctionId, MachineState>,
     out: Reach,
     /// Functions to run, for the first time or again.
     todo: Vec<FunctionId>,
 }
 
 impl<C: Code, K: Fn((FunctionId, usize)) -> bool> Walk<'_, C, K> {
-    fn enter(&mut self, function: FunctionId, state: State) {
+    fn enter(&mut self, function: FunctionId, state: MachineState) {
         let changed = match self.at_entry.get_mut(&function) {
             Some(known) => known.join(&state),
             None => {
@@ -140,7 +140,7 @@ impl<C: Code, K: Fn((FunctionId, usize)) -> bool> Walk<'_, C, K> {
         let code = self.code.code(function);
         let jumps = Jumps { anywhere: jumps_anywhere(code), targets: Targets::of(code) };
         let start = self.at_entry.get(&function).cloned().unwrap_or_default();
-        let mut at_block: BTreeMap<usize, State> = BTreeMap::from([(0, start)]);
+        let mut at_block: BTreeMap<usize, MachineState> = BTreeMap::from([(0, start)]);
         let mut todo = BTreeSet::from([0]);
         while let Some(block) = todo.pop_first() {
             let Some(state) = at_block.get(&block).cloned() else { continue };
@@ -160,7 +160,13 @@ impl<C: Code, K: Fn((FunctionId, usize)) -> bool> Walk<'_, C, K> {
     }
 
     /// Runs one block; gives the blocks it can go on to, each with the state it is entered in.
-    fn block(&mut self, function: FunctionId, start: usize, mut state: State, jumps: &Jumps) -> Vec<(usize, State)> {
+    fn block(
+        &mut self,
+        function: FunctionId,
+        start: usize,
+        mut state: MachineState,
+        jumps: &Jumps,
+    ) -> Vec<(usize, MachineState)> {
         let code = self.code.code(function);
         for (n, instruction) in code.iter().enumerate().skip(start) {
             let (insn, next) = (instruction.insn, n.checked_add(1));
@@ -174,7 +180,7 @@ impl<C: Code, K: Fn((FunctionId, usize)) -> bool> Walk<'_, C, K> {
             }
             if let Named::Function(callee) = instruction.named {
                 let given = match (insn.code == CALL, self.code.is_global(callee)) {
-                    (false, _) => State::default(),
+                    (false, _) => MachineState::default(),
                     (true, true) => state.arguments_of_global(),
                     (true, false) => state.arguments(),
                 };
@@ -200,7 +206,7 @@ impl<C: Code, K: Fn((FunctionId, usize)) -> bool> Walk<'_, C, K> {
                 }
                 Flow::Anywhere => {
                     self.out.astray = true;
-                    return (0..code.len()).map(|n| (n, State::ignorant())).collect();
+                    return (0..code.len()).map(|n| (n, MachineState::ignorant())).collect();
                 }
             }
         }
@@ -209,7 +215,7 @@ impl<C: Code, K: Fn((FunctionId, usize)) -> bool> Walk<'_, C, K> {
     }
 
     /// Runs an instruction that the next one follows.
-    fn step(&mut self, at: (FunctionId, usize), instruction: &Instruction, state: &mut State) {
+    fn step(&mut self, at: (FunctionId, usize), instruction: &Instruction, state: &mut MachineState) {
         let Instruction { insn, named, .. } = *instruction;
         let effect = effect(insn, named, self.code.calls_back());
         self.access(at, instruction, effect, state);
@@ -222,8 +228,8 @@ impl<C: Code, K: Fn((FunctionId, usize)) -> bool> Walk<'_, C, K> {
         if let (Some(callee), Some(number)) = (state.function(2), called_back(insn)) {
             self.enter(callee, state.arguments_back(number));
         }
-        if matches!(effect, Effect::Call(_)) && self.moves(instruction, state) {
-            state.move_metadata();
+        if matches!(effect, Effect::Call(_)) && self.adjusts(instruction, state) {
+            state.adjust_metadata();
         }
         let before = matches!(effect, Effect::Call(_)).then(|| state.clone());
         state.run(insn, named, self.code.calls_back(), &writes);
@@ -236,15 +242,15 @@ impl<C: Code, K: Fn((FunctionId, usize)) -> bool> Walk<'_, C, K> {
     }
 
     /// Notes what an instruction does with metadata this time.
-    fn access(&mut self, at: (FunctionId, usize), instruction: &Instruction, effect: Effect, state: &State) {
+    fn access(&mut self, at: (FunctionId, usize), instruction: &Instruction, effect: Effect, state: &MachineState) {
         let Instruction { insn, named, .. } = *instruction;
         match effect {
             Effect::Relocated => {
                 let field = if let Named::Relocated(field) = named { field } else { None };
                 let behind = |reg| state.in_metadata(reg, 0).map(|at| at.sums_with(Offsets::relocated(field)));
                 match insn.class() {
-                    LDX => self.note(at, AccessKind::Load, Some(insn.bytes_moved()), behind(insn.src)),
-                    ST | STX => self.note(at, AccessKind::Store, Some(insn.bytes_moved()), behind(insn.dst)),
+                    LDX => self.note(at, AccessKind::Load, Some(insn.access_bytes()), behind(insn.src)),
+                    ST | STX => self.note(at, AccessKind::Store, Some(insn.access_bytes()), behind(insn.dst)),
                     _ => {}
                 }
             }
@@ -277,7 +283,7 @@ impl<C: Code, K: Fn((FunctionId, usize)) -> bool> Walk<'_, C, K> {
     }
 
     /// Whether a call may make the metadata begin elsewhere.
-    fn moves(&mut self, instruction: &Instruction, state: &State) -> bool {
+    fn adjusts(&mut self, instruction: &Instruction, state: &MachineState) -> bool {
         let callee = match instruction.named {
             Named::Function(callee) => Some(callee),
             _ if effect::calls_back(instruction.insn) => match state.function(2) {
@@ -287,20 +293,21 @@ impl<C: Code, K: Fn((FunctionId, usize)) -> bool> Walk<'_, C, K> {
             _ => None,
         };
         let code = self.code;
-        let inside = callee.is_some_and(|callee| *self.moves.entry(callee).or_insert_with(|| may_move(code, callee)));
-        inside || moves_metadata(instruction.insn)
+        let inside =
+            callee.is_some_and(|callee| *self.adjusts.entry(callee).or_insert_with(|| may_adjust(code, callee)));
+        inside || adjusts_metadata(instruction.insn)
     }
 }
 
 /// Whether a function, or one that it calls, calls a helper that makes the metadata begin elsewhere.
-fn may_move(code: &impl Code, function: FunctionId) -> bool {
+fn may_adjust(code: &impl Code, function: FunctionId) -> bool {
     let (mut seen, mut todo) = (HashSet::new(), vec![function]);
     while let Some(function) = todo.pop() {
         if !seen.insert(function) {
             continue;
         }
         let all = code.code(function);
-        if all.iter().any(|i| moves_metadata(i.insn)) {
+        if all.iter().any(|i| adjusts_metadata(i.insn)) {
             return true;
         }
         todo.extend(all.iter().filter_map(|i| if let Named::Function(other) = i.named { Some(other) } else { None }));
@@ -316,13 +323,13 @@ struct Jumps {
 }
 
 /// Whether a comparison can lead to its target, and on.
-fn branches(state: &State, insn: Insn) -> [bool; 2] {
+fn branches(state: &MachineState, insn: Insn) -> [bool; 2] {
     let decided = state.decide(insn);
     [decided != Some(false), decided != Some(true)]
 }
 
 /// Where a comparison can lead, and what is known there.
-fn branch(insn: Insn, to: [Option<usize>; 2], branches: [bool; 2], state: &State) -> Vec<(usize, State)> {
+fn branch(insn: Insn, to: [Option<usize>; 2], branches: [bool; 2], state: &MachineState) -> Vec<(usize, MachineState)> {
     let each = to.into_iter().zip(branches).zip([true, false]);
     each.filter(|((_, goes), _)| *goes).filter_map(|((to, _), taken)| Some((to?, state.assume(insn, taken)))).collect()
 }

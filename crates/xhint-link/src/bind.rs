@@ -128,9 +128,9 @@ impl<'a> Bound<'a> {
     ///
     /// # Errors
     /// [`Error::NoRelo`].
-    pub fn why(&self, number: usize, words: &Explanation) -> Result<String, Error> {
+    pub fn why(&self, number: usize, explanation: &Explanation) -> Result<String, Error> {
         let answer = &self.answered(number)?.resolution;
-        Ok(match (&words.miss, &words.found) {
+        Ok(match (&explanation.miss, &explanation.found) {
             (Some(miss), _) => miss.to_string(),
             (None, Some(found)) if found.bitfield => format!(
                 "it is a bitfield of {} bits there, which no plain read can get at; read it with \

@@ -16,7 +16,7 @@ use xhint_relo::spec::Spec;
 use xhint_universe::Universe;
 
 use crate::bind::Bound;
-use crate::described::{Described, Member};
+use crate::structs::{Member, Struct};
 use crate::{LinkOptions, Object, PlainRead};
 
 /// An instruction.
@@ -30,23 +30,23 @@ pub struct ByHand<'a> {
     /// Whatever relocation makes of guards.
     reach: Reach,
     /// By layout: how the program is linked for it, if it can be.
-    linked: HashMap<usize, Option<Linked<'a>>>,
+    linked: HashMap<usize, Option<LinkedFor<'a>>>,
     /// By layout: what it has.
-    layouts: HashMap<usize, Option<Described>>,
+    layouts: HashMap<usize, Option<Struct>>,
 }
 
 /// A struct of the program, and the layouts that answer to it.
-pub type Meant<'d> = (&'d Described, Vec<usize>);
+pub type Meant<'d> = (&'d Struct, Vec<usize>);
 
 /// What an access may be of.
 struct Evidence<'s> {
     /// The struct, and the layouts that answer to it.
-    ty: &'s Described,
+    ty: &'s Struct,
     meant: &'s [usize],
     /// Which member; not known of an access that may be of any.
     member: Option<&'s Member>,
     /// The relocated field that it lies in, if so.
-    within: Option<Field>,
+    within: Option<RelocatedField>,
     /// Bits that are read.
     bits: Range<u32>,
     /// Whether the source names the member there.
@@ -57,7 +57,7 @@ struct Evidence<'s> {
 
 /// A field whose place relocation tells.
 #[derive(Clone, Copy)]
-struct Field {
+struct RelocatedField {
     /// The relocation that does.
     relo: usize,
     /// Its first bit, as compiled.
@@ -65,7 +65,7 @@ struct Field {
 }
 
 /// The object as it is linked for one layout.
-struct Linked<'a> {
+struct LinkedFor<'a> {
     bound: Bound<'a>,
     /// The instructions that can be reached.
     alive: HashSet<At>,
@@ -96,11 +96,11 @@ impl<'a> ByHand<'a> {
 
     /// By struct, an access that is certain, or one that one of the layouts which answer to it has elsewhere; and the layout.
     /// One that is certain, if there is such. Where it may be of several structs, it is taken for one of the first. Of structs that are not
-    /// `sure` nothing is certain.
+    /// such nothing is certain.
     pub fn reads(
         &mut self,
         structs: &[Meant<'_>],
-        is_sure: impl Fn(&Described, &[usize]) -> bool,
+        may_be_certain: impl Fn(&Struct, &[usize]) -> bool,
     ) -> BTreeMap<String, (usize, PlainRead)> {
         let mut out = BTreeMap::<String, (usize, PlainRead)>::new();
         for (at, access) in self.reach.metadata.clone() {
@@ -110,7 +110,7 @@ impl<'a> ByHand<'a> {
                 let certain = evidence.named
                     && access.kind != AccessKind::Store
                     && !own
-                    && is_sure(ty, meant)
+                    && may_be_certain(ty, meant)
                     && !member.is_some_and(|member| self.others_have(structs, &member.name));
                 let name = member.filter(|_| within.is_some()).map_or(&ty.name, |member| &member.owner);
                 if evidence.linked && !certain || out.get(name).is_some_and(|(_, old)| old.certain || !certain) {
@@ -139,7 +139,7 @@ impl<'a> ByHand<'a> {
 
     /// What an access may be of, each place for one struct: of several, the first that has something there.
     fn all_evidence<'s>(&self, structs: &'s [Meant<'_>], at: At, access: &Access) -> Vec<Evidence<'s>> {
-        let source = Source::of(self.object, at);
+        let source = SourceLine::of(self.object, at);
         let source = source.as_ref();
         let each = || structs.iter().map(|(ty, meant)| (*ty, meant.as_slice()));
         let at_place = |offset: &u16| each().find_map(|of| self.evidence(of, source, access, *offset));
@@ -176,7 +176,7 @@ impl<'a> ByHand<'a> {
     fn within<'s>(
         &self,
         structs: &'s [Meant<'_>],
-        source: Option<&Source<'_>>,
+        source: Option<&SourceLine<'_>>,
         access: &Access,
         field: u16,
         by: Option<u16>,
@@ -186,7 +186,7 @@ impl<'a> ByHand<'a> {
         let root = btf.ty(type_id)?;
         let spec = Spec::parse(btf, type_id, btf.str_at(access_str_off)?, RelocKind::FieldByteOffset).ok()?;
         let (ty, meant) = structs.iter().find(|(ty, _)| ty.in_btf && ty.name == root.name())?;
-        let within = Some(Field { relo: field.into(), start: spec.bit_offset });
+        let within = Some(RelocatedField { relo: field.into(), start: spec.bit_offset });
         let deeper = |m: &&Member| m.is_within(&path(&spec)) && m.bits.start >= spec.bit_offset;
         let with = |member, bits, named| {
             Some(Evidence { ty, meant, member: Some(member), within, bits, named, linked: false })
@@ -207,8 +207,8 @@ impl<'a> ByHand<'a> {
     /// The access as one of a member of `ty`: the source names it there, or it is of its size and place.
     fn evidence<'s>(
         &self,
-        (ty, meant): (&'s Described, &'s [usize]),
-        source: Option<&Source<'_>>,
+        (ty, meant): (&'s Struct, &'s [usize]),
+        source: Option<&SourceLine<'_>>,
         access: &Access,
         offset: u16,
     ) -> Option<Evidence<'s>> {
@@ -221,7 +221,7 @@ impl<'a> ByHand<'a> {
         if let Some(member) = member_called(ty, source, |m| m.meets(&bits)) {
             return with(member, true, false);
         }
-        let exact = source.and_then(Source::exact);
+        let exact = source.and_then(SourceLine::exact);
         let bare = self.object.relos().is_empty() && access.kind == AccessKind::Load;
         if let Some(member) = ty.members.iter().find(|m| bare && Some(m.name.as_str()) == exact) {
             return with(member, true, true);
@@ -233,14 +233,14 @@ impl<'a> ByHand<'a> {
     /// Whether a layout has the member elsewhere, or not at all.
     fn is_wrong(&mut self, layout: usize, evidence: &Evidence<'_>) -> bool {
         let universe = self.universe;
-        let describe = || universe.layouts().get(layout).and_then(|l| Described::layout(universe, l));
+        let describe = || universe.layouts().get(layout).and_then(|l| Struct::layout(universe, l));
         if self.layouts.entry(layout).or_insert_with(describe).is_none() {
             return false;
         }
-        let Evidence { ty, member, within, bits, .. } = evidence;
+        let Evidence { member, within, bits, .. } = evidence;
         let Some(member) = member else { return true };
         let there = match within {
-            Some(field) => self.is_same_within(layout, ty, member, *field),
+            Some(field) => self.is_same_within(layout, evidence, member, *field),
             None => {
                 let same =
                     |m: &Member| m.name == member.name && m.bits.start == member.bits.start && bits.end <= m.bits.end;
@@ -251,18 +251,36 @@ impl<'a> ByHand<'a> {
     }
 
     /// Whether a layout has a member as far behind a relocated field as the program has it. True where the field itself has no place:
-    /// that is told elsewhere.
-    fn is_same_within(&mut self, layout: usize, ty: &Described, member: &Member, field: Field) -> bool {
+    /// that is told elsewhere. Of members with one name that may be meant, one that is the same will do.
+    fn is_same_within(
+        &mut self,
+        layout: usize,
+        evidence: &Evidence<'_>,
+        member: &Member,
+        field: RelocatedField,
+    ) -> bool {
         let Some(start) = self.linked(layout).and_then(|linked| linked.bound.bit_offset(field.relo)) else {
             return true;
         };
         let Some(has) = self.layouts.get(&layout).and_then(Option::as_ref) else { return true };
-        // Elements of arrays have one path.
-        let alike = |m: &&Member| m.path == member.path;
-        let number = ty.members.iter().filter(alike).position(|m| m.bits == member.bits);
-        let there = number.and_then(|number| has.members.iter().filter(alike).nth(number));
+        let Evidence { ty, bits, .. } = evidence;
         let behind = |bits: &Range<u32>, start: u32| (bits.start.checked_sub(start), bits.end.checked_sub(start));
-        there.is_some_and(|there| behind(&there.bits, start) == behind(&member.bits, field.start))
+        let is_same = |own: &Member| {
+            // Elements of arrays have one path.
+            let alike = |m: &&Member| m.path == own.path;
+            let number = ty.members.iter().filter(alike).position(|m| m.bits == own.bits);
+            let there = number.and_then(|number| has.members.iter().filter(alike).nth(number));
+            there.is_some_and(|there| behind(&there.bits, start) == behind(&own.bits, field.start))
+        };
+        let may_be =
+            |m: &&Member| m.name == member.name && m.bits.start >= field.start && (bits.is_empty() || m.meets(bits));
+        // Of an element that is not known, each has to be.
+        let mut by_path = BTreeMap::<&str, bool>::new();
+        for own in ty.members.iter().filter(may_be) {
+            let all = by_path.entry(&own.path).or_insert(true);
+            *all = *all && is_same(own);
+        }
+        by_path.into_values().any(|all| all)
     }
 
     /// Whether an instruction can be reached once the program is linked for a layout. Of one for which it cannot be linked,
@@ -271,9 +289,9 @@ impl<'a> ByHand<'a> {
         self.linked(layout).is_some_and(|linked| linked.alive.contains(&at))
     }
 
-    fn linked(&mut self, layout: usize) -> Option<&Linked<'a>> {
+    fn linked(&mut self, layout: usize) -> Option<&LinkedFor<'a>> {
         let ByHand { object, universe, options, .. } = *self;
-        self.linked.entry(layout).or_insert_with(|| Linked::new(object, universe, options, layout)).as_ref()
+        self.linked.entry(layout).or_insert_with(|| LinkedFor::new(object, universe, options, layout)).as_ref()
     }
 
     /// Whether the program writes there by itself, so that what is read may be its own.
@@ -297,20 +315,20 @@ impl<'a> ByHand<'a> {
 }
 
 /// The line of source that an instruction comes from.
-struct Source<'a> {
+struct SourceLine<'a> {
     /// Up to the column of its expression.
     before: &'a str,
     /// From there on.
     here: &'a str,
 }
 
-impl<'a> Source<'a> {
-    fn of(object: &'a Object, (function, number): At) -> Option<Source<'a>> {
+impl<'a> SourceLine<'a> {
+    fn of(object: &'a Object, (function, number): At) -> Option<SourceLine<'a>> {
         let code = object.functions().at(function).code.get(..=number)?;
         let line = code.iter().rev().find_map(|i| i.line)?;
         let text = object.btf().str_at(line.line_off)?;
         let (before, here) = text.split_at_checked((line.column() as usize).checked_sub(1)?)?;
-        Some(Source { before, here })
+        Some(SourceLine { before, here })
     }
 
     /// The member that stands just there.
@@ -359,8 +377,8 @@ fn width(access: &Access) -> Option<u32> {
 
 /// The member that the source names, among those that `may` be meant.
 fn member_called<'s>(
-    ty: &'s Described,
-    source: Option<&Source<'_>>,
+    ty: &'s Struct,
+    source: Option<&SourceLine<'_>>,
     may: impl Fn(&Member) -> bool,
 ) -> Option<&'s Member> {
     let source = source?;
@@ -378,8 +396,8 @@ fn path(spec: &Spec<'_>) -> String {
     names.join(".")
 }
 
-impl<'a> Linked<'a> {
-    fn new(object: &'a Object, universe: &'a Universe, options: &LinkOptions, layout: usize) -> Option<Linked<'a>> {
+impl<'a> LinkedFor<'a> {
+    fn new(object: &'a Object, universe: &'a Universe, options: &LinkOptions, layout: usize) -> Option<LinkedFor<'a>> {
         let (bound, variant) = Bound::new(object, universe, &[layout], options).ok()?;
         let reach = variant.reach(options.running(object));
         let mut alive = HashSet::new();
@@ -389,7 +407,7 @@ impl<'a> Linked<'a> {
             let branches = reach.branches.get(&function).cloned().unwrap_or_default();
             alive.extend(remaining(&code, &branches).into_iter().map(|number| (function, number)));
         }
-        Some(Linked { bound, alive })
+        Some(LinkedFor { bound, alive })
     }
 }
 

@@ -77,9 +77,9 @@ impl Choice {
             let all: Vec<_> =
                 out.layouts.iter().filter(|n| universe.layouts().get(**n).is_some_and(|l| wanted.means(l))).collect();
             if all.len() > 1 {
-                let words = |n: &&usize| LayoutReport::of(universe, **n).map(|l| l.label());
+                let label = |n: &&usize| LayoutReport::of(universe, **n).map(|l| l.label());
                 let name = wanted.bound.unwrap_or(wanted.name).to_owned();
-                out.several.get_or_insert((name, all.iter().filter_map(words).collect()));
+                out.several.get_or_insert((name, all.iter().filter_map(label).collect()));
             }
         }
         Ok(out)

@@ -36,7 +36,7 @@ const MAX_METADATA: u32 = 252;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
     pub case: Case,
-    /// Its place among the plan's layouts, which is that of its slot.
+    /// Its place among the request's layouts, which is that of its slot.
     pub layout: usize,
     /// The variant that reads it: its own or, if it lacks what the program reads, the one for no layout.
     pub variant: VariantId,
@@ -62,7 +62,7 @@ impl Dispatched {
     }
 }
 
-impl Plan<'_> {
+impl Request<'_> {
     /// Whether packets that come so get what those of no layout get.
     pub fn falls_back(&self, route: &Route) -> bool {
         route.variant == self.fallback
@@ -79,7 +79,7 @@ impl Plan<'_> {
 
 /// The variants of an object: one for each layout, and one for none.
 #[derive(Clone)]
-pub struct Plan<'a> {
+pub struct Request<'a> {
     pub object: &'a crate::Object,
     pub variants: &'a Variants<'a>,
     /// What each variant's copies are named by.

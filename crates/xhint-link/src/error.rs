@@ -205,6 +205,17 @@ pub enum Error {
         /// How many there can be.
         most: usize,
     },
+    /// More places of ids than a row can number.
+    #[error(
+        "layouts of {size} bytes have their ids in more than {most} places, and a table can look in no more; static dispatch has \
+         no such limit"
+    )]
+    TooManySelectors {
+        /// Bytes of the layouts.
+        size: u32,
+        /// How many places there can be.
+        most: usize,
+    },
     /// A kernel refused every dispatch that would do.
     #[error("every dispatch that would do was refused before")]
     AllRefused,
@@ -228,9 +239,10 @@ impl Error {
 
     /// Whether it says that a dispatch has a limit that another may not have.
     pub(crate) fn is_limit(&self) -> bool {
-        use Error::{NoSlot, Object, RowTooLong, TableFull, TooManyCopies, TooManyFunctions};
+        use Error::{NoSlot, Object, RowTooLong, TableFull, TooManyCopies, TooManyFunctions, TooManySelectors};
         match self {
-            NoSlot | RowTooLong { .. } | TableFull { .. } | TooManyCopies { .. } | TooManyFunctions { .. } => true,
+            NoSlot | RowTooLong { .. } | TableFull { .. } => true,
+            TooManyCopies { .. } | TooManyFunctions { .. } | TooManySelectors { .. } => true,
             Object(cause) => matches!(cause, xhint_object::Error::TooFar { .. }),
             _ => false,
         }

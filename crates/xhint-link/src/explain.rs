@@ -50,22 +50,21 @@ fn explain_one(
     let mut access = String::new();
     let mut results = Vec::with_capacity(bindings.len());
     for (bound, reach) in bindings {
-        let words = bound.explain(number)?;
+        let explanation = bound.explain(number)?;
         let value = bound.value(number)?;
-        let why = words.miss.is_some() || value.is_none();
+        let why = explanation.miss.is_some() || value.is_none();
         let in_reached = reach.functions.contains(&relo.function);
         results.push(ResultReport {
             layout: bound.layout(number)?.map(str::to_owned),
-            target: words
-                .found
-                .as_ref()
-                .map(|f| format!("{} ({}, {} bits)", path(&words.access, &words.root, &f.root), f.ty, f.bits)),
+            target: explanation.found.as_ref().map(|f| {
+                format!("{} ({}, {} bits)", path(&explanation.access, &explanation.root, &f.root), f.ty, f.bits)
+            }),
             was: bound.was(number)?,
             value,
-            why: why.then(|| bound.why(number, &words)).transpose()?,
+            why: why.then(|| bound.why(number, &explanation)).transpose()?,
             reached: if value.is_none() { is_reached(object, reach, number) } else { in_reached },
         });
-        access = words.access;
+        access = explanation.access;
     }
     Ok(RelocationReport {
         number,

@@ -13,7 +13,6 @@ mod bind;
 mod by_hand;
 mod choice;
 pub mod counts;
-mod described;
 mod dispatch;
 mod elsewhere;
 mod error;
@@ -27,6 +26,7 @@ mod plain;
 mod policy;
 mod report;
 pub mod selectors;
+mod structs;
 mod variant;
 
 pub use dispatch::table;

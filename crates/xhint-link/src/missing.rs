@@ -43,16 +43,16 @@ impl Missing {
         layouts: &[String],
     ) -> Result<Missing, Error> {
         let relo = object.relos().get(number).ok_or(Error::NoRelo { number })?;
-        let words = bound.explain(number)?;
+        let explanation = bound.explain(number)?;
         Ok(Missing {
             number,
             place: object.location(relo),
             text: object.place_of(relo).map_or_else(String::new, |p| p.text),
-            why: bound.why(number, &words)?,
+            why: bound.why(number, &explanation)?,
             kind: RelocKind::from_raw(relo.core.kind),
-            exists: words.found.is_some(),
-            access: words.access,
-            miss: words.miss,
+            exists: explanation.found.is_some(),
+            access: explanation.access,
+            miss: explanation.miss,
             layouts: layouts.to_vec(),
             lost: lost(object, reached, (relo.function, relo.instruction)),
         })

@@ -8,10 +8,12 @@ use xhint_universe::{Layout, Universe};
 
 use crate::bind::{Bound, asks_for};
 use crate::choice::Choice;
-use crate::dispatch::{Case, Dispatched, Filled, Plan, Route, classes_of, kinds, link_by_row, link_direct, link_tail};
+use crate::dispatch::{
+    Case, Dispatched, Filled, Request, Route, classes_of, kinds, link_by_row, link_direct, link_tail,
+};
 use crate::explain::explain_all;
 use crate::missing::Reached;
-use crate::policy::{self, Candidate, Facts};
+use crate::policy::{self, Candidate, Criteria};
 use crate::report::{DispatchReport, LayoutReport, Report};
 use crate::selectors;
 use crate::table::{SLOT_COUNT, Slot};
@@ -73,7 +75,7 @@ pub fn link(
     report.layouts.iter_mut().zip(&slots).for_each(|(layout, slot)| layout.slot = *slot);
     let layouts = || choice.layouts.iter().filter_map(|n| universe.layouts().get(*n));
     let metadata = |relo: &crate::Relo| layouts().any(|l| asks_for(object, relo, l, options));
-    let plan = Plan {
+    let request = Request {
         object,
         variants: &all.variants,
         names: names(universe, &choice.layouts),
@@ -87,14 +89,14 @@ pub fn link(
         prune: options.prune || !options.walk,
         filled,
     };
-    let (image, dispatch) = dispatch(&plan, options)?;
+    let (image, dispatch) = dispatch(&request, options)?;
     report.dispatch = dispatch;
     // Only now do packets go anywhere.
-    for Lack { layout, words, .. } in lacks {
-        report.warnings.push(format!("packets of this layout go to the fallback: {words}"));
+    for Lack { layout, text, .. } in lacks {
+        report.warnings.push(format!("packets of this layout go to the fallback: {text}"));
         if let Some(layout) = report.layouts.get_mut(layout) {
             layout.fallback = true;
-            layout.lacks = words;
+            layout.lacks = text;
         }
     }
     Ok(image)
@@ -105,7 +107,7 @@ struct Lack {
     /// The layout's place in the report.
     layout: usize,
     /// Which program reads what, and where.
-    words: String,
+    text: String,
     first: Missing,
     more: usize,
 }
@@ -116,33 +118,33 @@ const TABLE_NEEDS: &str = "a loader with CAP_PERFMON, on which nothing that hold
                            CAP_NET_ADMIN";
 
 /// Links with the first dispatch of those that fit which is within its limits.
-fn dispatch(plan: &Plan<'_>, options: &LinkOptions) -> Result<(Image, DispatchReport), Error> {
-    let layouts = plan.slots.len();
-    if let Some(filled) = plan.filled {
+fn dispatch(request: &Request<'_>, options: &LinkOptions) -> Result<(Image, DispatchReport), Error> {
+    let layouts = request.slots.len();
+    if let Some(filled) = request.filled {
         let why = "packets without metadata are filled before the program runs".to_owned();
         let kept = if filled.keep { "" } else { "; what the program passes on goes without" };
-        return dispatch_by(plan, options, Candidate { kind: Dispatch::Static, why: format!("{why}{kept}") });
+        return dispatch_by(request, options, Candidate { kind: Dispatch::Static, why: format!("{why}{kept}") });
     }
     let may = options.table || policy::exceeds_slots(layouts);
     let table = match may && options.walk && policy::considers_table(options.dispatch, layouts) {
-        true => kinds(plan).ok(),
+        true => kinds(request).ok(),
         false => None,
     };
-    let facts = Facts {
+    let criteria = Criteria {
         layouts,
-        insns: plan.object.functions().iter().map(|f| f.code.len()).sum(),
-        programs: plan.programs.len(),
-        no_slots: no_slots(plan, options),
+        insns: request.object.functions().iter().map(|f| f.code.len()).sum(),
+        programs: request.programs.len(),
+        no_slots: no_slots(request, options),
         table,
         may_load: options.table,
     };
-    let mut candidates = policy::candidates(options.dispatch, &facts, &options.refused).into_iter().peekable();
+    let mut candidates = policy::candidates(options.dispatch, &criteria, &options.refused).into_iter().peekable();
     loop {
         let Some(candidate) = candidates.next() else { return Err(Error::AllRefused) };
         let next = candidates.peek().map(|next| next.kind);
         // A table asks more of a kernel than copies do, so what refuses those is not asked to take one.
         let otherwise = next.filter(|kind| *kind != Dispatch::Table);
-        match dispatch_by(plan, options, candidate) {
+        match dispatch_by(request, options, candidate) {
             Err(error) if error.is_limit() && next.is_some() => {}
             done => return done.map(|(image, report)| (image, DispatchReport { otherwise, ..report })),
         }
@@ -150,38 +152,42 @@ fn dispatch(plan: &Plan<'_>, options: &LinkOptions) -> Result<(Image, DispatchRe
 }
 
 /// Links with one dispatch.
-fn dispatch_by(plan: &Plan<'_>, options: &LinkOptions, candidate: Candidate) -> Result<(Image, DispatchReport), Error> {
+fn dispatch_by(
+    request: &Request<'_>,
+    options: &LinkOptions,
+    candidate: Candidate,
+) -> Result<(Image, DispatchReport), Error> {
     let Candidate { kind, why } = candidate;
     let report = DispatchReport { kind: Some(kind), why, ..DispatchReport::default() };
     Ok(match kind {
         Dispatch::Tail => {
             // A program array has the loader load all that is to stand in it: nothing of what does not run.
-            let programs = plan.programs.iter().filter(|p| runs(plan, options, p)).cloned().collect();
-            let image = link_tail(&Plan { programs, ..plan.clone() })?;
+            let programs = request.programs.iter().filter(|p| runs(request, options, p)).cloned().collect();
+            let image = link_tail(&Request { programs, ..request.clone() })?;
             (image, DispatchReport { needs: TAIL_NEEDS, ..report })
         }
         Dispatch::Table => {
-            let (kinds, image) = (kinds(plan)?, link_by_row(plan)?);
+            let (kinds, image) = (kinds(request)?, link_by_row(request)?);
             let why = if report.why.is_empty() { kinds.to_string() } else { report.why };
             let unasked = options.dispatch == Dispatch::Auto && !options.table;
             let needs = if unasked { TABLE_NEEDS } else { "" };
             (image, DispatchReport { why, copies: Some(kinds.copies), needs, ..report })
         }
-        _ => (link_direct(plan)?, report),
+        _ => (link_direct(request)?, report),
     })
 }
 
-fn runs(plan: &Plan<'_>, options: &LinkOptions, program: &Dispatched) -> bool {
-    options.runs(plan.object.functions().at(program.function))
+fn runs(request: &Request<'_>, options: &LinkOptions, program: &Dispatched) -> bool {
+    options.runs(request.object.functions().at(program.function))
 }
 
 /// Why slots would be of no program that is loaded, if so.
-fn no_slots(plan: &Plan<'_>, options: &LinkOptions) -> Option<String> {
-    let runs = |p: &&Dispatched| runs(plan, options, p);
-    if plan.programs.iter().filter(runs).any(|p| !p.optional) {
+fn no_slots(request: &Request<'_>, options: &LinkOptions) -> Option<String> {
+    let runs = |p: &&Dispatched| runs(request, options, p);
+    if request.programs.iter().filter(runs).any(|p| !p.optional) {
         return None;
     }
-    Some(match (plan.programs.iter().any(|p| runs(&p)), &options.program) {
+    Some(match (request.programs.iter().any(|p| runs(&p)), &options.program) {
         (false, Some(name)) => {
             format!("{name} does not depend on the layout, so it is called as it is, and `tail` means nothing for it")
         }
@@ -280,15 +286,15 @@ impl<'a> Bindings<'a> {
         let (mut out, mut lacking) = (Vec::with_capacity(cases.len()), Vec::new());
         for ((n, case), id) in cases.iter().enumerate().zip(self.variants.ids()) {
             let (bound, variant) = (self.bounds.at_mut(id), self.variants.at(id));
-            let words: Vec<_> = report.layouts.get(n).map(LayoutReport::label).into_iter().collect();
+            let labels: Vec<_> = report.layouts.get(n).map(LayoutReport::label).into_iter().collect();
             let reached = Reached { variant, entries: &[function], reach: &variant.reach([function]) };
-            let missing = Missing::all(self.object, bound, reached, &words)?;
+            let missing = Missing::all(self.object, bound, reached, &labels)?;
             let variant = match missing.split_first() {
                 Some(_) if !options.allow_missing && !runs => fallback,
                 Some((first, rest)) if !options.allow_missing => {
                     let more = if rest.is_empty() { String::new() } else { format!(", and {} more", rest.len()) };
-                    let words = format!("{name}: {first}{more}");
-                    lacking.push(Lack { layout: n, words, first: first.clone(), more: rest.len() });
+                    let text = format!("{name}: {first}{more}");
+                    lacking.push(Lack { layout: n, text, first: first.clone(), more: rest.len() });
                     fallback
                 }
                 _ => id,
@@ -298,13 +304,13 @@ impl<'a> Bindings<'a> {
         if lacking.is_empty() || out.iter().any(|route| route.variant != fallback) {
             return Ok((out, lacking));
         }
-        // Each is refused in words of its own, and linking with those of the first.
+        // Each is refused for a reason of its own, and linking for that of the first.
         let mut first = None;
-        for Lack { layout, words, first: missing, more } in lacking {
+        for Lack { layout, text, first: missing, more } in lacking {
             let error = Error::Missing { first: Box::new(missing), more };
             if let Some(layout) = report.layouts.get_mut(layout) {
                 layout.refused = Some(error.to_string());
-                layout.lacks = words;
+                layout.lacks = text;
             }
             first.get_or_insert(error);
         }
@@ -354,10 +360,10 @@ fn filled(
 
 /// How packets of a layout are told from others.
 fn case(object: &Object, universe: &Universe, layout: usize, options: &LinkOptions) -> Result<Case, Error> {
-    let words = LayoutReport::of(universe, layout).map_or_else(String::new, |l| l.label());
+    let label = LayoutReport::of(universe, layout).map_or_else(String::new, |l| l.label());
     let rank = selectors::rank(universe, layout, &options.first);
-    let Some(layout) = universe.layouts().get(layout) else { return Err(Error::NoSelector { layout: words }) };
-    let at = selectors::id_at(object.order(), layout).ok_or(Error::NoSelector { layout: words })?;
+    let Some(layout) = universe.layouts().get(layout) else { return Err(Error::NoSelector { layout: label }) };
+    let at = selectors::id_at(object.order(), layout).ok_or(Error::NoSelector { layout: label })?;
     Ok(Case { size: layout.size, at, id: layout.id, rank })
 }
 

@@ -15,8 +15,8 @@ use xhint_relo::{RelocKind, Wanted};
 use xhint_universe::Universe;
 
 use crate::by_hand::ByHand;
-use crate::described::Described;
 use crate::report::LayoutReport;
+use crate::structs::Struct;
 use crate::{LinkOptions, Object, Plain, PlainRead, Relo};
 
 /// What is read without CO-RE.
@@ -55,14 +55,14 @@ pub fn plain(object: &Object, universe: &Universe, options: &LinkOptions, layout
     };
     let otherwise: HashSet<usize> = read.iter().flat_map(|name| meant(name)).collect();
     let held = held(object.btf());
-    let mut structs = Described::all(object, |name| !meant(name).is_empty());
+    let mut structs = Struct::all(object, |name| !meant(name).is_empty());
     // Of several, a load that no relocation touches is rather of one that none touches.
     structs.sort_by_key(|ty| read.contains(ty.name.as_str()));
     let mut by_hand = ByHand::of(object, universe, options);
-    let of_structs: Vec<(&Described, Vec<usize>)> = structs.iter().map(|ty| (ty, meant(&ty.name))).collect();
+    let of_structs: Vec<(&Struct, Vec<usize>)> = structs.iter().map(|ty| (ty, meant(&ty.name))).collect();
     // What only debug information has beside what is read by CO-RE is told of, but may be no more than that.
-    let is_sure = |ty: &Described, meant: &[usize]| ty.in_btf || !meant.iter().any(|l| otherwise.contains(l));
-    let mut reads = by_hand.reads(&of_structs, is_sure);
+    let may_be_certain = |ty: &Struct, meant: &[usize]| ty.in_btf || !meant.iter().any(|l| otherwise.contains(l));
+    let mut reads = by_hand.reads(&of_structs, may_be_certain);
     let mut out = Found { plain: Vec::new(), anything: by_hand.first() };
     for (ty, meant) in &of_structs {
         let name = ty.name.as_str();
@@ -116,7 +116,7 @@ fn takes_size(kind: RelocKind) -> bool {
 /// in no other way. Many other loads look like that one.
 fn may_take_metadata(object: &Object) -> bool {
     let takes = |i: &Instruction| {
-        let word = i.insn.class() == LDX && i.insn.bytes_moved() == Context::WORD;
+        let word = i.insn.class() == LDX && i.insn.access_bytes() == Context::WORD;
         word && Hook::ALL.iter().any(|hook| hook.context().data_meta == i.insn.off)
     };
     object.functions().iter().any(|f| f.code.iter().any(takes))

@@ -1,6 +1,6 @@
 //! Which dispatch a program gets where that is left to the linker: the one place that decides it.
 //!
-//! The choice is a function of [`Facts`] alone. It loads nothing and asks nobody, so that the same object comes of the same
+//! The choice is a function of [`Criteria`] alone. It loads nothing and asks nobody, so that the same object comes of the same
 //! input wherever it is linked. Where a kernel refuses what was chosen, whoever loads it links again and says so
 //! ([`crate::LinkOptions::refused`]): then the next candidate has its turn.
 //!
@@ -42,7 +42,7 @@ pub fn entry(asked: Dispatch, layouts: usize, several: bool, count: bool) -> Ent
 
 /// What the choice among dispatches hangs on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
+pub struct Criteria {
     /// Layouts that are linked for.
     pub layouts: usize,
     /// Instructions of all functions of the object.
@@ -97,14 +97,14 @@ pub fn exceeds_slots(layouts: usize) -> bool {
 }
 
 /// The dispatches to try, the best first: one, where it was asked for.
-pub fn candidates(asked: Dispatch, facts: &Facts, refused: &[Dispatch]) -> Vec<Candidate> {
-    match (asked, &facts.no_slots) {
+pub fn candidates(asked: Dispatch, criteria: &Criteria, refused: &[Dispatch]) -> Vec<Candidate> {
+    match (asked, &criteria.no_slots) {
         (Dispatch::Tail, Some(why)) => vec![Candidate { kind: Dispatch::Static, why: why.clone() }],
         (Dispatch::Auto, _) => {
-            let mut all = vec![by_copies(facts)];
-            if let Some(kinds) = facts.table {
+            let mut all = vec![by_copies(criteria)];
+            if let Some(kinds) = criteria.table {
                 // An object asks for more rights than its author expects only where there is no other.
-                let pays = facts.may_load && kinds.copies <= facts.layouts / 2;
+                let pays = criteria.may_load && kinds.copies <= criteria.layouts / 2;
                 let more =
                     if pays { "in which order their packets come costs nothing" } else { "copies would be too many" };
                 let table = Candidate { kind: Dispatch::Table, why: format!("{kinds}; {more}") };
@@ -118,8 +118,8 @@ pub fn candidates(asked: Dispatch, facts: &Facts, refused: &[Dispatch]) -> Vec<C
 }
 
 /// A dispatch with a copy for each layout.
-fn by_copies(facts: &Facts) -> Candidate {
-    let Facts { layouts, insns, programs, ref no_slots, .. } = *facts;
+fn by_copies(criteria: &Criteria) -> Candidate {
+    let Criteria { layouts, insns, programs, ref no_slots, .. } = *criteria;
     let all = insns.checked_mul(layouts).and_then(|n| n.checked_mul(programs));
     let (kind, why) = if layouts == 1 {
         (Dispatch::Static, "one layout; the entry tells its packets from others, and counts".to_owned())
@@ -144,12 +144,12 @@ fn by_copies(facts: &Facts) -> Candidate {
 mod tests {
     use super::*;
 
-    fn facts(layouts: usize) -> Facts {
-        Facts { layouts, insns: 100, programs: 1, no_slots: None, table: None, may_load: true }
+    fn criteria(layouts: usize) -> Criteria {
+        Criteria { layouts, insns: 100, programs: 1, no_slots: None, table: None, may_load: true }
     }
 
-    fn kinds(asked: Dispatch, facts: &Facts) -> Vec<Dispatch> {
-        let all = candidates(asked, facts, &[]);
+    fn kinds(asked: Dispatch, criteria: &Criteria) -> Vec<Dispatch> {
+        let all = candidates(asked, criteria, &[]);
         assert!(all.iter().all(|c| c.why.is_empty() == (asked == c.kind)), "{all:?}");
         all.into_iter().map(|c| c.kind).collect()
     }
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn what_is_asked_for_is_what_there_is() {
         for asked in [Dispatch::Static, Dispatch::Tail, Dispatch::Table] {
-            assert_eq!(kinds(asked, &facts(1000)), [asked]);
+            assert_eq!(kinds(asked, &criteria(1000)), [asked]);
             assert_eq!(entry(asked, 1, false, false), Entry::Always);
         }
         assert!(matches!(entry(Dispatch::None, 3, true, true), Entry::None(_)));
@@ -173,21 +173,21 @@ mod tests {
             // What no table can be made for.
             (4097, Dispatch::Static),
         ] {
-            assert_eq!(kinds(Dispatch::Auto, &facts(layouts)), [kind], "{layouts}");
+            assert_eq!(kinds(Dispatch::Auto, &criteria(layouts)), [kind], "{layouts}");
         }
-        assert_eq!(kinds(Dispatch::Auto, &Facts { insns: 50_000, ..facts(3) }), [Dispatch::Tail]);
-        assert_eq!(kinds(Dispatch::Auto, &Facts { insns: usize::MAX, ..facts(3) }), [Dispatch::Tail]);
+        assert_eq!(kinds(Dispatch::Auto, &Criteria { insns: 50_000, ..criteria(3) }), [Dispatch::Tail]);
+        assert_eq!(kinds(Dispatch::Auto, &Criteria { insns: usize::MAX, ..criteria(3) }), [Dispatch::Tail]);
     }
 
     #[test]
     fn a_table_comes_first_where_it_may_be_and_copies_are_shared() {
-        let with = |layouts, copies| Facts { table: Some(Kinds { layouts, copies }), ..facts(layouts) };
+        let with = |layouts, copies| Criteria { table: Some(Kinds { layouts, copies }), ..criteria(layouts) };
         assert_eq!(kinds(Dispatch::Auto, &with(8, 4)), [Dispatch::Table, Dispatch::Static]);
         assert_eq!(kinds(Dispatch::Auto, &with(100, 1)), [Dispatch::Table, Dispatch::Tail]);
         // Else only if there can be no copies.
         assert_eq!(kinds(Dispatch::Auto, &with(8, 5)), [Dispatch::Static, Dispatch::Table]);
         // Where it is not known who will load it, only then too.
-        let unknown = Facts { may_load: false, ..with(5000, 1) };
+        let unknown = Criteria { may_load: false, ..with(5000, 1) };
         assert_eq!(kinds(Dispatch::Auto, &unknown), [Dispatch::Static, Dispatch::Table]);
         assert!(considers_table(Dispatch::Auto, 4) && !considers_table(Dispatch::Auto, 3));
         assert!(!considers_table(Dispatch::Static, 4));
@@ -196,17 +196,17 @@ mod tests {
 
     #[test]
     fn what_a_kernel_refused_is_not_tried_again() {
-        let facts = Facts { table: Some(Kinds { layouts: 8, copies: 2 }), ..facts(8) };
-        let all = candidates(Dispatch::Auto, &facts, &[Dispatch::Table]);
+        let criteria = Criteria { table: Some(Kinds { layouts: 8, copies: 2 }), ..criteria(8) };
+        let all = candidates(Dispatch::Auto, &criteria, &[Dispatch::Table]);
         assert_eq!(all.iter().map(|c| c.kind).collect::<Vec<_>>(), [Dispatch::Static]);
-        assert_eq!(candidates(Dispatch::Auto, &facts, &[Dispatch::Table, Dispatch::Static]), []);
+        assert_eq!(candidates(Dispatch::Auto, &criteria, &[Dispatch::Table, Dispatch::Static]), []);
     }
 
     #[test]
     fn without_slots_there_are_no_tail_calls() {
         for asked in [Dispatch::Auto, Dispatch::Tail] {
-            let facts = Facts { no_slots: Some("it is loaded on demand".to_owned()), ..facts(100) };
-            assert_eq!(kinds(asked, &facts), [Dispatch::Static]);
+            let criteria = Criteria { no_slots: Some("it is loaded on demand".to_owned()), ..criteria(100) };
+            assert_eq!(kinds(asked, &criteria), [Dispatch::Static]);
         }
     }
 

@@ -134,7 +134,7 @@ fn told(universe: &Universe, (a, b): (&Ided<'_>, &Ided<'_>)) -> Clash {
         };
         of.held.iter().map(unknown).sum()
     };
-    let words = |l: &Ided<'_>| LayoutReport::new(universe, l.layout).label();
+    let label = |l: &Ided<'_>| LayoutReport::new(universe, l.layout).label();
     // A packet of the first holds the second's id where the second has it.
-    Clash { layouts: [words(a), words(b)], size: a.layout.size, bits: [bits(b, a), bits(a, b)] }
+    Clash { layouts: [label(a), label(b)], size: a.layout.size, bits: [bits(b, a), bits(a, b)] }
 }

@@ -19,7 +19,7 @@ const FOLLOWED: &str =
     "struct in { __u32 hash; __u32 mark; } CORE; struct nic_meta { struct in in; __u32 btf_id; } CORE;";
 const SAME: &str = "struct in { __u32 mark; __u32 hash; }; struct nic_meta { struct in in; __u32 btf_id; } CORE;";
 
-const CASES: [Case; 26] = [
+const CASES: [Case; 27] = [
     Case {
         what: "one of two fields",
         nic: NIC,
@@ -171,6 +171,14 @@ const CASES: [Case; 26] = [
         body: "CHECKED if (!bpf_core_field_exists(m->u)) return 1;\n return m->u.x;",
         value: 0xbad0,
         told: Some(true),
+    },
+    Case {
+        what: "one of two of a name",
+        nic: "struct in { union { struct { __u32 pad; } a; struct { __u32 x; } b; }; }; struct rx { __u32 pad; struct in in; __u32 more; __u32 btf_id; } LAYOUT(5); struct rx *r;",
+        before: "struct in { union { struct { __u32 x; } a; struct { __u32 x; } b; }; }; struct nic_meta { struct in in; __u32 btf_id; } CORE;",
+        body: "CHECKED return m->in.b.x;",
+        value: 0x600d,
+        told: None,
     },
     Case {
         what: "a bitfield within",

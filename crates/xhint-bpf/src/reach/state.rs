@@ -11,7 +11,7 @@ use crate::{Context, FunctionId, Hook, Named};
 
 /// The default is what a function starts with: nobody has an address in its frame but r10.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct State {
+pub struct MachineState {
     regs: [Value; 11],
     /// Whole slots that were written by their address, by offset from r10: their bytes, and what they hold.
     slots: BTreeMap<i32, (u8, Value)>,
@@ -21,17 +21,17 @@ pub struct State {
     /// write an address into the frame of another.
     above: BTreeMap<i32, Value>,
     /// Whether the start of the metadata may have been moved since the program began.
-    metadata_moved: bool,
+    metadata_adjusted: bool,
 }
 
-impl Default for State {
-    fn default() -> State {
-        let mut state = State {
+impl Default for MachineState {
+    fn default() -> MachineState {
+        let mut state = MachineState {
             regs: [Value::Other; 11],
             slots: BTreeMap::new(),
             rest: Value::Other,
             above: BTreeMap::new(),
-            metadata_moved: false,
+            metadata_adjusted: false,
         };
         state.set(FRAME, Value::Frame(0));
         state
@@ -40,23 +40,23 @@ impl Default for State {
 
 const FRAME: u8 = 10;
 
-impl State {
+impl MachineState {
     /// That in which nothing is known but the frame's own address.
-    pub fn ignorant() -> State {
-        let mut state = State { metadata_moved: true, rest: Value::Any, ..State::default() };
+    pub fn ignorant() -> MachineState {
+        let mut state = MachineState { metadata_adjusted: true, rest: Value::Any, ..MachineState::default() };
         state.regs = [Value::Any; 11];
         state.set(FRAME, Value::Frame(0));
         state
     }
 
     /// Keeps what `other` knows too. Whether anything was lost.
-    pub fn join(&mut self, other: &State) -> bool {
+    pub fn join(&mut self, other: &MachineState) -> bool {
         let before = self.clone();
         for (mine, theirs) in self.regs.iter_mut().zip(other.regs) {
             *mine = mine.join(theirs);
         }
         self.rest = self.rest.join(other.rest);
-        self.metadata_moved |= other.metadata_moved;
+        self.metadata_adjusted |= other.metadata_adjusted;
         for (at, theirs) in &other.above {
             self.above.entry(*at).and_modify(|mine| *mine = mine.join(*theirs)).or_insert(*theirs);
         }
@@ -79,9 +79,9 @@ impl State {
     }
 
     /// What is known at the start of a program that runs at this hook.
-    pub fn at_hook(hook: Hook) -> State {
-        let mut state = State::default();
-        state.set(1, Value::Context { hook, surely: true });
+    pub fn at_hook(hook: Hook) -> MachineState {
+        let mut state = MachineState::default();
+        state.set(1, Value::Context { hook, certain: true });
         state
     }
 
@@ -91,8 +91,8 @@ impl State {
     }
 
     /// What a callee knows at its start. What points into this frame does not point into its own.
-    pub fn arguments(&self) -> State {
-        let mut out = State { metadata_moved: self.metadata_moved, ..State::default() };
+    pub fn arguments(&self) -> MachineState {
+        let mut out = MachineState { metadata_adjusted: self.metadata_adjusted, ..MachineState::default() };
         for reg in 1..=5 {
             out.set(
                 reg,
@@ -113,9 +113,9 @@ impl State {
     }
 
     /// The same of a callee that the kernel verifies by itself: it takes nothing for sure that its caller passes.
-    pub fn arguments_of_global(&self) -> State {
+    pub fn arguments_of_global(&self) -> MachineState {
         let given = self.arguments();
-        let mut out = State { metadata_moved: given.metadata_moved, ..State::default() };
+        let mut out = MachineState { metadata_adjusted: given.metadata_adjusted, ..MachineState::default() };
         let leading = (1..=5).filter(|reg| given.get(*reg).leads_to_metadata());
         leading.for_each(|reg| out.set(reg, given.get(reg).doubtful()));
         out.above = given.above;
@@ -123,9 +123,9 @@ impl State {
     }
 
     /// The same of a function that the kernel calls, and gives r3 of its caller as argument `number`.
-    pub fn arguments_back(&self, number: u8) -> State {
+    pub fn arguments_back(&self, number: u8) -> MachineState {
         let given = self.arguments();
-        let mut out = State { metadata_moved: given.metadata_moved, ..State::default() };
+        let mut out = MachineState { metadata_adjusted: given.metadata_adjusted, ..MachineState::default() };
         out.set(number, given.get(3).doubtful());
         out.above = given.above;
         out
@@ -138,8 +138,8 @@ impl State {
     }
 
     /// Notes that the start of the metadata may be another from now on.
-    pub fn move_metadata(&mut self) {
-        self.metadata_moved = true;
+    pub fn adjust_metadata(&mut self) {
+        self.metadata_adjusted = true;
     }
 
     /// The function whose address a register holds.
@@ -158,7 +158,7 @@ impl State {
     }
 
     /// The same, with what the frame of `before` held: as if what was just run had written none of it.
-    pub fn keep(&mut self, before: &State) {
+    pub fn keep(&mut self, before: &MachineState) {
         self.slots.clone_from(&before.slots);
         self.rest = before.rest;
     }
@@ -202,7 +202,7 @@ impl State {
                 self.call(callee, writes);
             }
             Effect::Nothing => {}
-            Effect::Unknown => *self = State::ignorant(),
+            Effect::Unknown => *self = MachineState::ignorant(),
         }
     }
 
@@ -246,7 +246,7 @@ impl State {
     }
 
     /// The state on the side of a jump that is `taken` or not.
-    pub fn assume(&self, insn: Insn, taken: bool) -> State {
+    pub fn assume(&self, insn: Insn, taken: bool) -> MachineState {
         let mut out = self.clone();
         let equal = matches!((insn.op(), taken), (0x10, true) | (0x50, false)) && insn.class() != JMP32;
         let compared = flow(insn) == Flow::If;
@@ -267,11 +267,11 @@ impl State {
 
     /// The address that a load from the context gives.
     fn address(&self, insn: Insn) -> Option<Value> {
-        let Value::Context { hook, surely } = self.get(insn.src) else { return None };
+        let Value::Context { hook, certain } = self.get(insn.src) else { return None };
         let context = hook.context();
-        match insn.off == context.data_meta && !self.metadata_moved {
-            true => Some(Value::Metadata { at: Offsets::ZERO, loaded: surely }),
-            false => context.is_address(insn.off).then_some(if surely { Value::Packet } else { Value::Other }),
+        match insn.off == context.data_meta && !self.metadata_adjusted {
+            true => Some(Value::Metadata { at: Offsets::ZERO, loaded: certain }),
+            false => context.is_address(insn.off).then_some(if certain { Value::Packet } else { Value::Other }),
         }
     }
 
@@ -280,7 +280,7 @@ impl State {
         let field = if let Named::Relocated(field) = named { field } else { None };
         match insn.class() {
             // Anywhere in the frame.
-            ST | STX if self.get(insn.dst).may_point() => *self = State::ignorant(),
+            ST | STX if self.get(insn.dst).may_point() => *self = MachineState::ignorant(),
             ST | STX => {}
             ALU | ALU64 => self.set(insn.dst, self.compute(insn, Value::number(Offsets::relocated(field)))),
             LD => self.set(insn.dst, Value::number(Offsets::relocated(field))),

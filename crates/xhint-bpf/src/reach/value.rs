@@ -16,7 +16,7 @@ pub enum Value {
         /// The hook.
         hook: Hook,
         /// Whether it is on every way; else wherever an address is read by it that lies in a packet.
-        surely: bool,
+        certain: bool,
     },
     /// It is an address that was loaded from there: in the packet or at its ends, and never 0.
     Packet,
@@ -60,7 +60,7 @@ impl Value {
         match self {
             Value::Metadata { at, .. } => Value::Metadata { at, loaded: false },
             Value::Const(_) | Value::Offset(_) => Value::number(self.offsets()),
-            Value::Context { hook, .. } => Value::Context { hook, surely: false },
+            Value::Context { hook, .. } => Value::Context { hook, certain: false },
             Value::Lent(at) => Value::Lent(at),
             other => other.hidden(),
         }
@@ -108,10 +108,10 @@ impl Value {
         let address = match (one, two) {
             (Value::Frame(at), _) => by.and_then(|by| at.checked_add(by)).map(Value::Frame),
             (Value::Lent(at), _) => by.and_then(|by| at.checked_add(by)).map(Value::Lent),
-            (Value::Metadata { .. }, _) => moved(insn, one, by, two),
+            (Value::Metadata { .. }, _) => displaced(insn, one, by, two),
             // Only a sum has its address second: what a number is less an address is none.
             (_, Value::Frame(at)) => by.and_then(|by| at.checked_add(by)).map(Value::Frame),
-            (_, Value::Metadata { .. }) => moved(insn, two, by, one),
+            (_, Value::Metadata { .. }) => displaced(insn, two, by, one),
             _ => None,
         };
         let constant = || match (one, two) {
@@ -166,7 +166,7 @@ fn offsets(insn: Insn, one: Value, two: Value, by: Option<i32>) -> Offsets {
 }
 
 /// An address in the metadata that was moved by a number, if it is still one.
-fn moved(insn: Insn, address: Value, by: Option<i32>, number: Value) -> Option<Value> {
+fn displaced(insn: Insn, address: Value, by: Option<i32>, number: Value) -> Option<Value> {
     let Value::Metadata { at, loaded } = address else { return None };
     let adds = insn.class() == ALU64 && insn.op() == 0x00;
     match by {

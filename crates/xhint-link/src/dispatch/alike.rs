@@ -15,8 +15,8 @@ use xhint_bpf::{FunctionId, Insn};
 use xhint_relo::RelocKind;
 
 use super::classes::callees;
-use super::rows::{Field, places};
-use super::{Classes, Dispatched, Plan, Route};
+use super::rows::{Cell, places};
+use super::{Classes, Dispatched, Request, Route};
 use crate::Error;
 use crate::variant::VariantId;
 
@@ -24,9 +24,9 @@ use crate::variant::VariantId;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Site {
     /// A load from metadata, at the offset that the field holds.
-    Load(Insn, Field),
+    Load(Insn, Cell),
     /// The field's value, in the register that the instruction moves a constant to.
-    Value(Insn, Field),
+    Value(Insn, Cell),
 }
 
 /// Layouts that one copy serves.
@@ -39,7 +39,7 @@ pub struct Alike {
     /// By number of the instruction.
     pub sites: BTreeMap<usize, Site>,
     /// By route, as in `routes`, the fields of its row.
-    pub values: Vec<Vec<(Field, u64)>>,
+    pub values: Vec<Vec<(Cell, u64)>>,
     /// Bytes of its rows.
     pub row: u32,
 }
@@ -69,11 +69,12 @@ struct Group<'p> {
 ///
 /// # Errors
 /// [`Error::RowTooLong`].
-pub fn sort(plan: &Plan<'_>, classes: &Classes, program: &Dispatched) -> Result<Vec<Alike>, Error> {
-    let sites = sites(plan, program.function);
-    let read: Vec<(usize, &Route)> = program.routes.iter().enumerate().filter(|(_, r)| !plan.falls_back(r)).collect();
-    let forms: Vec<Vec<Form>> = read.iter().map(|(_, r)| forms(plan, program.function, r.variant, &sites)).collect();
-    let called = callees(plan.object, program.function);
+pub fn sort(request: &Request<'_>, classes: &Classes, program: &Dispatched) -> Result<Vec<Alike>, Error> {
+    let sites = sites(request, program.function);
+    let read: Vec<(usize, &Route)> =
+        program.routes.iter().enumerate().filter(|(_, r)| !request.falls_back(r)).collect();
+    let forms: Vec<Vec<Form>> = read.iter().map(|(_, r)| forms(request, program.function, r.variant, &sites)).collect();
+    let called = callees(request.object, program.function);
     let mut groups: Vec<Group<'_>> = Vec::new();
     for ((number, Route { case, variant, .. }), own) in read.into_iter().zip(&forms) {
         let callees: Vec<_> = called.iter().map(|c| classes.class(*c, *variant)).collect();
@@ -107,8 +108,8 @@ impl Alike {
 }
 
 /// Where the relocated instructions of a function stand, and whether a load and a move there may differ.
-fn sites(plan: &Plan<'_>, function: FunctionId) -> BTreeMap<usize, (bool, bool)> {
-    let relos = plan.object.relos().iter().zip(&plan.metadata).filter(|(r, _)| r.function == function);
+fn sites(request: &Request<'_>, function: FunctionId) -> BTreeMap<usize, (bool, bool)> {
+    let relos = request.object.relos().iter().zip(&request.metadata).filter(|(r, _)| r.function == function);
     let site = |(relo, metadata): (&crate::Relo, &bool)| {
         let kind = RelocKind::from_raw(relo.core.kind);
         let offset = kind == Some(RelocKind::FieldByteOffset);
@@ -119,12 +120,12 @@ fn sites(plan: &Plan<'_>, function: FunctionId) -> BTreeMap<usize, (bool, bool)>
 }
 
 fn forms(
-    plan: &Plan<'_>,
+    request: &Request<'_>,
     function: FunctionId,
     variant: VariantId,
     sites: &BTreeMap<usize, (bool, bool)>,
 ) -> Vec<Form> {
-    let variant = plan.variants.at(variant);
+    let variant = request.variants.at(variant);
     let form = |at: &usize| {
         let Some(insn) = variant.patch_at(function, *at).and_then(|patch| patch.insn) else { return Form::Poisoned };
         // What differs is blanked, so that the rest compares.

@@ -16,9 +16,9 @@ use super::copies::Copies;
 use super::count::{Counters, Index};
 use super::entry::{find_id, find_length, load_end, load_ends, load_id, retest_length};
 use super::rewrite::{Rewrite, load_field};
-use super::rows::{self, Field, ROWS, Row, SECTION, Shape};
+use super::rows::{self, Cell, ROWS, Row, SECTION, Shape};
 use super::usual::selectors;
-use super::{Classes, Dispatched, Plan, Route};
+use super::{Classes, Dispatched, Request, Route};
 use crate::Error;
 use crate::Fallback;
 use crate::Object;
@@ -28,26 +28,26 @@ use crate::variant::VariantId;
 use xhint_object::Image;
 use xhint_object::maps::{place_data, place_maps};
 
-/// Links the plan's programs so that each has an entry of its own name, in its own place, with a copy behind it for each
+/// Links the request's programs so that each has an entry of its own name, in its own place, with a copy behind it for each
 /// kind of layouts.
 ///
 /// # Errors
 /// [`Error::RowTooLong`], [`Error::TableFull`], [`Error::TooFar`] for copies that jumps cannot span, and faults of the
 /// object.
-pub fn link(plan: &Plan<'_>) -> Result<Image, Error> {
-    let mut copies = Copies::of(plan)?;
-    let counters = plan.count.then(|| Counters::declare(&mut copies.image));
+pub fn link(request: &Request<'_>) -> Result<Image, Error> {
+    let mut copies = Copies::of(request)?;
+    let counters = request.count.then(|| Counters::declare(&mut copies.image));
     let mut data = Vec::new();
-    for program in &plan.programs {
-        let name = c_name(ROWS, &plan.object.functions().at(program.function).name);
+    for program in &request.programs {
+        let name = c_name(ROWS, &request.object.functions().at(program.function).name);
         let symbol = copies.image.add_variable(&name);
-        let all = possible(plan, &copies.classes, program)?;
-        let rows = all_rows(plan, program, &all)?;
+        let all = possible(request, &copies.classes, program)?;
+        let rows = all_rows(request, program, &all)?;
         let row = all.iter().map(|(a, _)| a.row).max().unwrap_or(0).max(MIN_ROW);
-        let (bytes, shape) = rows::build(&rows, row, plan.object.order())?;
+        let (bytes, shape) = rows::build(&rows, row, request.object.order())?;
         let keys = rows.iter().any(|r| Some(r.key) != rows.first().map(|first| first.key));
         let maps = Maps { rows: symbol, shape, keys, counters };
-        let code = entry(&mut copies, plan, program, &all, maps)?;
+        let code = entry(&mut copies, request, program, &all, maps)?;
         copies.set_entry(program.function, code)?;
         data.push((symbol, name, bytes));
     }
@@ -58,16 +58,16 @@ pub fn link(plan: &Plan<'_>) -> Result<Image, Error> {
     copies.finish()
 }
 
-/// How many kinds of layouts the plan's programs would have copies for; the most, if there are several programs.
+/// How many kinds of layouts the request's programs would have copies for; the most, if there are several programs.
 ///
 /// # Errors
 /// [`Error::RowTooLong`], [`Error::TooManyCopies`].
-pub fn kinds(plan: &Plan<'_>) -> Result<Kinds, Error> {
-    let classes = Classes::of(plan.object, plan.variants);
+pub fn kinds(request: &Request<'_>) -> Result<Kinds, Error> {
+    let classes = Classes::of(request.object, request.variants);
     let mut out = Kinds::default();
-    for program in &plan.programs {
-        let layouts = program.routes.iter().filter(|r| !plan.falls_back(r)).count();
-        let copies = possible(plan, &classes, program)?.len();
+    for program in &request.programs {
+        let layouts = program.routes.iter().filter(|r| !request.falls_back(r)).count();
+        let copies = possible(request, &classes, program)?.len();
         out = Kinds { layouts: out.layouts.max(layouts), copies: out.copies.max(copies) };
     }
     Ok(out)
@@ -79,15 +79,19 @@ const MIN_ROW: u32 = 16;
 const MAX_COPIES: usize = 255;
 
 /// Kinds of layouts, and how the code for each that has several is rewritten.
-fn possible(plan: &Plan<'_>, classes: &Classes, program: &Dispatched) -> Result<Vec<(Alike, Option<Rewrite>)>, Error> {
+fn possible(
+    request: &Request<'_>,
+    classes: &Classes,
+    program: &Dispatched,
+) -> Result<Vec<(Alike, Option<Rewrite>)>, Error> {
     let mut out = Vec::new();
-    for alike in sort(plan, classes, program)? {
+    for alike in sort(request, classes, program)? {
         if alike.sites.is_empty() {
             out.push((alike, None));
             continue;
         }
-        let code = &plan.object.functions().at(program.function).code;
-        match Rewrite::new(code, &alike.sites, |i| moves_packet(plan.object, i, &mut HashSet::new())) {
+        let code = &request.object.functions().at(program.function).code;
+        match Rewrite::new(code, &alike.sites, |i| moves_packet(request.object, i, &mut HashSet::new())) {
             Some(rewrite) => out.push((alike, Some(rewrite))),
             None => {
                 let single = |route: &usize| Some(Alike::single(*route, program.routes.get(*route)?.variant));
@@ -114,31 +118,33 @@ fn moves_packet(object: &Object, instruction: &Instruction, seen: &mut HashSet<F
 }
 
 /// The rows of all layouts, also of those that go to the fallback: its number is the one after the last copy's.
-fn all_rows(plan: &Plan<'_>, program: &Dispatched, all: &[(Alike, Option<Rewrite>)]) -> Result<Vec<Row>, Error> {
+fn all_rows(request: &Request<'_>, program: &Dispatched, all: &[(Alike, Option<Rewrite>)]) -> Result<Vec<Row>, Error> {
     let known = selectors(program.cases());
-    let row = |route: &Route, copy: usize, fields: &[(Field, u64)]| {
+    let row = |route: &Route, copy: usize, fields: &[(Cell, u64)]| {
         let case = route.case;
         let places = known.get(&case.size).map_or(&[][..], Vec::as_slice);
-        let place = places.iter().position(|at| *at == case.at).ok_or_else(|| no_selector(plan, route))?;
-        let slot = if plan.count { Some(plan.slot(route)?) } else { None };
+        let place = places.iter().position(|at| *at == case.at).ok_or_else(|| no_selector(request, route))?;
+        let most = usize::from(u8::MAX) + 1;
+        let place = u8::try_from(place).map_err(|_| Error::TooManySelectors { size: case.size, most })?;
+        let slot = if request.count { Some(request.slot(route)?) } else { None };
         Ok(Row { id: case.id, key: key(case.size, place), slot, copy: copy as u8, fields: fields.to_vec() })
     };
     let read = all.iter().enumerate().flat_map(|(copy, (alike, _))| {
         let routes = alike.routes.iter().zip(&alike.values);
         routes.filter_map(move |(number, fields)| Some((program.routes.get(*number)?, copy, fields.as_slice())))
     });
-    let lacking = program.routes.iter().filter(|r| plan.falls_back(r)).map(|r| (r, all.len(), &[][..]));
+    let lacking = program.routes.iter().filter(|r| request.falls_back(r)).map(|r| (r, all.len(), &[][..]));
     read.chain(lacking).map(|(route, copy, fields)| row(route, copy, fields)).collect()
 }
 
 /// There is no place where the ids of a route's layout are looked for.
-fn no_selector(plan: &Plan<'_>, route: &Route) -> Error {
-    Error::NoSelector { layout: plan.names.at(VariantId::from(route.layout)).clone() }
+fn no_selector(request: &Request<'_>, route: &Route) -> Error {
+    Error::NoSelector { layout: request.names.at(VariantId::from(route.layout)).clone() }
 }
 
 /// What tells a layout of this length, its id at the place of this number, from others with its id.
-fn key(size: u32, place: usize) -> u16 {
-    ((size / 4) & 0xff) as u16 | ((place & 0xff) as u16) << 8
+fn key(size: u32, place: u8) -> u16 {
+    u16::from_le_bytes([((size / 4) & 0xff) as u8, place])
 }
 
 /// What an entry uses.
@@ -151,9 +157,9 @@ struct Maps {
     counters: Option<Counters>,
 }
 
-/// Places in an entry.
+/// Labels in an entry.
 #[derive(Debug, Clone, Copy)]
-struct Places {
+struct Labels {
     /// The lookup that all lengths share: the id in r5, the key in r4.
     look_up: Label,
     /// The row was found: in r2.
@@ -168,54 +174,54 @@ struct Places {
 
 fn entry(
     copies: &mut Copies<'_>,
-    plan: &Plan<'_>,
+    request: &Request<'_>,
     program: &Dispatched,
     all: &[(Alike, Option<Rewrite>)],
     maps: Maps,
 ) -> Result<Vec<Instruction>, Error> {
-    let mut code = Emit::new(plan.object.order());
+    let mut code = Emit::new(request.object.order());
     let emit = &mut code;
-    let places =
-        Places { look_up: emit.label(), hit: emit.label(), none: emit.label(), rest: emit.label(), bad: emit.label() };
+    let labels =
+        Labels { look_up: emit.label(), hit: emit.label(), none: emit.label(), rest: emit.label(), bad: emit.label() };
     if maps.counters.is_some() {
         emit.mov(R6, R1);
     }
     // The verifier refuses code that nothing leads to.
     if !program.routes.is_empty() {
-        find_row(emit, program, maps, places);
-        emit.put(places.hit);
-        let row = count(emit, maps.counters, places);
-        let mut labels: Vec<(u32, Label)> = (0..).zip(all.iter().map(|_| emit.label())).collect();
-        if program.routes.iter().any(|r| plan.falls_back(r)) {
-            labels.push((labels.len() as u32, places.rest));
+        find_row(emit, program, maps, labels);
+        emit.put(labels.hit);
+        let row = count(emit, maps.counters, labels);
+        let mut of_copies: Vec<(u32, Label)> = (0..).zip(all.iter().map(|_| emit.label())).collect();
+        if program.routes.iter().any(|r| request.falls_back(r)) {
+            of_copies.push((all.len() as u32, labels.rest));
         }
-        if labels.len() > 1 {
+        if of_copies.len() > 1 {
             load_field(emit, R5, row, rows::COPY);
-            find_id(emit, &labels, places.bad);
+            find_id(emit, &of_copies, labels.bad);
         }
-        for ((alike, rewrite), (_, label)) in all.iter().zip(labels) {
+        for ((alike, rewrite), (_, label)) in all.iter().zip(of_copies) {
             emit.put(label);
-            place(emit, copies, program, alike, rewrite.as_ref(), row, places)?;
+            place(emit, copies, program, alike, rewrite.as_ref(), row, labels)?;
         }
         if all.is_empty() {
-            emit.jump(places.rest);
+            emit.jump(labels.rest);
         }
     }
-    emit.put(places.none);
+    emit.put(labels.none);
     if let Some(counters) = maps.counters {
         counters.unknown(emit, program.hook, program.cases());
         emit.mov(R1, R6);
     }
-    emit.put(places.rest);
-    match plan.or_else {
-        Fallback::Program => emit.body(copies.named_code(program.function, plan.fallback, 0)?),
+    emit.put(labels.rest);
+    match request.or_else {
+        Fallback::Program => emit.body(copies.named_code(program.function, request.fallback, 0)?),
         Fallback::Action(action) => {
             emit.mov_imm(R0, action);
             emit.exit();
         }
     }
-    if emit.is_wanted(places.bad) {
-        emit.put(places.bad);
+    if emit.is_wanted(labels.bad) {
+        emit.put(labels.bad);
         emit.mov_imm(R0, program.hook.failed());
         emit.exit();
     }
@@ -223,11 +229,11 @@ fn entry(
 }
 
 /// Counts the packet, if that is wanted. The row's register, the context in r1.
-fn count(emit: &mut Emit, counters: Option<Counters>, places: Places) -> u8 {
+fn count(emit: &mut Emit, counters: Option<Counters>, labels: Labels) -> u8 {
     let Some(counters) = counters else { return R2 };
     emit.mov(R9, R2);
     load_field(emit, R7, R9, rows::SLOT);
-    counters.known(emit, Index::InR7, places.bad);
+    counters.known(emit, Index::InR7, labels.bad);
     emit.mov(R1, R6);
     R9
 }
@@ -240,7 +246,7 @@ fn place(
     alike: &Alike,
     rewrite: Option<&Rewrite>,
     row: u8,
-    places: Places,
+    labels: Labels,
 ) -> Result<(), Error> {
     let function = program.function;
     let more = alike.routes.len().saturating_sub(1);
@@ -255,36 +261,39 @@ fn place(
         load_end(emit, reg, program.hook.context().data);
         reg
     });
-    rewrite.emit(emit, code, &alike.sites, places.bad);
+    rewrite.emit(emit, code, &alike.sites, labels.bad);
     Ok(())
 }
 
 /// From the packet to `hit` or `none`. The context is in r1.
-fn find_row(emit: &mut Emit, program: &Dispatched, maps: Maps, places: Places) {
+fn find_row(emit: &mut Emit, program: &Dispatched, maps: Maps, labels: Labels) {
     let known = selectors(program.cases());
     let lengths: Vec<_> = known.keys().copied().collect();
     load_ends(emit, program.hook);
-    find_length(emit, &lengths, places.none, &mut |emit, length| {
-        let own = known.get(&length).map_or(&[][..], Vec::as_slice);
-        let Some((last, rest)) = own.split_last() else { return emit.jump(places.none) };
-        for (number, at) in rest.iter().enumerate() {
-            load_key(emit, *at, length, number, maps.keys);
+    find_length(emit, &lengths, labels.none, &mut |emit, length| {
+        // No more than there are numbers: who has one was given it.
+        let own = known.get(&length).into_iter().flatten();
+        let mut own = (0..=u8::MAX).zip(own).peekable();
+        while let Some((place, at)) = own.next() {
+            load_key(emit, *at, key(length, place), maps.keys);
+            if own.peek().is_none() {
+                return emit.jump(labels.look_up);
+            }
             let miss = emit.label();
-            look_up(emit, maps, places.hit, miss);
+            look_up(emit, maps, labels.hit, miss);
             emit.put(miss);
-            retest_length(emit, program.hook, length, places.none);
+            retest_length(emit, program.hook, length, labels.none);
         }
-        load_key(emit, *last, length, rest.len(), maps.keys);
-        emit.jump(places.look_up);
+        emit.jump(labels.none);
     });
-    emit.put(places.look_up);
-    look_up(emit, maps, places.hit, places.none);
+    emit.put(labels.look_up);
+    look_up(emit, maps, labels.hit, labels.none);
 }
 
-fn load_key(emit: &mut Emit, at: IdAt, length: u32, place: usize, wanted: bool) {
+fn load_key(emit: &mut Emit, at: IdAt, key: u16, wanted: bool) {
     load_id(emit, at);
     if wanted {
-        emit.mov_imm(R4, key(length, place));
+        emit.mov_imm(R4, key);
     }
 }
 

@@ -32,6 +32,8 @@ impl IdAt {
     /// The id that is the field at `bit` (from the start of the metadata, as BTF counts in `order`) of so many `bits`,
     /// in the byte order `field`. `None` if no single load can read it.
     pub fn field(bit: u32, bits: u32, field: ByteOrder, order: ByteOrder) -> Option<IdAt> {
+        // One byte has no order.
+        let swapped = |bytes: u32| bytes > 1 && field != order;
         for bytes in [1u32, 2, 4, 8] {
             let width = bytes.checked_mul(8)?;
             let start = bit.checked_sub(bit.checked_rem(width)?)?;
@@ -40,13 +42,13 @@ impl IdAt {
             if end <= width {
                 // BTF counts bits from the low end on little-endian targets, from the high end on big-endian ones.
                 let shift = if field == ByteOrder::Little { in_word } else { width.checked_sub(end)? };
-                return Some(IdAt { offset: start / 8, bytes, swapped: field != order, shift, bits });
+                return Some(IdAt { offset: start / 8, bytes, swapped: swapped(bytes), shift, bits });
             }
         }
         // A word that lies across its natural places, at whole bytes.
         let bytes = bits / 8;
         let whole = bit.is_multiple_of(8) && bits.is_multiple_of(8) && matches!(bytes, 2 | 4 | 8);
-        whole.then_some(IdAt { offset: bit / 8, bytes, swapped: field != order, shift: 0, bits })
+        whole.then_some(IdAt { offset: bit / 8, bytes, swapped: swapped(bytes), shift: 0, bits })
     }
 }
 
@@ -60,6 +62,8 @@ mod tests {
         assert_eq!(at, IdAt { offset: 12, bytes: 4, swapped: false, shift: 0, bits: 32 });
         let at = IdAt::field(48, 32, ByteOrder::Big, ByteOrder::Little).unwrap();
         assert_eq!((at.offset, at.bytes, at.swapped, at.shift), (6, 4, true, 0));
+        let at = IdAt::field(24, 8, ByteOrder::Big, ByteOrder::Little).unwrap();
+        assert_eq!((at.offset, at.bytes, at.swapped, at.shift), (3, 1, false, 0));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use xhint_btf::ext::LineInfo;
 use xhint_btf::{Builder, Def, Kind, Linkage};
 use xhint_object::{Assembly, Body, Image, SectionId};
 
-use super::Plan;
+use super::Request;
 use super::classes::{Classes, callees};
 use crate::name::c_name;
 use crate::variant::{VariantId, Variants};
@@ -59,17 +59,18 @@ enum What {
 }
 
 impl<'a> Copies<'a> {
-    /// Begins with the object of a plan, pruned if it says so.
+    /// Begins with the object of a request, pruned if it says so.
     ///
     /// # Errors
     /// As [`Assembly::take`].
-    pub fn of(plan: &Plan<'a>) -> Result<Copies<'a>, Error> {
-        let entries = plan.programs.iter().map(|p| p.function).collect();
-        let mut copies = Copies::new(plan.object, plan.variants, plan.names.clone(), plan.fallback, entries)?;
-        if plan.prune {
+    pub fn of(request: &Request<'a>) -> Result<Copies<'a>, Error> {
+        let entries = request.programs.iter().map(|p| p.function).collect();
+        let mut copies =
+            Copies::new(request.object, request.variants, request.names.clone(), request.fallback, entries)?;
+        if request.prune {
             copies.prune(None);
         }
-        if let Some(filled) = plan.filled {
+        if let Some(filled) = request.filled {
             // Of the filler there is code for all that anybody could ask for.
             copies.prune(Some(filled.function));
         }

@@ -60,7 +60,7 @@ fn rows_count_each_packet_where_it_belongs() {
     check(0x13, link_by_row);
 }
 
-fn check(last_id: u32, link: impl Fn(&Plan<'_>) -> Result<xhint_object::Image, Error>) {
+fn check(last_id: u32, link: impl Fn(&Request<'_>) -> Result<xhint_object::Image, Error>) {
     if !privileged() {
         return;
     }

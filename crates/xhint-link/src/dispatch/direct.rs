@@ -13,7 +13,7 @@ use super::count::Counters;
 use super::entry::decide;
 use super::filled::{self, Filled, fill};
 use super::table::Slot;
-use super::{Case, Dispatched, Plan, Route};
+use super::{Case, Dispatched, Request, Route};
 use crate::Error;
 use crate::Fallback;
 use crate::variant::VariantId;
@@ -26,17 +26,17 @@ const MAX_FUNCTIONS: usize = 256;
 /// place of one.
 const MAX_JUMPED: usize = 8_000;
 
-/// Links the plan's programs so that each has an entry of its own name, in its own place, with a copy behind it for each
+/// Links the request's programs so that each has an entry of its own name, in its own place, with a copy behind it for each
 /// layout, or a static copy `PROGRAM__LAYOUT` in `.text`. Copies that are equal are one.
 ///
 /// # Errors
 /// [`Error::TooManyFunctions`] for more than the kernel takes, [`Error::TooFar`] for more layouts than jumps can span,
 /// and faults of the object.
-pub fn link(plan: &Plan<'_>) -> Result<Image, Error> {
-    let mut copies = Copies::of(plan)?;
-    let counters = plan.count.then(|| Counters::declare(&mut copies.image));
-    for program in &plan.programs {
-        put_entry(&mut copies, program, counters, Routing::of(plan))?;
+pub fn link(request: &Request<'_>) -> Result<Image, Error> {
+    let mut copies = Copies::of(request)?;
+    let counters = request.count.then(|| Counters::declare(&mut copies.image));
+    for program in &request.programs {
+        put_entry(&mut copies, program, counters, Routing::of(request))?;
     }
     if let Some(counters) = counters {
         place_maps(copies.object, &mut copies.image, &mut copies.btf, &counters.maps())?;
@@ -44,7 +44,7 @@ pub fn link(plan: &Plan<'_>) -> Result<Image, Error> {
     copies.finish()
 }
 
-/// Of a plan, what an entry needs beyond its program.
+/// Of a request, what an entry needs beyond its program.
 #[derive(Debug, Clone, Copy)]
 pub struct Routing<'a> {
     slots: &'a [Option<Slot>],
@@ -54,8 +54,8 @@ pub struct Routing<'a> {
 }
 
 impl<'a> Routing<'a> {
-    pub fn of(plan: &'a Plan<'_>) -> Routing<'a> {
-        Routing { slots: &plan.slots, fallback: plan.fallback, or_else: plan.or_else, filled: plan.filled }
+    pub fn of(request: &'a Request<'_>) -> Routing<'a> {
+        Routing { slots: &request.slots, fallback: request.fallback, or_else: request.or_else, filled: request.filled }
     }
 }
 

@@ -9,12 +9,12 @@ use super::entry::load_ends;
 /// `bpf_xdp_adjust_meta`.
 const ADJUST_META: i32 = 54;
 
-/// What fills, in a plan.
+/// What fills, in a request.
 #[derive(Debug, Clone, Copy)]
 pub struct Filled {
     /// The function.
     pub function: FunctionId,
-    /// The place of its layout among the plan's.
+    /// The place of its layout among the request's.
     pub layout: usize,
     /// Bytes of that.
     pub size: u32,

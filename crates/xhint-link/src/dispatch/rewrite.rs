@@ -23,7 +23,7 @@ use xhint_bpf::reg::{R3, R10};
 use xhint_bpf::{Emit, If, Insn, Instruction, Label, Liveness, Op, Regs, Targets, jumps_anywhere};
 
 use super::alike::Site;
-use super::rows::Field;
+use super::rows::Cell;
 
 /// The least offset from r10: `MAX_BPF_STACK` of include/linux/filter.h.
 const STACK_END: i32 = -512;
@@ -129,9 +129,9 @@ impl Rewrite {
         }
     }
 
-    fn load(&self, emit: &mut Emit, at: usize, insn: Insn, field: Field, bad: Label) {
+    fn load(&self, emit: &mut Emit, at: usize, insn: Insn, field: Cell, bad: Label) {
         let Some(spare) = self.spare(at, insn) else { return };
-        let bytes = i16::from(insn.bytes_moved());
+        let bytes = i16::from(insn.access_bytes());
         let saves = || spare.save.into_iter().zip(self.saved);
         for (reg, slot) in saves() {
             reg.into_iter().for_each(|reg| emit.store(8, R10, slot, reg));
@@ -166,7 +166,7 @@ impl Rewrite {
 }
 
 /// `dst` = the field of a row.
-pub fn load_field(emit: &mut Emit, dst: u8, row: u8, field: Field) {
+pub fn load_field(emit: &mut Emit, dst: u8, row: u8, field: Cell) {
     emit.load(field.bytes, dst, row, field.offset);
 }
 

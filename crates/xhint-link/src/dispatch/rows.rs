@@ -10,7 +10,8 @@
 //! With `h = (id * MULTIPLIER) mod 2^32`, the upper n bits of `h` choose a word of the directory, and the m bits below
 //! them, times 2^s, xor that word, are where the row begins. Few ids need no directory: a multiplier is found by which
 //! no two meet. With many the directory parts those that do (hash and displace: Tarjan and Yao, 1979). A row begins with
-//! what tells that it is the packet's; a row of nobody is zero, and no layout has id 0:
+//! what tells that it is the packet's. A row of nobody is zero. As packets of no layout have id 0, the row that this leads to has
+//! another id if it is nobody's, one that leads elsewhere:
 //!
 //! | byte | bits | |
 //! | --- | --- | --- |
@@ -31,10 +32,10 @@ pub const SECTION: &str = ".rodata.xhint";
 pub const ROWS: &str = "xhint_rows_";
 
 /// What each row has.
-const ID: Field = Field { offset: 0, bytes: 4 };
-pub const KEY: Field = Field { offset: 4, bytes: 2 };
-pub const SLOT: Field = Field { offset: 6, bytes: 2 };
-pub const COPY: Field = Field { offset: 8, bytes: 1 };
+const ID: Cell = Cell { offset: 0, bytes: 4 };
+pub const KEY: Cell = Cell { offset: 4, bytes: 2 };
+pub const SLOT: Cell = Cell { offset: 6, bytes: 2 };
+pub const COPY: Cell = Cell { offset: 8, bytes: 1 };
 const FIRST_FIELD: u16 = 9;
 /// Bytes of the largest row: what the 15 bits of a load's offset reach is far more.
 const MAX_ROW: u16 = 4096;
@@ -49,11 +50,19 @@ const MOST_ROWS: u32 = 16;
 
 /// A number that a copy reads from the row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Field {
+pub struct Cell {
     /// Bytes from the start of the row.
     pub offset: i16,
     /// Bytes of it: 1, 2, 4 or 8.
     pub bytes: u32,
+}
+
+impl Cell {
+    /// Puts a number there.
+    fn put(self, row: &mut [u8], value: u64, order: ByteOrder) {
+        let to = row.iter_mut().skip(self.offset.unsigned_abs().into());
+        to.zip(number(value, self.bytes, order)).for_each(|(to, from)| *to = from);
+    }
 }
 
 /// The row of one layout.
@@ -63,7 +72,7 @@ pub struct Row {
     pub key: u16,
     pub slot: Option<Slot>,
     pub copy: u8,
-    pub fields: Vec<(Field, u64)>,
+    pub fields: Vec<(Cell, u64)>,
 }
 
 /// Where the entry finds a row.
@@ -121,16 +130,16 @@ impl Shape {
 ///
 /// # Errors
 /// [`Error::RowTooLong`].
-pub fn places(widths: &[u16]) -> Result<(Vec<Field>, u32), Error> {
+pub fn places(widths: &[u16]) -> Result<(Vec<Cell>, u32), Error> {
     let mut order: Vec<(usize, u16)> = widths.iter().copied().enumerate().collect();
     order.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
     let too_long = || Error::RowTooLong { most: MAX_ROW.into() };
-    let mut out: Vec<(usize, Field)> = Vec::with_capacity(order.len());
+    let mut out: Vec<(usize, Cell)> = Vec::with_capacity(order.len());
     let mut end = FIRST_FIELD;
     for (number, bytes) in order {
         let offset = end.checked_next_multiple_of(bytes).ok_or_else(too_long)?;
         end = offset.checked_add(bytes).filter(|end| *end <= MAX_ROW).ok_or_else(too_long)?;
-        out.push((number, Field { offset: offset.cast_signed(), bytes: bytes.into() }));
+        out.push((number, Cell { offset: offset.cast_signed(), bytes: bytes.into() }));
     }
     out.sort_by_key(|(number, _)| *number);
     Ok((out.into_iter().map(|(_, field)| field).collect(), end.next_power_of_two().into()))
@@ -200,12 +209,14 @@ fn bytes(rows: &[Row], found: &Displaced, shape: &Shape, order: ByteOrder) -> Ve
     let directory = found.directory.iter().filter(|_| shape.directory > 0);
     let directory = directory.flat_map(|word| number(u64::from(*word) << shape.row, 4, order));
     let mut table = vec![vec![0; 1 << shape.row]; 1 << shape.rows];
+    let place = |id: u32| found.directory.get(shape.bucket(id)).map(|by| shape.place(id, *by));
+    let elsewhere = (1..=u32::MAX).find(|id| place(*id) != place(0));
+    if let (Some(id), Some(row)) = (elsewhere, place(0).and_then(|place| table.get_mut(place))) {
+        ID.put(row, id.into(), order);
+    }
     for (row, place) in &found.places {
         let (Some(row), Some(place)) = (rows.get(*row), table.get_mut(*place)) else { continue };
-        let mut put = |field: Field, value: u64| {
-            let to = place.iter_mut().skip(field.offset.unsigned_abs().into());
-            to.zip(number(value, field.bytes, order)).for_each(|(to, from)| *to = from);
-        };
+        let mut put = |cell: Cell, value: u64| cell.put(place, value, order);
         put(ID, row.id.into());
         put(KEY, row.key.into());
         row.slot.into_iter().for_each(|slot| put(SLOT, slot.number().into()));
@@ -241,7 +252,8 @@ mod tests {
                 let rows: Vec<Row> = (0..count).map(|n| row(id(n))).collect();
                 let (bytes, shape) = build(&rows, 16, ByteOrder::Little).unwrap();
                 assert!(bytes.len() <= 256 * count as usize + 1000, "{count}: {}", bytes.len());
-                for row in &rows {
+                let none = row(0);
+                for row in rows.iter().chain([&none]) {
                     // As the entry does it.
                     let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
                     let shift = shape.start_shift();
@@ -250,7 +262,8 @@ mod tests {
                     let word = if shape.directory > 0 { word(4 * shape.bucket(row.id)) } else { 0 };
                     let place = (hash ^ word) & shape.start_mask() as u32;
                     let start = (shape.start() + place) as usize;
-                    assert_eq!(bytes[start..start + 4], row.id.to_le_bytes(), "{count}");
+                    // Nobody has the id 0.
+                    assert_eq!(bytes[start..start + 4] == row.id.to_le_bytes(), row.id != 0, "{count}");
                 }
             }
         }

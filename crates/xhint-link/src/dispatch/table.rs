@@ -5,7 +5,7 @@
 //! them one variable [`IDS`] in the data section [`IDS_SECTION`] (an array map of one element, as loaders make of data
 //! sections). A layout has one slot, the same in the map of each program.
 //!
-//! [`IDS`] is [`BUCKETS`] buckets of [`WAYS`] words of 64 bits in the byte order of the machine. A word says which slot
+//! [`IDS`] is [`BUCKETS`] buckets of [`BUCKET_WORDS`] words of 64 bits in the byte order of the machine. A word says which slot
 //! a layout has:
 //!
 //! ```text
@@ -43,9 +43,9 @@ pub const BUCKET_SHIFT: u32 = 32 - BUCKET_BITS;
 /// Buckets of the table.
 pub const BUCKETS: usize = 1 << BUCKET_BITS;
 /// Words of a bucket.
-pub const WAYS: usize = 8;
+pub const BUCKET_WORDS: usize = 8;
 /// Bytes of the table.
-pub const TABLE_SIZE: usize = BUCKETS * WAYS * 8;
+pub const TABLE_SIZE: usize = BUCKETS * BUCKET_WORDS * 8;
 /// Bits of a slot's number in a word.
 pub const SLOT_BITS: u32 = 24;
 /// What an id is multiplied by, for its first bucket and its second: 2^32 divided by the golden ratio (Knuth's
@@ -115,7 +115,7 @@ pub struct Table {
 
 impl Default for Table {
     fn default() -> Table {
-        Table { words: vec![0; BUCKETS * WAYS] }
+        Table { words: vec![0; BUCKETS * BUCKET_WORDS] }
     }
 }
 
@@ -179,7 +179,7 @@ impl Table {
 
 /// The indices of the words of a bucket.
 fn words_of(bucket: usize) -> impl Iterator<Item = usize> + Clone {
-    (bucket << WAYS.trailing_zeros()..).take(WAYS)
+    (bucket << BUCKET_WORDS.trailing_zeros()..).take(BUCKET_WORDS)
 }
 
 #[cfg(test)]
@@ -197,7 +197,7 @@ mod tests {
         let mut table = Table::default();
         let index = table.put(0x11, 16, slot(3)).unwrap();
         assert_eq!(table.words()[index], 0x11_0400_0003);
-        assert_eq!(index / WAYS, buckets(0x11)[0]);
+        assert_eq!(index / BUCKET_WORDS, buckets(0x11)[0]);
         assert_eq!(table.find(0x11, 16), Some((index, slot(3))));
         assert_eq!(table.find(0x11, 20), None);
         assert_eq!(table.layouts().collect::<Vec<_>>(), [(0x11, 16)]);

@@ -25,10 +25,11 @@ use super::count::{Counters, Index};
 use super::direct::{Routing, put_entry};
 use super::entry::{decide, find_length, load_ends, load_id, retest_length};
 use super::table::{
-    BUCKET_SHIFT, IDS, IDS_SECTION, MULTIPLIERS, SLOT_BITS, SLOT_COUNT, Slot, Table, WAYS, length_key, slots_name,
+    BUCKET_SHIFT, BUCKET_WORDS, IDS, IDS_SECTION, MULTIPLIERS, SLOT_BITS, SLOT_COUNT, Slot, Table, length_key,
+    slots_name,
 };
 use super::usual::{Usual, selectors};
-use super::{Dispatched, MAX_METADATA, Plan};
+use super::{Dispatched, MAX_METADATA, Request};
 use crate::Error;
 use crate::Fallback;
 use xhint_object::Image;
@@ -42,31 +43,31 @@ const MAX_DIRECT: usize = 1000;
 /// The same where it counts.
 const MAX_COUNTED: usize = 500;
 
-/// Links the plan's programs so that each has an entry of its own name, in its own place, and a program
-/// `PROGRAM__LAYOUT` beside it for each layout, in the slot that the plan says. Copies that are equal are one
+/// Links the request's programs so that each has an entry of its own name, in its own place, and a program
+/// `PROGRAM__LAYOUT` beside it for each layout, in the slot that the request says. Copies that are equal are one
 /// program in several slots, and in those of layouts that lack what is read stands `PROGRAM__fallback`.
 ///
 /// # Errors
 /// [`Error::NoSlot`] for more layouts than slots, [`Error::TableFull`] for ids that hash together too often, and faults of the object.
-pub fn link(plan: &Plan<'_>) -> Result<Image, Error> {
-    let mut copies = Copies::of(plan)?;
+pub fn link(request: &Request<'_>) -> Result<Image, Error> {
+    let mut copies = Copies::of(request)?;
     let ids = copies.image.add_variable(IDS);
-    let counters = plan.count.then(|| Counters::declare(&mut copies.image));
+    let counters = request.count.then(|| Counters::declare(&mut copies.image));
     let mut table = Table::default();
     let mut all: Vec<_> = counters.iter().flat_map(|c| c.maps()).collect();
-    for program in &plan.programs {
+    for program in &request.programs {
         if program.optional {
-            put_entry(&mut copies, program, counters, Routing::of(plan))?;
+            put_entry(&mut copies, program, counters, Routing::of(request))?;
             continue;
         }
-        let name = slots_name(&plan.object.functions().at(program.function).name);
+        let name = slots_name(&request.object.functions().at(program.function).name);
         let symbol = copies.image.add_variable(&name);
         let (mut programs, mut slots) = (BTreeMap::new(), Vec::new());
         for route in &program.routes {
             let case = route.case;
-            let slot = plan.slot(route)?;
-            let copy = match plan.or_else {
-                Fallback::Action(action) if plan.falls_back(route) => copies.action(program.function, action),
+            let slot = request.slot(route)?;
+            let copy = match request.or_else {
+                Fallback::Action(action) if request.falls_back(route) => copies.action(program.function, action),
                 _ => copies.program(program.function, route.variant),
             };
             programs.insert(slot, copy);
@@ -74,8 +75,8 @@ pub fn link(plan: &Plan<'_>) -> Result<Image, Error> {
             table.put(case.id, case.size, slot).ok_or(full)?;
             slots.push(slot);
         }
-        let rest = match plan.or_else {
-            Fallback::Program => Rest::Program(copies.named_code(program.function, plan.fallback, 0)?),
+        let rest = match request.or_else {
+            Fallback::Program => Rest::Program(copies.named_code(program.function, request.fallback, 0)?),
             Fallback::Action(action) => Rest::Action(action),
         };
         let mut emit = Emit::new(copies.object.order());
@@ -106,9 +107,9 @@ enum Rest {
     Action(u32),
 }
 
-/// Places in an entry.
+/// Labels in an entry.
 #[derive(Debug, Clone, Copy)]
-struct Places {
+struct Labels {
     /// The lookup that all lengths share: the id in r5, the length's part of the key in r0.
     look_up: Label,
     /// A slot was found: in r2.
@@ -120,12 +121,12 @@ struct Places {
 }
 
 fn entry(emit: &mut Emit, program: &Dispatched, maps: Maps, slots: &[Slot], rest: Rest) {
-    let places = Places { look_up: emit.label(), hit: emit.label(), empty: emit.label(), none: emit.label() };
+    let labels = Labels { look_up: emit.label(), hit: emit.label(), empty: emit.label(), none: emit.label() };
     let other = emit.label();
     // Helpers leave r6 alone.
     emit.mov(R6, R1);
     let most = if maps.counters.is_some() { MAX_COUNTED } else { MAX_DIRECT };
-    // Where ids stand in several places these are tried in one order, here or in the table.
+    // Where ids stand in several labels these are tried in one order, here or in the table.
     let known = selectors(program.cases());
     let one_place = |case: &Case| known.get(&case.size).is_none_or(|places| places.len() == 1);
     let all_fit = program.routes.len() <= most;
@@ -134,18 +135,18 @@ fn entry(emit: &mut Emit, program: &Dispatched, maps: Maps, slots: &[Slot], rest
     decide(emit, program.hook, &direct, other);
     for ((_, label), slot) in direct.iter().zip(&slots) {
         emit.put(*label);
-        go(emit, maps, (*slot).into(), places);
+        go(emit, maps, (*slot).into(), labels);
     }
     emit.put(other);
-    find_other(emit, program, maps, places);
-    emit.put(places.hit);
+    find_other(emit, program, maps, labels);
+    emit.put(labels.hit);
     emit.mov(R7, R2);
-    go(emit, maps, Index::InR7, places);
-    emit.put(places.empty);
+    go(emit, maps, Index::InR7, labels);
+    emit.put(labels.empty);
     if let Some(counters) = maps.counters {
         counters.take_back(emit);
     }
-    emit.put(places.none);
+    emit.put(labels.none);
     if let Some(counters) = maps.counters {
         counters.unknown(emit, program.hook, program.cases());
     }
@@ -162,33 +163,33 @@ fn entry(emit: &mut Emit, program: &Dispatched, maps: Maps, slots: &[Slot], rest
 }
 
 /// Looks the id up in metadata of any length. The context is in r1 and r6.
-fn find_other(emit: &mut Emit, program: &Dispatched, maps: Maps, places: Places) {
+fn find_other(emit: &mut Emit, program: &Dispatched, maps: Maps, labels: Labels) {
     let known = selectors(program.cases());
     let usual = Usual::of(&known);
     load_ends(emit, program.hook);
     let lengths: Vec<_> = (4..=MAX_METADATA).step_by(4).collect();
-    find_length(emit, &lengths, places.none, &mut |emit, length| {
+    find_length(emit, &lengths, labels.none, &mut |emit, length| {
         let usual = usual.at(length);
         let own = known.get(&length).map_or(usual.as_slice(), Vec::as_slice);
-        on_length(emit, program.hook, length, own, maps.ids, places);
+        on_length(emit, program.hook, length, own, maps.ids, labels);
     });
-    emit.put(places.look_up);
-    look_up(emit, maps.ids, places.hit, places.none);
+    emit.put(labels.look_up);
+    look_up(emit, maps.ids, labels.hit, labels.none);
 }
 
 /// Looks the id up in metadata of a known length, in each place where it may stand.
-fn on_length(emit: &mut Emit, hook: Hook, length: u32, selectors: &[IdAt], ids: SymbolId, places: Places) {
-    let Some((last, rest)) = selectors.split_last() else { return emit.jump(places.none) };
+fn on_length(emit: &mut Emit, hook: Hook, length: u32, selectors: &[IdAt], ids: SymbolId, labels: Labels) {
+    let Some((last, rest)) = selectors.split_last() else { return emit.jump(labels.none) };
     for at in rest {
         load_key(emit, *at, length);
         let miss = emit.label();
-        look_up(emit, ids, places.hit, miss);
+        look_up(emit, ids, labels.hit, miss);
         emit.put(miss);
         // The lookup used r2, which the next selector needs.
-        retest_length(emit, hook, length, places.none);
+        retest_length(emit, hook, length, labels.none);
     }
     load_key(emit, *last, length);
-    emit.jump(places.look_up);
+    emit.jump(labels.look_up);
 }
 
 /// r5 = the id, r0 = the length's part of the key.
@@ -198,9 +199,9 @@ fn load_key(emit: &mut Emit, at: IdAt, length: u32) {
 }
 
 /// Counts the packet and goes to the program in the slot.
-fn go(emit: &mut Emit, maps: Maps, index: Index, places: Places) {
+fn go(emit: &mut Emit, maps: Maps, index: Index, labels: Labels) {
     if let Some(counters) = maps.counters {
-        counters.known(emit, index, places.none);
+        counters.known(emit, index, labels.none);
     }
     emit.mov(R1, R6);
     emit.address(R2, maps.slots, 0);
@@ -209,7 +210,7 @@ fn go(emit: &mut Emit, maps: Maps, index: Index, places: Places) {
         Index::InR7 => emit.mov(R3, R7),
     }
     emit.helper(TAIL_CALL);
-    emit.jump(places.empty);
+    emit.jump(labels.empty);
 }
 
 /// Looks the id in r5, of the length in r0, up: to `hit` with the slot in r2, or to `miss`. Uses r0, r2 and r4.
@@ -222,10 +223,10 @@ fn look_up(emit: &mut Emit, ids: SymbolId, hit: Label, miss: Label) {
         emit.mul32(R2, multiplier);
         emit.op(Op::Rsh, R2, BUCKET_SHIFT);
         // Bytes of a bucket.
-        emit.op(Op::Lsh, R2, (WAYS * 8).trailing_zeros());
+        emit.op(Op::Lsh, R2, (BUCKET_WORDS * 8).trailing_zeros());
         emit.address(R4, ids, 0);
         emit.op_reg(Op::Add, R4, R2);
-        for word in (0..).step_by(8).take(WAYS) {
+        for word in (0..).step_by(8).take(BUCKET_WORDS) {
             emit.load(8, R2, R4, word);
             emit.op_reg(Op::Xor, R2, R0);
             emit.jump_if_imm(If::Below, R2, 1 << SLOT_BITS, hit);

@@ -43,7 +43,7 @@ pub(super) fn linked(
     layouts: &[(Shape, u32)],
     or_else: Fallback,
     count: bool,
-    link: impl Fn(&Plan<'_>) -> Result<xhint_object::Image, Error>,
+    link: impl Fn(&Request<'_>) -> Result<xhint_object::Image, Error>,
 ) -> PathBuf {
     let mut shapes: Vec<_> = layouts.iter().map(|l| l.0).collect();
     shapes.push((0, 0));
@@ -62,7 +62,7 @@ pub(super) fn linked(
     };
     let routes = layouts.iter().enumerate().map(route).collect();
     let function = object.functions().position(|f| f.name == "first").unwrap();
-    let plan = Plan {
+    let request = Request {
         object,
         variants: &variants,
         names,
@@ -75,7 +75,7 @@ pub(super) fn linked(
         prune: true,
         filled: None,
     };
-    fixture::keep("dispatched", "o", &link(&plan).unwrap().write().unwrap())
+    fixture::keep("dispatched", "o", &link(&request).unwrap().write().unwrap())
 }
 
 pub(super) fn metadata(size: u32, id: u32) -> Vec<u8> {
@@ -111,7 +111,7 @@ fn each_packet_is_read_by_the_row_of_its_length_and_id() {
     check(0x13, link_by_row);
 }
 
-fn check(last_id: u32, link: impl Fn(&Plan<'_>) -> Result<xhint_object::Image, Error>) {
+fn check(last_id: u32, link: impl Fn(&Request<'_>) -> Result<xhint_object::Image, Error>) {
     if !privileged() {
         return;
     }
@@ -132,6 +132,22 @@ fn check(last_id: u32, link: impl Fn(&Plan<'_>) -> Result<xhint_object::Image, E
                 continue; // The kernel lets no such packet through to a program.
             }
             assert_eq!(run(&loaded, size, id), (PASS, [0, 0, 0]), "{size} {id:#x}");
+        }
+    }
+}
+
+/// 0 is the id of none, also where rows of nobody are all that could have it.
+#[test]
+fn packets_without_an_id_are_of_no_layout() {
+    if !privileged() {
+        return;
+    }
+    for id in 1..32_u32 {
+        let layouts = [((16, 4), id), ((16, 8), id.wrapping_mul(0x9e37_79b1))];
+        for link in [link_direct, link_tail, link_by_row] {
+            let loaded = Loaded::load(&linked(&object(), &layouts, Fallback::Program, false, link), None).unwrap();
+            assert_eq!(run(&loaded, 16, 0), (PASS, [0, 0, 0]), "{id:#x}");
+            assert_eq!(run(&loaded, 16, id).1[0], 16, "{id:#x}");
         }
     }
 }

@@ -18,7 +18,7 @@ const MAX_BITS: u32 = 256 * 8;
 
 /// A struct or union.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Described {
+pub struct Struct {
     pub name: String,
     /// Those with a name, at any depth.
     pub members: Vec<Member>,
@@ -68,17 +68,17 @@ struct Within<'p> {
     depth: usize,
 }
 
-impl Described {
+impl Struct {
     /// The structs and unions that the program has with their members and whose name `fits`, each once.
-    pub fn all(object: &Object, fits: impl Fn(&str) -> bool) -> Vec<Described> {
+    pub fn all(object: &Object, fits: impl Fn(&str) -> bool) -> Vec<Struct> {
         let btf = object.btf();
         let ours = btf.types().filter(|t| may_be_layout(t.kind()) && fits(t.name()));
-        let mut out: Vec<Described> = ours.filter_map(|t| Described::of(btf, t)).collect();
+        let mut out: Vec<Struct> = ours.filter_map(|t| Struct::of(btf, t)).collect();
         if dwarf::may_have(object.image(), &fits) {
             for found in dwarf::structs(object.image(), &fits) {
                 let member = |(name, bits)| Member { name, path: String::new(), owner: String::new(), bits };
                 let members = found.members.into_iter().map(member).collect();
-                out.push(Described { name: found.name, members, inner: found.inner, in_btf: false });
+                out.push(Struct { name: found.name, members, inner: found.inner, in_btf: false });
             }
         }
         out.sort_by(|a, b| (&a.name, !a.in_btf).cmp(&(&b.name, !b.in_btf)));
@@ -87,17 +87,17 @@ impl Described {
     }
 
     /// What a layout's BTF says of it, if that is at hand.
-    pub fn layout(universe: &Universe, layout: &Layout) -> Option<Described> {
+    pub fn layout(universe: &Universe, layout: &Layout) -> Option<Struct> {
         let btf = universe.source(layout.source)?.btf();
-        Described::of(btf, universe.ty(TypeRef { source: layout.source, id: layout.type_id })?)
+        Struct::of(btf, universe.ty(TypeRef { source: layout.source, id: layout.type_id })?)
     }
 
     /// What a BTF says of a struct, or of a typedef of one, if it has members.
-    fn of(btf: &Btf, ty: Type<'_>) -> Option<Described> {
+    fn of(btf: &Btf, ty: Type<'_>) -> Option<Struct> {
         let body = btf.skip_mods_and_typedefs(ty.id());
         let has_members = body.kind().is_composite() && body.vlen() > 0;
         let mut left = MAX_MEMBERS;
-        let mut out = Described { name: ty.name().to_owned(), in_btf: true, ..Described::default() };
+        let mut out = Struct { name: ty.name().to_owned(), in_btf: true, ..Struct::default() };
         out.add(btf, body, Within { path: "", owner: ty.name(), base: 0, depth: MAX_DEPTH }, &mut left);
         has_members.then_some(out)
     }
