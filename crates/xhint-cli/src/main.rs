@@ -45,6 +45,7 @@ enum Verb {
         after_help = "Example: xhint layout show mynic.o\n         xhint layout show mynic.btf --layout mynic_rx --json"
     )]
     Layout(verb::layout::Verb),
+    Probe(verb::probe::Args),
     Attach(verb::attach::Args),
     Status(verb::status::Args),
     Detach(verb::detach::Args),
@@ -72,6 +73,7 @@ impl Verb {
             Verb::Explain(args) => args.run(),
             Verb::Btf(verb) => verb.run(),
             Verb::Layout(verb) => verb.run(),
+            Verb::Probe(args) => args.run(),
             Verb::Attach(args) => args.run(),
             Verb::Status(args) => args.run(),
             Verb::Detach(args) => args.run(),

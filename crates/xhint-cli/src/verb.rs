@@ -10,4 +10,5 @@ pub mod layout;
 pub mod layouts;
 pub mod link;
 pub mod nic;
+pub mod probe;
 pub mod status;

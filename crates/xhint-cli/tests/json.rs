@@ -92,6 +92,39 @@ fn shapes_stay() {
     good(&["nic", "down", &name]);
 }
 
+#[test]
+fn a_probe_has_its_shape_whatever_the_device() {
+    for device in ["lo", "veth"] {
+        // A soft one of our own takes rights.
+        let world = (device == "veth" && privileged()).then(|| World::new(&["probe"]));
+        let Some(within) =
+            world.as_ref().map_or((device == "lo").then(Vec::new), |w| Some(vec!["--netns", &w.netns[0]]))
+        else {
+            continue;
+        };
+        if let Some(world) = &world {
+            let link = ["-n", &world.netns[0], "link", "add", "veth", "type", "veth"];
+            assert!(Command::new("ip").args(link).status().unwrap().success());
+        }
+        let probe = json(&[&["probe", device, "--json"], &within[..]].concat());
+        let all = "bus capabilities device driver driver_version firmware hints ifindex kfuncs module netns netns_name \
+                   offloads parent programs refuses_metadata room rx_metadata virtio_features xdp_features zero_copy_segments";
+        assert_eq!(members(&probe), all);
+        assert_eq!(members(&probe["kfuncs"][0]), "answer function module name nanoseconds offered why");
+        assert_eq!(members(&probe["offloads"]), "rx_hash rx_timestamps rx_vlan");
+        assert_eq!(members(&probe["programs"]), "generic native offloaded");
+        let rights = "CAP_BPF CAP_NET_ADMIN CAP_NET_RAW CAP_PERFMON CAP_SYS_ADMIN";
+        assert_eq!(members(&probe["capabilities"]), rights);
+        assert_eq!(members(&probe["hints"][0]), "from hint offers");
+        assert_eq!(members(&probe["hints"][0]["offers"][0]), "nanoseconds provider standing what why");
+        assert_eq!(probe["module"].is_null(), device == "lo");
+        if device == "veth" {
+            assert_eq!(members(&probe["module"]), "btf loaded name unreadable");
+            assert_eq!(members(&probe["room"]), "found written");
+        }
+    }
+}
+
 /// Every field that the tables of docs/explain-json.md name, by the heading above.
 fn documented() -> Vec<Vec<&'static str>> {
     let parts = EXPLAINED.split("\n## ");

@@ -49,6 +49,8 @@ pub const HASH: u64 = 2;
 /// `NETDEV_XDP_RX_METADATA_VLAN_TAG`.
 pub const VLAN_TAG: u64 = 4;
 
+/// `enum netdev_xdp_rx_metadata`, from bit 0.
+const RX_METADATAS: [&str; 3] = ["timestamp", "hash", "vlan-tag"];
 /// `enum netdev_xdp_act`, from bit 0.
 const ACTS: [&str; 7] = ["basic", "redirect", "ndo-xmit", "xsk-zerocopy", "hw-offload", "rx-sg", "ndo-xmit-sg"];
 
@@ -56,10 +58,18 @@ impl XdpSupport {
     /// Its features by the names that the kernel's specification gives them, and those that are newer than this by their
     /// bits' numbers.
     pub fn names(&self) -> Vec<String> {
-        let bits = (0..u64::BITS).filter(|bit| self.features >> bit & 1 == 1);
-        let name = |bit: u32| ACTS.get(bit as usize).map_or_else(|| format!("bit {bit}"), |name| (*name).to_owned());
-        bits.map(name).collect()
+        named(self.features, &ACTS)
     }
+
+    /// What it tells of packets, in the same way.
+    pub fn metadata_names(&self) -> Option<Vec<String>> {
+        Some(named(self.rx_metadata?, &RX_METADATAS))
+    }
+}
+
+fn named(bits: u64, names: &[&str]) -> Vec<String> {
+    let set = (0..u64::BITS).filter(|bit| bits >> bit & 1 == 1);
+    set.map(|bit| names.get(bit as usize).map_or_else(|| format!("bit {bit}"), |name| (*name).to_owned())).collect()
 }
 
 /// What the device `ifindex` of the caller's network namespace can do with XDP; `None` where the kernel does not tell (before

@@ -20,6 +20,9 @@ pub enum Right {
 }
 
 impl Right {
+    /// All of them.
+    pub const ALL: [Right; 5] = [Right::Bpf, Right::NetAdmin, Right::NetRaw, Right::Perfmon, Right::SysAdmin];
+
     fn is_held(self) -> bool {
         let capability = match self {
             Right::Bpf => Capability::CAP_BPF,

@@ -7,7 +7,8 @@
 //! So there is no step at which a crash leaves a device without a program, or a state that cannot be told.
 //!
 //! 1. [`Home`] is where pins and state stand, [`Device`] what they are for.
-//! 2. [`load`] brings a linked object into the kernel, with those maps of the generation before that can go on.
+//! 2. [`probe`](mod@probe) asks a device what it offers, [`offers`](mod@offers) what each hint can come from there.
+//! 3. [`load`] brings a linked object into the kernel, with those maps of the generation before that can go on.
 
 pub mod attach;
 pub mod btf_files;
@@ -31,7 +32,9 @@ mod linker;
 pub mod load;
 mod locate;
 mod named;
+pub mod offers;
 mod parsed;
+pub mod probe;
 mod reuse;
 mod rights;
 mod site;
@@ -58,4 +61,5 @@ pub use sources::read_nics;
 pub use state::{LayoutState, LinkedAs, Mode, Source, State, Taken};
 pub use taken_off::Kept;
 pub use too_long::TooLong;
-pub use xhint_host::{DriverInfo, Netns, Programs};
+pub use xhint_host::module::Module;
+pub use xhint_host::{DriverInfo, Facts, Netns, Offloads, Programs, Right, Room, kfunc, netdev};

@@ -1,0 +1,246 @@
+//! `xhint probe`
+
+use std::io;
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+use xhint::runtime::kfunc::Callee;
+use xhint::runtime::offers::{Offer, Offers, offers};
+use xhint::runtime::probe::{Asked, Probe, probe};
+use xhint::runtime::{Device, Facts, Module, Programs};
+
+use crate::arguments::device::Within;
+use crate::print::{self, BOLD, DIM, Stdout, YELLOW, column, columns, line};
+use crate::shape;
+
+/// Ask a device what it offers: driver, XDP features, kfuncs and what their answers are worth, and what each hint can come from.
+///
+/// Nothing changes by that: no program is attached, and no packet sent.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: xhint probe eth0\n         xhint probe eth0 --json")]
+pub struct Args {
+    /// The network device
+    ifname: String,
+    #[command(flatten)]
+    within: Within,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let device = Device::find(&self.ifname, self.within.netns()?)?;
+        let probe = probe(&device)?;
+        let offers = offers(&probe);
+        if self.json {
+            print::json(&shaped(&device, &probe, &offers))?;
+        } else {
+            let mut out = print::stdout();
+            text(&mut out, &probe, &offers)?;
+            out.flush()?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// What there is none of.
+const NONE: &str = "–";
+/// What cannot be told.
+const UNKNOWN: &str = "not known";
+
+fn text(out: &mut Stdout, probe: &Probe, offers: &[Offers]) -> io::Result<()> {
+    let lines = lines(probe);
+    let wide = columns(lines.iter().map(|(key, _)| key.as_str()), 0).saturating_add(2);
+    for (key, value) in &lines {
+        line!(out, "{} {value}", column(&format!("{key}:"), wide))?;
+    }
+    line!(out)?;
+    table(out, offers)
+}
+
+/// Keys and values, the first of them as `ethtool -i` and `ethtool -k` have them.
+fn lines(probe: &Probe) -> Vec<(String, String)> {
+    let facts = &probe.facts;
+    let driver = facts.driver.as_ref();
+    let told = |text: Option<&String>| text.filter(|t| !t.is_empty()).map_or_else(|| NONE.to_owned(), String::clone);
+    let on = |is_on: bool| if is_on { "on" } else { "off" }.to_owned();
+    let parent = facts.parent.as_ref().map(|p| format!("{}/{}", p.bus, p.name));
+    let segments = facts.xdp.map(|xdp| xdp.zero_copy_segments.map_or_else(|| NONE.to_owned(), |n| n.to_string()));
+    let unknown = |text: Option<String>| text.unwrap_or_else(|| UNKNOWN.to_owned());
+    let mut lines = vec![
+        ("driver", told(driver.map(|d| &d.driver))),
+        ("version", told(driver.map(|d| &d.driver_version))),
+        ("firmware-version", told(driver.map(|d| &d.firmware))),
+        ("bus-info", told(driver.map(|d| &d.bus))),
+        ("parent", told(parent.as_ref())),
+        ("module", facts.module.as_ref().map_or_else(|| NONE.to_owned(), module)),
+        ("receive-hashing", on(facts.offloads.rx_hash)),
+        ("rx-vlan-offload", on(facts.offloads.rx_vlan)),
+        ("rx-timestamps", facts.rx_timestamps.map_or_else(|| NONE.to_owned(), on)),
+    ];
+    lines.extend(facts.virtio.as_ref().map(|bits| ("virtio-features", listed(bits.iter().map(u32::to_string)))));
+    lines.extend([
+        ("xdp-features", unknown(facts.xdp.map(|xdp| listed(xdp.names())))),
+        ("xdp-zc-max-segs", unknown(segments)),
+        ("xdp-rx-metadata-features", unknown(facts.xdp.and_then(|xdp| xdp.metadata_names()).map(listed))),
+        ("xdp-programs", programs(facts.programs)),
+        ("metadata-room", room(probe)),
+        ("capabilities", capabilities(probe)),
+    ]);
+    let lines = lines.into_iter().map(|(key, value)| (key.to_owned(), value));
+    lines.chain(probe.kfuncs.iter().map(|asked| (asked.kfunc.name().to_owned(), kfunc(asked)))).collect()
+}
+
+fn listed(all: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    let all: Vec<_> = all.into_iter().map(|one| one.as_ref().to_owned()).collect();
+    if all.is_empty() { NONE.to_owned() } else { all.join(" ") }
+}
+
+fn module(module: &Module) -> String {
+    let place = if module.is_loaded { "loaded" } else { "built in" };
+    let types = match (&module.btf, &module.unreadable) {
+        (None, _) => "without BTF".to_owned(),
+        (Some(path), None) => format!("BTF in {}", path.display()),
+        (Some(path), Some(why)) => format!("BTF in {}, which cannot be read: {why}", path.display()),
+    };
+    format!("{} ({place}, {types})", module.name)
+}
+
+fn programs(programs: Programs) -> String {
+    let modes = [("native", programs.native), ("generic", programs.generic), ("offloaded", programs.offloaded)];
+    listed(modes.into_iter().filter(|(_, id)| *id != 0).map(|(mode, id)| format!("{mode} {id}")))
+}
+
+fn room(probe: &Probe) -> String {
+    match (probe.refuses_metadata, probe.room) {
+        (Some(why), _) => format!("0 bytes: {why}"),
+        (None, Some(room)) => {
+            let found = room.found.map(|found| format!(", {found} found")).unwrap_or_default();
+            format!("{} bytes written by a program{found}", room.written)
+        }
+        (None, None) => format!("{UNKNOWN}: asking takes CAP_BPF and CAP_NET_ADMIN"),
+    }
+}
+
+fn capabilities(probe: &Probe) -> String {
+    let those = |held| listed(probe.rights.iter().filter(|(_, is)| *is == held).map(|(right, _)| right.to_string()));
+    format!("{}; lacking {}", those(true), those(false))
+}
+
+fn kfunc(asked: &Asked) -> String {
+    let function = match &asked.callee {
+        Some(Callee::Driver { function, module: Some(module) }) => format!("{function} [{module}] "),
+        Some(Callee::Driver { function, module: None }) => format!("{function} "),
+        _ => String::new(),
+    };
+    let cost = asked.nanoseconds.map(|ns| format!(" ({ns} ns)")).unwrap_or_default();
+    format!("{function}{}: {}{cost}", asked.answer.name(), asked.answer.why())
+}
+
+/// A row a hint: what it comes from, and why if that needs a word.
+fn table(out: &mut Stdout, offers: &[Offers]) -> io::Result<()> {
+    let from = |offers: &Offers| offers.best().map_or_else(|| NONE.to_owned(), said);
+    let names = columns(offers.iter().map(|o| o.name), 0);
+    let all: Vec<_> = offers.iter().map(from).collect();
+    let wide = columns(all.iter().map(String::as_str), 0);
+    line!(out, "{BOLD}{}  {}  why{BOLD:#}", column("hint", names), column("from", wide))?;
+    for (hint, from) in offers.iter().zip(&all) {
+        let name = column(hint.name, names);
+        match hint.best().map(|best| best.why.as_deref()) {
+            Some(Some(why)) => line!(out, "{name}  {}  {DIM}{why}{DIM:#}", column(from, wide))?,
+            Some(None) => line!(out, "{name}  {from}")?,
+            None => line!(out, "{name}  {}  {YELLOW}{}{YELLOW:#}", column(from, wide), absent(hint))?,
+        }
+    }
+    Ok(())
+}
+
+/// `kfunc bpf_xdp_metadata_rx_hash`
+fn said(offer: &Offer) -> String {
+    format!("{} {}", offer.provider.name(), offer.provider.what())
+}
+
+/// Why there is nothing.
+fn absent(hint: &Offers) -> String {
+    let why = |offer: &Offer| {
+        let why = offer.why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+        format!("{} {}{why}", said(offer), offer.standing.name())
+    };
+    let all: Vec<_> = hint.all.iter().map(why).collect();
+    if all.is_empty() { "nothing has it".to_owned() } else { all.join("; ") }
+}
+
+fn shaped(device: &Device, probe: &Probe, offers: &[Offers]) -> Value {
+    let facts = &probe.facts;
+    let driver = facts.driver.as_ref();
+    let text = |text: Option<&String>| text.filter(|text| !text.is_empty()).cloned();
+    let id = |id: u32| Some(id).filter(|id| *id != 0);
+    let programs = facts.programs;
+    json!({
+        "device": device.name(),
+        "ifindex": device.ifindex(),
+        "netns": device.netns().inode(),
+        "netns_name": device.netns().name(),
+        "driver": text(driver.map(|d| &d.driver)),
+        "driver_version": text(driver.map(|d| &d.driver_version)),
+        "firmware": text(driver.map(|d| &d.firmware)),
+        "bus": text(driver.map(|d| &d.bus)),
+        "parent": facts.parent.as_ref().map(|p| json!({"bus": p.bus, "name": p.name})),
+        "module": facts.module.as_ref().map(|m| json!({
+            "name": m.name, "loaded": m.is_loaded, "btf": m.btf.as_deref().map(shape::path), "unreadable": m.unreadable,
+        })),
+        "offloads": offloads(facts),
+        "virtio_features": facts.virtio,
+        "xdp_features": facts.xdp.map(|xdp| xdp.names()),
+        "zero_copy_segments": facts.xdp.and_then(|xdp| xdp.zero_copy_segments),
+        "rx_metadata": facts.xdp.and_then(|xdp| xdp.metadata_names()),
+        "programs": {"native": id(programs.native), "generic": id(programs.generic), "offloaded": id(programs.offloaded)},
+        "kfuncs": probe.kfuncs.iter().map(asked).collect::<Vec<_>>(),
+        "room": probe.room.map(|room| json!({"written": room.written, "found": room.found})),
+        "refuses_metadata": probe.refuses_metadata,
+        "capabilities": probe.rights.iter().map(|(right, held)| (right.to_string(), Value::from(*held))).collect::<Value>(),
+        "hints": offers.iter().map(hint).collect::<Vec<_>>(),
+    })
+}
+
+fn offloads(facts: &Facts) -> Value {
+    json!({
+        "rx_hash": facts.offloads.rx_hash,
+        "rx_vlan": facts.offloads.rx_vlan,
+        "rx_timestamps": facts.rx_timestamps,
+    })
+}
+
+fn asked(asked: &Asked) -> Value {
+    let (function, module) = match &asked.callee {
+        Some(Callee::Driver { function, module }) => (Some(function), module.as_ref()),
+        _ => (None, None),
+    };
+    json!({
+        "name": asked.kfunc.name(),
+        "offered": asked.offered,
+        "function": function,
+        "module": module,
+        "answer": asked.answer.name(),
+        "why": asked.answer.why(),
+        "nanoseconds": asked.nanoseconds,
+    })
+}
+
+fn hint(hint: &Offers) -> Value {
+    let offer = |offer: &Offer| {
+        json!({
+            "provider": offer.provider.name(),
+            "what": offer.provider.what(),
+            "standing": offer.standing.name(),
+            "why": offer.why,
+            "nanoseconds": offer.nanoseconds,
+        })
+    };
+    json!({
+        "hint": hint.name,
+        "from": hint.best().map(|best| best.provider.name()),
+        "offers": hint.all.iter().map(offer).collect::<Vec<_>>(),
+    })
+}
