@@ -18,7 +18,7 @@ pub enum Answer {
 /// How it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Evidence {
-    /// The answers were compared with packets.
+    /// It was asked while packets came, and its answers looked at.
     Packets,
     /// The driver's code was read.
     Code,
@@ -50,7 +50,7 @@ impl Answer {
 impl Evidence {
     fn why(self) -> &'static str {
         match self {
-            Evidence::Packets => "compared with packets",
+            Evidence::Packets => "seen with packets",
             Evidence::Code => "by the driver's code",
         }
     }
