@@ -38,7 +38,7 @@ fn split(bytes: &[u8]) {
 
 /// A split BTF behind its distilled base, put on a kernel that it was not made for.
 fn distilled(bytes: &[u8]) {
-    match nic_btf(bytes.to_vec(), Arc::clone(&linking::BASE)) {
+    match nic_btf(bytes.to_vec(), || Some(&linking::BASE)) {
         Ok(btf) => {
             walk(&btf);
             for kept in btf.kept() {

@@ -78,7 +78,7 @@ fn link(base: &Arc<Btf>, count: usize, dispatch: Dispatch, counting: bool) -> Ob
 fn universe(base: &Arc<Btf>, nics: &[Vec<u8>]) -> Universe {
     let mut universe = Universe::new(Arc::clone(base));
     for (n, nic) in nics.iter().enumerate() {
-        let btf = nic_btf(nic.clone(), Arc::clone(base)).unwrap();
+        let btf = nic_btf(nic.clone(), || Some(base)).unwrap();
         universe.add(&format!("nic{n}"), Arc::new(btf)).unwrap();
     }
     universe
@@ -233,7 +233,7 @@ fn links(base: &Arc<Btf>) {
     let options = |dispatch| LinkOptions { dispatch, ..LinkOptions::default() };
     let add = |warm: &Universe, nic: &[u8]| {
         let mut universe = warm.clone();
-        let btf = nic_btf(nic.to_vec(), Arc::clone(base)).unwrap();
+        let btf = nic_btf(nic.to_vec(), || Some(base)).unwrap();
         universe.add("new", Arc::new(btf)).unwrap();
         universe
     };

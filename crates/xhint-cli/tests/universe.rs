@@ -156,6 +156,7 @@ fn without_the_kernels_btf() {
 /// NIC BTFs of the other byte order than this machine's need no kernel's BTF as long as they stand alone.
 #[test]
 fn of_the_other_byte_order() {
+    let ours = text(&program(false).object());
     let program = text(&program(false).big_endian().object());
     let nic = text(&fixture::example("nics/alpha_fw1.c").big_endian().object());
     let linker = Linker::new().unwrap();
@@ -165,6 +166,9 @@ fn of_the_other_byte_order() {
     let of_library = linker.layouts(&nic).unwrap();
     assert_eq!(shown[0]["size"], of_library[0].size);
     assert_eq!(shown[0]["fields"].as_array().unwrap().len(), of_library[0].fields.len());
+    // A program of this machine's order is told which file is not.
+    let says = linker.program(&ours).unwrap().nic(&nic).unwrap().link().unwrap_err().to_string();
+    assert!(says.contains(&nic) && says.contains("byte order"), "{says}");
     // A base that was named is not left out.
     let base = fixture::corpus_path("vmlinux.btf");
     let named = Linker::with_base(std::slice::from_ref(&base)).unwrap().layouts(&nic).unwrap_err().to_string();

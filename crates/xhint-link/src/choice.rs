@@ -28,18 +28,37 @@ pub struct Choice {
     pub warnings: Vec<String>,
 }
 
+/// The names that the object asks for, of which layouts may be meant.
+fn wanted<'o>(
+    object: &'o Object,
+    universe: &Universe,
+    options: &'o LinkOptions,
+) -> Result<BTreeSet<Wanted<'o>>, Error> {
+    if universe.order() != object.order() {
+        let nic = universe.sources().get(1).filter(|_| universe.absent_base().is_some());
+        return Err(nic.map_or(Error::OtherOrder, |nic| Error::NicOrder { nic: nic.name().to_owned() }));
+    }
+    bound_once(options)?;
+    Ok(object.relos().iter().filter_map(|r| asked(object, r, options)).collect())
+}
+
+/// The places among the universe's of the layouts that the object asks for.
+///
+/// # Errors
+/// As [`Choice::of`].
+pub fn all_asked(object: &Object, universe: &Universe, options: &LinkOptions) -> Result<Vec<usize>, Error> {
+    let wanted = wanted(object, universe, options)?;
+    let all = universe.layouts().iter().enumerate();
+    Ok(all.filter(|(_, layout)| wanted.iter().any(|w| w.means(layout))).map(|(n, _)| n).collect())
+}
+
 impl Choice {
     /// The layouts that `options` name, else all that the object asks for.
     ///
     /// # Errors
     /// [`Error::NoLayout`] for a name that no layout has, [`Error::OtherOrder`] and its like.
     pub fn of(object: &Object, universe: &Universe, options: &LinkOptions) -> Result<Choice, Error> {
-        if universe.base().order() != object.order() {
-            let nic = universe.sources().get(1).filter(|_| universe.absent_base().is_some());
-            return Err(nic.map_or(Error::OtherOrder, |nic| Error::NicOrder { nic: nic.name().to_owned() }));
-        }
-        bound_once(options)?;
-        let wanted: BTreeSet<Wanted<'_>> = object.relos().iter().filter_map(|r| asked(object, r, options)).collect();
+        let wanted = wanted(object, universe, options)?;
         let is_asked = |n: &usize| universe.layouts().get(*n).is_some_and(|l| wanted.iter().any(|w| w.means(l)));
         let mut out = Choice::default();
         // All names that linking will ask for in one pass over each BTF, not one pass a name or a question.

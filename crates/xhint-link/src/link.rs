@@ -8,7 +8,7 @@ use xhint_object::{Image, SectionId};
 use xhint_universe::Universe;
 
 use crate::bind::Bound;
-use crate::choice::{Choice, named};
+use crate::choice::{Choice, all_asked, named};
 use crate::dispatch::{Copies, reserved};
 use crate::explain::{Explained, explain_all, explain_each};
 use crate::missing::Reached;
@@ -30,10 +30,10 @@ pub trait Link {
     /// The report tells of every relocation, also where linking is refused, unless one makes no sense itself.
     fn explain(&self, universe: &Universe, options: &LinkOptions) -> Explained;
 
-    /// The layouts of `universe` that the object asks for, or those of them that `options` names.
+    /// The layouts of `universe` that the object asks for, its names bound as `options` say.
     ///
     /// # Errors
-    /// [`Error::NoLayout`] for a name that no layout has.
+    /// [`Error::OtherOrder`] and its like.
     fn asked(&self, universe: &Universe, options: &LinkOptions) -> Result<Vec<LayoutReport>, Error>;
 }
 
@@ -55,8 +55,8 @@ impl Link for Object {
     }
 
     fn asked(&self, universe: &Universe, options: &LinkOptions) -> Result<Vec<LayoutReport>, Error> {
-        let choice = Choice::of(self, universe, options)?;
-        Ok(choice.layouts.iter().filter_map(|n| LayoutReport::of(universe, *n)).collect())
+        let asked = all_asked(self, universe, options)?;
+        Ok(asked.into_iter().filter_map(|n| LayoutReport::of(universe, n)).collect())
     }
 }
 

@@ -22,7 +22,7 @@ type Held = (u32, u8, u8);
 /// # Errors
 /// [`Error::Selectors`]; [`Error::NoLayout`] if `first` names what is none.
 pub fn check(universe: &Universe, layouts: &[usize], first: &[String]) -> Result<Vec<Clash>, Error> {
-    let order = universe.base().order();
+    let order = universe.order();
     let mut ranked = Vec::new();
     for name in first {
         ranked.extend(named(universe, name)?);
@@ -46,7 +46,7 @@ pub fn check(universe: &Universe, layouts: &[usize], first: &[String]) -> Result
 /// Whether what was linked for tail calls and for the layouts `linked` of `universe` finds packets of its layout `new` once
 /// that is in its table: it looks for ids only where it knows that they stand.
 pub fn looks_for(universe: &Universe, linked: &[usize], new: usize) -> bool {
-    let order = universe.base().order();
+    let order = universe.order();
     let case = |n: &usize| {
         let layout = universe.layouts().get(*n)?;
         Some(Case { size: layout.size, at: id_at(order, layout)?, id: layout.id, rank: usize::MAX })

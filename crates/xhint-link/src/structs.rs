@@ -88,7 +88,7 @@ impl Struct {
 
     /// What a layout's BTF says of it, if that is at hand.
     pub fn layout(universe: &Universe, layout: &Layout) -> Option<Struct> {
-        let btf = universe.source(layout.source)?.btf();
+        let btf = layout.is_at_hand().then(|| universe.source(layout.source))??.btf();
         Struct::of(btf, universe.ty(TypeRef { source: layout.source, id: layout.type_id })?)
     }
 

@@ -29,20 +29,21 @@ pub fn btf_of(file: impl Into<Bytes>, base: Option<Arc<Btf>>) -> Result<Btf, Err
 }
 
 /// A NIC's BTF: as [`btf_of`], standalone if it makes sense by itself, else split on `base` or, if that is itself split, on
-/// what of its chain it makes sense on.
+/// what of its chain it makes sense on. What needs no base does not ask for it.
 ///
 /// # Errors
-/// As [`btf_of`]; of the readings, the fault that the file has split on `base`, unless it cannot be split.
-pub fn nic_btf(file: impl Into<Bytes>, base: Arc<Btf>) -> Result<Btf, Error> {
+/// As [`btf_of`]; of the readings, the fault that the file has split on `base`, unless it cannot be split, or there is none.
+pub fn nic_btf<'b>(file: impl Into<Bytes>, base: impl FnOnce() -> Option<&'b Arc<Btf>>) -> Result<Btf, Error> {
     let file = BtfFile::of(file.into())?;
     if file.distilled.is_some() {
-        return file.read(Some(base));
+        return file.read(base().cloned());
     }
-    match file.read(None) {
-        Err(fault) if fault.lacks_base() => {}
+    let (alone, base) = match file.read(None) {
+        Err(fault) if fault.lacks_base() => (fault, base()),
         done => return done,
-    }
-    let on_base = file.read(Some(Arc::clone(&base)));
+    };
+    let Some(base) = base else { return Err(alone) };
+    let on_base = file.read(Some(Arc::clone(base)));
     let mut link = base.base();
     while let (Err(_), Some(lower)) = (&on_base, link) {
         if let Ok(btf) = file.read(Some(Arc::clone(lower))) {

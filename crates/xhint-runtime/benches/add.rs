@@ -1,6 +1,7 @@
 //! What it takes to add one more layout beside ever more of them, to a program that runs: as a library does it whose
-//! linker is there, and with the kernel's BTF read first, as each call of the command line does. As root:
-//! `cargo bench -p xhint-runtime --bench add`.
+//! linker is there, and with a new one, as each call of the command line does. As root:
+//! `cargo bench -p xhint-runtime --bench add`. With `-- --child COUNT`, one more beside so many, for valgrind, which counts
+//! from the adding on (`--toggle-collect='*Layouts*add_some*'`).
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -32,6 +33,14 @@ fn main() {
     if !privileged() {
         return;
     }
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(child) = arguments.iter().position(|a| a == "--child") {
+        let (world, count) = (World::new(), arguments[child + 1].parse().unwrap());
+        let device = attached(&world, count);
+        let changed = Layouts::of(&world.home, &device).add(&Linker::new().unwrap(), nic(count)).unwrap();
+        assert!(changed.swap.is_none());
+        return;
+    }
     println!(
         "medians of {ROUNDS}; as attached: the others were there when the program came; one by one: they came later"
     );
@@ -39,11 +48,7 @@ fn main() {
     for count in COUNTS {
         let [attached, added] = [count, 1].map(|first| {
             let world = World::new();
-            let device = Device::find("near", world.netns()).unwrap();
-            let object = Source::read(example("hints.bpf.c").object()).unwrap();
-            let options = LinkedAs { asked: Dispatch::Tail, ..LinkedAs::default() };
-            let job = linker().link(object, (0..first).map(nic).collect(), options, Mode::Native).unwrap();
-            attach(&world.home, &device, &job).unwrap();
+            let device = attached(&world, first);
             let layouts = Layouts::of(&world.home, &device);
             for n in first..count {
                 layouts.add(linker(), nic(n)).unwrap();
@@ -62,6 +67,16 @@ fn main() {
         });
         println!("{count:>7} {:>14} {:>14} {:>14}", ms(attached[0]), ms(added[0]), ms(attached[1]));
     }
+}
+
+/// A device with the example on it, linked for so many layouts.
+fn attached(world: &World, count: u32) -> Device {
+    let device = Device::find("near", world.netns()).unwrap();
+    let object = Source::read(example("hints.bpf.c").object()).unwrap();
+    let options = LinkedAs { asked: Dispatch::Tail, ..LinkedAs::default() };
+    let job = linker().link(object, (0..count).map(nic).collect(), options, Mode::Native).unwrap();
+    attach(&world.home, &device, &job).unwrap();
+    device
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {

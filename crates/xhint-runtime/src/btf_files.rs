@@ -46,7 +46,7 @@ pub fn btf(path: &Path, base: Option<Arc<Btf>>) -> Result<Btf> {
 /// # Errors
 /// As [`base`].
 pub fn nic(path: &Path, base: &Arc<Btf>) -> Result<Btf> {
-    xhint_object::nic_btf(bytes(path)?, Arc::clone(base)).map_err(|cause| fault(path, cause))
+    xhint_object::nic_btf(bytes(path)?, || Some(base)).map_err(|cause| fault(path, cause))
 }
 
 fn fault(path: &Path, cause: xhint_object::Error) -> Error {

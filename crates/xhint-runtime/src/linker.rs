@@ -1,12 +1,13 @@
 //! From the files that the user has to an object for the kernel.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use xhint_btf::{Btf, ByteOrder};
 use xhint_link::table::{SLOT_COUNT, Slot};
 use xhint_link::{Dispatch, LayoutReport, Link, LinkOptions, Linked, Object, Report, TakenSlot, names_lacking};
-use xhint_object::{btf_of, nic_btf};
+use xhint_object::nic_btf;
 use xhint_universe::{Layout, SourceId, Universe};
 
 use crate::btf_files;
@@ -31,20 +32,30 @@ pub struct Linker {
 }
 
 impl Linker {
-    /// On the running kernel's BTF. Where the kernel has none, that is an error for who asks for one of its types, and for
-    /// nobody else; so it is where NIC BTFs stand alone and are of the other byte order.
+    /// On the running kernel's BTF, which is read when one of its types is asked for. Where the kernel has none, that is an
+    /// error for who asks, and for nobody else; so it is where NIC BTFs stand alone and are of the other byte order.
     ///
     /// # Errors
-    /// None in practice ([`Universe::without_base`]).
+    /// None in practice ([`Universe::deferred`]).
     pub fn new() -> Result<Linker> {
-        let base = match btf_files::base(&[]) {
-            Ok(base) => Universe::new(base),
-            Err(why) => {
-                let why = format!("cannot read the running kernel's BTF: {why}; name another base");
-                Universe::without_base(&why, ByteOrder::NATIVE)
-            }
+        let read = || {
+            let kernel = btf_files::btf(Path::new(btf_files::KERNEL_BTF), None);
+            kernel.map_err(|why| format!("cannot read the running kernel's BTF: {why}; name another base"))
         };
-        Ok(Linker { base, is_default: true })
+        Ok(Linker { is_default: true, ..Linker::deferred(ByteOrder::NATIVE, read) })
+    }
+
+    /// On another base, of this byte order, which is read when one of its types is asked for; the error is why it cannot be had.
+    pub fn deferred(
+        order: ByteOrder,
+        read: impl Fn() -> std::result::Result<Btf, String> + Send + Sync + 'static,
+    ) -> Linker {
+        Linker { base: Universe::deferred(order, read), is_default: false }
+    }
+
+    /// Whether something was asked of the base.
+    pub fn has_read_base(&self) -> bool {
+        self.base.has_read_base()
     }
 
     /// On another base.
@@ -75,7 +86,7 @@ impl Linker {
                 continue;
             }
             let btf = read(nic, &universe)?;
-            if self.is_default && universe.sources().len() == 1 && btf.order() != universe.base().order() {
+            if self.is_default && universe.sources().len() == 1 && btf.order() != universe.order() {
                 let why = universe.absent_base().unwrap_or(OTHER_ORDER);
                 universe = Universe::without_base(why, btf.order());
             }
@@ -277,12 +288,10 @@ impl Linker {
 /// A NIC's BTF, which may be split on the base of `universe` if there is one.
 fn read(nic: &Source, universe: &Universe) -> Result<Btf> {
     let fault = |cause| Error::Source { path: nic.path.clone(), cause: Box::new(cause) };
-    let Some(why) = universe.absent_base() else {
-        return nic_btf(nic.bytes()?, Arc::clone(universe.base())).map_err(fault);
-    };
-    btf_of(nic.bytes()?, None).map_err(|cause| match cause.lacks_base() {
-        true => Error::NoBase { path: nic.path.clone(), cause: Box::new(cause), why: why.to_owned() },
-        false => fault(cause),
+    let base = || Some(universe.base()).filter(|_| universe.absent_base().is_none());
+    nic_btf(nic.bytes()?, base).map_err(|cause| match universe.absent_base().filter(|_| cause.lacks_base()) {
+        Some(why) => Error::NoBase { path: nic.path.clone(), cause: Box::new(cause), why: why.to_owned() },
+        None => fault(cause),
     })
 }
 

@@ -504,13 +504,14 @@ impl State {
 
     /// The slots under which another layout is counted than in `before`: its counts begin anew.
     pub(crate) fn recounted<'s>(&'s self, before: &'s State) -> impl Iterator<Item = &'s Taken> {
-        let other = |taken: &&Taken| before.slots.iter().any(|b| b.slot == taken.slot && !b.is_same(taken));
-        self.slots.iter().filter(other)
+        let by_slot: HashMap<u32, &Taken> = before.slots.iter().map(|taken| (taken.slot, taken)).collect();
+        self.slots.iter().filter(move |taken| by_slot.get(&taken.slot).is_some_and(|was| !was.is_same(taken)))
     }
 
     /// Whether counts under the slots of `before` mean the same here.
     pub(crate) fn goes_on_counting(&self, before: &State) -> bool {
-        before.slots.iter().all(|b| self.slots.iter().any(|t| (t.id, t.slot) == (b.id, b.slot)))
+        let now: HashSet<(u32, u32)> = self.slots.iter().map(|taken| (taken.id, taken.slot)).collect();
+        before.slots.iter().all(|taken| now.contains(&(taken.id, taken.slot)))
     }
 
     /// The files that have a layout of it, the one it came from first.

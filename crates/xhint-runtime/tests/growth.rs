@@ -10,12 +10,13 @@ use common::growing::{attach_as, attach_one, nic};
 use common::nic::linker;
 use common::{World, sh};
 use inotify::{EventMask, Inotify, WatchMask};
+use xhint_btf::ByteOrder;
 use xhint_link::Dispatch;
-use xhint_runtime::Device;
 use xhint_runtime::attach::running;
 use xhint_runtime::detach::detach;
 use xhint_runtime::layouts::Layouts;
 use xhint_runtime::status::status;
+use xhint_runtime::{Device, Linker};
 use xhint_testkit::privileged;
 
 /// The bytes that this thread has written into files, and how often it has read from some.
@@ -112,6 +113,17 @@ fn a_full_disk_adds_nothing_and_leaves_nothing() {
     fs::remove_file(run.join("fill")).unwrap();
     layouts.add(linker(), nic(2)).unwrap();
     assert_eq!(layouts.list().unwrap().len(), 3);
+    // The same where something was taken away, and that takes no room.
+    sh(&format!("dd if=/dev/zero of={}/fill bs=4k 2>/dev/null; true", run.display()));
+    layouts.remove(linker(), "nic0001.btf").unwrap();
+    sh(&format!("dd if=/dev/zero of={}/fill bs=4k 2>/dev/null; true", run.display()));
+    let (kept, state) = (rest(), running(home, device).unwrap());
+    let says = layouts.add(linker(), nic(3)).unwrap_err().to_string();
+    assert!(says.contains("No space left on device"), "{says}");
+    assert_eq!((rest(), running(home, device).unwrap()), (kept, state));
+    fs::remove_file(run.join("fill")).unwrap();
+    layouts.add(linker(), nic(3)).unwrap();
+    assert_eq!(layouts.list().unwrap().len(), 3);
     detach(home, device).unwrap();
     sh(&format!("umount {}", run.display()));
 }
@@ -164,6 +176,25 @@ fn a_state_of_another_version_is_refused_in_words() {
     }
     attach_one(home, device);
     assert_eq!(running(home, device).unwrap().unwrap().layouts.len(), 1);
+}
+
+/// The kernel's BTF is read for who asks for one of its types, and this program asks for none.
+#[test]
+fn the_base_is_read_only_when_asked() {
+    if !privileged() {
+        return;
+    }
+    let world = World::new();
+    let (home, device) = (&world.home, &Device::find("near", world.netns()).unwrap());
+    attach_one(home, device);
+    let linker = Linker::deferred(ByteOrder::NATIVE, || Err("nobody may".to_owned()));
+    let layouts = Layouts::of(home, device);
+    layouts.add(&linker, nic(1)).unwrap();
+    layouts.remove(&linker, "nic0001.btf").unwrap();
+    assert!(!linker.has_read_base());
+    // Whoever asks is told.
+    let universe = linker.universe(&[]).unwrap();
+    assert_eq!((universe.absent_base(), linker.has_read_base()), (Some("nobody may"), true));
 }
 
 /// A step reads the object that runs, which is kept in a file, once.

@@ -30,14 +30,14 @@ pub(crate) struct Index {
 
 impl Index {
     /// What there is for each of the wanted names, in order of id: what was found before, or else in one pass for all.
-    pub(crate) fn find(&self, links: &[&Btf], wanted: &Wanted) -> Vec<Arc<[Candidate]>> {
+    pub(crate) fn find<'a>(&self, links: impl FnOnce() -> Vec<&'a Btf>, wanted: &Wanted) -> Vec<Arc<[Candidate]>> {
         let names = || wanted.names.iter();
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(all) = names().map(|name| known.get(name).cloned()).collect() {
             return all;
         }
         drop(known);
-        let found = scan(links, wanted);
+        let found = scan(&links(), wanted);
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let keep = |(name, list): (&Arc<str>, Vec<_>)| {
             // Most names are in one BTF only, and nothing takes no memory.
@@ -48,7 +48,7 @@ impl Index {
     }
 
     /// What there is for `name`, in order of id.
-    pub(crate) fn get(&self, links: &[&Btf], name: &str) -> Arc<[Candidate]> {
+    pub(crate) fn get<'a>(&self, links: impl FnOnce() -> Vec<&'a Btf>, name: &str) -> Arc<[Candidate]> {
         if let Some(list) = self.known.read().unwrap_or_else(PoisonError::into_inner).get(name) {
             return list.clone();
         }
@@ -218,7 +218,7 @@ mod tests {
                 .filter(|t| t.kind() == Kind::Struct && essential(t.name()) == wanted)
                 .map(|t| t.id())
                 .collect();
-            let found: Vec<u32> = Index::default().get(&[&btf], wanted).iter().map(|c| c.id).collect();
+            let found: Vec<u32> = Index::default().get(|| vec![&btf], wanted).iter().map(|c| c.id).collect();
             assert_eq!(found, want, "{wanted}");
         }
     }
@@ -229,14 +229,14 @@ mod tests {
         writer.add(&Def::structure("one", 0, &[])).unwrap();
         let btf = Btf::parse(writer.finish()).unwrap();
         let index = Index::default();
-        let all = index.find(&[&btf], &Wanted::new(["two", "one", "two"]));
+        let all = index.find(|| vec![&btf], &Wanted::new(["two", "one", "two"]));
         assert_eq!(all.iter().map(|list| list.len()).collect::<Vec<_>>(), [1, 0], "sorted, each once");
-        let (first, again) = (index.get(&[&btf], "one"), index.get(&[&btf], "one"));
+        let (first, again) = (index.get(|| vec![&btf], "one"), index.get(|| vec![&btf], "one"));
         assert!(Arc::ptr_eq(&first, &again) && Arc::ptr_eq(&first, &all[0]));
         // Also when it is asked for together with what was not.
-        assert!(Arc::ptr_eq(&first, &index.find(&[&btf], &Wanted::new(["one", "three"]))[0]));
+        assert!(Arc::ptr_eq(&first, &index.find(|| vec![&btf], &Wanted::new(["one", "three"]))[0]));
         assert_eq!(*first, [Candidate { id: 1, kind: Kind::Struct }]);
-        assert!(index.get(&[&btf], "two").is_empty());
+        assert!(index.get(|| vec![&btf], "two").is_empty());
     }
 
     #[test]

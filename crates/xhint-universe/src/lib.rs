@@ -8,6 +8,7 @@
 //! `docs/layout-abi.md`; this crate follows it.
 #![forbid(unsafe_code)]
 
+mod base;
 mod discover;
 mod error;
 mod id;

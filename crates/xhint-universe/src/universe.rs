@@ -3,8 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use xhint_btf::{Btf, Builder, ByteOrder, Type};
+use xhint_btf::{Btf, ByteOrder, Type};
 
+use crate::base::Base;
 use crate::discover;
 use crate::index::{Candidate, Index, Wanted};
 use crate::layout::{Content, Known, Layout};
@@ -14,8 +15,9 @@ use crate::{Error, LayoutId, LayoutRef, SourceId, TypeRef};
 #[derive(Debug, Clone)]
 pub struct Source {
     name: Arc<str>,
-    btf: Arc<Btf>,
-    is_base: bool,
+    /// `None` of the base, and of what is not at hand.
+    own: Option<Arc<Btf>>,
+    base: Arc<Base>,
     at_hand: bool,
     index: Arc<Index>,
 }
@@ -28,14 +30,16 @@ impl Source {
 
     /// The BTF; of the base, the last link of its chain; of what is not at hand, the base's.
     pub fn btf(&self) -> &Arc<Btf> {
-        &self.btf
+        self.own.as_ref().unwrap_or_else(|| self.base.btf())
     }
 
     /// Which types of its distilled base the base has no equal of, in words; `None` if there are none.
     pub fn differs(&self) -> Option<String> {
-        let kept = self.btf.kept();
+        // Of a base that nobody has asked for there is nothing to say.
+        let btf = self.own.as_ref().or_else(|| self.base.if_read())?;
+        let kept = btf.kept();
         let words = |kept: &xhint_btf::Kept| {
-            let ty = self.btf.ty(kept.id)?;
+            let ty = btf.ty(kept.id)?;
             Some(format!("{} {} ({} bytes there, {})", ty.kind(), ty.name(), ty.size(), kept.why))
         };
         let some: Vec<String> = kept.iter().take(3).filter_map(words).collect();
@@ -49,10 +53,10 @@ impl Source {
 
     /// The BTFs whose own types are this source's: of the base all links of its chain, what stands alone first.
     fn links(&self) -> Vec<&Btf> {
-        match (self.is_base, self.at_hand) {
-            (true, _) => self.btf.chain(),
-            (false, true) => vec![&*self.btf],
-            (false, false) => Vec::new(),
+        match &self.own {
+            Some(own) => vec![own],
+            None if self.at_hand => self.base.btf().chain(),
+            None => Vec::new(),
         }
     }
 
@@ -79,35 +83,53 @@ pub struct Universe {
     metadata: HashSet<String>,
     /// What all NIC BTFs together have for a name; new whenever one is added.
     nics: Arc<RwLock<HashMap<Arc<str>, Spread>>>,
-    /// Why there is no base.
-    absent: Option<Arc<str>>,
+    base: Arc<Base>,
 }
 
 impl Universe {
     /// A universe for NIC BTFs of this byte order, whose base could not be had, and why. That is an error for who asks for
     /// one of its types, and for nobody else: NIC BTFs that stand alone have their layouts.
     pub fn without_base(why: &str, order: ByteOrder) -> Universe {
-        let empty = Btf::parse(Builder::new(order).finish());
-        let empty = empty.unwrap_or_else(|fault| unreachable!("an empty BTF is sound: {fault}"));
-        Universe { absent: Some(why.into()), ..Universe::new(Arc::new(empty)) }
+        let why = why.to_owned();
+        Universe::deferred(order, move || Err(why.clone()))
     }
 
-    /// Why there is no base, if there is none.
-    pub fn absent_base(&self) -> Option<&str> {
-        self.absent.as_deref()
+    /// A universe with nothing but its base, of this byte order, which is read when one of its types is asked for. If that
+    /// cannot be done, it is as [`Universe::without_base`].
+    pub fn deferred(order: ByteOrder, read: impl Fn() -> Result<Btf, String> + Send + Sync + 'static) -> Universe {
+        Universe::on(Base::deferred(order, Box::new(read)))
     }
 
     /// A universe with nothing but its base.
     pub fn new(base: Arc<Btf>) -> Universe {
-        let sources = vec![Source { is_base: true, ..Source::new("base", base) }];
+        Universe::on(Base::here(base))
+    }
+
+    fn on(base: Base) -> Universe {
+        let base = Arc::new(base);
+        let sources = vec![Source::new("base", None, &base)];
         let (layouts, by_id) = (Vec::new(), HashMap::new());
-        Universe { sources, layouts, by_id, metadata: HashSet::new(), nics: Arc::default(), absent: None }
+        Universe { sources, layouts, by_id, metadata: HashSet::new(), nics: Arc::default(), base }
+    }
+
+    /// Why there is no base, if there is none.
+    pub fn absent_base(&self) -> Option<&str> {
+        self.base.absent()
     }
 
     /// The base BTF: the last link, if it is a chain.
     pub fn base(&self) -> &Arc<Btf> {
-        // There is always a first one.
-        self.sources.first().map(|s| &s.btf).unwrap_or_else(|| unreachable!("a universe has a base"))
+        self.base.btf()
+    }
+
+    /// The byte order of all BTFs in it.
+    pub fn order(&self) -> ByteOrder {
+        self.base.order()
+    }
+
+    /// Whether something was asked of the base.
+    pub fn has_read_base(&self) -> bool {
+        self.base.if_read().is_some()
     }
 
     /// Adds a NIC BTF, standalone or split on the base (on any link, if that is a chain), with the layouts it declares.
@@ -118,7 +140,7 @@ impl Universe {
     /// [`Error::OtherBase`], [`Error::ByteOrder`], a tag or a layout that makes no sense, or an id that a different
     /// layout has. The universe is unchanged then.
     pub fn add(&mut self, name: &str, btf: Arc<Btf>) -> Result<SourceId, Error> {
-        let (own, other) = (btf.order(), self.base().order());
+        let (own, other) = (btf.order(), self.order());
         if own != other {
             return Err(Error::ByteOrder { file: name.to_owned(), own, other });
         }
@@ -127,7 +149,7 @@ impl Universe {
         }
         let id = self.next_source();
         let found = discover::find(name, id, &btf)?;
-        let source = Source::new(name, btf);
+        let source = Source::new(name, Some(btf), &self.base);
         self.check_ids(&found, &source)?;
         self.sources.push(source);
         self.nics = Arc::default();
@@ -144,7 +166,7 @@ impl Universe {
     /// found in it. What [`Universe::known`] told of sources that stood together can stand together.
     pub fn add_known(&mut self, name: &str, layouts: impl IntoIterator<Item = Known>) -> SourceId {
         let source = self.next_source();
-        self.sources.push(Source { at_hand: false, ..Source::new(name, Arc::clone(self.base())) });
+        self.sources.push(Source { at_hand: false, ..Source::new(name, None, &self.base) });
         self.nics = Arc::default();
         for known in layouts {
             let Known { name, id, size, answers_to, selector, by_name, content } = known;
@@ -200,7 +222,7 @@ impl Universe {
         }
         let mut found = Vec::<Layout>::new();
         for (n, source) in (0u32..).zip(&self.sources).skip(1).filter(|(_, s)| s.at_hand) {
-            found.extend(discover::named(&source.name, SourceId(n), &source.btf, name)?);
+            found.extend(discover::named(&source.name, SourceId(n), source.btf(), name)?);
         }
         if let Some(last) = self.sources.last() {
             self.check_ids(&found, last)?;
@@ -278,7 +300,7 @@ impl Universe {
 
     /// The type behind a reference.
     pub fn ty(&self, at: TypeRef) -> Option<Type<'_>> {
-        self.source(at.source)?.btf.ty(at.id)
+        self.source(at.source)?.btf().ty(at.id)
     }
 
     /// Whether some layout answers to this essential name: then it means metadata, and is looked for nowhere else.
@@ -291,8 +313,9 @@ impl Universe {
     /// [`Universe::nic_candidates`], but faster than one pass a name.
     pub fn require<'n>(&self, names: impl IntoIterator<Item = &'n str>) {
         let Some(base) = self.source(SourceId::BASE) else { return };
-        let wanted = Wanted::new(names);
-        let found = base.index.find(&base.links(), &wanted);
+        // What means metadata is looked for nowhere else.
+        let wanted = Wanted::new(names.into_iter().filter(|name| !self.is_metadata(name)));
+        let found = base.index.find(|| base.links(), &wanted);
         // Where the base has an answer NIC BTFs are hardly ever asked, and there may be many.
         let lacking = wanted.names().iter().zip(&found).filter(|(_, list)| list.is_empty());
         self.require_of_nics(lacking.map(|(name, _)| &**name));
@@ -308,7 +331,7 @@ impl Universe {
         let wanted = Wanted::new(names);
         let mut spreads: Vec<Vec<(SourceId, Candidate)>> = vec![Vec::new(); wanted.names().len()];
         for (id, nic) in self.nics() {
-            for (spread, list) in spreads.iter_mut().zip(nic.index.find(&nic.links(), &wanted)) {
+            for (spread, list) in spreads.iter_mut().zip(nic.index.find(|| nic.links(), &wanted)) {
                 spread.extend(list.iter().map(|candidate| (id, *candidate)));
             }
         }
@@ -321,7 +344,7 @@ impl Universe {
     /// Types of one source that answer to an essential name, in order of id.
     pub fn candidates(&self, source: SourceId, essential_name: &str) -> Arc<[Candidate]> {
         match self.source(source) {
-            Some(source) => source.index.get(&source.links(), essential_name),
+            Some(source) => source.index.get(|| source.links(), essential_name),
             None => Arc::default(),
         }
     }
@@ -351,7 +374,7 @@ fn same(a: &Btf, b: &Btf) -> bool {
 }
 
 impl Source {
-    fn new(name: &str, btf: Arc<Btf>) -> Source {
-        Source { name: name.into(), btf, is_base: false, at_hand: true, index: Arc::default() }
+    fn new(name: &str, own: Option<Arc<Btf>>, base: &Arc<Base>) -> Source {
+        Source { name: name.into(), own, base: Arc::clone(base), at_hand: true, index: Arc::default() }
     }
 }

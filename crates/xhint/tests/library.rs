@@ -45,7 +45,7 @@ impl Nic {
         let mut universe = xhint_universe::Universe::new(base.into());
         for layout in layouts {
             let bytes = std::fs::read(example(&format!("nics/{layout}.c"))).unwrap();
-            let btf = xhint::object::nic_btf(bytes, universe.base().clone()).unwrap();
+            let btf = xhint::object::nic_btf(bytes, || Some(universe.base())).unwrap();
             universe.add(layout, btf.into()).unwrap();
         }
         let plan = |l: &xhint_universe::Layout| {
