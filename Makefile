@@ -122,5 +122,5 @@ static: setup
 	packaging/static.sh
 
 ci: setup lint test install-test doc fuzz-smoke
-	PARTS='$(or $(PARTS),dispatch rights base)' $(MAKE) vm-test KERNELS='$(or $(KERNELS),6.1 6.12 newest)'
+	PARTS='$(or $(PARTS),dispatch rights base fill)' $(MAKE) vm-test KERNELS='$(or $(KERNELS),6.1 6.12 newest)'
 	$(CARGO) bench --workspace --no-run

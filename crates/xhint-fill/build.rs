@@ -1,4 +1,4 @@
-//! Compiles the filler, once for each set of what it may need, and makes the table of its hash. Needs clang with its BPF
+//! Compiles the filler, once for each set of what it may need, and makes the constants of its hash. Needs clang with its BPF
 //! target and libbpf's headers (Debian: clang, libbpf-dev); `CLANG` names another compiler.
 
 use std::fmt::Write;
@@ -16,6 +16,9 @@ const KEY: [u8; 40] = [
     0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3, 0x80, 0x30, 0xf2, 0x0c, 0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac,
     0x01, 0xfa,
 ];
+
+/// Two IPv6 addresses and two ports.
+const INPUT_BITS: usize = 288;
 
 fn main() {
     println!("cargo:rerun-if-changed=bpf");
@@ -47,20 +50,14 @@ fn compile(clang: &str, parts: &[&str], include: &Path, to: &Path) {
     }
 }
 
-/// By place of four bits in the input, and by their value: the exclusive or of the 32 bits of the key that begin at each
-/// bit that is 1.
+/// For each word of the input, the 63 bits of the key that begin at its place, the first in the lowest bit.
 fn table() -> String {
     let key = |bit: usize| KEY.get(bit / 8).is_some_and(|byte| byte.wrapping_shl(bit as u32 % 8) & 0x80 != 0);
-    let window = |from: usize| (from..).take(32).fold(0u32, |all, bit| all << 1 | u32::from(key(bit)));
+    let backwards = |from: usize| (from..).take(63).zip(0..).fold(0u64, |all, (bit, n)| all | u64::from(key(bit)) << n);
     let mut out = String::new();
-    for place in (0..72 * 4).step_by(4) {
-        let row = (0..16u8).map(|value| {
-            let bits = (0..4).filter(|bit| value & (8 >> bit) != 0);
-            let sum = bits.fold(0, |sum, bit| sum ^ window(place | bit));
-            format!("{sum:#010x}")
-        });
+    for place in (0..INPUT_BITS).step_by(32) {
         // Writing to a string does not fail.
-        let _ = writeln!(out, "{{ {} }},", row.collect::<Vec<_>>().join(", "));
+        let _ = writeln!(out, "{:#018x}ull,", backwards(place));
     }
     out
 }

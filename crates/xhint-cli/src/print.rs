@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods)]
 
 pub mod escape;
+pub mod fields;
 mod json;
 mod standard;
 mod style;

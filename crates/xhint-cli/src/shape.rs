@@ -4,13 +4,14 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use xhint::Provider;
 use xhint::link::Fallback;
 use xhint::runtime::attach::Done;
 use xhint::runtime::counters::{Count, Counters};
 use xhint::runtime::follow::{Event, EventKind};
 use xhint::runtime::layouts::{Changed, LiveLayout};
 use xhint::runtime::status::Status;
-use xhint::runtime::{Job, LayoutState, LinkedAs, State};
+use xhint::runtime::{Filled, Filling, Job, LayoutState, LinkedAs, State};
 
 /// What runs on one device.
 pub fn status(status: &Status) -> Value {
@@ -29,6 +30,7 @@ pub fn status(status: &Status) -> Value {
         "layouts": state.map(layouts),
         "dispatch": state.map(|s| s.options.dispatch.name()),
         "options": state.map(|s| options(&s.options)),
+        "fields": state.and_then(|s| s.filling.as_ref()).map(fields),
         "counters": status.counters.as_ref().map(counters),
         "runs": status.runs.map(|r| json!({"count": r.count, "nanoseconds": r.nanoseconds})),
         "maps_dir": status.maps_dir.as_deref().map(path),
@@ -51,6 +53,7 @@ pub fn attached(device: &str, job: &Job, done: &Done, warnings: &[String]) -> Va
         "why": Some(&done.why).filter(|why| !why.is_empty()),
         "walk": job.state.options.walk,
         "layouts": layouts(&job.state),
+        "fields": job.filling.as_ref().map(fields),
         "warnings": warnings,
     })
 }
@@ -76,6 +79,22 @@ pub fn event(event: &Event) -> Value {
         EventKind::Ended => "ended",
     };
     json!({"kind": kind, "text": event.text})
+}
+
+/// Where each field comes from, if packets carry no metadata.
+fn fields(filling: &Filling) -> Vec<Value> {
+    let absent = |field: &Filled| field.provider.is_none();
+    let one = |field: &Filled| {
+        json!({
+            "field": field.field,
+            "provider": field.provider.map(Provider::name),
+            "from": Some(&field.words).filter(|_| !absent(field)),
+            "why": Some(&field.words).filter(|_| absent(field)),
+            "bits": field.bits,
+            "nanoseconds": field.cost,
+        })
+    };
+    filling.fields.iter().map(one).collect()
 }
 
 fn nics(state: &State) -> Vec<String> {
@@ -117,6 +136,8 @@ fn options(options: &LinkedAs) -> Value {
         "count": options.count,
         "allow_missing": options.allow_missing,
         "set": options.set,
+        "fill": options.fill.said(),
+        "keep_metadata": options.keep_metadata,
     })
 }
 

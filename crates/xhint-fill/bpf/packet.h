@@ -243,13 +243,12 @@ static __always_inline __u64 put_hash(struct xhint_fill *m, const union network 
 				      __u32 kind)
 {
 	struct xhint_fill___be *b = (void *)m;
-	__u32 hash, type = v4 ? RSS_L3_IPV4 : RSS_L3_IPV6;
+	int ports = kind == 1 || kind == 2;
+	__u32 hash = v4 ? hash_ipv4(n->v4.addresses, t->word, ports) : hash_ipv6(n->v6.addresses, t->word, ports);
+	__u32 type = v4 ? RSS_L3_IPV4 : RSS_L3_IPV6;
 
-	hash = v4 ? hash_words(n->v4.addresses, 0, 2) : hash_words(n->v6.addresses, 0, 8);
-	if (kind == 1 || kind == 2) {
-		hash ^= v4 ? hash_words(t->word, 2, 1) : hash_words(t->word, 8, 1);
+	if (ports)
 		type |= RSS_L4 | (kind == 1 ? RSS_L4_TCP : RSS_L4_UDP);
-	}
 	put32(rx_hash, hash);
 	put32(rx_hash_type, type);
 	return BIT(RX_HASH) | BIT(RX_HASH_TYPE);

@@ -6,6 +6,7 @@ use xhint_btf::{Type, essential};
 use xhint_layout::walk::{self, Go, Visit, What, walk};
 use xhint_layout::{Fault, FieldOrder, Hint, Tags};
 use xhint_link::{LinkOptions, Object, RelocKind, names_lacking};
+use xhint_relo::Wanted;
 use xhint_relo::spec::Spec;
 use xhint_universe::Universe;
 
@@ -45,8 +46,8 @@ pub enum Shape {
 }
 
 impl Asked {
-    /// What `object` asks for that neither the base nor a layout of `universe` has: the structs with a field that has a
-    /// hint of the vocabulary.
+    /// What `object` asks for of structs that the base does not have: those that a layout of `universe` answers to, and those
+    /// with a field that has a hint of the vocabulary.
     ///
     /// # Errors
     /// [`Error::Struct`] for a struct that cannot be looked through.
@@ -57,7 +58,8 @@ impl Asked {
         for relo in object.relos() {
             let Some(kind) = RelocKind::from_raw(relo.core.kind).filter(|kind| kind.is_field()) else { continue };
             let root = btf.skip_mods_and_typedefs(relo.core.type_id);
-            if !root.kind().is_composite() || !lacking.contains(essential(root.name())) {
+            let is_metadata = || Wanted::of(&options.bind, root.name()).is_metadata(universe);
+            if !root.kind().is_composite() || !lacking.contains(essential(root.name())) && !is_metadata() {
                 continue;
             }
             // What makes no sense linking refuses, in its own words.

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use xhint_btf::Btf;
 use xhint_layout::Hint;
-use xhint_link::{LinkOptions, Object};
-use xhint_universe::Universe;
+use xhint_link::Object;
 
 use crate::{Asked, Choice, Error, Fill, Offers, Provider, layout};
 
@@ -30,24 +29,17 @@ impl Filler {
     /// The name of the function that fills.
     pub const FUNCTION: &'static str = "xhint_fill";
 
-    /// What `object` asks for that no layout of `universe` has, from where `offers` has it and `fill` wants it. `None` if
-    /// no field is to be filled; the rows tell why in the choice, which comes either way.
+    /// What is `asked` for by `object`, from where `offers` has it and `fill` wants it. `None` if no field is to be filled;
+    /// the rows tell why in the choice, which comes either way.
     ///
     /// # Errors
-    /// As [`Asked::of`] and [`Choice::of`]; [`Error::Layout`].
-    pub fn of(
-        object: &Object,
-        universe: &Universe,
-        options: &LinkOptions,
-        offers: &Offers,
-        fill: &Fill,
-    ) -> Result<(Choice, Option<Filler>), Error> {
-        let asked = Asked::of(object, universe, options)?;
-        let choice = Choice::of(&asked, offers, fill)?;
+    /// As [`Choice::of`]; [`Error::Layout`].
+    pub fn of(object: &Object, asked: &Asked, offers: &Offers, fill: &Fill) -> Result<(Choice, Option<Filler>), Error> {
+        let choice = Choice::of(asked, offers, fill)?;
         if choice.filled().next().is_none() {
             return Ok((choice, None));
         }
-        let btf = Btf::parse(Bytes::from(layout::layout(object.btf(), &asked, &choice)?))?;
+        let btf = Btf::parse(Bytes::from(layout::layout(object.btf(), asked, &choice)?))?;
         let hashes = |(_, source): (&str, &crate::choice::Source)| {
             source.offer.provider == Provider::Software && matches!(source.hint, Hint::RxHash | Hint::RxHashType)
         };

@@ -69,6 +69,18 @@ pub enum Prefer {
     From(Provider),
 }
 
+impl Prefer {
+    /// As [`Fill::say`] takes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Prefer::Auto => "auto",
+            Prefer::None => "none",
+            Prefer::From(provider) => provider.name(),
+        }
+    }
+}
+
 impl FromStr for Prefer {
     type Err = String;
 
@@ -85,8 +97,9 @@ impl FromStr for Prefer {
 /// The same for all fields, and for some by name.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Fill {
-    /// What is said of none.
-    pub all: Prefer,
+    /// What goes for those of which nothing is said by name. `None`, if nobody has said anything: then fields are filled
+    /// where there is no NIC BTF, as by [`Prefer::Auto`].
+    pub all: Option<Prefer>,
     /// Field and what is wanted of it.
     pub fields: Vec<(String, Prefer)>,
 }
@@ -95,19 +108,34 @@ impl Fill {
     /// Nothing at all.
     #[must_use]
     pub fn none() -> Fill {
-        Fill { all: Prefer::None, fields: Vec::new() }
+        Fill { all: Some(Prefer::None), fields: Vec::new() }
     }
 
-    /// Whether nothing is wanted.
+    /// Whether anything is to be filled; `unsaid`, where nobody has said anything.
     #[must_use]
-    pub fn is_none(&self) -> bool {
-        self.all == Prefer::None && self.fields.iter().all(|(_, prefer)| *prefer == Prefer::None)
+    pub fn is_wanted(&self, unsaid: bool) -> bool {
+        match (self.all, self.fields.as_slice()) {
+            (None, []) => unsaid,
+            (Some(Prefer::None), fields) => fields.iter().any(|(_, prefer)| *prefer != Prefer::None),
+            _ => true,
+        }
     }
 
     /// What is wanted of the field of this name.
     #[must_use]
     pub fn of(&self, field: &str) -> Prefer {
-        self.fields.iter().rev().find(|(name, _)| name == field).map_or(self.all, |(_, prefer)| *prefer)
+        self.fields
+            .iter()
+            .rev()
+            .find(|(name, _)| name == field)
+            .map_or(self.all.unwrap_or_default(), |(_, prefer)| *prefer)
+    }
+
+    /// What [`Fill::say`] was told, one by one.
+    #[must_use]
+    pub fn said(&self) -> Vec<String> {
+        let fields = self.fields.iter().map(|(field, prefer)| format!("{field}={}", prefer.name()));
+        self.all.iter().map(|prefer| prefer.name().to_owned()).chain(fields).collect()
     }
 
     /// Takes note of `auto`, `none`, `PROVIDER` or `FIELD=PROVIDER`.
@@ -118,7 +146,7 @@ impl Fill {
         match text.split_once('=') {
             Some(("", _)) => return Err(format!("'{text}' names no field; it takes FIELD=PROVIDER")),
             Some((field, prefer)) => self.fields.push((field.to_owned(), prefer.parse()?)),
-            None => self.all = text.parse()?,
+            None => self.all = Some(text.parse()?),
         }
         Ok(())
     }

@@ -74,7 +74,7 @@ fn ethernet(tags: &[(u16, u16)], proto: u16, payload: &[u8]) -> Vec<u8> {
 }
 
 fn run(packets: &[Vec<u8>]) -> Vec<Read> {
-    filled_and_run(&Fill { all: xhint_fill::Prefer::From(Provider::Software), fields: vec![] }, packets)
+    filled_and_run(&Fill { all: Some(xhint_fill::Prefer::From(Provider::Software)), fields: vec![] }, packets)
 }
 
 #[test]

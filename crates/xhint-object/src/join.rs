@@ -221,3 +221,6 @@ fn is_carried(section: &Section) -> bool {
         && !section.gone
         && !["license", "version"].contains(&section.name.as_str())
 }
+
+#[cfg(test)]
+mod tests;

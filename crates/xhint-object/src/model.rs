@@ -233,6 +233,12 @@ impl Object {
         self.functions.iter().find(|f| jumps_anywhere(&f.code))
     }
 
+    /// Names of what its code calls or reads and the loader is to find in the kernel.
+    pub fn calls_kernel(&self) -> impl Iterator<Item = &str> {
+        let instructions = self.functions.iter().flat_map(|f| &f.code).filter(|i| i.named == Named::Kernel);
+        instructions.filter_map(|i| i.reference).map(|r| self.image.symbols.at(r.symbol).name.as_str())
+    }
+
     /// Whether any instruction takes the address of a function.
     pub fn calls_back(&self) -> bool {
         let takes =

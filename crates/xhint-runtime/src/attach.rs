@@ -271,7 +271,14 @@ fn load_one(before: Option<&Before>, device: &Device, job: &Job) -> Result<(Load
     }
     let same = generation.is_some_and(|g| g.is_of(&job.state.object));
     let entry = Some(job.state.entry.as_str()).filter(|e| !e.is_empty());
-    let loaded = load(&Load { object: &job.linked, entry, keep: &keep, same, device: device.name() })?;
+    let loaded = load(&Load {
+        object: &job.linked,
+        entry,
+        keep: &keep,
+        same,
+        device: device.name(),
+        bound: job.bound.then_some(device),
+    })?;
     let unpinned = before.map(|b| b.unpinned(&loaded, &keep, &job.state.object)).unwrap_or_default();
     let told = |map: &str| uncounted.iter().any(|u| u.map == map);
     let unpinned: Vec<_> = unpinned.into_iter().filter(|a| !told(&a.map)).collect();

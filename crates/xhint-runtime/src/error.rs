@@ -289,6 +289,44 @@ pub enum Error {
         /// What is wrong with it, or with what it is linked for.
         cause: Box<xhint_link::Error>,
     },
+    /// Nothing can be filled in for the program.
+    #[error("{}: {}", .path.display(), Chain(.cause))]
+    Fill {
+        /// The object.
+        path: PathBuf,
+        /// What is wrong.
+        cause: Box<xhint_fill::Error>,
+    },
+    /// A filler whose metadata does not fit in front of a packet.
+    #[error(
+        "the fields that the program asks for take {size} bytes of metadata, and this kernel lets at most {most} stand in front \
+         of a packet here; leave some of them unfilled"
+    )]
+    FillTooLong {
+        /// What they take.
+        size: u32,
+        /// What there is room for.
+        most: u32,
+    },
+    /// A layout that no NIC sends, to be removed.
+    #[error(
+        "{device}: layout {layout} is of no NIC: it is filled in for packets that carry none; attach the program again without filling"
+    )]
+    IsFilled {
+        /// The device.
+        device: String,
+        /// The layout.
+        layout: String,
+    },
+    /// A program that asks the driver, in slots that tail calls find.
+    #[error(
+        "{}: the program asks the driver by the kernel's metadata functions, so it is loaded for one device, and the kernel lets no \
+         such program be called by tail call; take another dispatch than `tail`", .path.display()
+    )]
+    BoundTail {
+        /// The object.
+        path: PathBuf,
+    },
     /// A map that the program does not have.
     #[error("no map {map}; the program has: {have}")]
     NoMap {

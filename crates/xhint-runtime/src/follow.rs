@@ -236,7 +236,13 @@ impl<'a> Follow<'a> {
                 return Ok(None);
             }
             let options = LinkedAs { only: Some(only), ..state.options.clone() };
-            let job = self.linker.link_after(Some(state), state.object.clone(), nics, options, state.mode)?;
+            let job = self.linker.for_device(&self.device).link_after(
+                Some(state),
+                state.object.clone(),
+                nics,
+                options,
+                state.mode,
+            )?;
             Ok(Some(Job { after: Some(State::mark_of(Some(state))), ..job }))
         };
         let both = if files.gone.is_empty() { None } else { link([files.new.as_slice(), &files.gone].concat()).ok() };

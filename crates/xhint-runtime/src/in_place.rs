@@ -61,8 +61,14 @@ impl<'r> InPlace<'r> {
         let keep = self.running.generation.maps()?;
         let entry = options.program.unwrap_or_else(|| only_program(&object.object));
         let entry = Some(entry.as_str()).filter(|e| !e.is_empty());
-        let loaded =
-            load(&Load { object: &linked.bytes.into(), entry, keep: &keep, same: true, device: device.name() })?;
+        let loaded = load(&Load {
+            object: &linked.bytes.into(),
+            entry,
+            keep: &keep,
+            same: true,
+            device: device.name(),
+            bound: None,
+        })?;
         let path = self.running.generation.program_path(layout.added.as_deref().unwrap_or_default());
         let _none = std::fs::remove_file(&path);
         pin::put(loaded.entry_fd()?.as_fd(), &path).map_err(Error::file(&path))?;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use xhint_link::Unbound;
 
 use crate::error::Result;
+use crate::filling::Filling;
 use crate::state::State;
 
 /// What is to run on a device.
@@ -25,6 +26,10 @@ pub struct Job {
     pub otherwise: Option<Arc<dyn Otherwise>>,
     /// The mark of the state that it goes on from ([`State::mark_of`]), if it must be that still when it is attached.
     pub after: Option<String>,
+    /// Where each field comes from that the program asks for and packets do not carry, if that was asked of the device.
+    pub filling: Option<Filling>,
+    /// Whether it is to be loaded for its device alone, since it asks the driver.
+    pub bound: bool,
     /// Take the place of a program that xhint did not put there, or that is of another object.
     pub replace: bool,
 }

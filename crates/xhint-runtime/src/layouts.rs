@@ -176,6 +176,9 @@ impl<'a> Layouts<'a> {
         if gone.len() > 1 && removal.nics.is_empty() {
             return Err(Error::ManyLayouts { device: device(), which: which.to_owned(), have: words(&gone) });
         }
+        if let Some(made) = gone.iter().find(|layout| state.made().any(|id| id == layout.id)) {
+            return Err(Error::IsFilled { device: device(), layout: made.name.clone() });
+        }
         let mut next = state.clone();
         next.remove(&removal);
         // Where packets can pass for several layouts, the entry must not go on looking for one that is gone.
@@ -213,7 +216,7 @@ impl<'a> Layouts<'a> {
             return Err(Error::OneLayout { device: self.device.name().to_owned() });
         }
         let options = LinkedAs { only: Some(ids.to_vec()), ..options };
-        let job = linker.link_again(state, object, nics, options)?;
+        let job = linker.for_device(self.device).link_again(state, object, nics, options)?;
         let known = |l: &LayoutState| state.layouts.iter().any(|k| k.id == l.id);
         let layouts: Vec<LayoutState> = job.state.layouts.iter().filter(|l| !known(l)).cloned().collect();
         if let Some(lacking) = layouts.iter().find(|l| l.fallback) {

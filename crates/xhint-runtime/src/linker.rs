@@ -8,11 +8,13 @@ use xhint_btf::{Btf, ByteOrder};
 use xhint_link::table::{SLOT_COUNT, Slot};
 use xhint_link::{Dispatch, LayoutReport, Link, LinkOptions, Linked, Object, Report, TakenSlot, names_lacking};
 use xhint_object::nic_btf;
-use xhint_universe::{Layout, SourceId, Universe};
+use xhint_universe::{Layout, LayoutId, SourceId, Universe};
 
 use crate::btf_files;
 use crate::described::Described;
+use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::filling::{Filling, Made, asks_driver, fill};
 use crate::for_file::ForFile;
 use crate::job::{Job, Otherwise};
 use crate::named::{declare, names, with_named};
@@ -29,6 +31,8 @@ pub struct Linker {
     base: Universe,
     /// Whether nobody has named the base, so that NIC BTFs may do without it.
     is_default: bool,
+    /// What is linked for it alone may have its fields filled in from what it has.
+    device: Option<Device>,
 }
 
 impl Linker {
@@ -50,7 +54,7 @@ impl Linker {
         order: ByteOrder,
         read: impl Fn() -> std::result::Result<Btf, String> + Send + Sync + 'static,
     ) -> Linker {
-        Linker { base: Universe::deferred(order, read), is_default: false }
+        Linker { base: Universe::deferred(order, read), is_default: false, device: None }
     }
 
     /// Whether something was asked of the base.
@@ -60,7 +64,14 @@ impl Linker {
 
     /// On another base.
     pub fn on(base: Arc<Btf>) -> Linker {
-        Linker { base: Universe::new(base), is_default: false }
+        Linker { base: Universe::new(base), is_default: false, device: None }
+    }
+
+    /// The same for `device`: where a program is linked for no NIC BTF, the fields that it asks for are filled in from what the
+    /// device has, as [`LinkedAs::fill`] says.
+    #[must_use]
+    pub fn for_device(&self, device: &Device) -> Linker {
+        Linker { device: Some(device.clone()), ..self.clone() }
     }
 
     /// The base and these NIC BTFs: raw or in ELF objects, alone or split on the base. All that is linked and shown is looked
@@ -184,24 +195,44 @@ impl Linker {
         mode: Mode,
         refused: &[Dispatch],
     ) -> Result<Job> {
-        let universe = self.universe_for(before, &nics, &asked)?;
+        let (mut nics, mut asked) = (nics, asked);
+        nics.retain(|nic| !nic.made);
+        let made: Vec<u32> = before.into_iter().flat_map(State::made).collect();
+        asked.only.iter_mut().for_each(|only| only.retain(|id| !made.contains(id)));
+        let mut universe = self.universe_for(before, &nics, &asked)?;
+        let again = (object.clone(), nics.clone(), asked.clone());
+        let (filling, made) = self.fill(&mut universe, &object, &nics, &asked, mode)?;
+        let bound = asks_driver(&object.object) || made.as_ref().is_some_and(|made| made.bound);
+        if made.is_none() && bound && asked.asked == Dispatch::Tail {
+            return Err(Error::BoundTail { path: object.source.path });
+        }
+        let (object, filler) = match made {
+            Some(made) => {
+                nics.push(made.nic);
+                (made.object, Some(made.call))
+            }
+            None => (object, None),
+        };
         let new = names(&asked.layouts).filter(|name| !asked.named.contains(name));
         let named = asked.named.iter().chain(new).cloned().collect();
-        let options = LinkedAs { named, walk: asked.walk && may_walk(), ..asked.clone() };
+        let options = LinkedAs { named, walk: asked.walk && may_walk(), ..asked };
         let now = LinkedAs { first: options.first_in(&universe, before), ..options.clone() };
         let slots = slots_after(before);
+        // What is bound to a device stands in no program array.
+        let unfit = bound.then_some(Dispatch::Tail);
         let how = LinkOptions {
             slots: slots.iter().filter_map(taken_slot).collect(),
             table: true,
-            refused: refused.to_vec(),
+            refused: refused.iter().copied().chain(unfit).collect(),
+            filler,
             ..LinkOptions::default()
         };
         let Linked { bytes, report } = self.link_in(&universe, &object, &now, how)?;
         object.reads_right(&report)?;
         let refused_kind = report.dispatch.kind.filter(|_| report.dispatch.otherwise.is_some());
         let otherwise = refused_kind.map(|kind| -> Arc<dyn Otherwise> {
-            let (refused, asked) = ([refused, &[kind]].concat(), (object.clone(), nics.clone(), asked));
-            Arc::new(Again { linker: self.clone(), before: before.cloned(), asked, mode, refused })
+            let (linker, before, refused) = (self.clone(), before.cloned(), [refused, &[kind]].concat());
+            Arc::new(Again { linker, before, asked: again, mode, refused })
         });
         let layouts = report.layouts.iter().map(|l| layout_state(&universe, l).ok_or_else(|| unknown(&object, l)));
         let mut state = State {
@@ -213,7 +244,12 @@ impl Linker {
             nics: described(&universe, &object.object, nics, &options),
             options: LinkedAs { dispatch: report.dispatch.kind.unwrap_or_default(), only: None, ..options },
             object: object.source,
+            filling: filling.clone().filter(Filling::is_any),
         };
+        if state.filling.is_some() {
+            // Whatever BTF comes later, it goes on being filled.
+            state.options.fill.all.get_or_insert_default();
+        }
         state.take_slots();
         let Report { mut warnings, unbound, dispatch, .. } = report;
         warnings.extend(warnings_of(before, &state, &now));
@@ -225,8 +261,26 @@ impl Linker {
             why: dispatch.why,
             otherwise,
             after: None,
+            filling,
+            bound,
             replace: false,
         })
+    }
+
+    /// What fills packets without metadata, if that is wanted and the device is known.
+    fn fill(
+        &self,
+        universe: &mut Universe,
+        object: &Parsed,
+        nics: &[Source],
+        asked: &LinkedAs,
+        mode: Mode,
+    ) -> Result<(Option<Filling>, Option<Made>)> {
+        let unsaid = nics.is_empty() && matches!(asked.asked, Dispatch::Auto | Dispatch::Static);
+        match self.device.as_ref().filter(|_| asked.fill.is_wanted(unsaid)) {
+            Some(device) => fill(device, mode, universe, object, asked),
+            None => Ok((None, None)),
+        }
     }
 
     /// The universe of `nics` in which a program is linked that takes the place of `before`.
@@ -271,6 +325,10 @@ impl Linker {
         options: &LinkedAs,
         how: LinkOptions,
     ) -> Result<Linked> {
+        let mut own = options.options();
+        // Whichever layouts are asked for by name, what is filled is read.
+        let filled = how.filler.iter().map(|filler| LayoutId(filler.layout).to_string());
+        own.layouts.iter_mut().for_each(|named| named.extend(filled.clone()));
         let options = LinkOptions {
             program: options.program.clone().or_else(|| Some(only_program(&object.object)).filter(|p| !p.is_empty())),
             // Without the capability, verifiers before Linux 6.18 walk arms that are never taken. With it they do not, and
@@ -279,7 +337,8 @@ impl Linker {
             slots: how.slots,
             table: how.table,
             refused: how.refused,
-            ..options.options()
+            filler: how.filler,
+            ..own
         };
         object.object.link(universe, &options).map_err(|cause| object.refused(cause))
     }
@@ -338,7 +397,8 @@ fn warnings_of(before: Option<&State>, state: &State, now: &LinkedAs) -> Vec<Str
     let gone = state.options.first.iter().filter(|name| !now.first.contains(name));
     let gone = gone.map(|name| format!("no layout is called '{name}' any more; once one is, it is tried first again"));
     let recounted = before.into_iter().flat_map(|before| state.recounted(before)).map(Taken::note);
-    let misses = state.mode.misses().filter(|_| !state.layouts.is_empty()).map(str::to_owned);
+    let reads = state.layouts.len() > state.made().count();
+    let misses = state.mode.misses().filter(|_| reads).map(str::to_owned);
     gone.chain(recounted).chain(misses).collect()
 }
 

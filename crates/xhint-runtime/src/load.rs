@@ -9,6 +9,7 @@ use xhint_host::libbpf_log;
 use xhint_link::initial_programs;
 use xhint_link::table::SLOTS;
 
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::reuse::{Anew, Pinned, Reused, reuse};
 use crate::rights::may_attach;
@@ -26,7 +27,12 @@ pub struct Load<'a> {
     pub same: bool,
     /// The device, for messages.
     pub device: &'a str,
+    /// The same, if the program is for it alone, since it asks the driver.
+    pub bound: Option<&'a Device>,
 }
+
+/// `BPF_F_XDP_DEV_BOUND_ONLY` of include/uapi/linux/bpf.h.
+const DEV_BOUND_ONLY: u32 = 1 << 6;
 
 /// An object in the kernel, on no device yet. What is not pinned goes away with it.
 #[derive(Debug)]
@@ -47,8 +53,15 @@ pub fn load(load: &Load<'_>) -> Result<Loaded> {
     let mut opened = opened.map_err(|e| refused("the object", &e, said))?;
     let entry = choose(&opened, load.entry)?;
     select(&mut opened, &entry, load.object)?;
+    if let Some(device) = load.bound {
+        bind(&mut opened, &entry, device.ifindex());
+    }
     let maps = reuse(&mut opened, load.keep, load.same, load.device)?;
-    let (loaded, said) = libbpf_log::captured(|| opened.load());
+    // A device's number means it in its own namespace.
+    let (loaded, said) = match load.bound {
+        Some(device) => device.netns().run(|| Ok::<_, Error>(libbpf_log::captured(|| opened.load())))?,
+        None => libbpf_log::captured(|| opened.load()),
+    };
     match loaded {
         Ok(object) => Ok(Loaded { object, entry, maps }),
         Err(e) => {
@@ -111,6 +124,15 @@ impl Loaded {
 
 fn copy(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
     fd.try_clone_to_owned().map_err(Error::system("cannot copy a descriptor"))
+}
+
+/// Has the program `entry` loaded for the device `ifindex` alone.
+fn bind(object: &mut OpenObject, entry: &str, ifindex: u32) {
+    for mut program in object.progs_mut().filter(|p| p.name() == entry) {
+        program.set_ifindex(ifindex);
+        // What libbpf sets by the section's name it sets later.
+        program.set_flags(DEV_BOUND_ONLY);
+    }
 }
 
 /// Which program goes on the device.

@@ -25,6 +25,9 @@ pub struct Source {
     #[serde(skip)]
     content: Content,
     /// Of a NIC BTF that was linked for, what is known without reading it again.
+    /// Whether no user has it: it was made for one link, and is made again for the next.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) made: bool,
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "inner", deserialize_with = "shared")]
     pub(crate) described: Option<Arc<Described>>,
 }
@@ -60,7 +63,12 @@ impl Source {
     pub fn new(path: impl Into<PathBuf>, bytes: impl Into<Vec<u8>>) -> Source {
         let (path, bytes) = (path.into(), Bytes::from(bytes.into()));
         let file = digest(&bytes);
-        Source { path, file, content: Content::Here(bytes), described: None }
+        Source { path, file, content: Content::Here(bytes), made: false, described: None }
+    }
+
+    /// What nobody has in a file: it was made for one link.
+    pub(crate) fn made(name: &str, bytes: Vec<u8>) -> Source {
+        Source { made: true, ..Source::new(name, bytes) }
     }
 
     /// What is in the file at `path` now.

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
+use xhint_fill::Fill;
 use xhint_link::table::SLOT_COUNT;
 use xhint_link::{Dispatch, Fallback, LinkOptions, selectors};
 use xhint_universe::{LayoutId, LayoutRef, Universe};
 
 use crate::error::{Error, Result};
+use crate::filling::Filling;
 pub use crate::source::Source;
 pub(crate) use crate::source::absolute;
 use crate::source::digest;
@@ -69,6 +71,9 @@ pub struct State {
     pub slots: Vec<Taken>,
     /// How it was asked to be linked.
     pub options: LinkedAs,
+    /// Where the fields come from, if they are filled in because packets carry none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filling: Option<Filling>,
 }
 
 /// A layout that the program reads.
@@ -188,6 +193,12 @@ pub struct LinkedAs {
     /// Constants of the program, and the values they are given ([`xhint_object::Object::set`]).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub set: Vec<(String, String)>,
+    /// From where fields are to be filled in on a device whose packets carry no metadata: without NIC BTFs.
+    #[serde(default)]
+    pub fill: Fill,
+    /// Whether what is filled in stays in front of packets that the program passes on.
+    #[serde(default)]
+    pub keep_metadata: bool,
 }
 
 impl LinkedAs {
@@ -234,6 +245,8 @@ impl Default for LinkedAs {
             allow_missing: false,
             first: Vec::new(),
             set: Vec::new(),
+            fill: Fill::default(),
+            keep_metadata: false,
         }
     }
 }
@@ -332,6 +345,12 @@ fn removals(text: &[u8]) -> usize {
 }
 
 impl State {
+    /// Ids of its layouts that were made to be filled.
+    pub(crate) fn made(&self) -> impl Iterator<Item = u32> {
+        let made = |l: &&LayoutState| self.nics.get(l.nic).is_some_and(|nic| nic.made);
+        self.layouts.iter().filter(made).map(|l| l.id)
+    }
+
     /// What tells what runs, or that nothing does, from what did before and will after a change.
     #[must_use]
     pub fn mark_of(running: Option<&State>) -> String {

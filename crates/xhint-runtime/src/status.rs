@@ -125,7 +125,7 @@ fn describe(site: &Site, live: &Live, device: Option<&Device>) -> Result<Status>
     };
     let trouble = trouble.or_else(|| counters.as_ref().err().map(|e| format!("its counters cannot be read: {e}")));
     let state = read.and_then(Result::ok);
-    let reads = state.as_ref().filter(|state| !state.layouts.is_empty());
+    let reads = state.as_ref().filter(|state| state.layouts.len() > state.made().count());
     let trouble = trouble.or_else(|| reads?.mode.misses().map(str::to_owned));
     let stats = ProgInfoIter::default().find(|p| p.id == live.program);
     let runs = stats.filter(|p| p.run_cnt > 0).map(|p| Runs { count: p.run_cnt, nanoseconds: p.run_time_ns });

@@ -51,7 +51,7 @@ fn what_the_kernel_refuses_as_a_table_is_linked_otherwise() {
     }
     let job = link(8, "auto", "-DCOPIES");
     assert_eq!(kind(&job), "table");
-    let plan = Load { object: &job.linked, entry: None, keep: &[], same: false, device: "none" };
+    let plan = Load { object: &job.linked, entry: None, keep: &[], same: false, device: "none", bound: None };
     let Err(Error::Load { .. }) = load(&plan) else { panic!("then the test is about nothing") };
     let other = job.otherwise.as_ref().unwrap().link().unwrap();
     assert!(kind(&other) == "static" && other.otherwise.is_none(), "{}", other.why);
@@ -72,5 +72,5 @@ fn a_packet_that_moves_has_a_copy_a_layout_even_with_a_table() {
     }
     assert_eq!(kind(&link(8, "auto", "-DMOVES")), "static");
     let table = link(8, "table", "-DMOVES");
-    load(&Load { object: &table.linked, entry: None, keep: &[], same: false, device: "none" }).unwrap();
+    load(&Load { object: &table.linked, entry: None, keep: &[], same: false, device: "none", bound: None }).unwrap();
 }

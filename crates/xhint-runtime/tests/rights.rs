@@ -59,7 +59,8 @@ fn tests_for_null() {
         let options = LinkedAs { asked: Dispatch::named(asked).unwrap(), count: true, ..LinkedAs::default() };
         with_only(&[CAP_BPF, CAP_NET_ADMIN], || {
             let job = linker().link(program, nics.clone(), options, Mode::Native).unwrap();
-            load(&Load { object: &job.linked, entry: Some("prog"), keep: &[], same: false, device: "" }).map(|_| ())
+            load(&Load { object: &job.linked, entry: Some("prog"), keep: &[], same: false, device: "", bound: None })
+                .map(|_| ())
         })
     };
     for asked in ["none", "static", "tail"] {

@@ -43,6 +43,7 @@ pub mod layout;
 mod linker;
 
 pub use xhint_btf as btf;
+pub use xhint_fill as fill;
 pub use xhint_link as link;
 pub use xhint_object as object;
 pub use xhint_runtime as runtime;
@@ -52,6 +53,7 @@ pub use xhint_universe as universe;
 pub use attached::{Attached, Layouts};
 pub use layout::{Field, Hint, Layout, LayoutId, LayoutRef, Order};
 pub use linker::{Link, Linker};
+pub use xhint_fill::{Fill, Prefer, Provider};
 pub use xhint_link::{Dispatch, Linked, Report};
 pub use xhint_runtime::follow::{Event, EventKind, Follow};
 pub use xhint_runtime::layouts::{Changed, LiveLayout};

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use xhint_btf::Btf;
+use xhint_fill::Fill;
 use xhint_link::{Dispatch, Fallback, LinkOptions, Linked, Report};
 use xhint_runtime::attach::{Done, attach, running};
 use xhint_runtime::{Device, Error, ForFile, Home, Job, LinkedAs, Mode, Result, Source, State, absolute, read_nics};
@@ -213,6 +214,20 @@ impl Link<'_> {
         self
     }
 
+    /// From where fields are filled in, in what [`Link::attach`] puts on a device, for packets that carry no metadata; if not
+    /// said, from wherever the device has them if there is no NIC BTF, else from nowhere.
+    pub fn fill(mut self, fill: Fill) -> Self {
+        self.options.fill = fill;
+        self
+    }
+
+    /// Whether what is filled in stays in front of packets that the program passes on to the kernel's stack, for a program
+    /// that runs there. If not said, no: it would keep packets of one flow from being put together.
+    pub fn keep_metadata(mut self, keep: bool) -> Self {
+        self.options.keep_metadata = keep;
+        self
+    }
+
     /// Takes the place of a program that xhint did not attach.
     pub fn replace(mut self) -> Self {
         self.replace = true;
@@ -295,7 +310,8 @@ impl Link<'_> {
         let options = LinkedAs { count: self.count.unwrap_or(true), ..self.options.clone() };
         let before = running(home, device)?;
         let (object, nics) = (self.object.clone(), self.nics.clone());
-        let job = self.linker.inner.link_after(before.as_ref(), object, nics, options, self.mode)?;
+        let linker = self.linker.inner.for_device(device);
+        let job = linker.link_after(before.as_ref(), object, nics, options, self.mode)?;
         Ok(Job { replace: self.replace, after: Some(State::mark_of(before.as_ref())), ..job })
     }
 }

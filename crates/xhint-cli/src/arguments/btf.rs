@@ -18,6 +18,18 @@ pub struct Nics {
     pub base: Base,
 }
 
+/// The same for who can do without NICs.
+#[derive(Debug, Clone, clap::Args)]
+pub struct MaybeNics {
+    /// A NIC's BTF, standalone or split on the base: a raw file, or an ELF object with a section .BTF. BTF that is split on a
+    /// distilled base has that in the section .BTF.base, or in FILE.base beside a raw FILE. Of a directory, all files that
+    /// describe layouts. May be repeated [default: none, and the program's fields are filled in from what the device has]
+    #[arg(long = "nic", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub base: Base,
+}
+
 /// What NIC BTF is split on, and where kernel types are found.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Base {

@@ -10,9 +10,9 @@ use xhint::layout::LayoutId;
 use xhint::link::Fallback;
 use xhint::runtime::attach::{Done, kernel_takes};
 use xhint::runtime::{Anew, Home, Job, TooLong, follow};
-use xhint::{Attached, Device, Error, Event, EventKind, Link, Linker};
+use xhint::{Attached, Device, Error, Event, EventKind, Fill, Link, Linker};
 
-use crate::arguments::btf::Nics;
+use crate::arguments::btf::MaybeNics;
 use crate::arguments::choice::Choice;
 use crate::arguments::device::On;
 use crate::print::{Stdout, line};
@@ -26,14 +26,15 @@ use crate::{files, flags, print, service_manager, shape};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: xhint attach prog.o --dev eth0 --nic fw1.btf\n         \
                         xhint attach prog.o --dev eth0 --nic fw2.btf     (relinks, swaps, keeps the maps)\n         \
-                        xhint attach prog.o --dev eth0 --nic fw1.btf --set sample=0x100 --set mode=FAST")]
+                        xhint attach prog.o --dev eth0 --nic fw1.btf --set sample=0x100 --set mode=FAST\n         \
+                        xhint attach prog.o --dev eth0                   (fields from the driver and the packet)")]
 pub struct Args {
     /// The compiled program, as clang makes it
     program_file: PathBuf,
     #[command(flatten)]
     on: On,
     #[command(flatten)]
-    nics: Nics,
+    nics: MaybeNics,
     #[command(flatten)]
     choice: Choice,
     /// The program to attach, if the object has several XDP programs
@@ -46,6 +47,15 @@ pub struct Args {
     /// Where on the device the program runs
     #[arg(long, value_enum, default_value_t = Mode::Native)]
     mode: Mode,
+    /// Where fields come from for packets that carry no metadata: `auto` (from whatever the device has), `none`, `kfunc` (its
+    /// driver, by the kernel's functions), `software` (the packet, the program's context, the clock), or FIELD=PROVIDER for one
+    /// field; may be repeated [default: auto if there is no --nic, else none]
+    #[arg(long, value_name = "[FIELD=]PROVIDER", value_parser = filling)]
+    fill: Vec<String>,
+    /// Leave what was filled in in front of packets that the program passes on, for programs behind it. TCP's packets are not put
+    /// together then, if any of it differs between them
+    #[arg(long)]
+    keep_metadata: bool,
     /// Do not count the packets of each layout, which costs a packet about a nanosecond
     #[arg(long)]
     no_count: bool,
@@ -186,7 +196,7 @@ impl Args {
     }
 
     /// What is to be linked, and how.
-    fn link<'l>(&self, linker: &'l Linker) -> xhint::Result<Link<'l>> {
+    fn link<'l>(&self, linker: &'l Linker) -> anyhow::Result<Link<'l>> {
         let mut link = linker.program(&self.program_file)?;
         for nic in &self.nics.files {
             link = link.nic(nic)?;
@@ -194,6 +204,9 @@ impl Args {
         let Choice { layouts, binds, first, dispatch, allow_missing, .. } = &self.choice;
         link = link.dispatch((*dispatch).into()).mode(self.mode.into());
         link = link.count(!self.no_count).allow_missing(*allow_missing);
+        let mut fill = Fill::default();
+        self.fill.iter().try_for_each(|text| fill.say(text)).map_err(|why| anyhow!(why))?;
+        link = link.fill(fill).keep_metadata(self.keep_metadata);
         link = layouts.iter().fold(link, |link, name| link.layout(name));
         link = binds.iter().fold(link, |link, (local, target)| link.bind(local, target));
         link = first.iter().fold(link, |link, name| link.first(name));
@@ -248,6 +261,9 @@ impl Args {
                 NO_SELECTOR.iter().try_for_each(|words| line!(out, "    {words}"))?;
             }
         }
+        if let Some(filling) = &job.filling {
+            print::fields::table(&mut out, filling)?;
+        }
         let why = if done.why.is_empty() { String::new() } else { format!(": {}", done.why) };
         line!(out, "  dispatch {}{why}", done.dispatch)?;
         if !job.state.options.walk {
@@ -256,6 +272,11 @@ impl Args {
         out.flush()?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What [`Fill`] takes.
+fn filling(text: &str) -> Result<String, String> {
+    Fill::default().say(text).map(|()| text.to_owned())
 }
 
 /// `NAME=VALUE`; a value may be empty, and have a `=` in it.

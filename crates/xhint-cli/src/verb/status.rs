@@ -110,6 +110,9 @@ fn one(out: &mut Stdout, s: &Status, rates: &mut Rates, passed: Option<Duration>
             }
         }
     }
+    if let Some(filling) = s.state.as_ref().and_then(|state| state.filling.as_ref()) {
+        print::fields::table(out, filling)?;
+    }
     if let Some(runs) = s.runs {
         let each = runs.nanoseconds.checked_div(runs.count).unwrap_or(0);
         line!(out, "  {} packets, {each} ns each", runs.count)?;

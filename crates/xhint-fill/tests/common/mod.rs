@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use xhint_fill::{Fill, Filler, Offer, Offers, Provider};
+use xhint_fill::{Asked, Fill, Filler, Offer, Offers, Provider};
 use xhint_layout::vocabulary::WORDS;
 use xhint_link::{FillerCall, Link, LinkOptions, Linked, Object};
 use xhint_testkit::fixture::{self, Compile};
@@ -97,7 +97,8 @@ pub fn filled(object: &Path, offers: &Offers, fill: &Fill, keep: bool, walk: boo
     let base = xhint_btf::Btf::parse(fixture::corpus("vmlinux.btf")).unwrap();
     let mut universe = Universe::new(Arc::new(base));
     let options = LinkOptions::default();
-    let (choice, filler) = Filler::of(&object, &universe, &options, offers, fill).unwrap();
+    let (choice, filler) =
+        Filler::of(&object, &Asked::of(&object, &universe, &options).unwrap(), offers, fill).unwrap();
     let filler = filler.unwrap_or_else(|| panic!("{choice:?}"));
     universe.add("filler", Arc::clone(&filler.btf)).unwrap();
     let layout = universe.layouts()[0].id;

@@ -33,6 +33,13 @@ pub fn nic(name: &str) -> Vec<u8> {
     section(&object, ".BTF").unwrap().to_vec()
 }
 
+/// The BTF of a NIC described in C.
+pub fn nic_of(text: &str) -> Source {
+    let source = keep("nic", "c", text.as_bytes());
+    let object = fs::read(Compile::new(&source).object()).unwrap();
+    Source::new("/nic.btf", section(&object, ".BTF").unwrap())
+}
+
 /// Counts packets in a map and in .bss; ENTRIES and VERDICT vary.
 pub const COUNTER: &str = r#"
 #include <linux/bpf.h>
@@ -93,6 +100,7 @@ pub fn plain(compile: &Compile) -> Job {
         layouts: Vec::new(),
         slots: Vec::new(),
         options: LinkedAs::default(),
+        filling: None,
     };
     Job {
         linked: bytes.into(),
@@ -102,6 +110,8 @@ pub fn plain(compile: &Compile) -> Job {
         why: String::new(),
         otherwise: None,
         after: None,
+        filling: None,
+        bound: false,
         replace: false,
     }
 }
