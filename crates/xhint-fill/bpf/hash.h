@@ -53,7 +53,7 @@ static __always_inline __u32 hash_of(const __u64 sums[4])
  * Over addresses, and ports where there are; no verifier lets a pointer be compared with NULL without CAP_PERFMON.
  * Functions, so that each has the registers to itself.
  */
-static __noinline __u32 hash_ipv4(const __be32 *addresses, const __be32 *ports, int has_ports)
+static __noinline __u64 hash_ipv4(const __be32 *addresses, const __be32 *ports, __u64 has_ports)
 {
 	__u64 sums[4] = {};
 
@@ -64,7 +64,7 @@ static __noinline __u32 hash_ipv4(const __be32 *addresses, const __be32 *ports, 
 	return hash_of(sums);
 }
 
-static __noinline __u32 hash_ipv6(const __be32 *addresses, const __be32 *ports, int has_ports)
+static __noinline __u64 hash_ipv6(const __be32 *addresses, const __be32 *ports, __u64 has_ports)
 {
 	__u64 sums[4] = {};
 

@@ -70,15 +70,18 @@ union transport {
 	__be32 word[3];
 };
 
-/* Where the parser is. */
+/*
+ * Where the parser is. In words of 64 bits, as all numbers here: Linux 6.1 lets nobody without CAP_PERFMON put a shorter one
+ * on the stack where a pointer was.
+ */
 struct at {
-	__u32 l3;
-	__u32 l4;
+	__u64 l3;
+	__u64 l4;
 	/* One past the network packet's last byte. */
-	__u32 end;
-	__u16 proto;
-	__u8 ip_proto;
-	__u8 fragment;
+	__u64 end;
+	__u64 proto;
+	__u64 ip_proto;
+	__u64 fragment;
 };
 
 #define ETHERNET 14
@@ -106,7 +109,7 @@ static __always_inline __u64 put_ethernet(struct xdp_md *ctx, struct xhint_fill 
 	void *end = (void *)(long)ctx->data_end;
 	__u64 valid = 0;
 	struct vlan *tag;
-	__u16 outer;
+	__u64 outer;
 
 	if ((void *)(eth + 1) > end)
 		return 0;
@@ -126,10 +129,10 @@ static __always_inline __u64 put_ethernet(struct xdp_md *ctx, struct xhint_fill 
 	return valid | BIT(ETH_PROTO);
 }
 
-static __always_inline __u64 put_ipv4(struct xhint_fill *m, const struct ipv4 *ip, __u32 len, struct at *p)
+static __always_inline __u64 put_ipv4(struct xhint_fill *m, const struct ipv4 *ip, __u64 len, struct at *p)
 {
 	struct xhint_fill___be *b = (void *)m;
-	__u32 header = (ip->version_ihl & 15) * 4, total = bpf_ntohs(ip->total);
+	__u64 header = (ip->version_ihl & 15) * 4, total = bpf_ntohs(ip->total);
 
 	if (ip->version_ihl >> 4 != 4 || header < sizeof(*ip) || total < header || total > len - p->l3)
 		return 0;
@@ -148,41 +151,60 @@ static __always_inline __u64 put_ipv4(struct xhint_fill *m, const struct ipv4 *i
 }
 
 /* Hop-by-hop, routing, fragment, authentication, destination options. */
-static __always_inline int is_extension(__u8 next)
+static __always_inline int is_extension(__u64 next)
 {
 	return next == 0 || next == 43 || next == 44 || next == 51 || next == 60;
 }
 
-/* Goes past extension headers, six at most. */
-static __always_inline void past_extensions(struct xdp_md *ctx, struct at *p, __u32 at)
-{
-	for (int i = 0; i < 6; i++) {
-		__u8 head[4];
+struct extensions {
+	struct xdp_md *ctx;
+	__u64 at;
+	__u64 next;
+	__u64 fragment;
+	__u64 lost;
+};
 
-		if (!is_extension(p->ip_proto) || p->fragment)
-			break;
-		if (bpf_xdp_load_bytes(ctx, at, head, sizeof(head)))
-			return;
-		if (p->ip_proto == 44) {
-			/* An atomic fragment (RFC 6946) is a whole packet. */
-			p->fragment = ((head[2] << 8 | head[3]) & 0xfff9) != 0;
-			at += 8;
-		} else if (p->ip_proto == 51) {
-			at += (head[1] + 2) * 4;
-		} else {
-			at += (head[1] + 1) * 8;
-		}
-		p->ip_proto = head[0];
+static long past_extension(__u64 n, struct extensions *e)
+{
+	__u8 head[4] = {};
+
+	if (!is_extension(e->next) || e->fragment)
+		return 1;
+	if (bpf_xdp_load_bytes(e->ctx, e->at, head, sizeof(head))) {
+		e->lost = 1;
+		return 1;
 	}
-	if (!p->fragment && !is_extension(p->ip_proto) && at <= p->end)
-		p->l4 = at;
+	if (e->next == 44) {
+		/* An atomic fragment (RFC 6946) is a whole packet. */
+		e->fragment = (head[2] << 8 | head[3]) & 0xfff9;
+		e->at += 8;
+	} else if (e->next == 51) {
+		e->at += (head[1] + 2) * 4;
+	} else {
+		e->at += (head[1] + 1) * 8;
+	}
+	e->next = head[0];
+	return 0;
 }
 
-static __always_inline __u64 put_ipv6(struct xdp_md *ctx, struct xhint_fill *m, const struct ipv6 *ip, __u32 len,
+/* Goes past extension headers, six at most. A step is looked at once by the verifier, not once for each way to it. */
+static __always_inline void past_extensions(struct xdp_md *ctx, struct at *p, __u64 at)
+{
+	struct extensions e = { .ctx = ctx, .at = at, .next = p->ip_proto };
+
+	if (is_extension(e.next))
+		bpf_loop(6, past_extension, &e, 0);
+	p->ip_proto = e.next;
+	p->fragment = e.fragment;
+	if (!e.lost && !e.fragment && !is_extension(e.next) && e.at <= p->end)
+		p->l4 = e.at;
+}
+
+static __always_inline __u64 put_ipv6(struct xdp_md *ctx, struct xhint_fill *m, const struct ipv6 *ip, __u64 len,
 				      struct at *p)
 {
 	struct xhint_fill___be *b = (void *)m;
-	__u32 first = bpf_ntohl(ip->first), at = p->l3 + sizeof(*ip);
+	__u64 first = bpf_ntohl(ip->first), at = p->l3 + sizeof(*ip);
 
 	if (first >> 28 != 6 || at + bpf_ntohs(ip->payload) > len)
 		return 0;
@@ -200,10 +222,10 @@ static __always_inline __u64 put_ipv6(struct xdp_md *ctx, struct xhint_fill *m, 
 
 /* The transport header; which kind of packet it makes, in steps from the network's own. */
 static __always_inline __u64 put_transport(struct xdp_md *ctx, struct xhint_fill *m, const struct at *p,
-					   union transport *t, __u32 *kind)
+					   union transport *t, __u64 *kind)
 {
 	struct xhint_fill___be *b = (void *)m;
-	__u32 len = p->end - p->l4;
+	__u64 len = p->end - p->l4;
 	__u64 valid = 0;
 
 	*kind = 0;
@@ -239,13 +261,13 @@ static __always_inline __u64 put_transport(struct xdp_md *ctx, struct xhint_fill
 }
 
 #ifdef HASH
-static __always_inline __u64 put_hash(struct xhint_fill *m, const union network *n, const union transport *t, int v4,
-				      __u32 kind)
+static __always_inline __u64 put_hash(struct xhint_fill *m, const union network *n, const union transport *t, __u64 v4,
+				      __u64 kind)
 {
 	struct xhint_fill___be *b = (void *)m;
-	int ports = kind == 1 || kind == 2;
-	__u32 hash = v4 ? hash_ipv4(n->v4.addresses, t->word, ports) : hash_ipv6(n->v6.addresses, t->word, ports);
-	__u32 type = v4 ? RSS_L3_IPV4 : RSS_L3_IPV6;
+	__u64 ports = kind == 1 || kind == 2;
+	__u64 hash = v4 ? hash_ipv4(n->v4.addresses, t->word, ports) : hash_ipv6(n->v6.addresses, t->word, ports);
+	__u64 type = v4 ? RSS_L3_IPV4 : RSS_L3_IPV6;
 
 	if (ports)
 		type |= RSS_L4 | (kind == 1 ? RSS_L4_TCP : RSS_L4_UDP);
@@ -255,7 +277,7 @@ static __always_inline __u64 put_hash(struct xhint_fill *m, const union network 
 }
 #endif
 
-static __always_inline void put_ip_type(struct xhint_fill *m, int v4, __u32 kind)
+static __always_inline void put_ip_type(struct xhint_fill *m, __u64 v4, __u64 kind)
 {
 	if (v4)
 		put_type(kind == 1 ? pkt(IPV4_TCP) : kind == 2 ? pkt(IPV4_UDP) : kind == 3 ? pkt(IPV4_ICMP) : pkt(IPV4));
@@ -279,12 +301,11 @@ static __always_inline __u64 put_arp(struct xdp_md *ctx, struct xhint_fill *m, c
 static __always_inline __u64 put_packet(struct xdp_md *ctx, struct xhint_fill *m, __u64 known)
 {
 	struct xhint_fill___be *b = (void *)m;
-	union transport t;
-	union network n;
+	/* Verifiers before Linux 6.18 also look at reads that never happen, if the loader lacks CAP_PERFMON. */
+	union transport t = {};
+	union network n = {};
 	struct at p = {};
-	__u32 len, kind = 0;
-	__u64 valid, more;
-	int v4;
+	__u64 len, kind = 0, v4, valid, more;
 
 	put_type(pkt(UNKNOWN));
 	valid = put_ethernet(ctx, m, &p, known);

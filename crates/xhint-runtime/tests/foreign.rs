@@ -140,6 +140,7 @@ fn a_strangers_program_on_our_link_is_only_replaced_when_asked() {
         keep: &[],
         same: false,
         device: "near",
+        bound: None,
     })
     .unwrap();
     let link = xhint_host::pin::open(&world.site(&device).join("link")).unwrap();

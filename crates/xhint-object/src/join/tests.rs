@@ -64,7 +64,8 @@ fn libbpf_sees_the_programs_of_both() {
 #[test]
 fn what_both_call_is_one_and_what_both_have_is_refused() {
     let other = object("joined", OTHER);
-    let twice = other.join(&object("joined", &OTHER.replace("joined_program", "second").replace("added", "more"))).unwrap();
+    let twice =
+        other.join(&object("joined", &OTHER.replace("joined_program", "second").replace("added", "more"))).unwrap();
     let named = |name: &str| twice.image().symbols.iter().filter(|s| s.name == name && !s.gone).count();
     assert_eq!((named("bpf_rcu_read_lock"), named("joined_program"), named("second")), (1, 1, 1));
     let funcs = twice.btf().types().filter(|t| t.name() == "bpf_rcu_read_lock").count();
