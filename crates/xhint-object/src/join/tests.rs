@@ -77,5 +77,5 @@ fn what_both_call_is_one_and_what_both_have_is_refused() {
     };
     let (one, two) = (data("one"), data("two"));
     assert!(matches!(one.join(&two), Err(Error::Joined { name }) if name == ".data.mine"));
-    assert_eq!(other.join(&one).unwrap().image().section_named(".data.mine").is_some(), true);
+    assert!(other.join(&one).unwrap().image().section_named(".data.mine").is_some());
 }
