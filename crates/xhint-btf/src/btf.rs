@@ -10,7 +10,7 @@ use crate::header::Header;
 use crate::kind::{KindInfo, Kinds};
 use crate::number::index;
 use crate::pass::Word;
-use crate::{ByteOrder, Differs, Kept, Kind};
+use crate::{ByteOrder, Differs, KeptType, Kind};
 
 mod types;
 
@@ -48,7 +48,7 @@ pub struct Btf {
     string_offsets: Range<u32>,
     base: Option<Arc<Btf>>,
     /// Types of a distilled base that the base has no equal of, in order of id.
-    kept: Vec<Kept>,
+    kept: Vec<KeptType>,
     /// From here on own types are copies of such.
     copies: u32,
     pointer_size: OnceLock<u32>,
@@ -150,7 +150,7 @@ impl Btf {
 
     /// Structs, unions and enums of a distilled base that the base has no equal of, in order of id; see
     /// [`rebase()`](crate::rebase()).
-    pub fn kept(&self) -> &[Kept] {
+    pub fn kept(&self) -> &[KeptType] {
         &self.kept
     }
 
@@ -161,7 +161,7 @@ impl Btf {
     }
 
     /// Notes what was kept of a distilled base. From `copies` on own types are copies of such.
-    pub(crate) fn keep(&mut self, kept: Vec<Kept>, copies: u32) {
+    pub(crate) fn keep(&mut self, kept: Vec<KeptType>, copies: u32) {
         (self.kept, self.copies) = (kept, copies);
     }
 

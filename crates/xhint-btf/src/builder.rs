@@ -4,9 +4,8 @@
 
 use std::collections::HashMap;
 
-use crate::header::{HEADER_LEN, HEADER_LEN_LAYOUT};
 use crate::kind::{Role, kind_number};
-use crate::reader::MAGIC;
+use crate::reader::{HEADER_LEN, HEADER_LEN_THREE, Start};
 use crate::shift::Shift;
 use crate::{Btf, ByteOrder, Def, Error, SecVar, Type};
 
@@ -200,13 +199,13 @@ impl Builder {
         if !info.known() {
             return Err(Error::Immovable { id: ty.id(), kind: kind_number(ty.word(1)) });
         }
-        let third = if ty.target() != 0 { id(ty.target()) } else { ty.word(2) };
+        let size_or_type = if ty.target() != 0 { id(ty.target()) } else { ty.word(2) };
         let tail = ty.tail().zip(info.shape.roles().iter().cycle()).map(|(word, role)| match role {
             Role::Id => id(word),
             Role::Str => string(word),
             Role::Plain => word,
         });
-        self.words([string(ty.word(0)), ty.word(1), third].into_iter().chain(tail));
+        self.words([string(ty.word(0)), ty.word(1), size_or_type].into_iter().chain(tail));
         self.take_id().map(drop)
     }
 
@@ -225,19 +224,17 @@ impl Builder {
         // All together fit in 32 bits.
         let len = |section: &[u8]| section.len() as u32;
         let (types, layouts) = (len(&self.types), len(&self.layouts));
-        let magic = match self.order {
-            ByteOrder::Little => MAGIC.to_le_bytes(),
-            ByteOrder::Big => MAGIC.to_be_bytes(),
+        let mut sections = vec![0, types, types.wrapping_add(layouts), len(&self.strings)];
+        let length = match layouts {
+            0 => HEADER_LEN,
+            _ => {
+                sections.extend([types, layouts]);
+                HEADER_LEN_THREE
+            }
         };
-        let mut header = vec![0, types, types.wrapping_add(layouts), len(&self.strings)];
-        if layouts == 0 {
-            header.insert(0, HEADER_LEN);
-        } else {
-            header.insert(0, HEADER_LEN_LAYOUT);
-            header.extend([types, layouts]);
-        }
-        let header: Vec<u8> = header.into_iter().flat_map(|word| self.order.bytes(word)).collect();
-        [&magic, &[1, 0][..], &header, &self.types, &self.layouts, &self.strings].concat()
+        let (start, order) = (Start::write(self.order, length), self.order);
+        let sections: Vec<u8> = sections.into_iter().flat_map(|word| order.bytes(word)).collect();
+        [start, sections, self.types, self.layouts, self.strings].concat()
     }
 
     fn words(&mut self, words: impl Iterator<Item = u32>) {

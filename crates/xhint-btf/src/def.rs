@@ -207,11 +207,11 @@ impl<'a> Def<'a> {
     /// # Errors
     /// [`Error::TooLarge`] for more elements than a type can count; those of `string`.
     pub(crate) fn words(&self, mut string: impl FnMut(&str) -> Result<u32, Error>) -> Result<Vec<u32>, Error> {
-        let Head { name, flag, count, third } = self.head();
+        let Head { name, flag, count, size_or_type } = self.head();
         let vlen = u32::try_from(count).ok().filter(|n| *n < 1 << 24);
         let vlen = vlen.ok_or(Error::TooLarge { what: "the number of elements of a type" })?;
         let info = u32::from(flag) << 31 | self.kind().number() << 24 | vlen;
-        let mut out = vec![string(name)?, info, third];
+        let mut out = vec![string(name)?, info, size_or_type];
         match self {
             Def::Int { encoding, .. } => out.push(encoding.word()),
             Def::Array(Array { elem, index, len }) => out.extend([*elem, *index, *len]),
@@ -246,7 +246,7 @@ impl<'a> Def<'a> {
 
     /// What all types have in common.
     fn head(&self) -> Head<'a> {
-        let head = |name, third| Head { name, flag: false, count: 0, third };
+        let head = |name, size_or_type| Head { name, flag: false, count: 0, size_or_type };
         match self {
             Def::Int { name, size, .. } | Def::Float { name, size } => head(name, *size),
             Def::Ptr(target) | Def::Volatile(target) | Def::Const(target) | Def::Restrict(target) => head("", *target),
@@ -286,7 +286,7 @@ struct Head<'a> {
     name: &'a str,
     flag: bool,
     count: usize,
-    third: u32,
+    size_or_type: u32,
 }
 
 impl<'a> Type<'a> {

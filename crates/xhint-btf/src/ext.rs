@@ -12,13 +12,8 @@
 use std::ops::Range;
 
 use crate::number::index;
-use crate::reader::{MAGIC, Start};
+use crate::reader::{HEADER_LEN_THREE, Start};
 use crate::{ByteOrder, Error};
-
-/// Length of a header without CO-RE relocations.
-const HEADER_LEN: u32 = 24;
-/// Length of a header that tells where they stand.
-const HEADER_LEN_RELOS: u32 = 32;
 
 /// A function starts here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +64,7 @@ pub struct CoreRelo {
 
 /// The records of one ELF section.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Section<T> {
+pub struct ExtSection<T> {
     /// String offset of the ELF section's name.
     pub name_off: u32,
     /// Its records, in file order.
@@ -82,11 +77,11 @@ pub struct BtfExt {
     /// Byte order of its words.
     pub order: ByteOrder,
     /// Where functions start.
-    pub funcs: Vec<Section<FuncInfo>>,
+    pub funcs: Vec<ExtSection<FuncInfo>>,
     /// Where source lines start.
-    pub lines: Vec<Section<LineInfo>>,
+    pub lines: Vec<ExtSection<LineInfo>>,
     /// What is to be relocated.
-    pub relos: Vec<Section<CoreRelo>>,
+    pub relos: Vec<ExtSection<CoreRelo>>,
 }
 
 impl BtfExt {
@@ -95,9 +90,9 @@ impl BtfExt {
     /// # Errors
     /// Any fault of the bytes, see [`Error`]. Type ids and string offsets are not checked: they belong to `.BTF`.
     pub fn parse(data: &[u8]) -> Result<BtfExt, Error> {
-        let mut start = Start::read(data, HEADER_LEN)?;
+        let mut start = Start::read(data)?;
         let (funcs, lines) = (start.section("func_info")?, start.section("line_info")?);
-        let relos = if start.len >= HEADER_LEN_RELOS { start.section("core_relo")? } else { 0..0 };
+        let relos = if start.len >= HEADER_LEN_THREE { start.section("core_relo")? } else { 0..0 };
         Ok(BtfExt {
             order: start.header.order(),
             funcs: sections(&start, "func_info", funcs, |[insn_off, type_id]| FuncInfo { insn_off, type_id })?,
@@ -118,7 +113,7 @@ impl BtfExt {
 
     /// Whether there is no record in it.
     pub fn is_empty(&self) -> bool {
-        fn none<T>(part: &[Section<T>]) -> bool {
+        fn none<T>(part: &[ExtSection<T>]) -> bool {
             part.iter().all(|s| s.records.is_empty())
         }
         none(&self.funcs) && none(&self.lines) && none(&self.relos)
@@ -133,12 +128,7 @@ impl BtfExt {
         let funcs = self.part(&self.funcs, |r| [r.insn_off, r.type_id])?;
         let lines = self.part(&self.lines, |r| [r.insn_off, r.file_name_off, r.line_off, r.line_col])?;
         let relos = self.part(&self.relos, |r| [r.insn_off, r.type_id, r.access_str_off, r.kind])?;
-        let magic = match self.order {
-            ByteOrder::Little => MAGIC.to_le_bytes(),
-            ByteOrder::Big => MAGIC.to_be_bytes(),
-        };
-        let mut out = [magic, [1, 0]].concat();
-        out.extend(self.order.bytes(HEADER_LEN_RELOS));
+        let mut out = Start::write(self.order, HEADER_LEN_THREE);
         let mut off = 0u32;
         for part in [&funcs, &lines, &relos] {
             let len = fits(part.len())?;
@@ -151,7 +141,7 @@ impl BtfExt {
 
     fn part<T, const N: usize>(
         &self,
-        sections: &[Section<T>],
+        sections: &[ExtSection<T>],
         words: impl Fn(&T) -> [u32; N],
     ) -> Result<Vec<u8>, Error> {
         let mut out = Vec::new();
@@ -178,7 +168,7 @@ fn sections<T, const N: usize>(
     what: &'static str,
     part: Range<usize>,
     make: impl Fn([u32; N]) -> T,
-) -> Result<Vec<Section<T>>, Error> {
+) -> Result<Vec<ExtSection<T>>, Error> {
     let mut out = Vec::new();
     if part.is_empty() {
         return Ok(out);
@@ -200,7 +190,7 @@ fn sections<T, const N: usize>(
         let bytes = bytes.ok_or(fault(at, "more records than the part has room for"))?;
         let words = bytes.chunks_exact(size).filter_map(|record| record.as_chunks().0.first_chunk::<N>());
         let records = words.map(|words| make(words.map(|word| part.order().word(word)))).collect();
-        out.push(Section { name_off, records });
+        out.push(ExtSection { name_off, records });
     }
     Ok(out)
 }

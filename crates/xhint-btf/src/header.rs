@@ -9,13 +9,8 @@
 use std::ops::Range;
 
 use crate::number::index;
-use crate::reader::Start;
+use crate::reader::{HEADER_LEN_THREE, Start};
 use crate::{ByteOrder, Error};
-
-/// Length of a header without the layout section.
-pub const HEADER_LEN: u32 = 24;
-/// Length of a header that tells where the layout section stands.
-pub const HEADER_LEN_LAYOUT: u32 = 32;
 
 /// A checked header; the ranges lie within the bytes it was read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,12 +32,12 @@ impl Header {
     /// [`Error::Truncated`], [`Error::Magic`], [`Error::Version`], or [`Error::Header`] for a section that does not
     /// lie within `data`.
     pub fn parse(data: &[u8]) -> Result<Header, Error> {
-        let mut start = Start::read(data, HEADER_LEN)?;
+        let mut start = Start::read(data)?;
         let mut field = start.header.clone();
         let types = start.section("the type section")?;
         let strings = start.section("the string section")?;
         let end = index(start.len);
-        let layouts = if start.len >= HEADER_LEN_LAYOUT { start.section("the layout section")? } else { end..end };
+        let layouts = if start.len >= HEADER_LEN_THREE { start.section("the layout section")? } else { end..end };
         if !types.start.is_multiple_of(4) {
             return Err(Error::Header { what: "type_off", value: field.word("type_off")?, at: 8 });
         }

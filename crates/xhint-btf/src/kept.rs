@@ -2,7 +2,7 @@
 
 /// A struct, union or enum of a distilled base that the base has no equal of: nothing is known of it but its size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Kept {
+pub struct KeptType {
     /// The id of the copy.
     pub id: u32,
     /// Why it is kept.

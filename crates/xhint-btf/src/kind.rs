@@ -3,7 +3,7 @@
 use crate::number::index;
 
 /// Words of `struct btf_type`.
-const HEAD: u32 = 3;
+pub(crate) const HEAD: u32 = 3;
 
 /// What a type is: the kernel's `BTF_KIND_*`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

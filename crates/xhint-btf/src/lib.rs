@@ -39,7 +39,7 @@ pub use btf::{Array, Btf, Enumerator, IntEncoding, Linkage, Member, Param, SecVa
 pub use builder::{Builder, Moved, merge};
 pub use def::{Composite, Def, Enumeration};
 pub use error::Error;
-pub use kept::{Differs, Kept};
+pub use kept::{Differs, KeptType};
 pub use kind::Kind;
 pub use name::essential;
 pub use order::ByteOrder;

@@ -1,14 +1,14 @@
 //! What the checking pass looks at: the type section in words, and each type of it as a record.
 
-use crate::kind::{KindInfo, Role, kind_number};
-use crate::number::bytes;
+use crate::kind::{self, KindInfo, Role, kind_number};
+use crate::number::{bytes, index};
 use crate::{ByteOrder, Error};
 
 /// The longest chain of modifiers, typedefs and arrays; the kernel's `MAX_RESOLVE_DEPTH` (kernel/bpf/btf.c).
 pub const MAX_CHAIN: usize = 32;
 
-/// Words of `struct btf_type`.
-pub(crate) const HEAD: usize = 3;
+/// [`kind::HEAD`] as an index.
+pub(crate) const HEAD: usize = index(kind::HEAD);
 
 /// Four bytes as they stand in the file.
 pub(crate) type Word = [u8; 4];
@@ -32,7 +32,7 @@ pub(crate) struct Record<'a> {
     pub(crate) flag: bool,
     name: u32,
     /// Size or type id.
-    pub(crate) third: u32,
+    pub(crate) size_or_type: u32,
     /// The words behind the common three.
     pub(crate) tail: &'a [Word],
     /// What follows the type.
@@ -42,7 +42,7 @@ pub(crate) struct Record<'a> {
 impl<'a> Pass<'a> {
     /// The type at word `at`; `None` if its kind is not known or not all of it is there.
     pub(crate) fn record_at(&self, at: usize) -> Option<Record<'a>> {
-        let words @ [name, word, third, ..] = self.types.get(at..)? else { return None };
+        let words @ [name, word, size_or_type, ..] = self.types.get(at..)? else { return None };
         let word = self.read(*word);
         let (own, next) = words.split_at_checked(self.words_of(word)?)?;
         let tail = own.get(HEAD..)?;
@@ -50,7 +50,7 @@ impl<'a> Pass<'a> {
             info: KindInfo::of(word),
             flag: word >> 31 != 0,
             name: self.read(*name),
-            third: self.read(*third),
+            size_or_type: self.read(*size_or_type),
             tail,
             next,
         })
@@ -98,7 +98,7 @@ impl<'a> Pass<'a> {
 
     /// The words of a type that may be references, and which they are.
     pub(crate) fn words(&self, record: &Record<'a>) -> impl Iterator<Item = (u32, Role)> {
-        let head = [(record.name, Role::Str), (record.third & record.info.refers, Role::Id)];
+        let head = [(record.name, Role::Str), (record.size_or_type & record.info.refers, Role::Id)];
         let tail = record.tail.iter().map(|word| self.read(*word));
         head.into_iter().chain(tail.zip(record.info.shape.roles().iter().copied().cycle()))
     }

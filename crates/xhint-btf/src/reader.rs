@@ -6,9 +6,13 @@ use crate::number::index;
 use crate::{ByteOrder, Error};
 
 /// The first two bytes, in the order of the words behind them.
-pub(crate) const MAGIC: u16 = 0xEB9F;
+const MAGIC: u16 = 0xEB9F;
 /// Bytes of a header up to its own length.
 const START: usize = 8;
+/// Length of a header of either that tells where two sections stand.
+pub(crate) const HEADER_LEN: u32 = 24;
+/// Length of one that tells of a third: how large kinds are, or what is relocated.
+pub(crate) const HEADER_LEN_THREE: u32 = 32;
 
 /// Some bytes, and how far they have been read.
 #[derive(Debug, Clone)]
@@ -28,8 +32,9 @@ pub(crate) struct Start<'a> {
 }
 
 impl<'a> Start<'a> {
-    /// Magic, version, flags and the header's length, which is `least` at least.
-    pub(crate) fn read(data: &'a [u8], least: u32) -> Result<Start<'a>, Error> {
+    /// Magic, version, flags and the header's length.
+    pub(crate) fn read(data: &'a [u8]) -> Result<Start<'a>, Error> {
+        let least = HEADER_LEN;
         let [first, second, version, _, ..] = *data else {
             return Err(Error::Truncated { what: "the header", at: 0, need: index(least), have: data.len() });
         };
@@ -48,6 +53,15 @@ impl<'a> Start<'a> {
             return Err(Error::Header { what: "hdr_len", value: len, at: START / 2 });
         }
         Ok(Start { data, len, header })
+    }
+
+    /// The same bytes, for a header of this length.
+    pub(crate) fn write(order: ByteOrder, len: u32) -> Vec<u8> {
+        let magic = match order {
+            ByteOrder::Little => MAGIC.to_le_bytes(),
+            ByteOrder::Big => MAGIC.to_be_bytes(),
+        };
+        [magic.as_slice(), &[1, 0], &order.bytes(len)].concat()
     }
 
     /// A section whose offset, which counts from the header's end, and length stand next in the header.

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use crate::number::index;
 use crate::shift::Shift;
-use crate::{Btf, Builder, Differs, Error, Kept, Kind, Type};
+use crate::{Btf, Builder, Differs, Error, KeptType, Kind, Type};
 
 /// Puts `split`, whose own base is a distilled one, on `base`.
 ///
@@ -44,7 +44,7 @@ pub fn rebase(split: &Btf, base: Arc<Btf>) -> Result<Btf, Error> {
             Err(why) => {
                 let bare = ty.vlen() == 0 && ty.size() > 0;
                 if bare && (ty.kind().is_composite() || ty.kind().is_any_enum()) {
-                    kept.push(Kept { id: next, why });
+                    kept.push(KeptType { id: next, why });
                 }
                 copies.push(ty);
                 ids.push(next);

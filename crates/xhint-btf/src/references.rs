@@ -142,7 +142,7 @@ impl<'a> Pass<'a> {
             if offset & KindInfo::MARKS == KindInfo::NAMED {
                 continue;
             }
-            let Some([_, word, third, tail @ ..]) = types.get(index(offset >> 2)..) else { continue };
+            let Some([_, word, size_or_type, tail @ ..]) = types.get(index(offset >> 2)..) else { continue };
             let info = KindInfo::of(read(*word));
             if info.kind == Kind::Datasec {
                 right &= self.right_vars(read(*word), tail, limits);
@@ -150,7 +150,7 @@ impl<'a> Pass<'a> {
             if info.refers == 0 {
                 continue;
             }
-            let target = read(*third);
+            let target = read(*size_or_type);
             let own = offsets.get(index(target.wrapping_sub(first_id)));
             right &= match own.and_then(|offset| types.get(index(offset >> 2).wrapping_add(1))) {
                 Some(word) => info.targets.have(read(*word)),
@@ -232,8 +232,8 @@ impl<'a> Pass<'a> {
         let mask = if record.flag { 0x00ff_ffff } else { u32::MAX };
         for (member, [_, _, offset]) in (0..).zip(record.tail.as_chunks::<3>().0) {
             let bit = self.read(*offset) & mask;
-            if u64::from(bit) > bits(record.third) {
-                return Err(Error::MemberOffset { id, at, member, bit, size: record.third });
+            if u64::from(bit) > bits(record.size_or_type) {
+                return Err(Error::MemberOffset { id, at, member, bit, size: record.size_or_type });
             }
         }
         Ok(())

@@ -87,9 +87,9 @@ fn len<T>(of: &[T]) -> u32 {
     of.len() as u32
 }
 
-/// The third word is the next link of a chain that has to end, and nothing stands behind it.
+/// Its size or type is the next link of a chain that has to end, and nothing stands behind it.
 const LINKS: Kinds = Kinds::of([Kind::Typedef, Kind::Volatile, Kind::Const, Kind::Restrict, Kind::TypeTag]);
-/// The third word is a type id, and nothing stands behind it.
+/// Its size or type is a type id, and nothing stands behind it.
 const BARE: Kinds = LINKS.and(Kinds::of([Kind::Ptr, Kind::Func]));
 const PROTO: u32 = Kind::FuncProto.number();
 const STRUCT: u32 = Kind::Struct.number();
@@ -153,7 +153,7 @@ impl<'a> Pass<'a> {
     ) -> &'a [Word] {
         let (mut largest, mut count, mut links) = (*sum, 0usize, 0usize);
         for (start, own_name) in block.starts.iter_mut().zip(&mut block.names) {
-            let [name, word, third, rest @ ..] = left else { break };
+            let [name, word, size_or_type, rest @ ..] = left else { break };
             let word = read(*word);
             let kind = word >> 24 & 0x7f;
             if kind > 31 {
@@ -170,15 +170,15 @@ impl<'a> Pass<'a> {
                 largest.string(read(*name));
             }
             if BARE.may_have(kind) {
-                largest.id(read(*third));
+                largest.id(read(*size_or_type));
                 links = links.wrapping_add(LINKS.may_have(kind).into());
                 left = rest;
             } else if kind == PROTO {
-                largest.id(read(*third));
+                largest.id(read(*size_or_type));
                 let Some(next) = largest.params(read, word & VLEN, rest) else { break };
                 left = next;
             } else {
-                let Some(next) = largest.other(read, word, read(*third), rest) else { break };
+                let Some(next) = largest.other(read, word, read(*size_or_type), rest) else { break };
                 *start |= KindInfo::of(word).marks << 30;
                 links = links.wrapping_add((kind == ARRAY).into());
                 left = next;
@@ -230,10 +230,10 @@ impl<'a> Pass<'a> {
     /// What the link at word `at` is one of; something or other for a type that is no link.
     #[inline(always)]
     fn target(&self, read: impl Fn(Word) -> u32, at: usize) -> u32 {
-        let Some([_, word, third, tail @ ..]) = self.types.get(at..) else { return 0 };
+        let Some([_, word, size_or_type, tail @ ..]) = self.types.get(at..) else { return 0 };
         match tail {
             [elem, ..] if read(*word) >> 24 & 0x7f == ARRAY => read(*elem),
-            _ => read(*third),
+            _ => read(*size_or_type),
         }
     }
 
@@ -305,14 +305,14 @@ impl<N: Names> Largest<N> {
         Some(next)
     }
 
-    /// A type of a kind that is neither frequent nor rare, whose third word is `third` and behind which `rest` follows;
+    /// A type of a kind that is neither frequent nor rare, whose size or type is `size_or_type` and behind which `rest` follows;
     /// yields what follows it.
     #[inline(always)]
     fn other<'a>(
         &mut self,
         read: impl Fn(Word) -> u32 + Copy,
         word: u32,
-        third: u32,
+        size_or_type: u32,
         rest: &'a [Word],
     ) -> Option<&'a [Word]> {
         let vlen = index(word & VLEN);
@@ -320,7 +320,7 @@ impl<N: Names> Largest<N> {
             STRUCT | UNION => {
                 let (tail, next) = rest.split_at_checked(vlen.wrapping_mul(3))?;
                 // Bitfields keep their width above the offset.
-                self.members(read, tail, if word >> 31 != 0 { 0x00ff_ffff } else { u32::MAX }, third);
+                self.members(read, tail, if word >> 31 != 0 { 0x00ff_ffff } else { u32::MAX }, size_or_type);
                 Some(next)
             }
             ENUM => {
@@ -335,7 +335,7 @@ impl<N: Names> Largest<N> {
                 Some(next)
             }
             VAR | DECL_TAG => {
-                self.id(third);
+                self.id(size_or_type);
                 rest.get(1..)
             }
             _ => None,

@@ -4,7 +4,7 @@
 
 mod imports;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -117,6 +117,68 @@ fn a_file_is_one_noun_or_verb() {
     }
     assert_eq!(seen.len(), 3);
     assert!(long.is_empty(), "{long:?}");
+}
+
+/// Names that two libraries have for two types, and why. No other is to come.
+const SHARED: [(&str, &str); 13] = [
+    ("Callee", "what an instruction calls; where a call of the kernel's leads"),
+    ("Error", "each crate has its own"),
+    ("Asked", "what a program asks a filler for; what came of asking a driver"),
+    ("Layout", "the universe's, by which is linked; the facade's, with all its fields"),
+    ("Layouts", "the runtime's; the facade's, which hides device and state"),
+    ("Link", "to link; the facade's, which is about to; netlink's word for a device"),
+    ("Linker", "the runtime's; the facade's, which begins a link"),
+    // The runtime has yet to take the filler's.
+    ("Offer", "what a provider has of a hint, for filling and for telling"),
+    ("Offers", "what all have"),
+    ("Provider", "where a value comes from"),
+    ("Result", "with each crate's own error"),
+    ("Source", "a file as it was read; what a universe has of it"),
+    ("Status", "of what is attached; of a soft NIC"),
+];
+
+/// Whether a type of `file` can be named from outside: each module above is public, or gives the type out.
+fn is_public(files: &BTreeMap<String, String>, file: &str, ty: &str) -> bool {
+    if file == "lib" {
+        return true;
+    }
+    let (parent, module) = file.rsplit_once("::").unwrap_or(("lib", file));
+    let text = &files[parent];
+    let statements = text.split("pub use ").skip(1).filter_map(|rest| rest.split(';').next());
+    let own = statements.filter(|statement| !statement.starts_with("xhint_"));
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let given = own.flat_map(|s| s.split(|c| !is_word(c))).any(|word| word == ty);
+    (given || text.contains(&format!("pub mod {module};"))) && is_public(files, parent, ty)
+}
+
+/// By name, where the public types of libraries are defined: those of public modules, and what a crate's root gives out.
+fn public_types() -> BTreeMap<String, BTreeSet<String>> {
+    let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for name in allowed().into_keys().filter(|name| name != "xhint-cli") {
+        let files = files(&root().join("crates").join(&name).join("src"));
+        for (file, text) in &files {
+            let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+            let types = code.lines().filter_map(|line| {
+                let mut words = line.strip_prefix("pub ")?.split(|c: char| !c.is_alphanumeric() && c != '_');
+                ["struct", "enum", "trait", "type"].contains(&words.next()?).then(|| words.next())?
+            });
+            for ty in types.filter(|ty| is_public(&files, file, ty)) {
+                all.entry(ty.to_owned()).or_default().insert(format!("{name}::{file}"));
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn a_name_means_one_type() {
+    let all = public_types();
+    assert!(all.len() > 200, "{}", all.len());
+    let shared: Vec<_> = all.iter().filter(|(_, files)| files.len() > 1).collect();
+    let unknown: Vec<_> = shared.iter().filter(|(name, _)| SHARED.iter().all(|(known, _)| known != name)).collect();
+    assert!(unknown.is_empty(), "each of these means two things: {unknown:?}");
+    let gone: Vec<_> = SHARED.iter().filter(|(known, _)| shared.iter().all(|(name, _)| name != known)).collect();
+    assert!(gone.is_empty(), "strike these off: {gone:?}");
 }
 
 /// A package is a folder by itself: what it is compiled from, and its licences, are in it.

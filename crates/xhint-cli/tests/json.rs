@@ -17,13 +17,14 @@ const EXPLAINED: &str = include_str!("../../../docs/explain-json.md");
 const LAYOUT: &str = "fallback id name selector size slot sources";
 const CHANGED: &str = "fallback id name selector size slot";
 
-/// The names of an object's members, in order.
-fn members(value: &Value) -> String {
+/// The names of an object's members, in order, each of which docs/json.md tells of under `heading`.
+fn members(heading: &str, value: &Value) -> String {
+    let told = DOCS.split("\n## ").find(|part| part.lines().next() == Some(heading)).unwrap();
     let mut names: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
     names.sort_unstable();
     for name in &names {
         assert!(value[*name] != "", "{name} has an empty text for null: {value}");
-        assert!(DOCS.contains(&format!("`{name}`")), "docs/json.md does not tell of {name}");
+        assert!(told.contains(&format!("`{name}`")), "docs/json.md does not tell of {name} under {heading}");
     }
     names.join(" ")
 }
@@ -39,56 +40,56 @@ fn shapes_stay() {
     world.nic(&name, &alpha, &n);
     let nic = json(&["nic", "status", &name, "--json"]);
     let all = "arrived by_layout bytes dropped flash forwarded layouts mode name packets plain";
-    assert_eq!(members(&nic), all);
-    assert_eq!(members(&nic["layouts"][0]), "fields id name packets size");
-    assert_eq!(members(&nic["dropped"]), "malformed no_device no_room ring wire");
+    assert_eq!(members("nic", &nic), all);
+    assert_eq!(members("nic", &nic["layouts"][0]), "fields id name packets size");
+    assert_eq!(members("nic", &nic["dropped"]), "malformed no_device no_room ring wire");
 
     let on = ["--dev", &name, "--netns", &n, "--nic", &alpha, "--dispatch", "tail", "--json"];
     let attached = json(&[&["attach", &prog][..], &on].concat());
     let all = "anew before device dispatch layouts program program_id replaced walk warnings why";
-    assert_eq!((members(&attached).as_str(), &attached["why"]), (all, &Value::Null));
-    assert_eq!(members(&attached["layouts"][0]), LAYOUT);
+    assert_eq!((members("attach", &attached).as_str(), &attached["why"]), (all, &Value::Null));
+    assert_eq!(members("A layout", &attached["layouts"][0]), LAYOUT);
     assert_eq!(attached["layouts"][0]["sources"], Value::from(vec![alpha.clone()]));
 
     let within = ["--netns", &n, "--json"];
     let call = |words: &[&str]| json(&[words, &within].concat());
     let added = call(&["layouts", "add", &name, &beta]);
-    assert_eq!(members(&added), "added device swapped_to warnings");
-    assert_eq!(members(&added["added"][0]), CHANGED);
+    assert_eq!(members("layouts", &added), "added device swapped_to warnings");
+    assert_eq!(members("A layout", &added["added"][0]), CHANGED);
     let list = call(&["layouts", "list", &name]);
-    assert_eq!((list.as_array().unwrap().len(), members(&list[1]).as_str()), (2, LAYOUT));
+    assert_eq!((list.as_array().unwrap().len(), members("A layout", &list[1]).as_str()), (2, LAYOUT));
     assert_eq!(list[1]["sources"], Value::from(vec![beta.clone()]));
 
     let sent = json(&["nic", "send", &name, "--count", "10", "--json"]);
-    assert_eq!(members(&sent), "arrived bytes dropped lost malformed no_device no_room packets seconds");
+    assert_eq!(members("nic", &sent), "arrived bytes dropped lost malformed no_device no_room packets seconds");
 
     let status = call(&["status", &name]);
     let all = "counters device dispatch ifindex layouts maps maps_dir mode netns netns_name nics object options program \
                program_id runs since trouble";
-    assert_eq!(members(&status), all);
+    assert_eq!(members("status", &status), all);
     assert_eq!(status["layouts"], list, "a layout is told the same everywhere");
-    assert_eq!(members(&status["maps"][0]), "name path");
+    assert_eq!(members("status", &status["maps"][0]), "name path");
     let options = &status["options"];
-    assert_eq!(members(options), "allow_missing bind count dispatch fallback first layouts program set walk");
+    assert_eq!(members("status", options), "allow_missing bind count dispatch fallback first layouts program set walk");
     assert_eq!(
         (&options["dispatch"], &status["dispatch"], &status["mode"]),
         (&"tail".into(), &"tail".into(), &"native".into())
     );
     let counters = &status["counters"];
-    assert_eq!(members(counters), "ids layouts no_metadata unknown");
-    assert_eq!(members(&counters["layouts"][0]), "id last_seen live name packets size");
-    assert_eq!(members(&counters["unknown"]), "last_seen packets");
+    assert_eq!(members("status", counters), "ids layouts no_metadata unknown");
+    assert_eq!(members("status", &counters["layouts"][0]), "id last_seen live name packets size");
+    assert_eq!(members("status", &counters["unknown"]), "last_seen packets");
 
     let removed = call(&["layouts", "remove", &name, &beta]);
-    assert_eq!(members(&removed), "device removed swapped_to warnings");
+    assert_eq!(members("layouts", &removed), "device removed swapped_to warnings");
     assert_eq!(removed["removed"], added["added"], "what came has gone");
-    assert_eq!(members(&call(&["detach", &name])), "device program_id");
+    assert_eq!(members("detach", &call(&["detach", &name])), "device program_id");
 
     let shown = json(&["layout", "show", &alpha, "--json"]);
     let all = "answers_to declared fields gaps id name no_selector selector size unwritable";
-    assert_eq!(members(&shown[0]), all);
+    assert_eq!(members("layout show", &shown[0]), all);
     let all = "bit_offset bits hint kind order path pointer signed type";
-    assert_eq!(members(&shown[0]["fields"][0]), all);
+    assert_eq!(members("layout show", &shown[0]["fields"][0]), all);
     good(&["nic", "down", &name]);
 }
 
@@ -109,18 +110,18 @@ fn a_probe_has_its_shape_whatever_the_device() {
         let probe = json(&[&["probe", device, "--json"], &within[..]].concat());
         let all = "bus capabilities device driver driver_version firmware hints ifindex kfuncs module netns netns_name \
                    offloads parent programs refuses_metadata room rx_metadata virtio_features xdp_features zero_copy_segments";
-        assert_eq!(members(&probe), all);
-        assert_eq!(members(&probe["kfuncs"][0]), "answer function module name nanoseconds offered why");
-        assert_eq!(members(&probe["offloads"]), "rx_hash rx_timestamps rx_vlan");
-        assert_eq!(members(&probe["programs"]), "generic native offloaded");
+        assert_eq!(members("probe", &probe), all);
+        assert_eq!(members("probe", &probe["kfuncs"][0]), "answer function module name nanoseconds offered why");
+        assert_eq!(members("probe", &probe["offloads"]), "rx_hash rx_timestamps rx_vlan");
+        assert_eq!(members("probe", &probe["programs"]), "generic native offloaded");
         let rights = "CAP_BPF CAP_NET_ADMIN CAP_NET_RAW CAP_PERFMON CAP_SYS_ADMIN";
-        assert_eq!(members(&probe["capabilities"]), rights);
-        assert_eq!(members(&probe["hints"][0]), "from hint offers");
-        assert_eq!(members(&probe["hints"][0]["offers"][0]), "nanoseconds provider standing what why");
+        assert_eq!(members("probe", &probe["capabilities"]), rights);
+        assert_eq!(members("probe", &probe["hints"][0]), "from hint offers");
+        assert_eq!(members("probe", &probe["hints"][0]["offers"][0]), "nanoseconds provider standing what why");
         assert_eq!(probe["module"].is_null(), device == "lo");
         if device == "veth" {
-            assert_eq!(members(&probe["module"]), "btf loaded name unreadable");
-            assert_eq!(members(&probe["room"]), "found written");
+            assert_eq!(members("probe", &probe["module"]), "btf loaded name unreadable");
+            assert_eq!(members("probe", &probe["room"]), "found written");
         }
     }
 }
@@ -188,7 +189,7 @@ fn stitching_tells_what_was_written() {
     let done = stitch.args(["btf", "stitch", &nic, "--json", "-o"]).arg(&output).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let told: Value = serde_json::from_slice(&done.stdout).unwrap();
-    assert_eq!(members(&told), "bytes output warnings");
+    assert_eq!(members("btf", &told), "bytes output warnings");
     assert_eq!(told["output"], output.display().to_string());
     assert_eq!(told["bytes"], output.metadata().unwrap().len());
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use xhint_btf::{Type, essential};
 use xhint_layout::walk::{self, Go, Visit, What, walk};
-use xhint_layout::{Fault, FieldOrder, Hint, Tags};
+use xhint_layout::{FieldOrder, Hint, Tags, WalkFault};
 use xhint_link::{LinkOptions, Object, RelocKind, names_lacking};
 use xhint_relo::Wanted;
 use xhint_relo::spec::Spec;
@@ -18,12 +18,12 @@ pub struct Asked {
     /// Essential names, in the order of the program.
     pub structs: Vec<String>,
     /// Fields, by name; of several structs' fields of one name the first.
-    pub fields: BTreeMap<String, Field>,
+    pub fields: BTreeMap<String, AskedField>,
 }
 
 /// A field that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Field {
+pub struct AskedField {
     /// What it means.
     pub hint: Option<Hint>,
     /// How it is to lie in metadata; or why it cannot be filled.
@@ -82,7 +82,7 @@ impl Asked {
         Ok(asked)
     }
 
-    fn add(&mut self, root: Type<'_>, fields: BTreeMap<String, Field>) {
+    fn add(&mut self, root: Type<'_>, fields: BTreeMap<String, AskedField>) {
         let name = essential(root.name()).to_owned();
         if !self.structs.contains(&name) {
             self.structs.push(name);
@@ -96,26 +96,26 @@ impl Asked {
 struct Found<'a, 't> {
     tags: &'t Tags<'a>,
     members: &'t BTreeSet<(u32, u32)>,
-    fields: BTreeMap<String, Field>,
+    fields: BTreeMap<String, AskedField>,
 }
 
 impl<'a> Visit<'a> for Found<'a, '_> {
-    type Error = Fault;
+    type Error = WalkFault;
 
-    fn enter(&mut self, field: &walk::Field<'a>) -> Result<Go, Fault> {
+    fn enter(&mut self, field: &walk::Visited<'a>) -> Result<Go, WalkFault> {
         if field.name.is_empty() && field.what.is_composite() {
             return Ok(Go::Each);
         }
         if self.members.contains(&field.member) {
             let hint = self.tags.meaning(field)?.hint_of(field.name);
-            self.fields.insert(field.name.to_owned(), Field { hint, shape: shape(field, hint) });
+            self.fields.insert(field.name.to_owned(), AskedField { hint, shape: shape(field, hint) });
         }
         Ok(Go::Past)
     }
 }
 
 /// How a field is to lie in metadata.
-fn shape(field: &walk::Field<'_>, hint: Option<Hint>) -> Result<Shape, String> {
+fn shape(field: &walk::Visited<'_>, hint: Option<Hint>) -> Result<Shape, String> {
     let Some(word) = hint.and_then(Hint::word) else { return Err("it has no hint of the vocabulary".to_owned()) };
     let wide = word.bits > 64;
     let least = u64::from(word.least);

@@ -30,7 +30,7 @@ pub enum Error {
         /// Its name.
         name: String,
         /// What is wrong with it.
-        source: xhint_layout::Fault,
+        source: xhint_layout::WalkFault,
     },
     /// The layout cannot be written.
     #[error("cannot write the filler's layout")]

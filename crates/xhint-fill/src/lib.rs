@@ -18,7 +18,7 @@ mod filler;
 mod layout;
 mod provider;
 
-pub use asked::{Asked, Field, Shape};
+pub use asked::{Asked, AskedField, Shape};
 pub use choice::{Choice, Row};
 pub use error::Error;
 pub use filler::Filler;

@@ -7,13 +7,13 @@ use std::fmt::Write;
 use xhint_btf::Btf;
 
 use crate::order::FieldOrder;
-use crate::walk::{Fault, Field, Go, Visit, What, walk};
+use crate::walk::{Go, Visit, Visited, WalkFault, What, walk};
 
 /// The content of the struct `type_id` as text, one line a leaf.
 ///
 /// # Errors
 /// What is wrong with it, if it can't be a layout.
-pub fn content(btf: &Btf, name: &str, type_id: u32) -> Result<String, Fault> {
+pub fn content(btf: &Btf, name: &str, type_id: u32) -> Result<String, WalkFault> {
     told(btf, name, type_id).map(|content| content.text)
 }
 
@@ -30,7 +30,7 @@ pub struct Content {
 ///
 /// # Errors
 /// As [`content`].
-pub fn told(btf: &Btf, name: &str, type_id: u32) -> Result<Content, Fault> {
+pub fn told(btf: &Btf, name: &str, type_id: u32) -> Result<Content, WalkFault> {
     let ty = btf.skip_mods_and_typedefs(type_id);
     let mut tell = Tell { btf, content: Content { text: format!("layout {name} {}\n", ty.size()), unknown: None } };
     walk(btf, ty, &mut tell)?;
@@ -54,10 +54,10 @@ struct Tell<'b> {
 }
 
 impl<'a> Visit<'a> for Tell<'_> {
-    type Error = Fault;
+    type Error = WalkFault;
 
-    fn enter(&mut self, field: &Field<'a>) -> Result<Go, Fault> {
-        let Field { path, bit_offset, bits, .. } = field;
+    fn enter(&mut self, field: &Visited<'a>) -> Result<Go, WalkFault> {
+        let Visited { path, bit_offset, bits, .. } = field;
         let order = match field.order {
             FieldOrder::Host => "",
             FieldOrder::Little => " le",

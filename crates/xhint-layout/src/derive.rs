@@ -21,17 +21,16 @@
 //! of the third layer if they agree on one, or else of the fourth, or else the one the arm is called
 //! by. A tag `xhint:when=ipv4` on a member says it outright.
 
-use xhint_btf::{Btf, ByteOrder, Type, essential};
+use xhint_btf::{Btf, Type, essential};
 
 use crate::class::Class;
 use crate::error::Error;
-use crate::hint::{Hint, Value};
+use crate::fields::holds_structs;
+use crate::hint::{Hint, NamedValue};
 use crate::limits::{MAX_BITS, MAX_SIZE};
-use crate::order::FieldOrder;
-use crate::places::holds_structs;
-use crate::plan::{Field, Order, Plan};
+use crate::plan::{Plan, PlanField};
 use crate::tags::Tags;
-use crate::walk::{self, Fault, Go, Visit, What, walk};
+use crate::walk::{self, Go, Visit, WalkFault, What, walk};
 
 impl Plan {
     /// Makes the plan of the struct or union `type_id`, as layout `id` called `name`. Who makes several of one BTF
@@ -76,12 +75,12 @@ struct Derive<'a, 't> {
 }
 
 enum Stop {
-    Walk(Fault),
+    Walk(WalkFault),
     Here(Error),
 }
 
-impl From<Fault> for Stop {
-    fn from(fault: Fault) -> Stop {
+impl From<WalkFault> for Stop {
+    fn from(fault: WalkFault) -> Stop {
         Stop::Walk(fault)
     }
 }
@@ -89,7 +88,7 @@ impl From<Fault> for Stop {
 impl<'a> Visit<'a> for Derive<'a, '_> {
     type Error = Stop;
 
-    fn enter(&mut self, field: &walk::Field<'a>) -> Result<Go, Stop> {
+    fn enter(&mut self, field: &walk::Visited<'a>) -> Result<Go, Stop> {
         let meaning = self.tags.meaning(field)?;
         self.open.push((self.plan.fields.len(), meaning.when));
         let structs = holds_structs(self.btf, field);
@@ -118,7 +117,7 @@ impl<'a> Visit<'a> for Derive<'a, '_> {
         }
     }
 
-    fn leave(&mut self, field: &walk::Field<'a>) -> Result<(), Stop> {
+    fn leave(&mut self, field: &walk::Visited<'a>) -> Result<(), Stop> {
         if !field.element && matches!(field.what, What::Array { .. }) {
             self.array = None;
         }
@@ -133,7 +132,7 @@ impl<'a> Visit<'a> for Derive<'a, '_> {
 }
 
 impl<'a> Derive<'a, '_> {
-    fn number(&mut self, hint: Hint, field: &walk::Field<'a>) -> Result<Go, Stop> {
+    fn number(&mut self, hint: Hint, field: &walk::Visited<'a>) -> Result<Go, Stop> {
         // An array of numbers is one value, cut into elements, the most significant one first.
         let shift = match self.array {
             Some((_, end)) => end.checked_sub(field.bit_end()),
@@ -151,12 +150,12 @@ impl<'a> Derive<'a, '_> {
                 size: self.plan.size,
             }));
         };
-        self.plan.fields.push(Field {
+        self.plan.fields.push(PlanField {
             path: field.path.clone(),
             hint,
             bit_offset,
             bits,
-            order: Order::of(field.order, self.btf.order()),
+            order: field.order.within(self.btf.order()),
             signed: field.what.signed(),
             pointer: field.what == What::Ptr,
             shift,
@@ -197,23 +196,13 @@ impl<'a> Derive<'a, '_> {
         }
     }
 
-    fn not_a_number(&self, hint: Hint, field: &walk::Field<'_>) -> Stop {
+    fn not_a_number(&self, hint: Hint, field: &walk::Visited<'_>) -> Stop {
         Stop::Here(Error::NotANumber {
             layout: self.plan.name.clone(),
             path: field.path.clone(),
             hint: hint.to_string(),
             what: describe(field.ty),
         })
-    }
-}
-
-impl Order {
-    /// The order of a field that is declared so, in a BTF of this order.
-    pub fn of(declared: FieldOrder, btf: ByteOrder) -> Order {
-        match (declared, btf) {
-            (FieldOrder::Big, _) | (FieldOrder::Host, ByteOrder::Big) => Order::Big,
-            (FieldOrder::Little, _) | (FieldOrder::Host, ByteOrder::Little) => Order::Little,
-        }
     }
 }
 
@@ -227,7 +216,7 @@ fn describe(ty: Type<'_>) -> String {
 /// The names of our enumeration's values, and what they are in a field of type `ty`; without one, in a plain number.
 pub fn values_of(hint: Hint, ty: Option<Type<'_>>) -> Vec<(&'static str, u64)> {
     let table = hint.values().unwrap_or_default();
-    let own = |row: &Value| ty.map_or(row.3, |ty| enumerated(ty, table, row.0));
+    let own = |row: &NamedValue| ty.map_or(row.3, |ty| enumerated(ty, table, row.0));
     table.iter().map(|row| (row.0, own(row))).collect()
 }
 
@@ -237,7 +226,7 @@ fn values(hint: Hint, ty: Type<'_>) -> Vec<u64> {
 }
 
 /// The enumerator whose name ends in `name`, or in the name it falls back to.
-fn enumerated(ty: Type<'_>, table: &[Value], name: &str) -> u64 {
+fn enumerated(ty: Type<'_>, table: &[NamedValue], name: &str) -> u64 {
     let mut name = Some(name);
     // A fallback leads to an earlier row, so there are no more steps than rows.
     for _ in table {

@@ -1,7 +1,7 @@
 //! What can be wrong with a layout.
 
 use crate::limits::{MAX_FIELDS, MAX_SIZE};
-use crate::walk::Fault;
+use crate::walk::WalkFault;
 
 /// Why no plan could be made. Every one names the layout, and the field where there is one.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub enum Error {
         /// The layout's name.
         layout: String,
         /// Why not.
-        cause: Fault,
+        cause: WalkFault,
     },
     /// A hint stands on something that cannot hold a number.
     #[error(

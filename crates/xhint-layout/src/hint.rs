@@ -12,12 +12,12 @@ pub use crate::vocabulary::{Hint, WORDS};
 
 /// A value of an enumeration of ours: its name, its number, the name it falls back to, and the number
 /// that fields get which are no enumeration.
-pub type Value = (&'static str, u64, Option<&'static str>, u64);
+pub type NamedValue = (&'static str, u64, Option<&'static str>, u64);
 
 /// Values of [`Hint::PktType`], finest first known. A field that is an enumeration gets its own
 /// values for them: the enumerator whose name ends in the name here (`MY_PKT_IPV4_TCP`), or else in
 /// that of the row named by the third column, and so on to 0. Any other field gets the last column.
-pub const PKT_TYPES: &[Value] = &[
+pub const PKT_TYPES: &[NamedValue] = &[
     ("unknown", 0, None, 0),
     ("ipv4", 1, Some("unknown"), 1),
     ("ipv6", 2, Some("unknown"), 2),
@@ -32,7 +32,7 @@ pub const PKT_TYPES: &[Value] = &[
 
 /// Values of [`Hint::CsumState`], in the same way: not checked (a fragment, another protocol, UDP
 /// without a checksum), all good, or bad.
-pub const CSUM_STATES: &[Value] = &[("none", 0, None, 0), ("ok", 1, Some("none"), 1), ("bad", 2, Some("none"), 2)];
+pub const CSUM_STATES: &[NamedValue] = &[("none", 0, None, 0), ("ok", 1, Some("none"), 1), ("bad", 2, Some("none"), 2)];
 
 impl Hint {
     /// The kind of packet that has it, if it is one kind only.
@@ -50,7 +50,7 @@ impl Hint {
     }
 
     /// The names that its values have, if they are an enumeration of ours.
-    pub fn values(self) -> Option<&'static [Value]> {
+    pub fn values(self) -> Option<&'static [NamedValue]> {
         match self {
             Hint::PktType => Some(PKT_TYPES),
             Hint::CsumState => Some(CSUM_STATES),

@@ -4,7 +4,7 @@
 //!
 //! 1. [`content()`]: the text by which two layouts are the same, and the id derived from it.
 //! 2. [`selector()`]: where the id stands.
-//! 3. [`Places`]: every field and every gap, to be shown.
+//! 3. [`Fields`]: every field and every gap, to be shown.
 //! 4. [`Plan`]: the fields that mean something, each with its bit offset, width and byte order and the [`Hint`] that says
 //!    what. The soft NIC writes metadata by it, user space reads metadata by it.
 //!
@@ -16,11 +16,11 @@ pub mod class;
 pub mod content;
 pub mod derive;
 pub mod error;
+pub mod fields;
 pub mod hint;
 pub mod id;
 mod limits;
 pub mod order;
-pub mod places;
 pub mod plan;
 pub mod selector;
 pub mod tag;
@@ -32,13 +32,14 @@ pub mod walk;
 pub use class::Class;
 pub use content::{content, derived_id};
 pub use error::Error;
+pub use fields::{Field, Fields, Gap};
 pub use hint::Hint;
 pub use id::{LayoutId, LayoutRef};
 pub use limits::{MAX_FIELDS, MAX_SIZE};
 pub use order::{FieldOrder, field_order};
-pub use places::{Gap, Place, Places};
-pub use plan::{Field, Order, Plan};
-pub use selector::{Almost, Selection, Selector, SelectorFault, selector};
+pub use plan::{Plan, PlanField};
+pub use selector::{Almost, Selection, Selector, SelectorFault, ends_in_id, selector};
 pub use tag::{FieldTag, TagFault};
 pub use tags::Tags;
-pub use walk::Fault;
+pub use walk::WalkFault;
+pub use xhint_btf::ByteOrder;

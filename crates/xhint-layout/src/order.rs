@@ -1,6 +1,6 @@
 //! In which order the bytes of a field stand.
 
-use xhint_btf::{Btf, Kind};
+use xhint_btf::{Btf, ByteOrder, Kind};
 
 /// In which byte order a field is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +11,17 @@ pub enum FieldOrder {
     Little,
     /// Declared big-endian (`__be16`, `__be32`, `__be64`).
     Big,
+}
+
+impl FieldOrder {
+    /// The order of a field that is declared so, in a BTF of this order.
+    pub fn within(self, btf: ByteOrder) -> ByteOrder {
+        match self {
+            FieldOrder::Host => btf,
+            FieldOrder::Little => ByteOrder::Little,
+            FieldOrder::Big => ByteOrder::Big,
+        }
+    }
 }
 
 /// The byte order that a type declares by a typedef on the way to its number.

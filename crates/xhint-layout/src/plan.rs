@@ -1,18 +1,11 @@
 //! A layout, flattened: which value stands at which bits.
 
+use xhint_btf::ByteOrder;
+
 use crate::class::Class;
 use crate::error::Error;
 use crate::hint::Hint;
 use crate::limits::{self, MAX_FIELDS, MAX_SIZE};
-
-/// The order of a field's bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Order {
-    /// Least significant byte first.
-    Little,
-    /// Most significant byte first.
-    Big,
-}
 
 /// One layout and its fields, in order of their places.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,14 +17,14 @@ pub struct Plan {
     /// Bytes of metadata, a multiple of 4.
     pub size: u32,
     /// The fields that have a hint, by bit offset.
-    pub fields: Vec<Field>,
+    pub fields: Vec<PlanField>,
     /// Paths of the fields that have none; they stay 0.
     pub silent: Vec<String>,
 }
 
 /// A number at a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Field {
+pub struct PlanField {
     /// As C writes it from the struct on: `l3.v6.flow`, `addr[2]`.
     pub path: String,
     /// What it means.
@@ -41,7 +34,7 @@ pub struct Field {
     /// How many bits it has, 1 to 64.
     pub bits: u32,
     /// The order of its bytes.
-    pub order: Order,
+    pub order: ByteOrder,
     /// Whether it is a signed integer.
     pub signed: bool,
     /// Whether it is a pointer.
@@ -59,7 +52,7 @@ pub struct Field {
     pub values: Vec<u64>,
 }
 
-impl Field {
+impl PlanField {
     /// One past its last bit.
     pub fn bit_end(&self) -> u64 {
         // Two numbers of 32 bits.
@@ -81,7 +74,7 @@ impl Field {
             let bit = u64::from(byte.wrapping_shr(at % 8) & 1);
             value |= bit.wrapping_shl(i);
         }
-        if self.order == Order::Big {
+        if self.order == ByteOrder::Big {
             // Its bytes are now the upper ones.
             value = value.swap_bytes().rotate_left(self.bits);
         }
@@ -98,11 +91,11 @@ impl Field {
     }
 
     /// Whether no packet has both.
-    fn excludes(&self, other: &Field) -> bool {
+    fn excludes(&self, other: &PlanField) -> bool {
         self.classes().any(|a| other.classes().any(|b| a != b && a.layer() == b.layer() && a.layer() != 2))
     }
 
-    fn overlaps(&self, other: &Field) -> bool {
+    fn overlaps(&self, other: &PlanField) -> bool {
         u64::from(self.bit_offset) < other.bit_end() && u64::from(other.bit_offset) < self.bit_end()
     }
 }
@@ -121,12 +114,12 @@ impl Plan {
     }
 
     /// The field with this path.
-    pub fn field(&self, path: &str) -> Option<&Field> {
+    pub fn field(&self, path: &str) -> Option<&PlanField> {
         self.fields.iter().find(|f| f.path == path)
     }
 
     /// The field that holds the layout id, if any.
-    pub fn selector(&self) -> Option<&Field> {
+    pub fn selector(&self) -> Option<&PlanField> {
         self.fields.iter().find(|f| f.hint == Hint::LayoutId)
     }
 
@@ -163,7 +156,7 @@ impl Plan {
         Ok(())
     }
 
-    fn check_field(&self, field: &Field) -> Result<(), Error> {
+    fn check_field(&self, field: &PlanField) -> Result<(), Error> {
         let (layout, path) = (self.name.clone(), field.path.clone());
         let (bits, bit_offset) = (field.bits, field.bit_offset);
         if bits == 0 || bits > 64 || field.bit_end() > limits::bits(self.size) {
@@ -175,7 +168,7 @@ impl Plan {
                 size: self.size,
             });
         }
-        if field.order == Order::Big && (bits % 8 != 0 || bit_offset % 8 != 0) {
+        if field.order == ByteOrder::Big && (bits % 8 != 0 || bit_offset % 8 != 0) {
             return Err(Error::OddBigEndian { layout, path, bit_offset, bits });
         }
         if field.hint == Hint::LayoutId && u64::from(self.id) > field.mask() {

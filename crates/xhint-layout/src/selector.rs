@@ -4,7 +4,10 @@ use xhint_btf::Btf;
 
 use crate::order::FieldOrder;
 use crate::tags::Tags;
-use crate::walk::{Fault, Field, Go, Visit, What, walk};
+use crate::walk::{Go, Visit, Visited, WalkFault, What, walk};
+
+/// The field that is the selector where none is tagged so.
+const BY_NAME: &str = "btf_id";
 
 /// The field by which packets say which layout they carry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +61,7 @@ pub enum Selection {
 pub enum SelectorFault {
     /// The struct cannot be walked through.
     #[error(transparent)]
-    Walk(#[from] Fault),
+    Walk(#[from] WalkFault),
     /// More than one is tagged.
     #[error("it has two selectors, '{0}' and '{1}'")]
     Two(String, String),
@@ -78,19 +81,26 @@ pub fn selector(btf: &Btf, tags: &Tags<'_>, type_id: u32) -> Result<Selection, S
     find.found()
 }
 
+/// Whether the struct `type_id` ends in a `btf_id` that holds its id if no tag says otherwise.
+pub fn ends_in_id(btf: &Btf, type_id: u32) -> bool {
+    // Few structs have a field of that name, and the others need not be walked through.
+    let named = btf.skip_mods_and_typedefs(type_id).members().any(|m| m.name == BY_NAME);
+    named && matches!(selector(btf, &Tags::default(), type_id), Ok(Selection::Field(_)))
+}
+
 struct Find<'a, 't> {
     tags: &'t Tags<'a>,
     /// One past the struct's last bit.
     end: u64,
-    tagged: Vec<Place>,
+    tagged: Vec<IdField>,
     /// The `btf_id` of the struct itself: the one that ends it, or else the first.
-    by_name: Option<Place>,
+    by_name: Option<IdField>,
     /// The first field that ends behind it.
     behind: Option<String>,
 }
 
 /// A field that may hold the id.
-struct Place {
+struct IdField {
     path: String,
     bit_offset: u64,
     bit_end: u64,
@@ -100,10 +110,10 @@ struct Place {
 }
 
 impl<'a> Visit<'a> for Find<'a, '_> {
-    type Error = Fault;
+    type Error = WalkFault;
 
-    fn enter(&mut self, field: &Field<'a>) -> Result<Go, Fault> {
-        let place = || Place {
+    fn enter(&mut self, field: &Visited<'a>) -> Result<Go, WalkFault> {
+        let place = || IdField {
             path: field.path.clone(),
             bit_offset: field.bit_offset,
             bit_end: field.bit_end(),
@@ -124,8 +134,8 @@ impl<'a> Visit<'a> for Find<'a, '_> {
                 self.tagged.push(place());
                 return Ok(Go::Past);
             }
-            let better = |old: &Place| !old.ends(self.end) && place().ends(self.end);
-            if field.path == "btf_id" && self.by_name.as_ref().is_none_or(better) {
+            let better = |old: &IdField| !old.ends(self.end) && place().ends(self.end);
+            if field.path == BY_NAME && self.by_name.as_ref().is_none_or(better) {
                 self.by_name = Some(place());
             }
         }
@@ -153,7 +163,7 @@ impl Find<'_, '_> {
     }
 }
 
-impl Place {
+impl IdField {
     /// Whether it is the last four bytes of a struct that ends there.
     fn ends(&self, end: u64) -> bool {
         self.bits == 32 && self.bit_end == end

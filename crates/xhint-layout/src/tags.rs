@@ -7,7 +7,7 @@ use xhint_btf::{Btf, Kind, Type};
 use crate::class::Class;
 use crate::hint::Hint;
 use crate::tag::{FieldTag, PREFIX};
-use crate::walk::{Fault, Field};
+use crate::walk::{Visited, WalkFault};
 
 /// All tags of ours in a BTF, found in one pass over it.
 #[derive(Debug, Default)]
@@ -56,13 +56,13 @@ impl<'a> Tags<'a> {
     /// C's grammar takes an attribute behind the closing brace for the struct's. Elements have none of their own.
     ///
     /// # Errors
-    /// [`Fault::Tag`].
-    pub fn meaning(&self, field: &Field<'a>) -> Result<Meaning, Fault> {
+    /// [`WalkFault::Tag`].
+    pub fn meaning(&self, field: &Visited<'a>) -> Result<Meaning, WalkFault> {
         let own = self.fields.get(&field.member).filter(|_| !field.element);
         let body = self.nameless(field);
         let mut meaning = Meaning::default();
         for tag in own.into_iter().flatten().chain(body) {
-            let fault = |cause| Fault::Tag { path: field.path.clone(), tag: (*tag).to_owned(), cause };
+            let fault = |cause| WalkFault::Tag { path: field.path.clone(), tag: (*tag).to_owned(), cause };
             match FieldTag::parse(tag).map_err(fault)? {
                 FieldTag::Selector => meaning.selector = true,
                 FieldTag::Hint(hint) => _ = meaning.hint.get_or_insert(hint),
@@ -72,7 +72,7 @@ impl<'a> Tags<'a> {
         Ok(meaning)
     }
 
-    fn nameless(&self, field: &Field<'a>) -> &[&'a str] {
+    fn nameless(&self, field: &Visited<'a>) -> &[&'a str] {
         if self.types.is_empty() || !field.what.is_composite() {
             return &[];
         }

@@ -128,10 +128,7 @@ macro_rules! vocabulary {
                 match self {
                     Hint::Vendor(_) => None,
                     Hint::Const(_) => Some(&CONST),
-                    $(Hint::$hint => Some(const { &Word {
-                        hint: Hint::$hint, name: $name, bit: $bit, bits: $bits, least: $least, unit: Unit::$unit,
-                        class: $class, kfunc: $kfunc, descriptors: &$descriptors, in_packet: $in_packet, about: $about,
-                    } }),)*
+                    known => WORDS.iter().find(|word| word.hint == known),
                 }
             }
         }

@@ -17,7 +17,7 @@ pub const MAX_FIELDS: usize = 4096;
 
 /// A member of a struct or union, or an element of one that is an array.
 #[derive(Debug)]
-pub struct Field<'a> {
+pub struct Visited<'a> {
     /// Its path.
     pub path: String,
     /// The member's name; an element has its array's.
@@ -104,7 +104,7 @@ pub enum Go {
 /// Why a struct cannot be walked through.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Fault {
+pub enum WalkFault {
     /// Structs in structs without end.
     #[error("'{path}' nests deeper than {MAX_DEPTH} levels")]
     TooDeep {
@@ -143,19 +143,19 @@ pub enum Fault {
 /// What is done about each field.
 pub trait Visit<'a> {
     /// Why it may end early.
-    type Error: From<Fault>;
+    type Error: From<WalkFault>;
 
     /// Looks at a field; says where to go on, if there is anything in it.
     ///
     /// # Errors
     /// Ends the walk.
-    fn enter(&mut self, field: &Field<'a>) -> Result<Go, Self::Error>;
+    fn enter(&mut self, field: &Visited<'a>) -> Result<Go, Self::Error>;
 
     /// All that is in the field has been looked at.
     ///
     /// # Errors
     /// Ends the walk.
-    fn leave(&mut self, _field: &Field<'a>) -> Result<(), Self::Error> {
+    fn leave(&mut self, _field: &Visited<'a>) -> Result<(), Self::Error> {
         Ok(())
     }
 }
@@ -163,7 +163,7 @@ pub trait Visit<'a> {
 /// Walks over the fields of the struct or union `ty`.
 ///
 /// # Errors
-/// [`Fault`], and those of `visit`.
+/// [`WalkFault`], and those of `visit`.
 pub fn walk<'a, V: Visit<'a>>(btf: &'a Btf, ty: Type<'a>, visit: &mut V) -> Result<(), V::Error> {
     let top = Above { path: String::new(), bit_offset: 0, in_union: false, in_array: false, depth: 0 };
     Walk { btf, visit, left: MAX_FIELDS }.members(ty, &top)
@@ -188,7 +188,7 @@ struct Above {
 impl<'a, V: Visit<'a>> Walk<'a, '_, V> {
     fn members(&mut self, ty: Type<'a>, above: &Above) -> Result<(), V::Error> {
         if above.depth > MAX_DEPTH {
-            return Err(Fault::TooDeep { path: above.path.clone() }.into());
+            return Err(WalkFault::TooDeep { path: above.path.clone() }.into());
         }
         for (number, member) in (0u32..).zip(ty.members()) {
             let field = self.field((ty.id(), number), member, above)?;
@@ -197,8 +197,8 @@ impl<'a, V: Visit<'a>> Walk<'a, '_, V> {
         Ok(())
     }
 
-    fn one(&mut self, field: Field<'a>) -> Result<(), V::Error> {
-        self.left = self.left.checked_sub(1).ok_or(Fault::TooMany)?;
+    fn one(&mut self, field: Visited<'a>) -> Result<(), V::Error> {
+        self.left = self.left.checked_sub(1).ok_or(WalkFault::TooMany)?;
         let go = self.visit.enter(&field)?;
         match (field.what, field.ty.array()) {
             _ if go == Go::Past => {}
@@ -209,9 +209,9 @@ impl<'a, V: Visit<'a>> Walk<'a, '_, V> {
         self.visit.leave(&field)
     }
 
-    fn elements(&mut self, field: &Field<'a>, array: Array, stride: u64, go: Go) -> Result<(), V::Error> {
+    fn elements(&mut self, field: &Visited<'a>, array: Array, stride: u64, go: Go) -> Result<(), V::Error> {
         if field.depth > MAX_DEPTH {
-            return Err(Fault::TooDeep { path: field.path.clone() }.into());
+            return Err(WalkFault::TooDeep { path: field.path.clone() }.into());
         }
         if go == Go::Once {
             let path = format!("{}[{}]", field.path, array.len);
@@ -225,23 +225,23 @@ impl<'a, V: Visit<'a>> Walk<'a, '_, V> {
         Ok(())
     }
 
-    fn element(&mut self, field: &Field<'a>, array: Array, path: String, bit_offset: u64) -> Result<(), V::Error> {
+    fn element(&mut self, field: &Visited<'a>, array: Array, path: String, bit_offset: u64) -> Result<(), V::Error> {
         let above = Above { path, bit_offset, in_array: true, ..field.above() };
         let element = self.field(field.member, Member::new("", array.elem, 0), &above)?;
-        self.one(Field { name: field.name, element: true, ..element })
+        self.one(Visited { name: field.name, element: true, ..element })
     }
 
-    fn field(&self, member: (u32, u32), of: Member<'a>, above: &Above) -> Result<Field<'a>, V::Error> {
+    fn field(&self, member: (u32, u32), of: Member<'a>, above: &Above) -> Result<Visited<'a>, V::Error> {
         let path = join(&above.path, of.name);
         let ty = self.btf.skip_mods_and_typedefs(of.type_id);
-        let no_size = || Fault::NoSize { path: path.clone() };
+        let no_size = || WalkFault::NoSize { path: path.clone() };
         let Some(what) = self.what(ty) else {
-            return Err(Fault::NoPlace { path, kind: ty.kind() }.into());
+            return Err(WalkFault::NoPlace { path, kind: ty.kind() }.into());
         };
         let (within, bits) = self.within(of, ty).ok_or_else(no_size)?;
         let bit_offset = above.bit_offset.checked_add(within).ok_or_else(no_size)?;
         let bit_end = bit_offset.checked_add(bits).ok_or_else(no_size)?;
-        Ok(Field {
+        Ok(Visited {
             path,
             name: of.name,
             member,
@@ -291,9 +291,9 @@ impl<'a, V: Visit<'a>> Walk<'a, '_, V> {
     }
 }
 
-impl Field<'_> {
+impl Visited<'_> {
     fn above(&self) -> Above {
-        let Field { bit_offset, in_union, in_array, depth, .. } = *self;
+        let Visited { bit_offset, in_union, in_array, depth, .. } = *self;
         // No deeper than a little below the limit.
         Above { path: self.path.clone(), bit_offset, in_union, in_array, depth: depth.wrapping_add(1) }
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use object::{Object, ObjectSection};
 use xhint_btf::{Btf, Kind};
-use xhint_layout::{Class, Error, Hint, Order, Plan};
+use xhint_layout::{ByteOrder, Class, Error, Hint, Plan};
 use xhint_testkit::damage;
 use xhint_testkit::fixture::Compile;
 
@@ -26,11 +26,11 @@ fn plan(name: &str, id: u32) -> Result<Plan, Error> {
 #[test]
 fn every_shape() {
     let plan = plan("all", 0x11).unwrap();
-    let mut expected: Vec<(String, String, u32, u32, Order)> = Vec::new();
+    let mut expected: Vec<(String, String, u32, u32, ByteOrder)> = Vec::new();
     let mut row = |path: &str, hint: &str, at, bits, order| {
         expected.push((path.to_string(), hint.to_string(), at, bits, order));
     };
-    use Order::{Big, Little};
+    use ByteOrder::{Big, Little};
     row("rx_timestamp", "rx_timestamp", 0, 64, Little);
     row("rx_hash", "rx_hash", 64, 32, Big);
     row("ip_ttl", "ip_ttl", 96, 8, Little);
@@ -63,7 +63,7 @@ fn every_shape() {
 #[test]
 fn a_32_bit_machine_of_either_byte_order() {
     use xhint_btf::{Builder, ByteOrder, Def, Member};
-    for (order, host) in [(ByteOrder::Little, Order::Little), (ByteOrder::Big, Order::Big)] {
+    for (order, host) in [(ByteOrder::Little, ByteOrder::Little), (ByteOrder::Big, ByteOrder::Big)] {
         let mut w = Builder::new(order);
         let long = w.add(&Def::unsigned("long unsigned int", 4)).unwrap();
         let pointer = w.add(&Def::Ptr(0)).unwrap();
@@ -77,7 +77,7 @@ fn a_32_bit_machine_of_either_byte_order() {
         let want = [
             ("rx_hash", 0, 32, host),
             ("rx_desc", 32, 32, host),
-            ("ipv4_src", 64, 32, Order::Big),
+            ("ipv4_src", 64, 32, ByteOrder::Big),
             ("btf_id", 96, 32, host),
         ];
         assert_eq!(got, want);

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use xhint_btf::ByteOrder;
-use xhint_universe::{FieldOrder, Layout, Universe};
+use xhint_universe::{Layout, Universe};
 
 use crate::choice::named;
 use crate::dispatch::{self, Case, IdAt};
@@ -68,12 +68,7 @@ pub fn rank(universe: &Universe, layout: usize, first: &[String]) -> usize {
 /// Where packets of a layout have its id; `None` if nowhere that one load could read.
 pub fn id_at(order: ByteOrder, layout: &Layout) -> Option<IdAt> {
     let selector = layout.selector.as_ref()?;
-    let field = match selector.order {
-        FieldOrder::Host => order,
-        FieldOrder::Little => ByteOrder::Little,
-        FieldOrder::Big => ByteOrder::Big,
-    };
-    let at = IdAt::field(selector.bit_offset, selector.bits, field, order)?;
+    let at = IdAt::field(selector.bit_offset, selector.bits, selector.order.within(order), order)?;
     (at.offset.checked_add(at.bytes)? <= layout.size).then_some(at)
 }
 

@@ -13,9 +13,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use object::elf;
 use xhint_bpf::{Arena, Instruction, Named, Reference, SymbolId, encode};
-use xhint_btf::ext::{BtfExt, FuncInfo, LineInfo, Section as ExtSection};
+use xhint_btf::ext::{BtfExt, ExtSection, FuncInfo, LineInfo};
 
-use crate::image::{Image, Place, Relocation, Section, SectionId};
+use crate::image::{Image, Relocation, Section, SectionId, SymbolPlace};
 use crate::{Error, Function, Object};
 
 /// Where functions that programs call stand.
@@ -153,7 +153,7 @@ fn address_by_section(image: &mut Image, code: &mut [Instruction]) {
     for instruction in code {
         let Some(reference) = instruction.reference.filter(|r| r.kind == Reference::ADDRESS) else { continue };
         let symbol = image.symbols.at(reference.symbol);
-        let (Place::Section(section), true) = (symbol.place, symbol.is_function() && symbol.is_local()) else {
+        let (SymbolPlace::Section(section), true) = (symbol.place, symbol.is_function() && symbol.is_local()) else {
             continue;
         };
         instruction.insn.imm = symbol.value as i64;
@@ -206,7 +206,7 @@ fn fault_in(image: &Image, section: SectionId, body: &Body, fault: xhint_bpf::Fa
 fn drop_labels(image: &mut Image) {
     let sections: &Arena<SectionId, Section> = &image.sections;
     for symbol in &mut image.symbols {
-        let in_code = matches!(symbol.place, Place::Section(section) if sections.at(section).is_code());
+        let in_code = matches!(symbol.place, SymbolPlace::Section(section) if sections.at(section).is_code());
         if in_code && symbol.is_local() && symbol.info.st_type() == elf::STT_NOTYPE {
             symbol.gone = true;
         }

@@ -61,14 +61,14 @@ pub struct Section {
     /// `sh_link` of a section other than the symbol table and relocations, whose links are known.
     pub link: SectionId,
     /// What it holds.
-    pub content: Content,
+    pub content: SectionContent,
     /// Not to be written.
     pub gone: bool,
 }
 
 /// What a section holds.
 #[derive(Debug, Clone)]
-pub enum Content {
+pub enum SectionContent {
     /// What stands in the file.
     Bytes(Bytes),
     /// Zeroes, so many, that are not in the file.
@@ -115,7 +115,7 @@ pub struct Symbol {
     /// Its visibility.
     pub other: elf::SymbolOther,
     /// Where it stands.
-    pub place: Place,
+    pub place: SymbolPlace,
     /// Bytes from the start of its section.
     pub value: u64,
     /// Bytes of what it names.
@@ -126,7 +126,7 @@ pub struct Symbol {
 
 /// Where a symbol stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum SymbolPlace {
     /// In a section.
     Section(SectionId),
     /// `SHN_UNDEF`, `SHN_ABS`, `SHN_COMMON`.
@@ -151,14 +151,22 @@ impl Image {
     /// The bytes of a section; empty if it has none.
     pub fn bytes(&self, section: SectionId) -> &[u8] {
         match &self.sections.at(section).content {
-            Content::Bytes(bytes) => bytes,
+            SectionContent::Bytes(bytes) => bytes,
             _ => &[],
+        }
+    }
+
+    /// The same, shared.
+    pub(crate) fn shared_bytes(&self, section: SectionId) -> Bytes {
+        match &self.sections.at(section).content {
+            SectionContent::Bytes(bytes) => bytes.clone(),
+            _ => Bytes::new(),
         }
     }
 
     /// The section that holds instructions where this symbol stands.
     pub fn code_of(&self, symbol: SymbolId) -> Option<SectionId> {
-        let Place::Section(section) = self.symbols.at(symbol).place else { return None };
+        let SymbolPlace::Section(section) = self.symbols.at(symbol).place else { return None };
         self.sections.at(section).is_code().then_some(section)
     }
 
@@ -166,7 +174,7 @@ impl Image {
     pub fn relocations(&self, target: SectionId) -> impl Iterator<Item = &Relocation> {
         let fits = move |s: &&Section| !s.gone;
         self.sections.iter().filter(fits).flat_map(move |s| match &s.content {
-            Content::Relocations(r) if r.target == target => r.entries.as_slice(),
+            SectionContent::Relocations(r) if r.target == target => r.entries.as_slice(),
             _ => &[],
         })
     }
@@ -174,7 +182,7 @@ impl Image {
     /// All relocations, each with the section it is of.
     pub fn all_relocations(&self) -> impl Iterator<Item = (SectionId, &Relocation)> {
         let all = self.sections.iter().filter_map(|section| match &section.content {
-            Content::Relocations(relocations) if !section.gone => Some(relocations),
+            SectionContent::Relocations(relocations) if !section.gone => Some(relocations),
             _ => None,
         });
         all.flat_map(|r| r.entries.iter().map(move |entry| (r.target, entry)))
@@ -189,7 +197,7 @@ impl Image {
             align: 8,
             entry_size: 0,
             link: SectionId(0),
-            content: Content::Bytes(bytes),
+            content: SectionContent::Bytes(bytes),
             gone: false,
         })
     }
@@ -205,7 +213,7 @@ impl Image {
             name,
             info: elf::SymbolInfo::new(bind, kind),
             other: elf::SymbolOther::default(),
-            place: Place::Special(elf::SHN_UNDEF),
+            place: SymbolPlace::Special(elf::SHN_UNDEF),
             value: 0,
             size: 0,
             gone: false,
@@ -220,12 +228,13 @@ impl Image {
     /// Lets a symbol stand in a section.
     pub fn place_symbol(&mut self, symbol: SymbolId, section: SectionId, value: u64, size: u64) {
         let symbol = self.symbols.at_mut(symbol);
-        (symbol.place, symbol.value, symbol.size) = (Place::Section(section), value, size);
+        (symbol.place, symbol.value, symbol.size) = (SymbolPlace::Section(section), value, size);
     }
 
     /// The symbol that stands for a section, which is made if there is none.
     pub fn section_symbol(&mut self, section: SectionId) -> SymbolId {
-        let is_its = |s: &Symbol| s.info.st_type() == elf::STT_SECTION && s.place == Place::Section(section) && !s.gone;
+        let is_its =
+            |s: &Symbol| s.info.st_type() == elf::STT_SECTION && s.place == SymbolPlace::Section(section) && !s.gone;
         self.symbols.position(is_its).unwrap_or_else(|| {
             let symbol = self.add_symbol(String::new(), elf::STB_LOCAL, elf::STT_SECTION);
             self.place_symbol(symbol, section, 0, 0);
@@ -235,13 +244,13 @@ impl Image {
 
     /// Lets these bytes be what a section holds.
     pub fn set_bytes(&mut self, section: SectionId, bytes: Bytes) {
-        self.sections.at_mut(section).content = Content::Bytes(bytes);
+        self.sections.at_mut(section).content = SectionContent::Bytes(bytes);
     }
 
     /// Lets `change` change the relocations of section `target`.
     pub fn change_relocations(&mut self, target: SectionId, change: impl FnOnce(&mut Vec<Relocation>)) {
         for section in &mut self.sections {
-            if let Content::Relocations(r) = &mut section.content
+            if let SectionContent::Relocations(r) = &mut section.content
                 && r.target == target
                 && !section.gone
             {
@@ -260,7 +269,7 @@ impl Image {
             align: 8,
             entry_size: 16,
             link: SectionId(0),
-            content: Content::Relocations(Relocations { target, with_addend: false, entries }),
+            content: SectionContent::Relocations(Relocations { target, with_addend: false, entries }),
             gone: false,
         });
     }
@@ -288,7 +297,7 @@ impl Image {
         let names: Vec<_> = self.sections.iter().filter(|s| is_debug(&s.name)).map(|s| s.name.clone()).collect();
         names.iter().for_each(|name| self.drop_section(name));
         for symbol in &mut self.symbols {
-            if let Place::Section(section) = symbol.place {
+            if let SymbolPlace::Section(section) = symbol.place {
                 symbol.gone |= self.sections.at(section).gone;
             }
         }
@@ -296,7 +305,7 @@ impl Image {
 
     /// Marks every section of data with this name, and the relocations for it, as not to be written.
     pub fn drop_section(&mut self, name: &str) {
-        let is_data = |s: &Section| matches!(s.content, Content::Bytes(_) | Content::Zeroes(_));
+        let is_data = |s: &Section| matches!(s.content, SectionContent::Bytes(_) | SectionContent::Zeroes(_));
         self.sections.iter_mut().filter(|s| s.name == name && is_data(s)).for_each(|s| s.gone = true);
         drop_dependents(&mut self.sections);
     }
@@ -304,7 +313,7 @@ impl Image {
     /// Marks the relocations for section `target` as not to be written.
     pub fn drop_relocations(&mut self, target: SectionId) {
         for section in &mut self.sections {
-            section.gone |= matches!(&section.content, Content::Relocations(r) if r.target == target);
+            section.gone |= matches!(&section.content, SectionContent::Relocations(r) if r.target == target);
         }
         drop_dependents(&mut self.sections);
     }
@@ -315,7 +324,7 @@ fn drop_dependents(sections: &mut Arena<SectionId, Section>) {
     loop {
         let gone: Arena<SectionId, bool> = sections.iter().map(|s| s.gone).collect();
         for section in sections.iter_mut() {
-            if let Content::Relocations(r) = &section.content {
+            if let SectionContent::Relocations(r) = &section.content {
                 section.gone |= gone.at(r.target);
             }
         }

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use object::elf;
 use xhint_bpf::SymbolId;
-use xhint_btf::ext::{CoreRelo, Section as ExtSection};
+use xhint_btf::ext::{CoreRelo, ExtSection};
 use xhint_btf::{Builder, Kind, Moved, SecVar, Type};
 
-use crate::image::{Content, Image, Place, Section, SectionId, Symbol};
+use crate::image::{Image, Section, SectionContent, SectionId, Symbol, SymbolPlace};
 use crate::{Assembly, Error, Object};
 
 /// The data section that lists what the kernel has: it is in BTF alone.
@@ -85,19 +85,19 @@ impl<'a> Join<'a> {
         for (id, symbol) in self.other.image().symbols.entries().skip(1).filter(|(_, symbol)| !symbol.gone) {
             let named = Some(&symbol.name).filter(|name| !name.is_empty()).and_then(|name| names.get(name));
             let new = match (symbol.place, named) {
-                (Place::Section(section), named) => {
+                (SymbolPlace::Section(section), named) => {
                     let Some(section) = self.sections.get(&section).copied() else { continue };
                     if symbol.info.st_type() == elf::STT_SECTION {
                         self.image.section_symbol(section)
                     } else if named.is_some() && (symbol.is_function() || !symbol.is_local()) {
                         return Err(Error::Joined { name: symbol.name.clone() });
                     } else {
-                        self.image.symbols.push(Symbol { place: Place::Section(section), ..symbol.clone() })
+                        self.image.symbols.push(Symbol { place: SymbolPlace::Section(section), ..symbol.clone() })
                     }
                 }
-                (Place::Special(elf::SHN_UNDEF), Some(named)) => *named,
-                (Place::Special(elf::SHN_UNDEF), None) => self.image.symbols.push(symbol.clone()),
-                (Place::Special(_), _) => continue,
+                (SymbolPlace::Special(elf::SHN_UNDEF), Some(named)) => *named,
+                (SymbolPlace::Special(elf::SHN_UNDEF), None) => self.image.symbols.push(symbol.clone()),
+                (SymbolPlace::Special(_), _) => continue,
             };
             self.symbols.insert(id, new);
         }
@@ -123,7 +123,7 @@ impl<'a> Join<'a> {
                     core.access_str_off = moved.string(core.access_str_off);
                 }
                 let symbol = self.image.symbols.at(symbol);
-                let Place::Section(section) = symbol.place else { continue };
+                let SymbolPlace::Section(section) = symbol.place else { continue };
                 let at = symbol.value.checked_add(function.start_of(relo.instruction) as u64);
                 core.insn_off = at.and_then(|at| u32::try_from(at).ok()).ok_or(Error::TooLong)?;
                 by_section.entry(section).or_default().push(core);
@@ -216,7 +216,7 @@ fn ksyms(object: &Object) -> Option<Type<'_>> {
 
 /// Whether a section is data that programs use.
 fn is_carried(section: &Section) -> bool {
-    let data = matches!(&section.content, Content::Bytes(_) | Content::Zeroes(_)) && !section.is_code();
+    let data = matches!(&section.content, SectionContent::Bytes(_) | SectionContent::Zeroes(_)) && !section.is_code();
     data && section.flags.contains(elf::SHF_ALLOC)
         && !section.gone
         && !["license", "version"].contains(&section.name.as_str())

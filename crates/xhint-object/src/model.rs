@@ -11,7 +11,7 @@ use xhint_btf::ext::{BtfExt, CoreRelo, LineInfo};
 use xhint_btf::{Btf, ByteOrder, Kind};
 
 use crate::Error;
-use crate::image::{Image, Place as SymbolPlace, SectionId};
+use crate::image::{Image, SectionId, SymbolPlace};
 
 /// An eBPF object, read and checked.
 #[derive(Debug, Clone)]
@@ -111,7 +111,7 @@ impl Object {
         let image = Image::read(&file.into())?;
         let hint = "; compile with -g so that the program carries BTF";
         let number = image.section_named(".BTF").ok_or(Error::NoSection { name: ".BTF", hint })?;
-        let raw = Bytes::copy_from_slice(image.bytes(number));
+        let raw = image.shared_bytes(number);
         let btf = Btf::parse(raw).map_err(|source| Error::Btf { section: ".BTF", source })?;
         let ext = match image.section_named(".BTF.ext") {
             Some(number) => BtfExt::parse(image.bytes(number)),

@@ -9,7 +9,7 @@ use std::iter;
 use bytes::Bytes;
 use xhint_btf::{Btf, ByteOrder, Kind, Type};
 
-use crate::image::{Image, Place, SectionId};
+use crate::image::{Image, SectionId, SymbolPlace};
 use crate::{Error, Object, SetError};
 
 /// A variable of a data section.
@@ -90,7 +90,8 @@ fn variables(btf: &Btf) -> impl Iterator<Item = Variable<'_>> {
 /// Section number and offset of a variable.
 fn place(image: &Image, variable: &Variable<'_>) -> Option<(SectionId, usize)> {
     let section = image.section_named(variable.section)?;
-    let fits = |s: &&crate::image::Symbol| !s.gone && s.place == Place::Section(section) && s.name == variable.name;
+    let fits =
+        |s: &&crate::image::Symbol| !s.gone && s.place == SymbolPlace::Section(section) && s.name == variable.name;
     let symbol = image.symbols.iter().find(fits)?;
     Some((section, usize::try_from(symbol.value).ok()?))
 }

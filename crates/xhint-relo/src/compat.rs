@@ -6,7 +6,7 @@
 use std::cell::Cell;
 
 use xhint_btf::{Btf, ByteOrder, Kind, Type, essential};
-use xhint_universe::{FieldOrder, field_order};
+use xhint_universe::field_order;
 
 /// Levels of types that are compared (libbpf's and the kernel's bound).
 const MAX_DEPTH: u32 = 32;
@@ -243,12 +243,7 @@ fn number(btf: &Btf, id: u32) -> Option<(u32, ByteOrder)> {
     if ty.kind() != Kind::Int && !ty.kind().is_any_enum() {
         return None;
     }
-    let order = match field_order(btf, id) {
-        FieldOrder::Host => btf.order(),
-        FieldOrder::Little => ByteOrder::Little,
-        FieldOrder::Big => ByteOrder::Big,
-    };
-    Some((ty.size(), order))
+    Some((ty.size(), field_order(btf, id).within(btf.order())))
 }
 
 fn enums_match(local: Type<'_>, target: Type<'_>) -> bool {

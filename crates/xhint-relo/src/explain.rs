@@ -30,14 +30,14 @@ pub struct Explanation {
     /// The access in C words, such as `nic_meta.l3.v6.flow`.
     pub access: String,
     /// Where it leads.
-    pub found: Option<Found>,
+    pub found: Option<FoundField>,
     /// Why it leads nowhere.
     pub miss: Option<Miss>,
 }
 
 /// Where an access leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundField {
     /// The BTF's name.
     pub file: String,
     /// The root type's name there.
@@ -197,12 +197,12 @@ impl<'a> Resolver<'a> {
         let found = answer.target.and_then(|at| self.found(&question, at));
         let asked = question.kind != RelocKind::TypeIdLocal;
         let miss = if answer.target.is_none() && asked { Some(self.miss(&question)) } else { None };
-        let (root, access) = (question.root.name().to_owned(), self.words(&question));
+        let (root, access) = (question.root.name().to_owned(), self.describe(&question));
         Ok(Explanation { kind: question.kind, root, access, found, miss })
     }
 
     /// The access in C words.
-    pub(crate) fn words(&self, question: &Question<'_>) -> String {
+    pub(crate) fn describe(&self, question: &Question<'_>) -> String {
         let root = question.root.name();
         let mut out = if root.is_empty() { "(anonymous)".to_owned() } else { root.to_owned() };
         for (n, step) in question.spec.steps.iter().enumerate() {
@@ -220,16 +220,16 @@ impl<'a> Resolver<'a> {
         out
     }
 
-    fn found(&self, question: &Question<'_>, at: TypeRef) -> Option<Found> {
+    fn found(&self, question: &Question<'_>, at: TypeRef) -> Option<FoundField> {
         let source = self.universe.source(at.source)?;
         let btf: &Btf = source.btf();
         let layout = self.binding.layout(self.universe).is_some_and(|l| (l.source, l.type_id) == (at.source, at.id));
         let target = Target { btf, id: at.id, layout, walk: self.binding.walk };
         let spec = find(self.local, &question.spec, target, question.kind).ok()??;
-        let (bits, ty) = field_in_words(btf, &spec, question.kind);
+        let (bits, ty) = field_told(btf, &spec, question.kind);
         let bitfield = question.kind.is_field() && is_bitfield(btf, &spec);
         let root = btf.ty(at.id)?.name().to_owned();
-        Some(Found { file: source.name().to_owned(), root, bit_offset: spec.bit_offset, bits, bitfield, ty })
+        Some(FoundField { file: source.name().to_owned(), root, bit_offset: spec.bit_offset, bits, bitfield, ty })
     }
 
     fn miss(&self, question: &Question<'a>) -> Miss {
@@ -274,8 +274,8 @@ impl<'a> Resolver<'a> {
                 return Miss::Pointer { member };
             }
             let local = field_type(self.local, &question.spec).unwrap_or(0);
-            let (local, words) = (type_words(self.local, local), type_words(target.btf, id));
-            return Miss::ByteOrder { flavour: self.flavour(question, target), member, local, target: words };
+            let (local, theirs) = (type_text(self.local, local), type_text(target.btf, id));
+            return Miss::ByteOrder { flavour: self.flavour(question, target), member, local, target: theirs };
         }
         let far = (1..steps.len()).rev().find_map(|n| Some((n, reach(n)?)));
         let Some((n, spec)) = far else { return Miss::Mismatch };
@@ -293,7 +293,7 @@ impl<'a> Resolver<'a> {
                 None => Miss::Type {
                     member: array,
                     local: "an array".to_owned(),
-                    target: type_words(target.btf, within.id()),
+                    target: type_text(target.btf, within.id()),
                 },
             };
         };
@@ -306,8 +306,8 @@ impl<'a> Resolver<'a> {
         let wanted = path(n.saturating_add(1));
         if let Some((member, id)) = all.iter().find(|(p, _)| *p == wanted) {
             let local = steps.get(n).and_then(|s| self.local.ty(s.type_id)?.member(s.index));
-            let local = local.map_or_else(String::new, |m| type_words(self.local, m.type_id));
-            return Miss::Type { member: member.clone(), local, target: type_words(target.btf, *id) };
+            let local = local.map_or_else(String::new, |m| type_text(self.local, m.type_id));
+            return Miss::Type { member: member.clone(), local, target: type_text(target.btf, *id) };
         }
         let similar = similar(name, all.iter().map(|(p, _)| p.as_str()));
         let bound = self.binding.layout(self.universe).filter(|_| layout && wanted == ID_FIELD);
@@ -409,17 +409,17 @@ fn similar<'n>(wanted: &str, names: impl Iterator<Item = &'n str>) -> Vec<String
     close.into_iter().take(MAX_HINTS).map(|(_, path)| path.to_owned()).collect()
 }
 
-fn field_in_words(btf: &Btf, spec: &Spec<'_>, kind: RelocKind) -> (u32, String) {
+fn field_told(btf: &Btf, spec: &Spec<'_>, kind: RelocKind) -> (u32, String) {
     if !kind.is_field() {
         let bits = btf.type_size(spec.root).unwrap_or(0).saturating_mul(8);
-        return (bits, type_words(btf, spec.root));
+        return (bits, type_text(btf, spec.root));
     }
     let Some(last) = spec.steps.last() else { return (0, String::new()) };
     let size = |id| btf.type_size(id).unwrap_or(0).saturating_mul(8);
     match last.name.and_then(|_| btf.ty(last.type_id)?.member(last.index)) {
-        Some(member) if member.bit_size != 0 => (member.bit_size, type_words(btf, member.type_id)),
-        Some(member) => (size(member.type_id), type_words(btf, member.type_id)),
-        None => (size(last.type_id), type_words(btf, last.type_id)),
+        Some(member) if member.bit_size != 0 => (member.bit_size, type_text(btf, member.type_id)),
+        Some(member) => (size(member.type_id), type_text(btf, member.type_id)),
+        None => (size(last.type_id), type_text(btf, last.type_id)),
     }
 }
 
@@ -437,7 +437,7 @@ fn type_name(ty: Type<'_>) -> String {
 }
 
 /// A type as C would write it, with the byte order if a typedef hides it.
-pub fn type_words(btf: &Btf, id: u32) -> String {
+pub fn type_text(btf: &Btf, id: u32) -> String {
     let (mut id, mut suffix) = (id, String::new());
     for _ in 0..32 {
         let ty = btf.skip_mods(id);

@@ -9,7 +9,7 @@ use xhint_universe::{SourceId, TypeRef, Universe};
 use crate::binding::Targets;
 use crate::matching::{Nonsense, Target, find};
 use crate::spec::Spec;
-use crate::value::{Class, Value, value};
+use crate::value::{LoadClass, Value, value};
 use crate::{Binding, Error, RelocKind};
 
 /// The answer to a relocation: what [`patch()`](crate::patch()) needs to know.
@@ -135,7 +135,7 @@ impl<'a> Resolver<'a> {
             },
             Targets::NoBase => {
                 let why = self.universe.absent_base().unwrap_or_default().to_owned();
-                return Err(Error::NoBase { what: self.words(question), why });
+                return Err(Error::NoBase { what: self.describe(question), why });
             }
         };
         self.targets.insert(question.root.id(), narrowed);
@@ -186,7 +186,7 @@ impl<'a> Resolver<'a> {
         let Some(source) = self.universe.source(at.source) else { return Ok(None) };
         let btf: &Btf = source.btf();
         let nonsense = |why: Nonsense| {
-            let what = self.words(question);
+            let what = self.describe(question);
             Error::Target { what: format!("{what} in {}", self.place(at)), why }
         };
         let target = Target { btf, id: at.id, layout, walk: self.binding.walk };
@@ -211,7 +211,7 @@ impl<'a> Resolver<'a> {
         let place = |r: &Resolution| r.target.map_or_else(String::new, |at| self.place(at));
         let at = |r: &Resolution| r.target.unwrap_or(TypeRef { source: SourceId::BASE, id: 0 });
         Error::Ambiguous {
-            what: self.words(question),
+            what: self.describe(question),
             types: (at(first), at(second)),
             first: place(first),
             first_value: first.to_string(),
@@ -277,7 +277,7 @@ fn resolution(kind: RelocKind, local: Value, new: Option<Value>, target: Option<
     let zero = matches!(kind, FieldExists | EnumeratorExists | TypeExists | TypeMatches | TypeSize | TypeIdTarget);
     let found = new.unwrap_or_default();
     let size_conflict =
-        new.is_some() && local.size != found.size && (local.class != found.class || local.class == Class::Other);
+        new.is_some() && local.size != found.size && (local.class != found.class || local.class == LoadClass::Other);
     Resolution {
         kind,
         orig: local.value,

@@ -13,14 +13,14 @@ pub struct Value {
     /// Size in bytes of the field that is read or written; 0 if it is no plain field.
     pub size: u32,
     /// How the field may change its size.
-    pub class: Class,
+    pub class: LoadClass,
     /// Whether the compiler must have come to the same number. For bitfields there is more than one way to load them.
     pub validate: bool,
 }
 
 /// Which fields may be read in another size than the program was compiled for: what is extended by zeros.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Class {
+pub enum LoadClass {
     /// A pointer.
     Pointer,
     /// An unsigned int.
@@ -66,16 +66,16 @@ fn field(btf: &Btf, spec: &Spec<'_>, kind: RelocKind, order: ByteOrder) -> Resul
     }
     let member = ty.member(last.index).ok_or("the member does not exist")?;
     let leaf = btf.skip_mods_and_typedefs(member.type_id);
-    let place = Place::of(btf, spec.bit_offset, member.bit_size, leaf)?;
+    let load = Load::of(btf, spec.bit_offset, member.bit_size, leaf)?;
     let bitfield = member.bit_size != 0;
     let number = |value: u32, validate| Ok(Value { value: value.into(), validate, ..Value::default() });
     match kind {
-        RelocKind::FieldByteOffset if bitfield => number(place.byte, false),
-        RelocKind::FieldByteOffset => Ok(Value { value: place.byte.into(), validate: true, ..access(btf, leaf) }),
-        RelocKind::FieldByteSize => number(place.size, !bitfield),
+        RelocKind::FieldByteOffset if bitfield => number(load.byte, false),
+        RelocKind::FieldByteOffset => Ok(Value { value: load.byte.into(), validate: true, ..access(btf, leaf) }),
+        RelocKind::FieldByteSize => number(load.size, !bitfield),
         RelocKind::FieldSigned => number(is_signed(leaf).into(), true),
-        RelocKind::FieldLeftShift => number(place.left_shift(order), !bitfield),
-        RelocKind::FieldRightShift => number(64u32.wrapping_sub(place.bits), true),
+        RelocKind::FieldLeftShift => number(load.left_shift(order), !bitfield),
+        RelocKind::FieldRightShift => number(64u32.wrapping_sub(load.bits), true),
         _ => Err("not a question about a field"),
     }
 }
@@ -98,20 +98,20 @@ fn element(btf: &Btf, spec: &Spec<'_>, kind: RelocKind, type_id: u32) -> Result<
 }
 
 /// Where a field is loaded from.
-struct Place {
+struct Load {
     bit_offset: u32,
     byte: u32,
     size: u32,
     bits: u32,
 }
 
-impl Place {
+impl Load {
     /// For a bitfield, the smallest aligned load of at least its declared type's size that holds all its bits.
-    fn of(btf: &Btf, bit_offset: u32, bit_size: u32, leaf: Type<'_>) -> Result<Place, &'static str> {
+    fn of(btf: &Btf, bit_offset: u32, bit_size: u32, leaf: Type<'_>) -> Result<Load, &'static str> {
         if bit_size == 0 {
             let size = btf.type_size(leaf.id()).ok_or("the field has no size")?;
             let bits = size.checked_mul(8).ok_or("the field is too large")?;
-            return Ok(Place { bit_offset, byte: bit_offset / 8, size, bits });
+            return Ok(Load { bit_offset, byte: bit_offset / 8, size, bits });
         }
         let mut size = leaf.size();
         if size == 0 {
@@ -121,7 +121,7 @@ impl Place {
             let byte = (bit_offset / 8).checked_div(size).and_then(|n| n.checked_mul(size)).unwrap_or(0);
             let end = u64::from(bit_offset).saturating_add(bit_size.into());
             if end <= u64::from(byte).saturating_add(size.into()).saturating_mul(8) {
-                return Ok(Place { bit_offset, byte, size, bits: bit_size });
+                return Ok(Load { bit_offset, byte, size, bits: bit_size });
             }
             if size >= 8 {
                 return Err("the bitfield does not fit in one load of 64 bits");
@@ -151,11 +151,11 @@ fn access(btf: &Btf, own: Type<'_>) -> Value {
         }
     }
     let class = match own.kind() {
-        Kind::Ptr => Class::Pointer,
+        Kind::Ptr => LoadClass::Pointer,
         // A signed `char` that is marked as both passes for unsigned in libbpf, and so here.
-        Kind::Int if own.int().is_some_and(|i| i.signed && !i.char && !i.bool) => Class::Other,
-        Kind::Int => Class::Unsigned,
-        _ => Class::Other,
+        Kind::Int if own.int().is_some_and(|i| i.signed && !i.char && !i.bool) => LoadClass::Other,
+        Kind::Int => LoadClass::Unsigned,
+        _ => LoadClass::Other,
     };
     Value { size: btf.type_size(elem.id()).unwrap_or(0), class, ..Value::default() }
 }

@@ -4,21 +4,21 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use xhint_link::{LinkOptions, Object, names_in};
-use xhint_universe::{FieldOrder, Known, Selector, SourceId, Universe};
+use xhint_universe::{FieldOrder, KnownLayout, Selector, SourceId, Universe};
 
 /// What a NIC BTF has that matters to one program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Described {
     /// All its layouts, also those that the program does not ask for.
-    layouts: Vec<KnownLayout>,
+    layouts: Vec<WrittenLayout>,
     /// Names that the program asks for and it has a type for.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub names: BTreeSet<String>,
 }
 
-/// A [`Known`], written down.
+/// A [`KnownLayout`], written down.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct KnownLayout {
+struct WrittenLayout {
     name: String,
     id: u32,
     size: u32,
@@ -36,13 +36,13 @@ struct KnownSelector {
     field: String,
     bit_offset: u32,
     bits: u32,
-    #[serde(with = "Order")]
+    #[serde(with = "KnownOrder")]
     order: FieldOrder,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "FieldOrder", rename_all = "lowercase")]
-enum Order {
+enum KnownOrder {
     Host,
     Little,
     Big,
@@ -51,7 +51,7 @@ enum Order {
 impl Described {
     /// What `source` of `universe` has for `object`.
     pub fn of(universe: &Universe, source: SourceId, object: &Object, options: &LinkOptions) -> Described {
-        let layouts = universe.known(source).into_iter().map(KnownLayout::from).collect();
+        let layouts = universe.known(source).into_iter().map(WrittenLayout::from).collect();
         Described { layouts, names: names_in(object, universe, source, options) }
     }
 
@@ -66,25 +66,33 @@ impl Described {
     }
 
     /// Its layouts.
-    pub fn layouts(&self) -> impl Iterator<Item = Known> {
-        self.layouts.iter().cloned().map(Known::from)
+    pub fn layouts(&self) -> impl Iterator<Item = KnownLayout> {
+        self.layouts.iter().cloned().map(KnownLayout::from)
     }
 }
 
-impl From<Known> for KnownLayout {
-    fn from(known: Known) -> KnownLayout {
-        let Known { name, id, size, answers_to, selector, by_name, content } = known;
+impl From<KnownLayout> for WrittenLayout {
+    fn from(known: KnownLayout) -> WrittenLayout {
+        let KnownLayout { name, id, size, answers_to, selector, by_name, content } = known;
         let place =
             |s: Selector| KnownSelector { field: s.field, bit_offset: s.bit_offset, bits: s.bits, order: s.order };
-        KnownLayout { name, id, size, answers_to, selector: selector.map(place), by_name, content: content.to_string() }
+        WrittenLayout {
+            name,
+            id,
+            size,
+            answers_to,
+            selector: selector.map(place),
+            by_name,
+            content: content.to_string(),
+        }
     }
 }
 
-impl From<KnownLayout> for Known {
-    fn from(layout: KnownLayout) -> Known {
-        let KnownLayout { name, id, size, answers_to, selector, by_name, content } = layout;
+impl From<WrittenLayout> for KnownLayout {
+    fn from(layout: WrittenLayout) -> KnownLayout {
+        let WrittenLayout { name, id, size, answers_to, selector, by_name, content } = layout;
         let place =
             |p: KnownSelector| Selector { field: p.field, bit_offset: p.bit_offset, bits: p.bits, order: p.order };
-        Known { name, id, size, answers_to, selector: selector.map(place), by_name, content: content.into() }
+        KnownLayout { name, id, size, answers_to, selector: selector.map(place), by_name, content: content.into() }
     }
 }

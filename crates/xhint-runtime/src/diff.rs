@@ -5,7 +5,7 @@ use std::fmt;
 
 use xhint_btf::Btf;
 use xhint_layout::FieldOrder;
-use xhint_layout::walk::{Fault, Field, Go, Visit, What, walk};
+use xhint_layout::walk::{Go, Visit, Visited, WalkFault, What, walk};
 
 /// A field that is a value: where it lies and what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,10 +50,10 @@ impl Leaves {
 }
 
 impl<'a> Visit<'a> for Leaves {
-    type Error = Fault;
+    type Error = WalkFault;
 
-    fn enter(&mut self, field: &Field<'a>) -> Result<Go, Fault> {
-        let Field { path, bit_offset, bits, what, order, .. } = field;
+    fn enter(&mut self, field: &Visited<'a>) -> Result<Go, WalkFault> {
+        let Visited { path, bit_offset, bits, what, order, .. } = field;
         if !matches!(what, What::Struct | What::Union | What::Array { .. }) {
             let leaf = Leaf { bit_offset: *bit_offset, bits: *bits, what: *what, order: *order };
             self.0.push((path.clone(), leaf));

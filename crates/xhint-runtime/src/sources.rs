@@ -161,7 +161,7 @@ fn begins_well(file: &Path) -> io::Result<bool> {
     let mut head = [0; 4];
     match file.read_exact(&mut head) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        read => read.map(|()| matches!(head, [0x9f, 0xeb, ..] | [0xeb, 0x9f, ..] | [0x7f, b'E', b'L', b'F'])),
+        read => read.map(|()| xhint_object::is_raw(&head) || head == *b"\x7fELF"),
     }
 }
 

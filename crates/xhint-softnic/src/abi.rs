@@ -1,6 +1,6 @@
 //! The wire program's maps as bytes: what bpf/wire.h declares, in the same order.
 
-use xhint_layout::{Class, Field, Hint, Order, Plan};
+use xhint_layout::{ByteOrder, Class, Hint, Plan, PlanField};
 
 /// Slots of values in a truth record.
 pub(crate) const SLOTS: usize = 32;
@@ -107,12 +107,12 @@ pub(crate) fn class_bit(class: Class) -> u64 {
 }
 
 /// The fields that the NIC writes, and where their values come from.
-fn written(plan: &Plan) -> impl Iterator<Item = (&Field, Source)> {
+fn written(plan: &Plan) -> impl Iterator<Item = (&PlanField, Source)> {
     plan.fields.iter().filter_map(|field| Some((field, source(field)?)))
 }
 
 /// The fields that the NIC has no values for, and leaves 0.
-pub fn unwritten(plan: &Plan) -> impl Iterator<Item = &Field> {
+pub fn unwritten(plan: &Plan) -> impl Iterator<Item = &PlanField> {
     plan.fields.iter().filter(|field| source(field).is_none())
 }
 
@@ -167,11 +167,11 @@ fn narrow(value: u64) -> bool {
     u32::try_from(value).is_ok() || i32::try_from(value.cast_signed()).is_ok()
 }
 
-fn op(field: &Field, source: Source, tables: &[Vec<u64>], out: &mut Vec<u8>) {
+fn op(field: &PlanField, source: Source, tables: &[Vec<u64>], out: &mut Vec<u8>) {
     let Source { slot, shift } = source;
     let table = tables.iter().position(|t| *t == field.values);
     let mut flags = 0;
-    if field.order == Order::Big && field.bits > 8 {
+    if field.order == ByteOrder::Big && field.bits > 8 {
         flags |= OP_SWAP;
     }
     if table.is_some() {
@@ -193,7 +193,7 @@ struct Source {
 }
 
 /// The source of a field, if the NIC has a value for it. What an array has beyond a value's first bit is 0.
-fn source(field: &Field) -> Option<Source> {
+fn source(field: &PlanField) -> Option<Source> {
     let slot = slot_of(field.hint)?;
     if beyond(field) {
         return Some(Source { slot: CONST, shift: 0 });
@@ -203,11 +203,11 @@ fn source(field: &Field) -> Option<Source> {
     Some(Source { slot: if wide && field.shift < 64 { slot.checked_add(1)? } else { slot }, shift })
 }
 
-fn beyond(field: &Field) -> bool {
+fn beyond(field: &PlanField) -> bool {
     field.hint.word().is_some_and(|word| field.shift >= word.bits.next_multiple_of(64))
 }
 
-fn konst(field: &Field) -> u64 {
+fn konst(field: &PlanField) -> u64 {
     match field.hint {
         Hint::Const(value) if !beyond(field) => value,
         _ => 0,
@@ -215,7 +215,7 @@ fn konst(field: &Field) -> u64 {
 }
 
 /// The value of a field in a packet with these values, before it is cut to the field's width.
-pub(crate) fn value(field: &Field, values: &[u64; SLOTS]) -> u64 {
+pub(crate) fn value(field: &PlanField, values: &[u64; SLOTS]) -> u64 {
     let Some(Source { slot, shift }) = source(field) else { return 0 };
     let value = match slot {
         CONST => konst(field),
@@ -230,11 +230,11 @@ pub(crate) fn value(field: &Field, values: &[u64; SLOTS]) -> u64 {
 }
 
 /// The bits of presence that a packet needs for the field to be written; `None` if it never is.
-pub(crate) fn need(field: &Field) -> Option<u64> {
+pub(crate) fn need(field: &PlanField) -> Option<u64> {
     Some(need_of(field, source(field)?))
 }
 
-fn need_of(field: &Field, source: Source) -> u64 {
+fn need_of(field: &PlanField, source: Source) -> u64 {
     let classes = field.when.iter().fold(0, |bits, class| bits | class_bit(*class));
     classes | slot_bit(source.slot)
 }

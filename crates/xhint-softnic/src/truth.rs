@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use libbpf_rs::{RingBuffer, RingBufferBuilder};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use xhint_layout::{Class, Field, Hint};
+use xhint_layout::{Class, Hint, PlanField};
 
 use crate::abi::{self, SLOTS};
 use crate::error::{Result, bpf, system};
@@ -56,9 +56,9 @@ impl Truth {
     }
 
     /// What must stand in `field`, if the packet carries a layout with it: the number that
-    /// [`Field::read`] gives. `None` if nothing is said of it, as it is a part of a union that is not
+    /// [`PlanField::read`] gives. `None` if nothing is said of it, as it is a part of a union that is not
     /// for this packet.
-    pub fn expect(&self, field: &Field) -> Option<u64> {
+    pub fn expect(&self, field: &PlanField) -> Option<u64> {
         let value = if abi::need(field).is_some_and(|need| self.present & need == need) {
             abi::value(field, &self.values) & field.mask()
         } else if field.shared || !field.when.is_empty() {

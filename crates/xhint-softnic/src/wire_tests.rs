@@ -4,7 +4,7 @@
 use libbpf_rs::ProgramInput;
 use object::{Object as _, ObjectSection as _};
 use xhint_btf::{Btf, Kind};
-use xhint_layout::{Class, Field, Hint, Order};
+use xhint_layout::{ByteOrder, Class, Hint, PlanField};
 use xhint_testkit::fixture::Compile;
 
 use super::*;
@@ -78,13 +78,13 @@ fn plan(name: &str, id: u32, size: u32) -> Plan {
     Plan { name: name.to_string(), id, size, fields: Vec::new(), silent: Vec::new() }
 }
 
-fn field(path: &str, hint: Hint, bit_offset: u32, bits: u32) -> Field {
-    Field {
+fn field(path: &str, hint: Hint, bit_offset: u32, bits: u32) -> PlanField {
+    PlanField {
         path: path.to_string(),
         hint,
         bit_offset,
         bits,
-        order: Order::Little,
+        order: ByteOrder::Little,
         signed: false,
         pointer: false,
         shift: 0,
@@ -259,12 +259,12 @@ fn survives_any_packet() {
     let fields: Vec<_> = fields.take(24).map(|(w, _)| field(w.name, w.hint, 0, 64)).collect();
     // As many at once as this kernel lets through.
     for some in fields.chunks(room() as usize / 8) {
-        let at = |(field, n): (&Field, u32)| Field { bit_offset: n * 64, ..field.clone() };
+        let at = |(field, n): (&PlanField, u32)| PlanField { bit_offset: n * 64, ..field.clone() };
         survives(&bench, some.iter().zip(0u32..).map(at).collect());
     }
 }
 
-fn survives(bench: &Bench, fields: Vec<Field>) {
+fn survives(bench: &Bench, fields: Vec<PlanField>) {
     let size = fields.len() * 8;
     bench.maps.flash(&[Plan { fields, ..plan("all", 1, size as u32) }], Spread::Flow).unwrap();
     let packet = tcp4();
@@ -286,7 +286,7 @@ fn survives(bench: &Bench, fields: Vec<Field>) {
 fn writes_bits_where_they_belong() {
     let Some(bench) = Bench::new() else { return };
     let konst = |path, value, at, bits| field(path, Hint::Const(value), at, bits);
-    let big = |path, value, at, bits| Field { order: Order::Big, ..konst(path, value, at, bits) };
+    let big = |path, value, at, bits| PlanField { order: ByteOrder::Big, ..konst(path, value, at, bits) };
     let size = room();
     let (last, end) = (size as usize - 6, size as usize);
     let fields = vec![
@@ -321,7 +321,7 @@ fn writes_bits_where_they_belong() {
 #[test]
 fn writes_only_what_the_packet_has() {
     let Some(bench) = Bench::new() else { return };
-    let when = |class, f: Field| Field { when: vec![class], shared: true, ..f };
+    let when = |class, f: PlanField| PlanField { when: vec![class], shared: true, ..f };
     let fields = vec![
         when(Class::Ipv4, field("v4.src", Hint::Ipv4Src, 0, 32)),
         when(Class::Ipv6, field("v6.proto", Hint::IpProto, 0, 8)),

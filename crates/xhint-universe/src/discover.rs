@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use xhint_btf::{Btf, Kind, Type, essential};
 use xhint_layout::content::told;
 use xhint_layout::tag::{FieldTag, unknown_on_type};
-use xhint_layout::{LayoutId, Selection, Selector, TagFault, Tags, derived_id, selector};
+use xhint_layout::{LayoutId, Selection, Selector, TagFault, Tags, derived_id, ends_in_id, selector};
 
 use crate::layout::{Content, Layout, MAX_SIZE};
 use crate::{Error, SourceId};
@@ -195,10 +195,7 @@ impl<'a> Maker<'a> {
     fn lists_layouts(&self, union: Type<'_>) -> bool {
         let fits = |id: u32| {
             let (ty, body) = (self.btf.skip_mods(id), self.btf.skip_mods_and_typedefs(id));
-            let last = || body.members().last().filter(|m| m.name == "btf_id" && m.bit_size == 0);
-            let ends = |m: xhint_btf::Member<'_>| m.bit_offset.checked_add(32) == body.size().checked_mul(8);
-            let sized = |m: &xhint_btf::Member<'_>| self.btf.type_size(m.type_id) == Some(4);
-            body.kind() == Kind::Struct && !ty.name().is_empty() && last().filter(sized).is_some_and(ends)
+            body.kind() == Kind::Struct && !ty.name().is_empty() && ends_in_id(self.btf, id)
         };
         union.vlen() > 0 && union.members().all(|m| !m.name.is_empty() && fits(m.type_id))
     }

@@ -66,7 +66,7 @@ impl Content {
 
 /// A layout whose BTF is not at hand: what tells whether others can stand beside it. It cannot be linked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Known {
+pub struct KnownLayout {
     /// As [`Layout::name`], and so on.
     pub name: String,
     /// By which packets say that they carry it.
@@ -90,10 +90,10 @@ impl Layout {
     }
 
     /// What is to be known of it where its BTF is not at hand.
-    pub(crate) fn known(&self) -> Known {
+    pub(crate) fn known(&self) -> KnownLayout {
         let content = self.content.digest();
         let Layout { name, id, size, answers_to, selector, by_name, .. } = self.clone();
-        Known { name, id, size, answers_to, selector, by_name, content }
+        KnownLayout { name, id, size, answers_to, selector, by_name, content }
     }
 
     /// Whether the two are one: packets of the two cannot be told apart, and need not be.

@@ -19,6 +19,6 @@ mod universe;
 pub use error::Error;
 pub use id::{SourceId, TypeRef};
 pub use index::Candidate;
-pub use layout::{Known, Layout};
+pub use layout::{KnownLayout, Layout};
 pub use universe::{Source, Universe};
 pub use xhint_layout::{FieldOrder, LayoutId, LayoutRef, Selector, content, derived_id, field_order};

@@ -8,7 +8,7 @@ use xhint_btf::{Btf, ByteOrder, Type};
 use crate::base::Base;
 use crate::discover;
 use crate::index::{Candidate, Index, Wanted};
-use crate::layout::{Content, Known, Layout};
+use crate::layout::{Content, KnownLayout, Layout};
 use crate::{Error, LayoutId, LayoutRef, SourceId, TypeRef};
 
 /// One source of a universe: a NIC BTF, or the base with all that it is split on.
@@ -38,11 +38,11 @@ impl Source {
         // Of a base that nobody has asked for there is nothing to say.
         let btf = self.own.as_ref().or_else(|| self.base.if_read())?;
         let kept = btf.kept();
-        let words = |kept: &xhint_btf::Kept| {
+        let told = |kept: &xhint_btf::KeptType| {
             let ty = btf.ty(kept.id)?;
             Some(format!("{} {} ({} bytes there, {})", ty.kind(), ty.name(), ty.size(), kept.why))
         };
-        let some: Vec<String> = kept.iter().take(3).filter_map(words).collect();
+        let some: Vec<String> = kept.iter().take(3).filter_map(told).collect();
         let more = match kept.len().checked_sub(some.len()) {
             None | Some(0) => String::new(),
             Some(more) => format!(" and {more} more"),
@@ -164,12 +164,12 @@ impl Universe {
 
     /// Adds a NIC BTF that is not at hand, with what is known of its layouts: others are held against them, and nothing is
     /// found in it. What [`Universe::known`] told of sources that stood together can stand together.
-    pub fn add_known(&mut self, name: &str, layouts: impl IntoIterator<Item = Known>) -> SourceId {
+    pub fn add_known(&mut self, name: &str, layouts: impl IntoIterator<Item = KnownLayout>) -> SourceId {
         let source = self.next_source();
         self.sources.push(Source { at_hand: false, ..Source::new(name, None, &self.base) });
         self.nics = Arc::default();
         for known in layouts {
-            let Known { name, id, size, answers_to, selector, by_name, content } = known;
+            let KnownLayout { name, id, size, answers_to, selector, by_name, content } = known;
             let (declared, also, type_id, content) = (false, Vec::new(), 0, Content::Digest(content));
             let layout =
                 Layout { name, id, declared, source, also, type_id, size, answers_to, selector, by_name, content };
@@ -179,7 +179,7 @@ impl Universe {
     }
 
     /// What is known of the layouts of one source, so that it need not be at hand.
-    pub fn known(&self, source: SourceId) -> Vec<Known> {
+    pub fn known(&self, source: SourceId) -> Vec<KnownLayout> {
         self.layouts.iter().filter(|l| l.is_of(source)).map(Layout::known).collect()
     }
 

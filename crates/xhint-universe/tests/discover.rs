@@ -103,6 +103,10 @@ fn a_union_by_the_right_name_lists_layouts() {
 fn a_union_of_structs_with_ids_lists_layouts() {
     let a = "struct a { __u64 x; __u32 y; __u32 btf_id; }; struct b { __u32 btf_id; };";
     assert_eq!(names(&format!("{a} union any_name {{ struct a a; struct b b; }}; union any_name *u;")), ["a", "b"]);
+    // As what holds an id does everywhere: a number of 32 bits that ends the struct.
+    let bytes = "struct a { __u32 x; __u8 btf_id[4]; }; struct b { struct { __u32 id; } btf_id; };";
+    assert_eq!(names(&format!("{bytes} union any {{ struct a a; }}; union any *u;")), [""; 0]);
+    assert_eq!(names(&format!("{bytes} union any {{ struct b b; }}; union any *u;")), [""; 0]);
     // One member without an id, or a union within something else: chance.
     assert_eq!(names(&format!("{a} union any {{ struct a a; struct b b; __u32 raw; }}; union any *u;")), [""; 0]);
     assert_eq!(names(&format!("{a} union any {{ struct a a; }}; struct s {{ union any u; }}; struct s *s;")), [""; 0]);
@@ -327,8 +331,8 @@ fn tags_behind_a_brace_are_the_fields() {
     let tags = xhint_layout::Tags::of(&btf);
     struct Whens<'a, 't>(&'t xhint_layout::Tags<'a>, Vec<(String, Option<xhint_layout::Class>)>);
     impl<'a> xhint_layout::walk::Visit<'a> for Whens<'a, '_> {
-        type Error = xhint_layout::Fault;
-        fn enter(&mut self, field: &xhint_layout::walk::Field<'a>) -> Result<xhint_layout::walk::Go, Self::Error> {
+        type Error = xhint_layout::WalkFault;
+        fn enter(&mut self, field: &xhint_layout::walk::Visited<'a>) -> Result<xhint_layout::walk::Go, Self::Error> {
             self.1.push((field.path.clone(), self.0.meaning(field).unwrap().when));
             Ok(xhint_layout::walk::Go::Each)
         }

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use xhint_layout::{Places, Selection, Tags, selector};
+use xhint_layout::{Fields, Selection, Tags, selector};
 use xhint_runtime::{Error, Result};
 use xhint_universe::{SourceId, Universe};
 
 pub use xhint_layout::walk::What;
-pub use xhint_layout::{Gap, Hint, LayoutId, LayoutRef, Order, Place as Field, Plan, hint, plan};
+pub use xhint_layout::{ByteOrder, Field, Gap, Hint, LayoutId, LayoutRef, Plan, hint, plan};
 
 /// A layout: what stands in front of a packet that has its id.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ fn one<'a>(
         let (file, name) = (source.name().to_owned(), layout.name.clone());
         Error::Layout(xhint_universe::Error::NotALayout { file, id, name, why })
     };
-    let places = Places::of(btf, tags, id).map_err(|why| not_a_layout(why.to_string()))?;
+    let all = Fields::of(btf, tags, id).map_err(|why| not_a_layout(why.to_string()))?;
     let no_selector = match layout.selector.is_none().then(|| selector(btf, tags, id)).transpose() {
         Ok(Some(Selection::None(almost))) => almost.map(|almost| almost.to_string()),
         Ok(_) => None,
@@ -94,8 +94,8 @@ fn one<'a>(
         answers_to: layout.answers_to.clone(),
         selector: layout.selector.as_ref().map(|s| s.field.clone()),
         no_selector,
-        fields: places.fields,
-        gaps: places.gaps,
+        fields: all.fields,
+        gaps: all.gaps,
         plan: Plan::tagged(btf, tags, id, &layout.name, layout.id),
     })
 }

@@ -51,7 +51,7 @@ pub use xhint_runtime::btf_files as read;
 pub use xhint_universe as universe;
 
 pub use attached::{Attached, Layouts};
-pub use layout::{Field, Hint, Layout, LayoutId, LayoutRef, Order};
+pub use layout::{ByteOrder, Field, Hint, Layout, LayoutId, LayoutRef};
 pub use linker::{Link, Linker};
 pub use xhint_fill::{Fill, Prefer, Provider};
 pub use xhint_link::{Dispatch, Linked, Report};

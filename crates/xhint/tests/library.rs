@@ -10,7 +10,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use xhint::{Attached, Dispatch, Error, Linker};
+use xhint::{Attached, Dispatch, Error, Hint, Linker};
 use xhint_softnic::{Config, Mix, SendOptions, SoftNic, Spread, Traffic};
 use xhint_testkit::fixture;
 use xhint_testkit::privileged;
@@ -108,6 +108,42 @@ fn an_application_attaches_and_follows_its_layouts() {
     assert_eq!(counted(&attached), (200, 100));
     again.detach().unwrap();
     assert!(matches!(attached.status(), Err(Error::NotAttached(_))));
+}
+
+/// What is in memory is linked as what is in files is, and told by the name it was given.
+#[test]
+fn programs_and_nics_may_be_in_memory() {
+    let base = [fixture::corpus_path("vmlinux.btf")];
+    let linker = Linker::with_base(&base).unwrap();
+    let (program, nic) = (example("hints.bpf.c"), example("nics/alpha_fw1.c"));
+    let files = linker.program(&program).unwrap().nic(&nic).unwrap().link().unwrap();
+    let bytes = |path: &PathBuf| std::fs::read(path).unwrap();
+    let memory = linker.program_bytes("prog", bytes(&program)).nic_bytes("mynic", bytes(&nic));
+    let linked = memory.link().unwrap();
+    assert!(linked.bytes == files.bytes);
+    assert_eq!(linked.report.layouts[0].source, "mynic");
+    let wrong = linker.program_bytes("prog", *b"no object").link().unwrap_err().to_string();
+    assert!(wrong.starts_with("prog: "), "{wrong}");
+    let wrong = memory.nic_bytes("other", *b"no BTF").link().unwrap_err().to_string();
+    assert!(wrong.starts_with("other: "), "{wrong}");
+}
+
+#[test]
+fn fields_are_found_by_path_and_by_hint() {
+    let linker = Linker::with_base(&[fixture::corpus_path("vmlinux.btf")]).unwrap();
+    let layouts = linker.layouts(example("nics/beta.c")).unwrap();
+    let [beta] = layouts.as_slice() else { panic!("{layouts:?}") };
+    let mut hints = 0;
+    for field in &beta.fields {
+        assert_eq!(beta.field(&field.path), Some(field));
+        let Some(hint) = field.hint else { continue };
+        hints += 1;
+        let first = beta.fields.iter().find(|f| f.hint == Some(hint));
+        assert_eq!(beta.field_for(hint), first);
+    }
+    assert!(hints > 3, "{beta:?}");
+    assert_eq!(beta.field_for(Hint::RxHash).map(|f| f.bits), Some(32));
+    assert_eq!((beta.field("nothing"), beta.field_for(Hint::ArpOp)), (None, None));
 }
 
 #[test]

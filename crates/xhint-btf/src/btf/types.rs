@@ -305,7 +305,7 @@ impl<'a> Type<'a> {
     /// Word offsets of the elements behind the three common words, if this kind has them.
     fn elements(self, fits: bool, words: usize) -> impl ExactSizeIterator<Item = usize> + Clone {
         let count = if fits { index(self.vlen()) } else { 0 };
-        (0..count).map(move |n| n.wrapping_mul(words).wrapping_add(3))
+        (0..count).map(move |n| n.wrapping_mul(words).wrapping_add(HEAD))
     }
 
     /// An array's shape.

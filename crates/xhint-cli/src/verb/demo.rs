@@ -23,7 +23,7 @@ use xhint_softnic::{Credit, Mix, SendOptions, SoftNic, Traffic};
 use crate::print;
 use collect::{Progress, Tally, collect};
 use report::{Report, Run};
-use stage::{Firmware, Stage};
+use stage::{ExampleNic, Stage};
 
 /// Run one compiled program on two vendors' soft NICs, flash one of them while packets flow, and check every field of
 /// every packet.
@@ -71,13 +71,13 @@ fn play(packets: u64, stop: &Arc<AtomicBool>) -> anyhow::Result<Report> {
     let room = xhint_softnic::max_meta()?;
     let [fw1, fw2, beta] = stage::firmwares(&linker, room)?;
     let mut stage = Stage::set(&home, stop)?;
-    let third = packets / 3;
+    let to_beta = packets / 3;
     let mut report = Report { room, ..Report::default() };
     print::progress("Vendor Alpha: bringing up a soft NIC with firmware 1");
-    let alpha = Act { home: &home, linker: &linker, vendor: "alpha", packets: packets - third };
+    let alpha = Act { home: &home, linker: &linker, vendor: "alpha", packets: packets - to_beta };
     alpha.play(&mut stage, &fw1, Some(&fw2), &mut report)?;
     print::progress("Vendor Beta: bringing up a soft NIC with the same program");
-    let act = Act { vendor: "beta", packets: third, ..alpha };
+    let act = Act { vendor: "beta", packets: to_beta, ..alpha };
     act.play(&mut stage, &beta, None, &mut report)?;
     Ok(report)
 }
@@ -95,8 +95,8 @@ impl Act<'_> {
     fn play(
         &self,
         stage: &mut Stage,
-        first: &Firmware,
-        second: Option<&Firmware>,
+        first: &ExampleNic,
+        second: Option<&ExampleNic>,
         report: &mut Report,
     ) -> anyhow::Result<()> {
         let (nic, device) = stage.nic(self.vendor, first)?;
@@ -105,7 +105,7 @@ impl Act<'_> {
         let maps = status(self.home, &device)?.maps_dir.context("the program's maps are not pinned")?;
         // The generation's own directory goes with the first swap; the map does not.
         let records = maps.join("records");
-        let firmwares: Vec<&Firmware> = [Some(first), second].into_iter().flatten().collect();
+        let firmwares: Vec<&ExampleNic> = [Some(first), second].into_iter().flatten().collect();
         let plans: HashMap<u32, Plan> = firmwares.iter().map(|f| (f.plan.id, f.plan.clone())).collect();
         let progress = Progress::default();
         let (sent, tallies, swaps) = thread::scope(|scope| {
@@ -136,14 +136,14 @@ impl Act<'_> {
 
     /// Links the program for these firmwares and puts it on the device, in the place of what is there. Whether it may
     /// follow pointers.
-    fn put(&self, device: &Device, firmwares: &[&Firmware]) -> anyhow::Result<bool> {
+    fn put(&self, device: &Device, firmwares: &[&ExampleNic]) -> anyhow::Result<bool> {
         let nics: Vec<Source> = firmwares.iter().map(|f| f.source.clone()).collect();
         let job = self.linker.link(stage::program(), nics, LinkedAs::default(), Mode::Native)?;
         attach(self.home, device, &job)?;
         Ok(job.state.options.walk)
     }
 
-    /// Sends in three parts at a steady rate. The second waits for the new firmware, if there is to be one, and the third
+    /// Sends in three parts at a steady rate. The second waits for the new firmware, if there is to be one, and the to_beta
     /// for the program that is linked for it alone: mostly they are there long before, but this way there always are
     /// packets after each step.
     fn send(&self, stage: &Stage, nic: &SoftNic, progress: &Progress) -> anyhow::Result<u64> {
@@ -177,7 +177,7 @@ impl Act<'_> {
         stage: &Stage,
         nic: &SoftNic,
         device: &Device,
-        (first, second): (&Firmware, &Firmware),
+        (first, second): (&ExampleNic, &ExampleNic),
         progress: &Progress,
     ) -> anyhow::Result<u64> {
         self.wait(stage, progress, |p| p.compared.load(Ordering::Acquire) > self.packets / 3)?;
@@ -217,7 +217,14 @@ impl Act<'_> {
         Ok(())
     }
 
-    fn add(&self, report: &mut Report, firmwares: &[&Firmware], sent: u64, tallies: &BTreeMap<u32, Tally>, swaps: u64) {
+    fn add(
+        &self,
+        report: &mut Report,
+        firmwares: &[&ExampleNic],
+        sent: u64,
+        tallies: &BTreeMap<u32, Tally>,
+        swaps: u64,
+    ) {
         let seen = tallies.values().map(|t| t.packets).sum();
         let misread = tallies.values().map(|t| t.misread).sum();
         report.add(sent, seen, misread, swaps);

@@ -154,19 +154,19 @@ fn summary(out: &mut Stdout, report: &Report) -> io::Result<()> {
     let (red, green, yellow) = (print::RED, print::GREEN, print::YELLOW);
     line!(out)?;
     for layout in &report.layouts {
-        let words = layout.label();
+        let label = layout.label();
         match (&layout.refused, &report.refused) {
             // What is said below is not said twice.
-            (Some(why), all) if Some(why) == all.as_ref() => line!(out, "{red}{words}{red:#}: refused, see below")?,
-            (Some(why), _) => line!(out, "{red}{words}{red:#}: refused: {why}")?,
+            (Some(why), all) if Some(why) == all.as_ref() => line!(out, "{red}{label}{red:#}: refused, see below")?,
+            (Some(why), _) => line!(out, "{red}{label}{red:#}: refused: {why}")?,
             (None, _) if layout.fallback => {
-                line!(out, "{yellow}{words}{yellow:#}: packets of this layout go to the fallback: {}", layout.lacks)?
+                line!(out, "{yellow}{label}{yellow:#}: packets of this layout go to the fallback: {}", layout.lacks)?
             }
             (None, Some(_)) if !layout.lacks.is_empty() => {
-                line!(out, "{yellow}{words}{yellow:#}: lacks what the program reads: {}", layout.lacks)?
+                line!(out, "{yellow}{label}{yellow:#}: lacks what the program reads: {}", layout.lacks)?
             }
-            (None, Some(_)) => line!(out, "{yellow}{words}{yellow:#}: nothing is missing in it")?,
-            (None, None) => line!(out, "{green}{words}{green:#}: links")?,
+            (None, Some(_)) => line!(out, "{yellow}{label}{yellow:#}: nothing is missing in it")?,
+            (None, None) => line!(out, "{green}{label}{green:#}: links")?,
         }
     }
     match (&report.fallback_refused, &report.refused) {

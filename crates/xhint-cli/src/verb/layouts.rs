@@ -126,7 +126,7 @@ impl Rest {
 
 /// The same in one line.
 fn done(ifname: &str, what: &str, changed: &Changed, nothing: &str) -> String {
-    match changed.layouts.iter().map(words).collect::<Vec<_>>().as_slice() {
+    match changed.layouts.iter().map(called).collect::<Vec<_>>().as_slice() {
         [] => nothing.to_owned(),
         all => format!("{ifname}: {what} {}", all.join(", ")),
     }
@@ -135,7 +135,7 @@ fn done(ifname: &str, what: &str, changed: &Changed, nothing: &str) -> String {
 fn text(ifname: &str, what: &str, changed: &Changed, nothing: &str) -> anyhow::Result<()> {
     let mut out = print::stdout();
     for layout in &changed.layouts {
-        line!(out, "{ifname}: {what} {}", words(layout))?;
+        line!(out, "{ifname}: {what} {}", called(layout))?;
     }
     if changed.layouts.is_empty() {
         line!(out, "{nothing}")?;
@@ -169,7 +169,7 @@ impl List {
     }
 }
 
-fn words(layout: &LayoutState) -> String {
+fn called(layout: &LayoutState) -> String {
     format!("{} {}", layout.name, numbers(layout))
 }
 

@@ -43,19 +43,19 @@ pub enum Verb {
 
 /// The layouts of a firmware.
 #[derive(Debug, clap::Args)]
-struct Firmware {
+struct FirmwareOptions {
     /// The NIC BTF whose layouts the soft NIC writes, raw or in an ELF object; may be repeated
     #[arg(long = "layout", value_name = "NIC.btf")]
     layouts: Vec<PathBuf>,
     #[command(flatten)]
     base: Base,
     /// Which layout a packet gets, if there are several
-    #[arg(long, value_enum, default_value_t = Mode::Flow)]
-    mode: Mode,
+    #[arg(long, value_enum, default_value_t = SpreadBy::Flow)]
+    mode: SpreadBy,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Mode {
+enum SpreadBy {
     /// All packets of a flow get the same layout
     Flow,
     /// The layouts take turns, packet by packet
@@ -69,7 +69,7 @@ pub struct Up {
     /// The device's name
     name: String,
     #[command(flatten)]
-    firmware: Firmware,
+    firmware: FirmwareOptions,
     /// The network namespace to make the device in, by its name for `ip netns` or by a path [default: the current one]
     #[arg(long)]
     netns: Option<String>,
@@ -86,7 +86,7 @@ pub struct Flash {
     /// The device's name
     name: String,
     #[command(flatten)]
-    firmware: Firmware,
+    firmware: FirmwareOptions,
     /// Print the soft NIC's status afterwards, as JSON
     #[arg(long)]
     json: bool,
@@ -173,7 +173,7 @@ fn tell(nic: &SoftNic, done: &str, json: bool) -> anyhow::Result<()> {
     print::report(&format!("{} {done}", nic.name()), told)
 }
 
-impl Firmware {
+impl FirmwareOptions {
     fn plans(&self) -> anyhow::Result<Vec<xhint::layout::Plan>> {
         let universe = layouts::universe(&self.layouts, &self.base.files)?;
         let without = |(source, _): &(u32, _)| universe.layouts().iter().all(|l| !l.is_of(SourceId(*source)));
@@ -198,12 +198,12 @@ fn flows(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| range.contains(n)).ok_or_else(|| format!("flows from 1 to {MAX_FLOWS}"))
 }
 
-impl From<Mode> for xhint_softnic::Spread {
-    fn from(mode: Mode) -> Self {
+impl From<SpreadBy> for xhint_softnic::Spread {
+    fn from(mode: SpreadBy) -> Self {
         match mode {
-            Mode::Flow => xhint_softnic::Spread::Flow,
-            Mode::Round => xhint_softnic::Spread::Round,
-            Mode::Random => xhint_softnic::Spread::Random,
+            SpreadBy::Flow => xhint_softnic::Spread::Flow,
+            SpreadBy::Round => xhint_softnic::Spread::Round,
+            SpreadBy::Random => xhint_softnic::Spread::Random,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use xhint_testkit::{fixture, oracle, privileged};
 
 use super::*;
-use crate::image::Content;
+use crate::image::SectionContent;
 
 fn objects() -> Vec<(String, Bytes)> {
     let mut out = Vec::new();
@@ -27,20 +27,20 @@ fn describe(image: &Image) -> Vec<String> {
     let mut out = Vec::new();
     for section in image.sections.iter().filter(|s| !s.gone) {
         let (link, content) = match &section.content {
-            Content::Relocations(r) => {
+            SectionContent::Relocations(r) => {
                 let one = |r: &Relocation| format!("{:x} {} {}", r.offset, r.kind.0, image.symbols.at(r.symbol).name);
                 ("", format!("{} {:?}", name(r.target), r.entries.iter().map(one).collect::<Vec<_>>()))
             }
-            Content::Strings => ("", String::new()),
-            Content::Symbols => ("", String::new()),
+            SectionContent::Strings => ("", String::new()),
+            SectionContent::Symbols => ("", String::new()),
             other => (name(section.link), format!("{other:?}")),
         };
         out.push(format!("{} {:?} {:?} {} {link} {content}", section.name, section.kind, section.flags, section.align));
     }
     for symbol in &image.symbols {
         let place = match symbol.place {
-            Place::Section(n) => name(n).to_owned(),
-            Place::Special(s) => format!("{s:?}"),
+            SymbolPlace::Section(n) => name(n).to_owned(),
+            SymbolPlace::Special(s) => format!("{s:?}"),
         };
         out.push(format!("{} {:?} {place} {} {}", symbol.name, symbol.info, symbol.value, symbol.size));
     }

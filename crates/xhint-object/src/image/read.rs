@@ -9,7 +9,7 @@ use object::{Endianness, SectionIndex, SymbolIndex};
 use xhint_bpf::{Arena, SymbolId};
 use xhint_btf::ByteOrder;
 
-use super::{Content, Image, Place, Relocation, Relocations, Section, SectionId, Symbol, drop_dependents};
+use super::{Image, Relocation, Relocations, Section, SectionContent, SectionId, Symbol, SymbolPlace, drop_dependents};
 use crate::Error;
 
 type Header = elf::FileHeader64<Endianness>;
@@ -88,14 +88,14 @@ impl Reader<'_> {
 
     fn sections(&self) -> Result<Arena<SectionId, Section>, Error> {
         // The first one is null, whatever its header says.
-        let mut all = Arena::from_iter([made("", elf::SHT_NULL, Content::Bytes(Bytes::new()))]);
+        let mut all = Arena::from_iter([made("", elf::SHT_NULL, SectionContent::Bytes(Bytes::new()))]);
         for (index, header) in self.table.enumerate().skip(1) {
             all.push(self.section(index, header)?);
         }
         drop_dependents(&mut all);
         // Names need a place when it is written, even if all that was read are empty.
-        if !all.iter().any(|s| matches!(s.content, Content::Strings)) {
-            all.push(made(".strtab", elf::SHT_STRTAB, Content::Strings));
+        if !all.iter().any(|s| matches!(s.content, SectionContent::Strings)) {
+            all.push(made(".strtab", elf::SHT_STRTAB, SectionContent::Strings));
         }
         Ok(all)
     }
@@ -106,12 +106,12 @@ impl Reader<'_> {
         // Section 0 is none, whatever its header says.
         let kind = if index == SectionIndex(0) { elf::SHT_NULL } else { header.sh_type(endian) };
         let content = match kind {
-            elf::SHT_NULL => Content::Bytes(Bytes::new()),
-            elf::SHT_NOBITS => Content::Zeroes(header.sh_size(endian)),
-            elf::SHT_SYMTAB if index == self.symbols.section() => Content::Symbols,
-            elf::SHT_REL | elf::SHT_RELA => Content::Relocations(self.relocations(&name, header)?),
-            elf::SHT_STRTAB => Content::Strings,
-            _ => Content::Bytes(self.file.slice_ref(header.data(endian, &self.file[..])?)),
+            elf::SHT_NULL => SectionContent::Bytes(Bytes::new()),
+            elf::SHT_NOBITS => SectionContent::Zeroes(header.sh_size(endian)),
+            elf::SHT_SYMTAB if index == self.symbols.section() => SectionContent::Symbols,
+            elf::SHT_REL | elf::SHT_RELA => SectionContent::Relocations(self.relocations(&name, header)?),
+            elf::SHT_STRTAB => SectionContent::Strings,
+            _ => SectionContent::Bytes(self.file.slice_ref(header.data(endian, &self.file[..])?)),
         };
         let link = header.sh_link(endian);
         if link as usize >= self.table.len().max(1) {
@@ -174,7 +174,7 @@ impl Reader<'_> {
         let endian = self.endian;
         let name = text(self.symbols.symbol_name(endian, raw)?)?;
         let place = match self.symbols.symbol_section(endian, raw, index)? {
-            Some(section) if section.0 < self.table.len() => Place::Section(SectionId(section.0)),
+            Some(section) if section.0 < self.table.len() => SymbolPlace::Section(SectionId(section.0)),
             Some(section) => {
                 return Err(Error::Symbol {
                     number: index.0,
@@ -182,7 +182,7 @@ impl Reader<'_> {
                     what: format!("it stands in section {}, which does not exist", section.0),
                 });
             }
-            None => Place::Special(raw.st_shndx(endian)),
+            None => SymbolPlace::Special(raw.st_shndx(endian)),
         };
         Ok(Symbol {
             name,
@@ -197,7 +197,7 @@ impl Reader<'_> {
 }
 
 /// A section that is not in the file.
-fn made(name: &str, kind: elf::SectionType, content: Content) -> Section {
+fn made(name: &str, kind: elf::SectionType, content: SectionContent) -> Section {
     let flags = elf::SectionFlags::default();
     Section { name: name.to_owned(), kind, flags, align: 1, entry_size: 0, link: SectionId(0), content, gone: false }
 }

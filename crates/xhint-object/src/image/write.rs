@@ -6,7 +6,7 @@ use object::{Endianness, elf};
 use xhint_bpf::{Arena, SymbolId};
 use xhint_btf::ByteOrder;
 
-use super::{Content, Image, Place, Relocations, Section, SectionId, Symbol};
+use super::{Image, Relocations, Section, SectionContent, SectionId, Symbol, SymbolPlace};
 use crate::Error;
 
 impl Image {
@@ -51,7 +51,7 @@ impl Image {
     fn symbol_order(&self) -> Vec<SymbolId> {
         let stays = |id: &SymbolId| match self.symbols.at(*id) {
             symbol if symbol.gone => false,
-            Symbol { place: Place::Section(section), .. } => !self.sections.at(*section).gone,
+            Symbol { place: SymbolPlace::Section(section), .. } => !self.sections.at(*section).gone,
             _ => true,
         };
         let mut order: Vec<_> = self.symbols.ids().filter(stays).collect();
@@ -113,14 +113,14 @@ impl Writer<'_> {
     }
 
     /// The new number of the first section with such content, which is mostly called `name`.
-    fn number_of(&self, name: &'static str, fits: impl Fn(&Content) -> bool) -> Result<u32, Error> {
+    fn number_of(&self, name: &'static str, fits: impl Fn(&SectionContent) -> bool) -> Result<u32, Error> {
         let found = self.stays().find(|id| fits(&self.image.sections.at(*id).content));
         found.map(|id| *self.sections.at(id)).ok_or(Error::NoSection { name, hint: "" })
     }
 
     /// That of the names.
     fn strings_number(&self) -> Result<u32, Error> {
-        self.number_of(".strtab", |c| matches!(c, Content::Strings))
+        self.number_of(".strtab", |c| matches!(c, SectionContent::Strings))
     }
 
     /// Appends the content of a section, and gives its header.
@@ -130,15 +130,15 @@ impl Writer<'_> {
         let start = out.len();
         let (mut link, mut info, mut zeroes) = (*self.sections.at(section.link), 0, 0);
         match &section.content {
-            Content::Bytes(bytes) => out.extend_from_slice(bytes),
-            Content::Zeroes(size) => zeroes = *size,
-            Content::Strings => out.extend_from_slice(&self.strings),
-            Content::Symbols => {
+            SectionContent::Bytes(bytes) => out.extend_from_slice(bytes),
+            SectionContent::Zeroes(size) => zeroes = *size,
+            SectionContent::Strings => out.extend_from_slice(&self.strings),
+            SectionContent::Symbols => {
                 link = self.strings_number()?;
                 info = self.write_symbols(out);
             }
-            Content::Relocations(relocations) => {
-                link = self.number_of(".symtab", |c| matches!(c, Content::Symbols))?;
+            SectionContent::Relocations(relocations) => {
+                link = self.number_of(".symtab", |c| matches!(c, SectionContent::Symbols))?;
                 info = *self.sections.at(relocations.target);
                 self.write_relocations(relocations, out);
             }
@@ -164,8 +164,8 @@ impl Writer<'_> {
             let symbol = self.image.symbols.at(*id);
             local = local.saturating_add(u32::from(symbol.is_local()));
             let (section, special) = match symbol.place {
-                Place::Section(section) => (Some(*self.sections.at(section)), elf::SHN_UNDEF),
-                Place::Special(special) => (None, special),
+                SymbolPlace::Section(section) => (Some(*self.sections.at(section)), elf::SHN_UNDEF),
+                SymbolPlace::Special(special) => (None, special),
             };
             let raw = Sym {
                 section,

@@ -11,7 +11,7 @@ use libbpf_rs::{MapHandle, RingBuffer, RingBufferBuilder};
 use xhint::layout::{LayoutId, Plan};
 use xhint_softnic::{SoftNic, Truth, TruthLog};
 
-use super::fields::{PLACES, Record, expected};
+use super::fields::{RECORD, Record, expected};
 
 /// How long to wait for what has not come yet, once all is sent: only what is lost makes anybody wait.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -24,9 +24,9 @@ pub struct Tally {
     /// Of these, packets with a field that is not what the NIC wrote, or packets not read at all.
     pub misread: u64,
     /// By place: in how many packets the field was read and right.
-    pub right: [u64; PLACES.len()],
+    pub right: [u64; RECORD.len()],
     /// In how many it was not.
-    pub wrong: [u64; PLACES.len()],
+    pub wrong: [u64; RECORD.len()],
     /// What was wrong first, in words.
     pub first: Option<String>,
 }
@@ -157,7 +157,7 @@ impl Open<'_> {
 impl Tally {
     fn compare(&mut self, plan: &Plan, truth: &Truth, record: &Record, ring: Option<u64>) {
         let mut wrong = None;
-        for (n, place) in PLACES.iter().enumerate() {
+        for (n, place) in RECORD.iter().enumerate() {
             let (must, is) = (expected(place, plan, truth, ring), record.value(n));
             let counts = if must == is { &mut self.right } else { &mut self.wrong };
             if let Some(count) = counts.get_mut(n).filter(|_| must.is_some() || must != is) {

@@ -1,10 +1,10 @@
 //! What the example program reads, by the places of its record, and what it must have read.
 
-use xhint::layout::{Hint, Plan, plan::Field};
+use xhint::layout::{Hint, Plan, plan::PlanField};
 use xhint_softnic::Truth;
 
 /// A place in the program's record: `enum hint` of examples/hints.bpf.c.
-pub struct Place {
+pub struct RecordField {
     /// The field's name.
     pub name: &'static str,
     /// What it means.
@@ -12,7 +12,7 @@ pub struct Place {
 }
 
 /// All places, in the order of the enum.
-pub const PLACES: [Place; 16] = [
+pub const RECORD: [RecordField; 16] = [
     place("rx_timestamp", Hint::RxTimestamp),
     place("rx_hash", Hint::RxHash),
     place("pkt_type", Hint::PktType),
@@ -31,8 +31,8 @@ pub const PLACES: [Place; 16] = [
     place("ifindex", Hint::RxDesc),
 ];
 
-const fn place(name: &'static str, hint: Hint) -> Place {
-    Place { name, hint }
+const fn place(name: &'static str, hint: Hint) -> RecordField {
+    RecordField { name, hint }
 }
 
 /// One packet as the program read it.
@@ -43,7 +43,7 @@ pub struct Record {
     /// The layout that it was read as; 0 if it was not.
     pub layout: u32,
     present: u64,
-    values: [u64; PLACES.len()],
+    values: [u64; RECORD.len()],
 }
 
 impl Record {
@@ -51,7 +51,7 @@ impl Record {
     pub fn parse(bytes: &[u8]) -> Option<Record> {
         let mut words = bytes.chunks_exact(8).map(|w| w.try_into().map_or(0, u64::from_ne_bytes));
         let (key, present, id_and_outcome) = (words.next()?, words.next()?, words.next()?);
-        let mut values = [0; PLACES.len()];
+        let mut values = [0; RECORD.len()];
         for value in &mut values {
             *value = words.next()?;
         }
@@ -68,13 +68,13 @@ impl Record {
 }
 
 /// Where the layout has the field of this meaning.
-pub fn field(plan: &Plan, hint: Hint) -> Option<&Field> {
+pub fn field(plan: &Plan, hint: Hint) -> Option<&PlanField> {
     plan.fields.iter().find(|f| f.hint == hint)
 }
 
 /// What must be read at `place` from a packet that the NIC described by `plan`, knowing `truth` of it. `ring` is the
 /// number of the device whose ring the NIC's pointer leads to, if pointers may be followed.
-pub fn expected(place: &Place, plan: &Plan, truth: &Truth, ring: Option<u64>) -> Option<u64> {
+pub fn expected(place: &RecordField, plan: &Plan, truth: &Truth, ring: Option<u64>) -> Option<u64> {
     let field = field(plan, place.hint)?;
     match place.hint {
         Hint::RxDesc => ring,

@@ -3,12 +3,12 @@
 use std::{fmt, io};
 
 use serde::Serialize;
-use xhint::layout::{LayoutId, Order, Plan};
+use xhint::layout::{ByteOrder, LayoutId, Plan};
 
 use xhint_softnic::MAX_META;
 
 use super::collect::Tally;
-use super::fields::{PLACES, field};
+use super::fields::{RECORD, field};
 use crate::print::{BOLD, DIM, GREEN, PLAIN, RED, Stdout, Style, YELLOW, line};
 
 /// All of it.
@@ -91,14 +91,14 @@ impl Report {
 impl Run {
     /// What came of `tally` under `plan`.
     pub fn new(nic: &str, firmware: usize, plan: &Plan, tally: &Tally) -> Run {
-        let one = |((place, read), misread): ((&super::fields::Place, &u64), &u64)| {
+        let one = |((place, read), misread): ((&super::fields::RecordField, &u64), &u64)| {
             let at = field(plan, place.hint);
             FieldRun {
                 name: place.name,
                 path: at.map(|f| f.path.clone()),
                 bit_offset: at.map(|f| f.bit_offset),
                 bits: at.map(|f| f.bits),
-                big_endian: at.map(|f| f.order == Order::Big && f.bits > 8),
+                big_endian: at.map(|f| f.order == ByteOrder::Big && f.bits > 8),
                 read: *read,
                 misread: *misread,
             }
@@ -112,7 +112,7 @@ impl Run {
             packets: tally.packets,
             misread: tally.misread,
             first_misread: tally.first.clone(),
-            fields: PLACES.iter().zip(&tally.right).zip(&tally.wrong).map(one).collect(),
+            fields: RECORD.iter().zip(&tally.right).zip(&tally.wrong).map(one).collect(),
         }
     }
 
@@ -184,7 +184,7 @@ fn packets(out: &mut Stdout, report: &Report) -> io::Result<()> {
 fn places(out: &mut Stdout, report: &Report) -> io::Result<()> {
     line!(out)?;
     line!(out, "{BOLD}field{BOLD:#}{:9}{}", "", Cells(report.runs.iter().map(|r| (BOLD, r.title())).collect()))?;
-    for (n, place) in PLACES.iter().enumerate() {
+    for (n, place) in RECORD.iter().enumerate() {
         let style = |field: &FieldRun| if field.path.is_none() { YELLOW } else { PLAIN };
         let row = report.runs.iter().filter_map(|r| r.fields.get(n)).map(|f| (style(f), f.place()));
         line!(out, "{:<14}{}", place.name, Cells(row.collect()))?;

@@ -33,7 +33,7 @@ const SHORT_NICS: [(&str, &[u8]); 3] = nics!("nics-short");
 
 /// A firmware: a NIC BTF with one layout.
 #[derive(Debug, Clone)]
-pub struct Firmware {
+pub struct ExampleNic {
     /// Its file.
     pub source: Source,
     /// Where its layout has what.
@@ -47,12 +47,12 @@ pub fn program() -> Source {
 
 /// The three firmwares: two of vendor Alpha, one of vendor Beta; with short layouts, if only `room` bytes of metadata
 /// fit in front of a packet.
-pub fn firmwares(linker: &Linker, room: u32) -> anyhow::Result<[Firmware; 3]> {
+pub fn firmwares(linker: &Linker, room: u32) -> anyhow::Result<[ExampleNic; 3]> {
     let firmware = |file| {
         let source = source(file);
         let universe = linker.universe(std::slice::from_ref(&source))?;
         let plan = layouts::plans(&universe)?.pop().context("an example NIC without a layout")?;
-        Ok::<_, anyhow::Error>(Firmware { source, plan })
+        Ok::<_, anyhow::Error>(ExampleNic { source, plan })
     };
     let all = |[a, b, c]: [_; 3]| Ok::<_, anyhow::Error>([firmware(a)?, firmware(b)?, firmware(c)?]);
     let full = all(NICS)?;
@@ -82,7 +82,7 @@ impl Stage {
     }
 
     /// Brings up a soft NIC of this vendor with this firmware.
-    pub fn nic(&mut self, vendor: &str, firmware: &Firmware) -> anyhow::Result<(SoftNic, Device)> {
+    pub fn nic(&mut self, vendor: &str, firmware: &ExampleNic) -> anyhow::Result<(SoftNic, Device)> {
         let name = format!("{vendor}{}", process::id());
         let config = Config { netns: Some(self.netns.clone()), ..Config::default() };
         self.nics.push(name.clone());

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use serde::Serialize;
-use xhint::layout::{Field, Gap, Layout, LayoutId, LayoutRef, Order, What};
+use xhint::layout::{ByteOrder, Field, Gap, Layout, LayoutId, LayoutRef, What};
 
 use crate::arguments::btf::Base;
 use crate::layouts;
@@ -123,7 +123,7 @@ fn shown(layout: &Layout) -> Shown {
 }
 
 fn field(place: &Field) -> ShownField {
-    let order = place.order.map(|order| if order == Order::Big { "big" } else { "little" });
+    let order = place.order.map(|order| if order == ByteOrder::Big { "big" } else { "little" });
     ShownField {
         path: place.path.clone(),
         type_name: place.type_name.clone(),

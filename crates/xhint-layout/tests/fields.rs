@@ -7,7 +7,7 @@ use std::process::Command;
 
 use xhint_btf::{Btf, Builder, ByteOrder, Def, IntEncoding, Member};
 use xhint_layout::walk::What;
-use xhint_layout::{Order, Places, Plan, Tags, content};
+use xhint_layout::{Fields, Plan, Tags, content};
 use xhint_testkit::fixture::{Compile, section};
 
 fn object(name: &str) -> PathBuf {
@@ -18,9 +18,9 @@ fn btf(object: &Path) -> Btf {
     Btf::parse(section(&std::fs::read(object).unwrap(), ".BTF").unwrap().to_vec()).unwrap()
 }
 
-fn places(btf: &Btf, name: &str) -> Places {
+fn places(btf: &Btf, name: &str) -> Fields {
     let ty = btf.types().find(|t| t.name() == name && t.kind().is_composite()).unwrap();
-    Places::of(btf, &Tags::of(btf), ty.id()).unwrap()
+    Fields::of(btf, &Tags::of(btf), ty.id()).unwrap()
 }
 
 /// Last names, first bits, widths, sorted; and how many bits of holes and of padding at the end there are.
@@ -58,7 +58,7 @@ fn pahole(object: &Path, name: &str) -> Option<Told> {
     Some((fields, holes, padding))
 }
 
-fn told(places: &Places) -> Told {
+fn told(places: &Fields) -> Told {
     // pahole does not go into structs that are declared elsewhere.
     let own = places.fields.iter().filter(|f| !f.path.contains('['));
     let name = |path: &str| path.rsplit('.').next().unwrap().to_owned();
@@ -70,7 +70,7 @@ fn told(places: &Places) -> Told {
 
 #[test]
 fn every_field_stands_where_pahole_says() {
-    let object = object("places.c");
+    let object = object("fields.c");
     let Some(theirs) = pahole(&object, "places") else { return };
     assert_eq!(told(&places(&btf(&object), "places")), theirs);
     assert!(theirs.0.len() > 15 && theirs.1 == 29 && theirs.2 == 56, "{theirs:?}");
@@ -78,12 +78,12 @@ fn every_field_stands_where_pahole_says() {
 
 #[test]
 fn types_orders_and_what_is_in_arrays() {
-    let places = places(&btf(&object("places.c")), "places");
+    let places = places(&btf(&object("fields.c")), "places");
     let row = |path: &str| {
         let f = places.fields.iter().find(|f| f.path == path).unwrap_or_else(|| panic!("no {path}"));
         (f.type_name.as_str(), f.bit_offset, f.bits, f.order)
     };
-    let (little, big) = (Some(Order::Little), Some(Order::Big));
+    let (little, big) = (Some(ByteOrder::Little), Some(ByteOrder::Big));
     assert_eq!(row("queue"), ("__u32", 2, 9, little));
     assert_eq!(row("names"), ("char **", 192, 64, little));
     assert_eq!(row("wide"), ("enum wide", 64, 64, little));
@@ -100,7 +100,7 @@ fn types_orders_and_what_is_in_arrays() {
 
 #[test]
 fn all_folds_tell_one_place() {
-    let all = btf(&object("places.c"));
+    let all = btf(&object("fields.c"));
     let shapes = btf(&object("shapes.c"));
     let named = |btf: &Btf, name: &str| btf.types().find(|t| t.name() == name && t.kind().is_composite()).unwrap().id();
     for (btf, name) in [(&all, "places"), (&shapes, "all"), (&shapes, "arms"), (&shapes, "selected")] {
@@ -138,7 +138,7 @@ fn all_folds_tell_one_place() {
 /// pointers and the order of bytes are the BTF's, whatever the host's.
 #[test]
 fn old_bitfields_and_other_machines() {
-    for (order, wanted) in [(ByteOrder::Little, Order::Little), (ByteOrder::Big, Order::Big)] {
+    for (order, wanted) in [(ByteOrder::Little, ByteOrder::Little), (ByteOrder::Big, ByteOrder::Big)] {
         let mut w = Builder::new(order);
         let mut add = |def: Def<'_>| w.add(&def).unwrap();
         let encoding = IntEncoding { bit_offset: 5, bits: 3, ..IntEncoding::default() };

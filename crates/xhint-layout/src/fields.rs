@@ -1,25 +1,24 @@
 //! Everything that stands in a layout, and where nothing does.
 
-use xhint_btf::{Btf, Kind};
+use xhint_btf::{Btf, ByteOrder, Kind};
 
 use crate::hint::Hint;
-use crate::plan::Order;
 use crate::tags::Tags;
-use crate::walk::{Fault, Field, Go, Visit, What, walk};
+use crate::walk::{Go, Visit, Visited, WalkFault, What, walk};
 
 /// All fields of a layout and all gaps between them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Places {
+pub struct Fields {
     /// In the order of the BTF: a struct, union or array of such is followed by what is in it. A struct or union without a
     /// name is no field; its members are.
-    pub fields: Vec<Place>,
+    pub fields: Vec<Field>,
     /// Bits that no field has, in order; the last of them may be the padding at the end.
     pub gaps: Vec<Gap>,
 }
 
 /// One field.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct Field {
     /// As C writes it from the struct on.
     pub path: String,
     /// Its type, as C writes it.
@@ -31,7 +30,7 @@ pub struct Place {
     /// Its width in bits.
     pub bits: u64,
     /// The order of its bytes, or of its elements' bytes; `None` for what is no number.
-    pub order: Option<Order>,
+    pub order: Option<ByteOrder>,
     /// What it means, if that is known.
     pub hint: Option<Hint>,
 }
@@ -47,32 +46,32 @@ pub struct Gap {
     pub tail: bool,
 }
 
-impl Places {
+impl Fields {
     /// Those of the struct or union `type_id`.
     ///
     /// # Errors
     /// What keeps the struct from being a layout.
-    pub fn of(btf: &Btf, tags: &Tags<'_>, type_id: u32) -> Result<Places, Fault> {
+    pub fn of(btf: &Btf, tags: &Tags<'_>, type_id: u32) -> Result<Fields, WalkFault> {
         let ty = btf.skip_mods_and_typedefs(type_id);
         let mut gather = Gather { btf, tags, fields: Vec::new(), taken: Vec::new() };
         walk(btf, ty, &mut gather)?;
         let gaps = gaps(gather.taken, ty.bits());
-        Ok(Places { fields: gather.fields, gaps })
+        Ok(Fields { fields: gather.fields, gaps })
     }
 }
 
 struct Gather<'a, 't> {
     btf: &'a Btf,
     tags: &'t Tags<'a>,
-    fields: Vec<Place>,
+    fields: Vec<Field>,
     /// First bits and ends of all that are numbers.
     taken: Vec<(u64, u64)>,
 }
 
 impl<'a> Visit<'a> for Gather<'a, '_> {
-    type Error = Fault;
+    type Error = WalkFault;
 
-    fn enter(&mut self, field: &Field<'a>) -> Result<Go, Fault> {
+    fn enter(&mut self, field: &Visited<'a>) -> Result<Go, WalkFault> {
         let holds = holds_structs(self.btf, field);
         if holds && field.name.is_empty() && !field.element {
             return Ok(Go::Each);
@@ -81,13 +80,13 @@ impl<'a> Visit<'a> for Gather<'a, '_> {
             self.taken.push((field.bit_offset, field.bit_end()));
         }
         let meaning = self.tags.meaning(field)?;
-        self.fields.push(Place {
+        self.fields.push(Field {
             path: field.path.clone(),
             type_name: type_name(self.btf, field.type_id),
             what: field.what,
             bit_offset: field.bit_offset,
             bits: field.bits,
-            order: (!holds && field.what != What::Unknown).then(|| Order::of(field.order, self.btf.order())),
+            order: (!holds && field.what != What::Unknown).then(|| field.order.within(self.btf.order())),
             hint: if holds { meaning.tagged() } else { meaning.hint_of(field.name) },
         });
         Ok(if holds { Go::Each } else { Go::Past })
@@ -109,7 +108,7 @@ fn gaps(mut taken: Vec<(u64, u64)>, end: u64) -> Vec<Gap> {
 }
 
 /// Whether a field is a struct or union, or an array, of arrays perhaps, of such.
-pub(crate) fn holds_structs<'a>(btf: &'a Btf, field: &Field<'a>) -> bool {
+pub(crate) fn holds_structs<'a>(btf: &'a Btf, field: &Visited<'a>) -> bool {
     field.what != What::Unknown && btf.skip_to_element(field.type_id).kind().is_composite()
 }
 
