@@ -46,7 +46,7 @@ fn shapes_stay() {
 
     let on = ["--dev", &name, "--netns", &n, "--nic", &alpha, "--dispatch", "tail", "--json"];
     let attached = json(&[&["attach", &prog][..], &on].concat());
-    let all = "anew before device dispatch layouts program program_id replaced walk warnings why";
+    let all = "anew before device dispatch fields layouts program program_id replaced walk warnings why";
     assert_eq!((members("attach", &attached).as_str(), &attached["why"]), (all, &Value::Null));
     assert_eq!(members("A layout", &attached["layouts"][0]), LAYOUT);
     assert_eq!(attached["layouts"][0]["sources"], Value::from(vec![alpha.clone()]));
@@ -64,13 +64,13 @@ fn shapes_stay() {
     assert_eq!(members("nic", &sent), "arrived bytes dropped lost malformed no_device no_room packets seconds");
 
     let status = call(&["status", &name]);
-    let all = "counters device dispatch ifindex layouts maps maps_dir mode netns netns_name nics object options program \
+    let all = "counters device dispatch fields ifindex layouts maps maps_dir mode netns netns_name nics object options program \
                program_id runs since trouble";
     assert_eq!(members("status", &status), all);
     assert_eq!(status["layouts"], list, "a layout is told the same everywhere");
     assert_eq!(members("status", &status["maps"][0]), "name path");
     let options = &status["options"];
-    assert_eq!(members("status", options), "allow_missing bind count dispatch fallback first layouts program set walk");
+    assert_eq!(members("status", options), "allow_missing bind count dispatch fallback fill first keep_metadata layouts program set walk");
     assert_eq!(
         (&options["dispatch"], &status["dispatch"], &status["mode"]),
         (&"tail".into(), &"tail".into(), &"native".into())

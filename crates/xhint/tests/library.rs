@@ -143,7 +143,7 @@ fn fields_are_found_by_path_and_by_hint() {
     }
     assert!(hints > 3, "{beta:?}");
     assert_eq!(beta.field_for(Hint::RxHash).map(|f| f.bits), Some(32));
-    assert_eq!((beta.field("nothing"), beta.field_for(Hint::ArpOp)), (None, None));
+    assert_eq!((beta.field("nothing"), beta.field_for(Hint::Ipv6Src)), (None, None));
 }
 
 #[test]
