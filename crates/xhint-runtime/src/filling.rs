@@ -3,16 +3,15 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use xhint_fill::{Filler, Offers, Provider};
 use xhint_layout::Hint;
 use xhint_layout::vocabulary::Kfunc;
-use xhint_link::{FillerCall, Object};
+use xhint_link::{FillerCall, LinkOptions, Object};
 use xhint_universe::Universe;
 
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::linker::link_options;
+use crate::fields::{Filled, Filling};
 use crate::offers::{Offer, Provider as Offered, Software, Standing, offers};
 use crate::parsed::Parsed;
 use crate::probe::{Probe, probe};
@@ -20,28 +19,6 @@ use crate::state::{LinkedAs, Mode, Source};
 
 /// What the filler's layout is called where files are.
 const NAME: &str = "filler";
-
-/// Where each field comes from that a program asks for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Filling {
-    /// A row each.
-    pub fields: Vec<Filled>,
-}
-
-/// Where a field comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Filled {
-    /// Its name in the program.
-    pub field: String,
-    /// Where it comes from; `None` if it is absent.
-    pub provider: Option<Provider>,
-    /// From where, or why it is absent, in words.
-    pub words: String,
-    /// Bits of its value; `None` if it is absent.
-    pub bits: Option<u32>,
-    /// Nanoseconds a packet, if they were measured.
-    pub cost: Option<u32>,
-}
 
 /// A program with a filler.
 pub(crate) struct Made {
@@ -63,10 +40,10 @@ pub(crate) fn fill(
     universe: &mut Universe,
     object: &Parsed,
     options: &LinkedAs,
+    link: &LinkOptions,
 ) -> Result<(Option<Filling>, Option<Made>)> {
     let refused = |cause| Error::Fill { path: object.source.path.clone(), cause: Box::new(cause) };
-    let link = link_options(options);
-    let asked = xhint_fill::Asked::of(&object.object, universe, &link).map_err(refused)?;
+    let asked = xhint_fill::Asked::of(&object.object, universe, link).map_err(refused)?;
     // Whom nothing is to be filled for, nothing is asked of the device for.
     if asked.fields.is_empty() {
         return Ok((None, None));
@@ -162,13 +139,5 @@ fn row(row: &xhint_fill::Row) -> Filled {
             cost: source.offer.cost,
         },
         Err(why) => Filled { field, provider: None, words: why.clone(), bits: None, cost: None },
-    }
-}
-
-impl Filling {
-    /// Whether any field is filled.
-    #[must_use]
-    pub fn is_any(&self) -> bool {
-        self.fields.iter().any(|field| field.provider.is_some())
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use xhint_link::Unbound;
 
 use crate::error::Result;
-use crate::filling::Filling;
+use crate::fields::Filling;
 use crate::state::State;
 
 /// What is to run on a device.

@@ -19,6 +19,7 @@ pub mod detach;
 mod device;
 mod diff;
 mod error;
+mod fields;
 mod files;
 mod filling;
 pub mod follow;
@@ -50,8 +51,8 @@ mod watch;
 
 pub use device::Device;
 pub use error::{Error, HeldBy, Result};
+pub use fields::{Filled, Filling};
 pub use files::{read, read_btf};
-pub use filling::{Filled, Filling};
 pub use for_file::ForFile;
 pub use home::Home;
 pub use job::{Job, Otherwise};

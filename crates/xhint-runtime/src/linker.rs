@@ -14,7 +14,8 @@ use crate::btf_files;
 use crate::described::Described;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::filling::{Filling, Made, asks_driver, fill};
+use crate::fields::Filling;
+use crate::filling::{Made, asks_driver, fill};
 use crate::for_file::ForFile;
 use crate::job::{Job, Otherwise};
 use crate::named::{declare, names, with_named};
@@ -278,7 +279,7 @@ impl Linker {
     ) -> Result<(Option<Filling>, Option<Made>)> {
         let unsaid = nics.is_empty() && matches!(asked.asked, Dispatch::Auto | Dispatch::Static);
         match self.device.as_ref().filter(|_| asked.fill.is_wanted(unsaid)) {
-            Some(device) => fill(device, mode, universe, object, asked),
+            Some(device) => fill(device, mode, universe, object, asked, &link_options(asked)),
             None => Ok((None, None)),
         }
     }

@@ -13,7 +13,7 @@ use xhint_link::{Dispatch, Fallback, LinkOptions, selectors};
 use xhint_universe::{LayoutId, LayoutRef, Universe};
 
 use crate::error::{Error, Result};
-use crate::filling::Filling;
+use crate::fields::Filling;
 pub use crate::source::Source;
 pub(crate) use crate::source::absolute;
 use crate::source::digest;
