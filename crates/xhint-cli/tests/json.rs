@@ -70,7 +70,10 @@ fn shapes_stay() {
     assert_eq!(status["layouts"], list, "a layout is told the same everywhere");
     assert_eq!(members("status", &status["maps"][0]), "name path");
     let options = &status["options"];
-    assert_eq!(members("status", options), "allow_missing bind count dispatch fallback fill first keep_metadata layouts program set walk");
+    assert_eq!(
+        members("status", options),
+        "allow_missing bind count dispatch fallback fill first keep_metadata layouts program set walk"
+    );
     assert_eq!(
         (&options["dispatch"], &status["dispatch"], &status["mode"]),
         (&"tail".into(), &"tail".into(), &"native".into())

@@ -160,6 +160,7 @@ fn no_verb_lets_a_name_out() {
         vec!["attach", program, "--dev", dev, "--nic", nic],
         vec!["attach", program, "--dev", "lo", "--nic", tagged],
         vec!["status", dev],
+        vec!["probe", dev],
         vec!["status", "--netns", dev],
         vec!["detach", dev],
         vec!["layouts", "add", dev, nic],
