@@ -120,7 +120,7 @@ fn a_file_is_one_noun_or_verb() {
 }
 
 /// Names that two libraries have for two types, and why. No other is to come.
-const SHARED: [(&str, &str); 13] = [
+const SHARED: [(&str, &str); 10] = [
     ("Callee", "what an instruction calls; where a call of the kernel's leads"),
     ("Error", "each crate has its own"),
     ("Asked", "what a program asks a filler for; what came of asking a driver"),
@@ -128,10 +128,6 @@ const SHARED: [(&str, &str); 13] = [
     ("Layouts", "the runtime's; the facade's, which hides device and state"),
     ("Link", "to link; the facade's, which is about to; netlink's word for a device"),
     ("Linker", "the runtime's; the facade's, which begins a link"),
-    // The runtime has yet to take the filler's.
-    ("Offer", "what a provider has of a hint, for filling and for telling"),
-    ("Offers", "what all have"),
-    ("Provider", "where a value comes from"),
     ("Result", "with each crate's own error"),
     ("Source", "a file as it was read; what a universe has of it"),
     ("Status", "of what is attached; of a soft NIC"),

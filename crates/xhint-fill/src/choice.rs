@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use xhint_layout::Hint;
 
-use crate::{Asked, Error, Fill, Offer, Offers, Prefer, Provider, Shape};
+use crate::{Asked, Error, Fill, Offer, Offers, Prefer, Provider, Shape, Standing};
 
 /// What is done about each field that the program asks for, by name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -40,7 +40,7 @@ impl Choice {
     ///
     /// # Errors
     /// [`Error::NoField`]; [`Error::NotThere`] where a field was asked for by name from what does not have it.
-    pub fn of(asked: &Asked, offers: &Offers, fill: &Fill) -> Result<Choice, Error> {
+    pub fn of(asked: &Asked, offers: &[Offers], fill: &Fill) -> Result<Choice, Error> {
         if let Some((field, _)) = fill.fields.iter().find(|(field, _)| !asked.fields.contains_key(field)) {
             return Err(Error::NoField { field: field.clone(), have: asked.fields.keys().cloned().collect() });
         }
@@ -71,38 +71,30 @@ impl Choice {
     /// Whether any value comes from the driver by the kernel's functions, so that the program is bound to its device.
     #[must_use]
     pub fn asks_driver(&self) -> bool {
-        self.filled().any(|(_, source)| source.offer.provider == Provider::Kfunc)
+        self.filled().any(|(_, source)| source.offer.origin.provider() == Provider::Kfunc)
     }
 }
 
 /// The first offer of those wanted that is of use; else why there is none.
-fn choose<'o>(field: &str, hint: Hint, offers: &'o Offers, fill: &Fill) -> Result<Result<&'o Offer, String>, Error> {
-    let offered = offers.get(&hint).map_or(&[][..], Vec::as_slice);
-    let of_use = |offer: &&Offer| offer.why_not.is_none();
+fn choose<'o>(field: &str, hint: Hint, offers: &'o [Offers], fill: &Fill) -> Result<Result<&'o Offer, String>, Error> {
+    let offered = offers.iter().find(|offers| offers.hint == hint);
     match fill.of(field) {
         Prefer::None => Ok(Err("it is not to be filled".to_owned())),
         Prefer::From(provider) => {
-            let own = offered.iter().find(|offer| offer.provider == provider);
-            if let Some(offer) = own.filter(of_use) {
+            let own = offered.and_then(|offered| offered.all.iter().find(|o| o.origin.provider() == provider));
+            if let Some(offer) = own.filter(|offer| offer.standing != Standing::Refused) {
                 return Ok(Ok(offer));
             }
-            let why = own.and_then(|offer| offer.why_not.clone()).unwrap_or_else(|| format!("it has no {hint}"));
+            let why = own.and_then(|offer| offer.why.clone()).unwrap_or_else(|| format!("it has no {hint}"));
             if fill.fields.iter().any(|(name, _)| name == field) {
                 return Err(Error::NotThere { field: field.to_owned(), provider, why });
             }
             Ok(Err(format!("{provider}: {why}")))
         }
-        Prefer::Auto => {
-            if let Some(offer) = offered.iter().filter(|offer| !offer.only_asked).find(of_use) {
-                return Ok(Ok(offer));
-            }
-            let reason = |offer: &Offer| match &offer.why_not {
-                Some(why) => format!("{}: {why}", offer.provider),
-                None => format!("{}: only if asked for", offer.provider),
-            };
-            let reasons: Vec<_> = offered.iter().map(reason).collect();
-            Ok(Err(if reasons.is_empty() { "nothing has it".to_owned() } else { reasons.join("; ") }))
-        }
+        Prefer::Auto => Ok(match offered {
+            Some(offered) => offered.best().ok_or_else(|| offered.absent()),
+            None => Err("nothing has it".to_owned()),
+        }),
     }
 }
 

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use xhint_btf::Btf;
-use xhint_layout::Hint;
 use xhint_link::Object;
 
-use crate::{Asked, Choice, Error, Fill, Offers, Provider, layout};
+use crate::choice::Source;
+use crate::layout::{Layout, layout};
+use crate::{Asked, Choice, Error, Fill, Offers, Origin};
 
 /// `bpf/fill.bpf.c`, compiled with what its name says.
 const PLAIN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/fill_plain.bpf.o"));
@@ -22,6 +23,10 @@ pub struct Filler {
     pub choice: Choice,
     /// The layout, a NIC BTF of its own.
     pub btf: Arc<Btf>,
+    /// Its id, derived from what it holds.
+    pub id: u32,
+    /// Bytes of metadata.
+    pub size: u32,
     form: &'static [u8],
 }
 
@@ -34,22 +39,26 @@ impl Filler {
     ///
     /// # Errors
     /// As [`Choice::of`]; [`Error::Layout`].
-    pub fn of(object: &Object, asked: &Asked, offers: &Offers, fill: &Fill) -> Result<(Choice, Option<Filler>), Error> {
+    pub fn of(
+        object: &Object,
+        asked: &Asked,
+        offers: &[Offers],
+        fill: &Fill,
+    ) -> Result<(Choice, Option<Filler>), Error> {
         let choice = Choice::of(asked, offers, fill)?;
         if choice.filled().next().is_none() {
             return Ok((choice, None));
         }
-        let btf = Btf::parse(Bytes::from(layout::layout(object.btf(), asked, &choice)?))?;
-        let hashes = |(_, source): (&str, &crate::choice::Source)| {
-            source.offer.provider == Provider::Software && matches!(source.hint, Hint::RxHash | Hint::RxHashType)
-        };
+        let Layout { btf, type_id, id } = layout(object.btf(), asked, &choice)?;
+        let size = btf.skip_mods(type_id).size();
+        let hashes = |(_, source): (&str, &Source)| source.offer.origin == Origin::Toeplitz;
         let form = match (choice.asks_driver(), choice.filled().any(hashes)) {
             (false, false) => PLAIN,
             (true, false) => KFUNCS,
             (false, true) => HASH,
             (true, true) => KFUNCS_HASH,
         };
-        Ok((choice.clone(), Some(Filler { choice, btf: Arc::new(btf), form })))
+        Ok((choice.clone(), Some(Filler { choice, btf: Arc::new(btf), id, size, form })))
     }
 
     /// `object` with the filler's code beside its own.

@@ -5,22 +5,33 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use xhint_btf::{Array, Btf, Builder, Composite, Def, Enumeration, Enumerator, Member};
-use xhint_layout::Hint;
 use xhint_layout::derive::values_of;
+use xhint_layout::vocabulary::Kfunc;
+use xhint_layout::{Hint, content, derived_id};
 
 use crate::choice::Source;
-use crate::{Asked, Choice, Error, Provider, Shape};
+use crate::{Asked, Choice, Error, Origin, Shape};
 
 /// What the filler calls the layout.
 const OWN_NAME: &str = "xhint_fill";
 /// So many bytes of metadata are counted by.
 const UNIT: u32 = 4;
 
-/// The BTF of the layout for `choice`, whose types are those of `program`; its struct is called as the program's.
+/// A layout, and where in its BTF it stands.
+pub struct Layout {
+    /// The BTF.
+    pub btf: Btf,
+    /// Its struct there.
+    pub type_id: u32,
+    /// Its id, derived from what it holds.
+    pub id: u32,
+}
+
+/// The layout for `choice`, whose types are those of `program`; its struct is a flavour of the program's.
 ///
 /// # Errors
-/// [`Error::Layout`].
-pub fn layout(program: &Btf, asked: &Asked, choice: &Choice) -> Result<Vec<u8>, Error> {
+/// [`Error::Layout`], [`Error::Struct`].
+pub fn layout(program: &Btf, asked: &Asked, choice: &Choice) -> Result<Layout, Error> {
     let mut btf = Builder::new(program.order());
     let mut fields = Vec::new();
     for (hint, (shape, names)) in by_hint(choice) {
@@ -35,15 +46,18 @@ pub fn layout(program: &Btf, asked: &Asked, choice: &Choice) -> Result<Vec<u8>, 
     fields.extend((0..pads).map(|n| Placed::one(format!("pad{n}"), byte, 1)));
     let id = btf.add(&Def::unsigned("unsigned int", 4))?;
     fields.push(Placed::one("btf_id".to_owned(), id, 4));
-    let name = asked.structs.first().map_or(OWN_NAME, String::as_str);
-    let target = structure(&mut btf, name, &fields)?;
+    // By a flavour no NIC's layout is equal to it, which packets could carry.
+    let name = format!("{}___filled", asked.structs.first().map_or(OWN_NAME, String::as_str));
+    let target = structure(&mut btf, &name, &fields)?;
     let others = asked.structs.iter().skip(1).map(String::as_str).chain([OWN_NAME]);
     let tags = ["xhint:layout".to_owned()].into_iter().chain(others.map(|name| format!("xhint:as={name}")));
     for text in tags {
         btf.add(&Def::DeclTag { text: &text, target, component: None, attribute: false })?;
     }
     enums(&mut btf, program, choice)?;
-    Ok(btf.finish())
+    let btf = Btf::parse(btf.finish())?;
+    let content = content(&btf, &name, target).map_err(|source| Error::Struct { name, source })?;
+    Ok(Layout { btf, type_id: target, id: derived_id(&content) })
 }
 
 /// A field of the layout.
@@ -172,18 +186,16 @@ fn from_of(source: &Source) -> Vec<&'static str> {
     const PACKET: &str = "XHINT_FROM_PACKET";
     const NETWORK: &str = "XHINT_FROM_NETWORK_HEADER";
     const TRANSPORT: &str = "XHINT_FROM_TRANSPORT_HEADER";
-    match (source.offer.provider, source.hint) {
-        (Provider::Kfunc, Hint::RxTimestamp) => vec!["XHINT_FROM_KFUNC_RX_TIMESTAMP"],
-        (Provider::Kfunc, Hint::RxHash | Hint::RxHashType) => vec!["XHINT_FROM_KFUNC_RX_HASH"],
+    match (source.offer.origin, source.hint) {
+        (Origin::Kfunc(Kfunc::RxTimestamp), _) => vec!["XHINT_FROM_KFUNC_RX_TIMESTAMP"],
+        (Origin::Kfunc(Kfunc::RxHash), _) => vec!["XHINT_FROM_KFUNC_RX_HASH"],
         // Where the driver has taken no tag off, it stands in the packet.
-        (Provider::Kfunc, Hint::VlanTci | Hint::VlanProto) => vec!["XHINT_FROM_KFUNC_RX_VLAN_TAG", PACKET],
-        (Provider::Software, Hint::RxTimestamp) => vec!["XHINT_FROM_CLOCK"],
-        (Provider::Software, Hint::RxHash | Hint::RxHashType) => {
-            vec![PACKET, NETWORK, TRANSPORT, "XHINT_FROM_HASH"]
-        }
-        (Provider::Software, Hint::VlanTci | Hint::VlanProto | Hint::EthProto) => vec![PACKET],
+        (Origin::Kfunc(Kfunc::RxVlanTag), _) => vec!["XHINT_FROM_KFUNC_RX_VLAN_TAG", PACKET],
+        (Origin::Clock, _) => vec!["XHINT_FROM_CLOCK"],
+        (Origin::Toeplitz, _) => vec![PACKET, NETWORK, TRANSPORT, "XHINT_FROM_HASH"],
+        (Origin::Packet, Hint::VlanTci | Hint::VlanProto | Hint::EthProto) => vec![PACKET],
         (
-            Provider::Software,
+            Origin::Packet,
             Hint::PktType
             | Hint::SrcPort
             | Hint::DstPort
@@ -192,19 +204,8 @@ fn from_of(source: &Source) -> Vec<&'static str> {
             | Hint::IcmpCode
             | Hint::L4Offset,
         ) => vec![PACKET, NETWORK, TRANSPORT],
-        (
-            Provider::Software,
-            Hint::L3Offset
-            | Hint::ArpOp
-            | Hint::IpProto
-            | Hint::IpTos
-            | Hint::IpTtl
-            | Hint::Ipv4Src
-            | Hint::Ipv4Dst
-            | Hint::Ipv6Flow
-            | Hint::Ipv6Src
-            | Hint::Ipv6Dst,
-        ) => vec![PACKET, NETWORK],
-        _ => Vec::new(),
+        (Origin::Packet, Hint::PktLen) => Vec::new(),
+        (Origin::Packet, _) => vec![PACKET, NETWORK],
+        (Origin::Context(_) | Origin::Filler, _) => Vec::new(),
     }
 }

@@ -1,11 +1,9 @@
-//! Where a value can come from.
+//! Where a value can come from, and what a user wants of that.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use xhint_layout::Hint;
 
 /// Where a value comes from that no NIC puts in front of the packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -37,24 +35,6 @@ impl fmt::Display for Provider {
         f.pad(self.name())
     }
 }
-
-/// What a provider has of a hint on a device.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offer {
-    /// The provider.
-    pub provider: Provider,
-    /// From where, in words: `kfunc bpf_xdp_metadata_rx_hash`.
-    pub from: String,
-    /// Nanoseconds a packet, if they were measured.
-    pub cost: Option<u32>,
-    /// Why its answer is of no use here; `None` if it is.
-    pub why_not: Option<String>,
-    /// Whether it is taken only if it is asked for: what software makes up must not pass for the NIC's word.
-    pub only_asked: bool,
-}
-
-/// What there is on a device, by hint; of each, in the order of preference.
-pub type Offers = HashMap<Hint, Vec<Offer>>;
 
 /// What a user wants filled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -184,6 +184,10 @@ fn runs(request: &Request<'_>, options: &LinkOptions, program: &Dispatched) -> b
 /// Why slots would be of no program that is loaded, if so.
 fn no_slots(request: &Request<'_>, options: &LinkOptions) -> Option<String> {
     let runs = |p: &&Dispatched| runs(request, options, p);
+    if request.object.asks_driver() {
+        let why = "the object asks the driver, so it is loaded for one device, and the kernel lets no such program be called by tail call";
+        return Some(why.to_owned());
+    }
     if request.programs.iter().filter(runs).any(|p| !p.optional) {
         return None;
     }

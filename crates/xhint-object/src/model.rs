@@ -234,9 +234,15 @@ impl Object {
     }
 
     /// Names of what its code calls or reads and the loader is to find in the kernel.
-    pub fn calls_kernel(&self) -> impl Iterator<Item = &str> {
+    fn calls_kernel(&self) -> impl Iterator<Item = &str> {
         let instructions = self.functions.iter().flat_map(|f| &f.code).filter(|i| i.named == Named::Kernel);
         instructions.filter_map(|i| i.reference).map(|r| self.image.symbols.at(r.symbol).name.as_str())
+    }
+
+    /// Whether it asks the driver by the kernel's functions for that (`XDP_METADATA_KFUNC_xxx` of include/net/xdp.h). Then it
+    /// is loaded for one device, and no tail call leads to it (`bpf_prog_map_compatible` of kernel/bpf/core.c).
+    pub fn asks_driver(&self) -> bool {
+        self.calls_kernel().any(|name| name.starts_with("bpf_xdp_metadata_"))
     }
 
     /// Whether any instruction takes the address of a function.

@@ -201,7 +201,7 @@ pub(crate) fn attach_held(site: &Site, device: &Device, job: &Job) -> Result<Don
     let put = || match &before {
         Some(before) => {
             let forgotten = if goes_on { recount(before, &state)? } else { None };
-            update(device, before, &loaded, state.mode).inspect_err(|_| forgotten.iter().for_each(Forgotten::put_back))
+            update(site, device, before, &loaded, &job).inspect_err(|_| forgotten.iter().for_each(Forgotten::put_back))
         }
         None => create(site, device, &loaded, state.mode, foreign.as_ref()),
     };
@@ -297,9 +297,13 @@ fn recount(before: &Before, state: &State) -> Result<Option<Forgotten>> {
 }
 
 /// Another program on the link that is there.
-fn update(device: &Device, before: &Before, loaded: &Loaded, mode: Mode) -> Result<()> {
-    if before.state.as_ref().is_some_and(|was| was.mode != mode) {
+fn update(site: &Site, device: &Device, before: &Before, loaded: &Loaded, job: &Job) -> Result<()> {
+    if before.state.as_ref().is_some_and(|was| was.mode != job.state.mode) {
         return Err(Error::Mode { device: device.name().to_owned() });
+    }
+    // Linux 6.18 takes what is bound to one device on a link to another; this one may have moved since it was loaded for.
+    if job.bound && site.live()?.is_none_or(|live| live.ifindex != device.ifindex()) {
+        return Err(Error::Changed(device.name().to_owned()));
     }
     xdp::update(before.live.link.as_fd(), loaded.entry_fd()?).map_err(|e| refused(device, e))
 }

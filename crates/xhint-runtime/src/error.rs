@@ -318,15 +318,6 @@ pub enum Error {
         /// The layout.
         layout: String,
     },
-    /// A program that asks the driver, in slots that tail calls find.
-    #[error(
-        "{}: the program asks the driver by the kernel's metadata functions, so it is loaded for one device, and the kernel lets no \
-         such program be called by tail call; take another dispatch than `tail`", .path.display()
-    )]
-    BoundTail {
-        /// The object.
-        path: PathBuf,
-    },
     /// A map that the program does not have.
     #[error("no map {map}; the program has: {have}")]
     NoMap {

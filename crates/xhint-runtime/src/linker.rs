@@ -15,7 +15,7 @@ use crate::described::Described;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::fields::Filling;
-use crate::filling::{Made, asks_driver, fill};
+use crate::filling::{Made, fill};
 use crate::for_file::ForFile;
 use crate::job::{Job, Otherwise};
 use crate::named::{declare, names, with_named};
@@ -203,10 +203,6 @@ impl Linker {
         let mut universe = self.universe_for(before, &nics, &asked)?;
         let again = (object.clone(), nics.clone(), asked.clone());
         let (filling, made) = self.fill(&mut universe, &object, &nics, &asked, mode)?;
-        let bound = asks_driver(&object.object) || made.as_ref().is_some_and(|made| made.bound);
-        if made.is_none() && bound && asked.asked == Dispatch::Tail {
-            return Err(Error::BoundTail { path: object.source.path });
-        }
         let (object, filler) = match made {
             Some(made) => {
                 nics.push(made.nic);
@@ -219,15 +215,14 @@ impl Linker {
         let options = LinkedAs { named, walk: asked.walk && may_walk(), ..asked };
         let now = LinkedAs { first: options.first_in(&universe, before), ..options.clone() };
         let slots = slots_after(before);
-        // What is bound to a device stands in no program array.
-        let unfit = bound.then_some(Dispatch::Tail);
         let how = LinkOptions {
             slots: slots.iter().filter_map(taken_slot).collect(),
             table: true,
-            refused: refused.iter().copied().chain(unfit).collect(),
+            refused: refused.to_vec(),
             filler,
             ..LinkOptions::default()
         };
+        let bound = object.object.asks_driver();
         let Linked { bytes, report } = self.link_in(&universe, &object, &now, how)?;
         object.reads_right(&report)?;
         let refused_kind = report.dispatch.kind.filter(|_| report.dispatch.otherwise.is_some());

@@ -4,106 +4,11 @@
 //! out in a kfunc, at a higher price and by rules of its own. A clock is no NIC's word, so it is there only for who asks for
 //! it.
 
+use xhint_fill::{Offer, Offers, Origin, Standing};
 use xhint_layout::Hint;
 use xhint_layout::vocabulary::{Kfunc, WORDS, Word};
 
 use crate::probe::{Answer, Asked, Probe};
-
-/// Where a value comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Provider {
-    /// The driver, by a kfunc.
-    Kfunc(Kfunc),
-    /// What is at hand without the NIC.
-    Software(Software),
-}
-
-/// What is at hand without the NIC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Software {
-    /// The packet's bytes.
-    Packet,
-    /// Toeplitz's function of the packet's addresses and ports.
-    Toeplitz,
-    /// A member of the program's context.
-    Context(&'static str),
-    /// The kernel's clock, when the program runs.
-    Clock,
-}
-
-impl Provider {
-    /// Its word: `kfunc` or `software`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Provider::Kfunc(_) => "kfunc",
-            Provider::Software(_) => "software",
-        }
-    }
-
-    /// What of it, in a word.
-    pub fn what(self) -> &'static str {
-        match self {
-            Provider::Kfunc(kfunc) => kfunc.name(),
-            Provider::Software(Software::Packet) => "packet",
-            Provider::Software(Software::Toeplitz) => "toeplitz",
-            Provider::Software(Software::Context(member)) => member,
-            Provider::Software(Software::Clock) => "clock",
-        }
-    }
-}
-
-/// Whether it is taken. In the order of preference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Standing {
-    /// If nothing better is there.
-    Usable,
-    /// Only by who names it.
-    IfAsked,
-    /// Not.
-    Refused,
-}
-
-impl Standing {
-    /// In a word.
-    pub fn name(self) -> &'static str {
-        match self {
-            Standing::Usable => "usable",
-            Standing::IfAsked => "if asked",
-            Standing::Refused => "refused",
-        }
-    }
-}
-
-/// One way to a value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offer {
-    /// From where.
-    pub provider: Provider,
-    /// Whether it is taken.
-    pub standing: Standing,
-    /// Why, or what to know of it.
-    pub why: Option<String>,
-    /// What it takes a packet, in nanoseconds, if that was measured.
-    pub nanoseconds: Option<u32>,
-}
-
-/// The ways to a hint's value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offers {
-    /// The hint.
-    pub hint: Hint,
-    /// Its name.
-    pub name: &'static str,
-    /// Best first.
-    pub all: Vec<Offer>,
-}
-
-impl Offers {
-    /// The one that is taken if nobody asks for another.
-    pub fn best(&self) -> Option<&Offer> {
-        self.all.first().filter(|offer| offer.standing == Standing::Usable)
-    }
-}
 
 /// For each word of the vocabulary that says something of a packet, what it can come from on the device.
 pub fn offers(probe: &Probe) -> Vec<Offers> {
@@ -145,29 +50,28 @@ fn kfunc(asked: &Asked) -> (Source, Offer) {
         (Kfunc::RxVlanTag, Standing::Usable) => format!("of a tag that the NIC took out of the packet ({why})"),
         _ => why.to_owned(),
     };
-    let provider = Provider::Kfunc(asked.kfunc);
-    (source, Offer { provider, standing, why: Some(why), nanoseconds: asked.nanoseconds })
+    let origin = Origin::Kfunc(asked.kfunc);
+    (source, Offer { origin, standing, why: Some(why), nanoseconds: asked.nanoseconds })
 }
 
 fn software(word: &Word) -> Option<(Source, Offer)> {
-    let (software, standing, why) = match word.hint {
+    let (origin, standing, why) = match word.hint {
         Hint::RxTimestamp => {
-            (Software::Clock, Standing::IfAsked, Some("when the program runs, not when the packet came"))
+            (Origin::Clock, Standing::IfAsked, Some("when the program runs, not when the packet came"))
         }
-        Hint::RxHash | Hint::RxHashType => (Software::Toeplitz, Standing::Usable, Some("with a key of its own")),
-        Hint::RxQueue => (Software::Context("xdp_md.rx_queue_index"), Standing::Usable, None),
-        Hint::IfIndex => (Software::Context("xdp_md.ingress_ifindex"), Standing::Usable, None),
+        Hint::RxHash | Hint::RxHashType => (Origin::Toeplitz, Standing::Usable, Some("with a key of its own")),
+        Hint::RxQueue => (Origin::Context("xdp_md.rx_queue_index"), Standing::Usable, None),
+        Hint::IfIndex => (Origin::Context("xdp_md.ingress_ifindex"), Standing::Usable, None),
         Hint::VlanTci | Hint::VlanProto => {
-            (Software::Packet, Standing::Usable, Some("of a tag that the NIC left in the packet"))
+            (Origin::Packet, Standing::Usable, Some("of a tag that the NIC left in the packet"))
         }
         Hint::Csum | Hint::CsumState => (
-            Software::Packet,
+            Origin::Packet,
             Standing::Refused,
             Some("a filler sums up no packets, which takes the longer, the longer they are"),
         ),
-        _ if word.in_packet => (Software::Packet, Standing::Usable, None),
+        _ if word.in_packet => (Origin::Packet, Standing::Usable, None),
         _ => return None,
     };
-    let (provider, why) = (Provider::Software(software), why.map(str::to_owned));
-    Some((Source::Packet, Offer { provider, standing, why, nanoseconds: None }))
+    Some((Source::Packet, Offer { origin, standing, why: why.map(str::to_owned), nanoseconds: None }))
 }

@@ -281,7 +281,46 @@ fn in_generic_mode_the_packet_tells() {
     assert_eq!((value(&seen, "filled") >= PACKETS, value(&seen, "port")), (true, PORT.into()), "{seen:?}");
     assert!(!job.warnings.iter().any(|w| w.contains("generic mode")), "{:?}", job.warnings);
     let generic = words(&job, "rx_timestamp");
-    assert!(generic.contains("only if asked for"), "{generic}");
+    assert!(generic.contains("software clock if asked"), "{generic}");
+}
+
+/// A NIC may have just the fields that are filled: its packets are its own.
+#[test]
+fn a_layout_of_a_nic_is_never_the_one_that_is_filled() {
+    if !privileged() {
+        return;
+    }
+    let (_world, near) = world();
+    let filled = job(&near, with(fill(&["software"]))).unwrap();
+    let own = filled.state.layouts[0].clone();
+    let nic = common::nic_of(
+        "struct my_meta { unsigned long long rx_timestamp, valid; unsigned rx_hash, rx_queue, src_port, vlan_tci, btf_id; } \
+         __attribute__((packed, btf_decl_tag(\"xhint:layout\"))) m;",
+    );
+    let both = job(&near, How { nics: vec![nic], ..with(fill(&["software"])) }).unwrap();
+    let sizes: Vec<_> = both.state.layouts.iter().map(|l| l.size).collect();
+    assert_eq!((sizes, own.size), (vec![36, 36], 36), "the same fields, and two layouts");
+    assert_eq!(own.name, "my_meta___filled");
+}
+
+#[test]
+fn who_asks_the_driver_is_called_by_no_tail_call() {
+    if !privileged() {
+        return;
+    }
+    let (world, near) = world();
+    let tail = LinkedAs { asked: Dispatch::Tail, fill: Fill::none(), count: true, ..LinkedAs::default() };
+    let nic = common::nic_of(
+        "struct my_meta { unsigned rx_hash, seq, btf_id; } __attribute__((btf_decl_tag(\"xhint:layout\"))) m;",
+    );
+    let how = || How { arguments: &["-DASKS"], options: tail.clone(), nics: vec![nic.clone()], ..How::default() };
+    let job = job(&near, how()).unwrap();
+    assert_eq!((job.bound, job.state.options.dispatch), (true, Dispatch::Static));
+    assert!(job.why.contains("no such program be called by tail call"), "{}", job.why);
+    match put(&world, &near, how()) {
+        Err(Error::Load { reason, .. }) => skipped(&format!("this kernel has no metadata kfuncs: {reason}")),
+        done => assert_eq!(done.unwrap().state.options.dispatch, Dispatch::Static),
+    }
 }
 
 #[test]

@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use common::{World, sh, with_only};
+use xhint_fill::{Offers, Origin, Standing};
 use xhint_layout::Hint;
 use xhint_layout::vocabulary::{Kfunc, WORDS};
 use xhint_runtime::kfunc::Callee;
 use xhint_runtime::netdev::XdpSupport;
-use xhint_runtime::offers::{Offers, Provider, Software, Standing, offers};
+use xhint_runtime::offers::offers;
 use xhint_runtime::probe::{Answer, Asked, DRIVERS, Probe, known, probe, refuses_metadata};
 use xhint_runtime::{Device, DriverInfo, Error, Facts, Offloads, Programs};
 use xhint_testkit::privileged;
@@ -68,8 +69,8 @@ fn of(all: &[Offers], hint: Hint) -> &Offers {
     all.iter().find(|offers| offers.hint == hint).unwrap()
 }
 
-fn best(all: &[Offers], hint: Hint) -> Option<Provider> {
-    of(all, hint).best().map(|offer| offer.provider)
+fn best(all: &[Offers], hint: Hint) -> Option<Origin> {
+    of(all, hint).best().map(|offer| offer.origin)
 }
 
 #[test]
@@ -126,8 +127,8 @@ fn an_answer_hangs_on_how_the_device_is_set() {
 
 #[test]
 fn the_nics_word_comes_first_and_what_is_no_word_of_its_never() {
-    let toeplitz = Provider::Software(Software::Toeplitz);
-    let hash = Provider::Kfunc(Kfunc::RxHash);
+    let toeplitz = Origin::Toeplitz;
+    let hash = Origin::Kfunc(Kfunc::RxHash);
     let good = Answer::Good(xhint_runtime::probe::Evidence::Code);
     let fails = || Answer::AlwaysFails("so it is".to_owned());
     for (told, first) in [
@@ -139,7 +140,7 @@ fn the_nics_word_comes_first_and_what_is_no_word_of_its_never() {
     ] {
         let all = offers(&probed(facts("ice"), [fails(), told.clone(), good.clone()]));
         assert_eq!(best(&all, Hint::RxHash), Some(first), "{told:?}");
-        let kfunc = of(&all, Hint::RxHash).all.iter().find(|offer| offer.provider == hash).unwrap();
+        let kfunc = of(&all, Hint::RxHash).all.iter().find(|offer| offer.origin == hash).unwrap();
         let refused = matches!(told, Answer::Lies(_) | Answer::AlwaysFails(_));
         assert_eq!(kfunc.standing == Standing::Refused, refused, "{told:?}");
         // A clock stands in for the NIC's only if asked.
@@ -169,8 +170,8 @@ fn real_devices() {
     assert_eq!(veth.kfuncs.iter().map(|asked| asked.kfunc).collect::<Vec<_>>(), ALL);
     let kernel_has = veth.kfuncs.iter().all(|asked| asked.callee != Some(Callee::Unknown));
     let vlan = best(&offers(&veth), Hint::VlanTci).unwrap();
-    let from_packet = Provider::Software(Software::Packet);
-    assert_eq!(vlan, if kernel_has { Provider::Kfunc(Kfunc::RxVlanTag) } else { from_packet });
+    let from_packet = Origin::Packet;
+    assert_eq!(vlan, if kernel_has { Origin::Kfunc(Kfunc::RxVlanTag) } else { from_packet });
     for name in ["tap", "lo"] {
         let probe = of(name);
         assert!(probe.kfuncs.iter().all(|asked| asked.offered == Some(false)), "{probe:?}");

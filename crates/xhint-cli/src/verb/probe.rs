@@ -4,8 +4,9 @@ use std::io;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
+use xhint::fill::{Offer, Offers};
 use xhint::runtime::kfunc::Callee;
-use xhint::runtime::offers::{Offer, Offers, offers};
+use xhint::runtime::offers::offers;
 use xhint::runtime::probe::{Asked, Probe, probe};
 use xhint::runtime::{Device, Facts, Module, Programs};
 
@@ -150,7 +151,7 @@ fn table(out: &mut Stdout, offers: &[Offers]) -> io::Result<()> {
         match hint.best().map(|best| best.why.as_deref()) {
             Some(Some(why)) => line!(out, "{name}  {}  {DIM}{why}{DIM:#}", column(from, wide))?,
             Some(None) => line!(out, "{name}  {from}")?,
-            None => line!(out, "{name}  {}  {YELLOW}{}{YELLOW:#}", column(from, wide), absent(hint))?,
+            None => line!(out, "{name}  {}  {YELLOW}{}{YELLOW:#}", column(from, wide), hint.absent())?,
         }
     }
     Ok(())
@@ -158,17 +159,7 @@ fn table(out: &mut Stdout, offers: &[Offers]) -> io::Result<()> {
 
 /// `kfunc bpf_xdp_metadata_rx_hash`
 fn said(offer: &Offer) -> String {
-    format!("{} {}", offer.provider.name(), offer.provider.what())
-}
-
-/// Why there is nothing.
-fn absent(hint: &Offers) -> String {
-    let why = |offer: &Offer| {
-        let why = offer.why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
-        format!("{} {}{why}", said(offer), offer.standing.name())
-    };
-    let all: Vec<_> = hint.all.iter().map(why).collect();
-    if all.is_empty() { "nothing has it".to_owned() } else { all.join("; ") }
+    format!("{} {}", offer.origin.provider(), offer.origin.name())
 }
 
 fn shaped(device: &Device, probe: &Probe, offers: &[Offers]) -> Value {
@@ -231,8 +222,8 @@ fn asked(asked: &Asked) -> Value {
 fn hint(hint: &Offers) -> Value {
     let offer = |offer: &Offer| {
         json!({
-            "provider": offer.provider.name(),
-            "what": offer.provider.what(),
+            "provider": offer.origin.provider().name(),
+            "what": offer.origin.name(),
             "standing": offer.standing.name(),
             "why": offer.why,
             "nanoseconds": offer.nanoseconds,
@@ -240,7 +231,7 @@ fn hint(hint: &Offers) -> Value {
     };
     json!({
         "hint": hint.name,
-        "from": hint.best().map(|best| best.provider.name()),
+        "from": hint.best().map(|best| best.origin.provider().name()),
         "offers": hint.all.iter().map(offer).collect::<Vec<_>>(),
     })
 }

@@ -4,12 +4,11 @@
 // A test that meets the unexpected fails.
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use xhint_fill::{Asked, Fill, Filler, Offer, Offers, Provider};
-use xhint_layout::vocabulary::WORDS;
+use xhint_fill::{Asked, Fill, Filler, Offer, Offers, Origin, Standing};
+use xhint_layout::vocabulary::{WORDS, Word};
 use xhint_link::{FillerCall, Link, LinkOptions, Linked, Object};
 use xhint_testkit::fixture::{self, Compile};
 use xhint_testkit::run::Loaded;
@@ -69,22 +68,22 @@ impl Read {
 }
 
 /// All that software has, and nothing else.
-pub fn software() -> Offers {
-    let offer = |why_not: Option<&str>| Offer {
-        provider: Provider::Software,
-        from: "software".to_owned(),
-        cost: None,
-        why_not: why_not.map(str::to_owned),
-        only_asked: false,
+pub fn software() -> Vec<Offers> {
+    let of = |word: &Word, origin| {
+        let offer = Offer { origin, standing: Standing::Usable, why: None, nanoseconds: None };
+        Offers { hint: word.hint, name: word.name, all: vec![offer] }
     };
-    let mut all = HashMap::new();
-    for word in WORDS.iter().filter(|word| word.in_packet && word.name != "csum" && word.name != "csum_state") {
-        all.insert(word.hint, vec![offer(None)]);
-    }
-    for name in ["rx_hash", "rx_hash_type", "rx_queue", "ifindex", "valid"] {
-        all.insert(xhint_layout::Hint::from_name(name).unwrap(), vec![offer(None)]);
-    }
-    all
+    let words = WORDS.iter().filter_map(|word| {
+        Some(match word.name {
+            "csum" | "csum_state" => return None,
+            "rx_hash" | "rx_hash_type" => of(word, Origin::Toeplitz),
+            "rx_queue" | "ifindex" => of(word, Origin::Context("a member")),
+            "valid" => of(word, Origin::Filler),
+            _ if word.in_packet => of(word, Origin::Packet),
+            _ => return None,
+        })
+    });
+    words.collect()
 }
 
 pub fn program() -> Compile {
@@ -92,7 +91,7 @@ pub fn program() -> Compile {
 }
 
 /// The program with a filler in front, linked.
-pub fn filled(object: &Path, offers: &Offers, fill: &Fill, keep: bool, walk: bool) -> Linked {
+pub fn filled(object: &Path, offers: &[Offers], fill: &Fill, keep: bool, walk: bool) -> Linked {
     let object = Object::parse(std::fs::read(object).unwrap()).unwrap();
     let base = xhint_btf::Btf::parse(fixture::corpus("vmlinux.btf")).unwrap();
     let mut universe = Universe::new(Arc::new(base));

@@ -73,6 +73,7 @@ impl<'a> Copies<'a> {
         if let Some(filled) = request.filled {
             // Of the filler there is code for all that anybody could ask for.
             copies.prune(Some(filled.function));
+            copies.drop_original(filled.function);
         }
         Ok(copies)
     }
@@ -329,6 +330,13 @@ impl<'a> Copies<'a> {
         self.image.drop_debug();
         self.image.set_btf(self.btf.finish().into(), &ext)?;
         Ok(self.image)
+    }
+
+    /// Drops a function as it was, which nothing leads to but to its copies.
+    fn drop_original(&mut self, function: FunctionId) {
+        let symbol = self.originals.at(function).symbol;
+        self.image.symbols.at_mut(symbol).gone = true;
+        self.assembly.sections.values_mut().for_each(|bodies| bodies.retain(|body| body.symbol != symbol));
     }
 
     /// Links a function that stays where it is for the fallback.
