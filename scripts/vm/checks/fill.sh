@@ -25,6 +25,9 @@ user() { timeout 120 setpriv --reuid 1000 --regid 1000 --clear-groups --inh-caps
 kfuncs() { grep -q bpf_xdp_metadata_rx_hash /proc/kallsyms; }
 refused() { ! ./xhint attach prog.bpf.o --dev nic0 --fill rx_hash=kfunc && says ./xhint probe nic0 -- 'bpf_xdp_metadata_rx_hash: .*no such function'; }
 
+# A UDP packet of 43 bytes from /dev/udp: 9 + 0x800 + 14 + 34 + 43 + 1 + 17 + 64 and 1|8|32 for the hash over ports, and 1.
+many=$((9 + 2048 + 14 + 34 + 43 + 1 + 17 + 64 + 41 + 1))
+
 ok "a wire without metadata" plain
 ok "probe" says ./xhint probe nic0 -- '^driver: +veth$' '^rx_hash +software'
 ok "attach" says ./xhint attach prog.bpf.o --dev nic0 -- 'rx_hash +software'
@@ -37,6 +40,9 @@ else
 fi
 ok "status" says ./xhint status nic0 -- 'rx_hash +(software|kfunc)'
 ok "detach" xhint detach nic0
+ok "as many fields as 32 bytes hold" says ./xhint attach many.bpf.o --dev nic0 -- 'pkt_type +software' 'l4_offset +software'
+ok "reads them" gives 50 $((50 * many))
+ok "detach that" xhint detach nic0
 mkdir -p /run/xhint /sys/fs/bpf/xhint
 chown -R 1000:1000 /run/xhint /sys/fs/bpf/xhint
 ok "CAP_BPF and CAP_NET_ADMIN: attach" user ./xhint attach prog.bpf.o --dev nic0
@@ -46,4 +52,7 @@ if kfuncs; then
     ok "CAP_BPF and CAP_NET_ADMIN: reads that" read_all
 fi
 ok "CAP_BPF and CAP_NET_ADMIN: detach" user ./xhint detach nic0
+ok "CAP_BPF and CAP_NET_ADMIN: as many fields" user ./xhint attach many.bpf.o --dev nic0
+ok "CAP_BPF and CAP_NET_ADMIN: reads them" gives 50 $((50 * many))
+ok "CAP_BPF and CAP_NET_ADMIN: detach that" user ./xhint detach nic0
 exit $failed
