@@ -134,9 +134,10 @@ fn call(ifindex: u32, id: u32) -> io::Result<Call> {
     })
 }
 
-/// Calls it with the context and the addresses of three places on the stack that hold 0.
+/// Calls it with the context and the addresses of three places on the stack that hold 0, in a function of its own
+/// ([`crate::bound`]).
 fn caller(id: i32) -> Vec<Insn> {
-    let mut code = Vec::new();
+    let mut code = vec![(CALL, 0x10, 0, 1), EXIT];
     for (register, place) in [(2, -8), (3, -16), (4, -24)] {
         code.extend([
             (0x7a, 0x0a, place, 0), // *(u64 *)(r10 + place) = 0
@@ -149,7 +150,7 @@ fn caller(id: i32) -> Vec<Insn> {
     code
 }
 
-/// The immediate of the program's call, as the kernel has it now; `None` if the program is not shown.
+/// The immediate of the program's last call, as the kernel has it now; `None` if the program is not shown.
 fn immediate(program: &OwnedFd) -> io::Result<Option<i32>> {
     let mut code = [sys::bpf_insn::default(); MOST];
     let size = size_of_val(&code) as u32;
@@ -161,5 +162,5 @@ fn immediate(program: &OwnedFd) -> io::Result<Option<i32>> {
     done(unsafe { sys::bpf_prog_get_info_by_fd(program.as_raw_fd(), &raw mut info, &raw mut length) })?;
     let count = (info.xlated_prog_len as usize).checked_div(size_of::<sys::bpf_insn>()).unwrap_or_default();
     let shown = if info.xlated_prog_insns == 0 { 0 } else { count };
-    Ok(code.iter().take(shown).find(|insn| insn.code == CALL).map(|insn| insn.imm))
+    Ok(code.iter().take(shown).rfind(|insn| insn.code == CALL).map(|insn| insn.imm))
 }

@@ -4,8 +4,10 @@
 //!    offers to XDP programs are its [`Facts`], and where their calls to the driver lead tells [`kfunc`].
 //! 2. [`bpffs`] is where pins live, [`pin`] what they are called, [`lock`] who may change them, and [`private`] keeps files
 //!    from others.
+//!    [`bound`] is what such programs must heed.
 //! 3. [`rights`] is what this process may do, [`room`] how much metadata the kernel lets through, and [`libbpf_log`] why it refused.
 
+pub mod bound;
 pub mod bpffs;
 mod call;
 mod error;

@@ -216,6 +216,22 @@ pub enum Error {
         /// How many places there can be.
         most: usize,
     },
+    /// More loops than the kernel can be let make code of.
+    #[error(
+        "{program} calls bpf_loop {loops} times, and in a program that asks the driver the kernel can be let make code of {most}: \
+         it would lose track of a longer one, and the machine its network when the device goes"
+    )]
+    Loops {
+        /// The program.
+        program: String,
+        /// How many.
+        loops: usize,
+        /// How many there can be.
+        most: usize,
+    },
+    /// Relocations where there should be none any more.
+    #[error("the object is not linked yet: it has CO-RE relocations")]
+    Unlinked,
     /// A kernel refused every dispatch that would do.
     #[error("every dispatch that would do was refused before")]
     AllRefused,

@@ -26,6 +26,7 @@ mod plain;
 mod policy;
 mod report;
 pub mod selectors;
+mod slack;
 mod structs;
 mod variant;
 
@@ -37,6 +38,7 @@ pub use link::Link;
 pub use name::c_name;
 pub use options::{Dispatch, Fallback, FillerCall, LinkOptions, TakenSlot};
 pub use report::{DispatchReport, LayoutReport, Linked, PlaceReport, RelocationReport, Report, ResultReport, Unbound};
+pub use slack::with_slack;
 pub use xhint_object::maps::initial_programs;
 pub use xhint_object::{Function, Object, Place, Relo};
 pub use xhint_relo::{Miss, RelocKind};

@@ -143,6 +143,19 @@ pub enum Error {
         /// All of what libbpf and the verifier said.
         log: String,
     },
+    /// A program for one device that the kernel made longer than it may become.
+    #[error(
+        "{program}: the kernel made {length} instructions of {given}, more than there was room for, and would lose track of it \
+         when the device goes; it is not attached: please report this"
+    )]
+    Outgrown {
+        /// The program.
+        program: String,
+        /// Instructions that the kernel was given.
+        given: usize,
+        /// And what it made of them.
+        length: usize,
+    },
     /// The object has not the program that was asked for.
     #[error("no XDP program {wanted}in the object; it has: {have}")]
     NoProgram {

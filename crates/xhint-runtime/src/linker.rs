@@ -5,8 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use xhint_btf::{Btf, ByteOrder};
+use xhint_host::bound::may_be_hardened;
 use xhint_link::table::{SLOT_COUNT, Slot};
-use xhint_link::{Dispatch, LayoutReport, Link, LinkOptions, Linked, Object, Report, TakenSlot, names_lacking};
+use xhint_link::{
+    Dispatch, LayoutReport, Link, LinkOptions, Linked, Object, Report, TakenSlot, names_lacking, with_slack,
+};
 use xhint_object::nic_btf;
 use xhint_universe::{Layout, LayoutId, SourceId, Universe};
 
@@ -224,6 +227,8 @@ impl Linker {
         };
         let bound = object.object.asks_driver();
         let Linked { bytes, report } = self.link_in(&universe, &object, &now, how)?;
+        let linked =
+            if bound { with_slack(bytes, may_be_hardened()).map_err(|cause| object.refused(cause))? } else { bytes };
         object.reads_right(&report)?;
         let refused_kind = report.dispatch.kind.filter(|_| report.dispatch.otherwise.is_some());
         let otherwise = refused_kind.map(|kind| -> Arc<dyn Otherwise> {
@@ -250,7 +255,7 @@ impl Linker {
         let Report { mut warnings, unbound, dispatch, .. } = report;
         warnings.extend(warnings_of(before, &state, &now));
         Ok(Job {
-            linked: bytes.into(),
+            linked: linked.into(),
             state,
             warnings,
             unbound,

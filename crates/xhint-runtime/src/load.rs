@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use bytes::Bytes;
 use libbpf_rs::{MapHandle, MapType, Object, ObjectBuilder, OpenObject, OpenProgram, ProgramType};
 
-use xhint_host::libbpf_log;
+use xhint_host::{bound, libbpf_log};
 use xhint_link::initial_programs;
 use xhint_link::table::SLOTS;
 
@@ -63,7 +63,13 @@ pub fn load(load: &Load<'_>) -> Result<Loaded> {
         None => libbpf_log::captured(|| opened.load()),
     };
     match loaded {
-        Ok(object) => Ok(Loaded { object, entry, maps }),
+        Ok(object) => {
+            let loaded = Loaded { object, entry, maps };
+            if load.bound.is_some() {
+                loaded.check_length()?;
+            }
+            Ok(loaded)
+        }
         Err(e) => {
             may_attach()?;
             Err(refused(&entry, &e, said))
@@ -81,6 +87,14 @@ impl Loaded {
     pub fn entry_fd(&self) -> Result<BorrowedFd<'_>> {
         self.program(&self.entry)
             .ok_or_else(|| Error::NoProgram { wanted: format!("{} ", self.entry), have: String::new() })
+    }
+
+    /// That the kernel added no more to that than there was room for ([`xhint_link::with_slack`]): of what it moved to another
+    /// place it loses track.
+    fn check_length(&self) -> Result<()> {
+        let given = self.object.progs().find(|p| p.name() == self.entry.as_str()).map_or(0, |p| p.insn_cnt());
+        let length = bound::length(self.entry_fd()?).map_err(Error::system("the program's length"))?;
+        if length <= given { Ok(()) } else { Err(Error::Outgrown { program: self.entry.clone(), given, length }) }
     }
 
     /// The program `name`, if it was loaded.

@@ -25,6 +25,12 @@ user() { timeout 120 setpriv --reuid 1000 --regid 1000 --clear-groups --inh-caps
 kfuncs() { grep -q bpf_xdp_metadata_rx_hash /proc/kallsyms; }
 refused() { ! ./xhint attach prog.bpf.o --dev nic0 --fill rx_hash=kfunc && says ./xhint probe nic0 -- 'bpf_xdp_metadata_rx_hash: .*no such function'; }
 
+# goes OBJECT OPTION...: the device goes while a program runs that asks its driver, and the kernel lives
+goes() {
+    [ -e /sys/class/net/nic0 ] || plain || return 1
+    ./xhint attach "$1" --dev nic0 "${@:2}" && timeout 30 ip link del nic0 && ! dmesg | grep -A3 BUG:
+}
+
 # A UDP packet of 43 bytes from /dev/udp: 9 + 0x800 + 14 + 34 + 43 + 1 + 17 + 64 and 1|8|32 for the hash over ports, and 1.
 many=$((9 + 2048 + 14 + 34 + 43 + 1 + 17 + 64 + 41 + 1))
 
@@ -43,6 +49,14 @@ ok "detach" xhint detach nic0
 ok "as many fields as 32 bytes hold" says ./xhint attach many.bpf.o --dev nic0 -- 'pkt_type +software' 'l4_offset +software'
 ok "reads them" gives 50 $((50 * many))
 ok "detach that" xhint detach nic0
+if kfuncs; then
+    for harden in 0 2; do
+        nsenter -t 1 -n sysctl -q net.core.bpf_jit_harden=$harden
+        ok "a device goes with a long program that asks its driver, bpf_jit_harden=$harden" goes asks.bpf.o
+        ok "with a filler, bpf_jit_harden=$harden" goes many.bpf.o --fill rx_hash=kfunc
+    done
+    ok "another wire" plain
+fi
 mkdir -p /run/xhint /sys/fs/bpf/xhint
 chown -R 1000:1000 /run/xhint /sys/fs/bpf/xhint
 ok "CAP_BPF and CAP_NET_ADMIN: attach" user ./xhint attach prog.bpf.o --dev nic0
