@@ -1,6 +1,7 @@
 //! A program loaded by libbpf and run on one packet, with metadata in front of it.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 use libbpf_sys as sys;
@@ -93,14 +94,7 @@ impl Loaded {
     /// # Panics
     /// When there is no such program.
     pub fn run(&self, name: &str, metadata: &[u8], packet: &[u8]) -> io::Result<Outcome> {
-        let programs = self.0.programs();
-        let named = |program: &&*mut sys::bpf_program| {
-            // SAFETY: the pointer came from the live object.
-            unsafe { text(sys::bpf_program__name(**program)) == name }
-        };
-        let program = programs.iter().find(named);
-        let program = *program.unwrap_or_else(|| panic!("no program {name}"));
-
+        let program = self.program(name);
         let mut input = [metadata, packet].concat();
         let mut output = vec![0u8; input.len() + 256];
         let mut context = sys::xdp_md {
@@ -127,6 +121,28 @@ impl Loaded {
         }
         output.truncate(options.data_size_out as usize);
         Ok(Outcome { returned: options.retval, data: output })
+    }
+
+    /// How many instructions the kernel was given for the program `name`, and how many it made of them.
+    ///
+    /// # Panics
+    /// When there is no such program or the kernel does not tell.
+    #[must_use]
+    pub fn lengths(&self, name: &str) -> (usize, usize) {
+        let program = self.program(name);
+        // SAFETY: the pointer came from the live object, which keeps the program's descriptor open.
+        let (given, fd) =
+            unsafe { (sys::bpf_program__insn_cnt(program), BorrowedFd::borrow_raw(sys::bpf_program__fd(program))) };
+        (usize::try_from(given).unwrap(), xhint_host::bound::length(fd).unwrap())
+    }
+
+    fn program(&self, name: &str) -> *mut sys::bpf_program {
+        let programs = self.0.programs();
+        let named = |program: &&*mut sys::bpf_program| {
+            // SAFETY: the pointer came from the live object.
+            unsafe { text(sys::bpf_program__name(**program)) == name }
+        };
+        *programs.iter().find(named).unwrap_or_else(|| panic!("no program {name}"))
     }
 
     /// The bytes of the global data section `name` (`.bss`, `.data`, `.rodata`), or of element 0 of an array map.
