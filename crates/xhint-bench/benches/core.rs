@@ -21,7 +21,7 @@ use xhint_btf::Btf;
 use xhint_link::{Dispatch, Link, LinkOptions, Object};
 use xhint_testkit::flat::{Nic, merge};
 use xhint_testkit::oracle::{self, quiet};
-use xhint_testkit::{fixture, privileged};
+use xhint_testkit::{fixture, may_load};
 use xhint_universe::Universe;
 
 const ROUNDS: usize = 31;
@@ -39,7 +39,7 @@ fn main() {
 }
 
 fn all(kernel: &Path) {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     let btf = Btf::parse(read(kernel)).expect("the kernel's BTF");

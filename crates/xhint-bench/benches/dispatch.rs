@@ -25,7 +25,7 @@ use xhint_btf::Btf;
 use xhint_link::{Dispatch, Link, LinkOptions};
 use xhint_object::nic_btf;
 use xhint_testkit::fixture::Compile;
-use xhint_testkit::privileged;
+use xhint_testkit::may_load;
 use xhint_universe::Universe;
 
 const ROUNDS: usize = 7;
@@ -40,7 +40,7 @@ const NOTHING: &str = "nothing";
 const FIXED: &str = "fixed offsets, one layout";
 
 fn main() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     let base = Arc::new(Btf::parse(read(Path::new(KERNEL_BTF))).unwrap());

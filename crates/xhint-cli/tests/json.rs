@@ -98,14 +98,12 @@ fn shapes_stay() {
 
 #[test]
 fn a_probe_has_its_shape_whatever_the_device() {
+    if !privileged() {
+        return;
+    }
     for device in ["lo", "veth"] {
-        // A soft one of our own takes rights.
-        let world = (device == "veth" && privileged()).then(|| World::new(&["probe"]));
-        let Some(within) =
-            world.as_ref().map_or((device == "lo").then(Vec::new), |w| Some(vec!["--netns", &w.netns[0]]))
-        else {
-            continue;
-        };
+        let world = (device == "veth").then(|| World::new(&["probe"]));
+        let within = world.as_ref().map_or(Vec::new(), |w| vec!["--netns", &*w.netns[0]]);
         if let Some(world) = &world {
             let link = ["-n", &world.netns[0], "link", "add", "veth", "type", "veth"];
             assert!(Command::new("ip").args(link).status().unwrap().success());

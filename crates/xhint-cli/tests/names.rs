@@ -178,7 +178,10 @@ fn no_verb_lets_a_name_out() {
         let tried = all.iter().any(|one| one.join(" ").starts_with(&format!("{verb} ")));
         assert!(tried, "`xhint {verb}` prints names that are not tried here");
     }
-    for arguments in &all {
+    // Who asks for a device that there cannot be still asks the kernel.
+    let of_devices = ["attach", "status", "probe", "detach", "layouts", "nic"];
+    let devices = privileged();
+    for arguments in all.iter().filter(|one| devices || !of_devices.contains(&one[0])) {
         for styled in [false, true] {
             harmless(arguments, styled);
         }

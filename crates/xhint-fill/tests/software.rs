@@ -6,7 +6,7 @@ mod common;
 
 use common::{Read, filled_and_run};
 use xhint_fill::{Fill, Provider};
-use xhint_testkit::privileged;
+use xhint_testkit::may_load;
 
 /// The packets of "Verifying the RSS hash calculation" in Microsoft's documents: addresses, ports, and the hash with and
 /// without ports.
@@ -79,7 +79,7 @@ fn run(packets: &[Vec<u8>]) -> Vec<Read> {
 
 #[test]
 fn hashes_are_those_that_are_published() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     let mut packets = Vec::new();
@@ -106,7 +106,7 @@ fn hashes_are_those_that_are_published() {
 
 #[test]
 fn every_header_is_told_as_it_is() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     let v4 = ethernet(&[(0x88a8, 0x6123), (0x8100, 5)], 0x800, &ipv4("10.0.0.1", "10.0.0.2", 6, 0, &tcp(4242, 80)));
@@ -177,7 +177,7 @@ fn every_header_is_told_as_it_is() {
 
 #[test]
 fn what_is_cut_short_or_lies_is_0_and_nothing_is_read_beyond() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     let whole = ethernet(&[(0x8100, 5)], 0x800, &ipv4("10.0.0.1", "10.0.0.2", 6, 0, &tcp(4242, 80)));

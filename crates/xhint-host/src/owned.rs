@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
@@ -108,10 +109,13 @@ fn unname(name: &str) -> Result<()> {
     }
 }
 
-/// Makes `/run/netns` a shared mount, so that every mount namespace sees what is mounted there.
+/// Makes `/run/netns` a shared mount, so that every mount namespace sees what is mounted there. One at a time, by the lock
+/// that iproute2 takes: of two who do it at once, one would hide what the other mounts.
 fn share_dir() -> Result<()> {
     let dir = Path::new(NAMED);
     fs::create_dir_all(dir).map_err(Error::file(dir))?;
+    let opened = fs::File::open(dir).map_err(Error::file(dir))?;
+    let _one = Flock::lock(opened, FlockArg::LockExclusive).map_err(|(_, error)| Error::file(dir)(error))?;
     let none: Option<&str> = None;
     let share = || mount(none, dir, none, MsFlags::MS_SHARED | MsFlags::MS_REC, none);
     match share() {

@@ -11,7 +11,7 @@ use own::{compiled, nic_of, universe};
 use xhint_link::{Dispatch, Link, LinkOptions, Object};
 use xhint_testkit::damage::Random;
 use xhint_testkit::run::{Loaded, room};
-use xhint_testkit::{fixture, privileged, skipped};
+use xhint_testkit::{fixture, may_load, skipped};
 
 const PASS: u32 = 2;
 /// Bytes of metadata, and where the id stands.
@@ -106,7 +106,7 @@ fn one_copy_reads_layouts_that_differ_in_places_and_in_what_they_lack() {
     let linked = object.link(&universe(&[("alike", nic_of(&source))]), &options).unwrap();
     assert_eq!(linked.report.dispatch.kind, Some(Dispatch::Table));
     assert_eq!(linked.report.dispatch.copies, Some(1));
-    if !privileged() {
+    if !may_load() {
         return;
     }
     if room() < SIZE {

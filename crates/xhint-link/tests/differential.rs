@@ -9,11 +9,11 @@ use xhint_testkit::cases::CASES;
 use xhint_testkit::flat::{Nic, merge};
 use xhint_testkit::matrix::{self, WORLDS, World, subjects};
 use xhint_testkit::run::Loaded;
-use xhint_testkit::{damage, fixture, privileged};
+use xhint_testkit::{damage, fixture, may_load};
 
 #[test]
 fn linked_objects_hold_the_instructions_that_libbpf_makes() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     let worlds: Vec<_> = WORLDS.iter().collect();
@@ -24,7 +24,7 @@ fn linked_objects_hold_the_instructions_that_libbpf_makes() {
 
 #[test]
 fn linked_for_a_layout_too() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     let has_layout = |world: &&World| world.nics.len() == 1 && layout_of(&world.nics[0].0).is_some();
@@ -34,7 +34,7 @@ fn linked_for_a_layout_too() {
 
 #[test]
 fn linked_for_big_endian_machines_too() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     let nics = ["plain.c", "mlx_rx.c", "nested.c", "short.c", "kinds.c", "enums.c", "matches.c", "wide.c"];
@@ -46,7 +46,7 @@ fn linked_for_big_endian_machines_too() {
 /// The linked object alone, without any BTF but the kernel's, reads the values worked out by hand.
 #[test]
 fn the_kernel_runs_linked_objects_to_the_values_worked_out_by_hand() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     let base = fixture::corpus("vmlinux.btf");

@@ -9,7 +9,7 @@ use own::{compiled, nics, universe};
 use xhint_link::{Dispatch, Error, Fallback, Link, LinkOptions, Linked, Object};
 use xhint_testkit::damage::Random;
 use xhint_testkit::run::Loaded;
-use xhint_testkit::{fixture, privileged};
+use xhint_testkit::{fixture, may_load};
 
 const PASS: u32 = 2;
 
@@ -76,7 +76,7 @@ fn run(loaded: &Loaded, metadata: &[u8]) -> (u32, [u64; 5]) {
 }
 
 fn interleaved(dispatch: Dispatch, walk: bool) {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     let linked = link(&LinkOptions { dispatch, walk, ..LinkOptions::default() }).unwrap();
@@ -166,7 +166,7 @@ fn the_same_input_gives_the_same_bytes() {
 
 #[test]
 fn a_fixed_action_takes_the_place_of_the_fallback() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     for dispatch in [Dispatch::Static, Dispatch::Tail, Dispatch::Table] {
@@ -181,7 +181,7 @@ fn a_fixed_action_takes_the_place_of_the_fallback() {
 
 #[test]
 fn layouts_that_are_equal_or_lack_all_are_dispatched_too() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     let two = |field: &str| {
@@ -230,7 +230,7 @@ fn more_layouts_than_the_kernel_takes_functions_are_refused() {
     // Left to itself it takes the other way, and the kernel takes that.
     let linked = object.link(&universe(&[("many", many(300))]), &LinkOptions::default()).unwrap();
     assert_eq!(linked.report.dispatch.kind, Some(Dispatch::Tail));
-    if privileged() {
+    if may_load() {
         Loaded::load(&fixture::keep("many", "o", &linked.bytes), None).unwrap();
     }
 }
@@ -275,7 +275,7 @@ fn more_layouts_than_slots_take_a_table_where_copies_are_many() {
         assert_eq!((known.report.dispatch.kind, known.report.dispatch.needs), (Some(Dispatch::Table), ""));
         let without = object.link(&universe, &LinkOptions { walk: false, ..LinkOptions::default() });
         assert_eq!(without.is_ok(), dispatch == Dispatch::Static, "{:?}", without.err());
-        if !privileged() || xhint_testkit::run::room() < 44 {
+        if !may_load() || xhint_testkit::run::room() < 44 {
             continue;
         }
         for bytes in [bytes, known.bytes] {
@@ -294,7 +294,7 @@ fn more_layouts_than_slots_take_a_table_where_copies_are_many() {
 
 #[test]
 fn copies_that_jumps_cannot_span_are_called() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     let object = Object::parse(compiled("long.bpf.c")).unwrap();

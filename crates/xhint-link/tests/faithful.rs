@@ -14,7 +14,7 @@ use xhint_btf::ext::BtfExt;
 use xhint_link::{Dispatch, Link, LinkOptions, Object};
 use xhint_testkit::fixture::{self, section};
 use xhint_testkit::oracle::relocate;
-use xhint_testkit::{privileged, skipped};
+use xhint_testkit::{may_load, skipped};
 use xhint_universe::Universe;
 
 /// Every program of the testkit with every NIC that it can be linked for, little- and big-endian.
@@ -66,7 +66,7 @@ fn linking_what_is_linked_changes_nothing() {
 
 #[test]
 fn libbpf_finds_the_maps_and_programs_it_found_before() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     let (mut seen, mut compared) = (BTreeMap::new(), 0);

@@ -10,7 +10,7 @@ use libbpf_rs::{MapCore, MapFlags, ObjectBuilder, ProgramInput};
 use own::{compiled, nic_of, universe};
 use xhint_link::counts::{COUNTS, UNKNOWN_ID};
 use xhint_link::{Dispatch, Fallback, Link, LinkOptions, Linked, Object};
-use xhint_testkit::{fixture, privileged};
+use xhint_testkit::{fixture, may_load};
 
 const PASS: u32 = 2;
 const DROP: u32 = 1;
@@ -104,7 +104,7 @@ fn check(first: &str, dispatch: Dispatch, fallback: Fallback, count: bool) {
 
 #[test]
 fn packets_of_layouts_that_go_to_the_fallback_are_found_and_counted_by_name() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     for dispatch in [Dispatch::Static, Dispatch::Tail, Dispatch::Table] {

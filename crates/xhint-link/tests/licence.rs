@@ -8,7 +8,7 @@ mod own;
 use own::{nic_of, universe};
 use xhint_link::{Dispatch, Link, LinkOptions, Object};
 use xhint_testkit::fixture::{self, Compile};
-use xhint_testkit::privileged;
+use xhint_testkit::may_load;
 use xhint_testkit::run::Loaded;
 
 const C: &str = "#include <xhint.h>
@@ -41,7 +41,7 @@ fn loads(argument: Option<&str>, options: &LinkOptions) -> Result<(), String> {
 
 #[test]
 fn a_program_of_any_licence_can_be_linked_in_every_way() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     for dispatch in [Dispatch::Static, Dispatch::Tail, Dispatch::Table] {

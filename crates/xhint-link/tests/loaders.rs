@@ -11,7 +11,7 @@ use std::process::Command;
 use own::{compiled, nics, universe};
 use xhint_link::{Dispatch, Link, LinkOptions, Object};
 use xhint_testkit::matrix::WORLDS;
-use xhint_testkit::{fixture, privileged};
+use xhint_testkit::{fixture, may_load};
 
 /// Fixtures of the testkit, NICs for which all of each passes the verifier, and the names of its programs.
 const FIXTURES: [(&str, &str, &[&str]); 6] = [
@@ -58,7 +58,7 @@ fn own_programs() -> Vec<(String, Vec<u8>, Vec<&'static str>)> {
 
 #[test]
 fn aya_loads_them() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     for (what, bytes, programs) in linked() {
@@ -72,7 +72,7 @@ fn aya_loads_them() {
 
 #[test]
 fn libbpf_rs_loads_them() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     for (what, bytes, programs) in linked() {
@@ -86,7 +86,7 @@ fn libbpf_rs_loads_them() {
 
 #[test]
 fn bpftool_loads_them() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     let Some(bpffs) = Bpffs::mount() else { return };

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use own::{nic_of, universe};
 use xhint_link::{Dispatch, Error, Link, LinkOptions, Linked, Object};
 use xhint_testkit::fixture::{self, Compile};
-use xhint_testkit::privileged;
+use xhint_testkit::may_load;
 use xhint_testkit::run::Loaded;
 
 fn object(define: Option<&str>) -> Object {
@@ -35,7 +35,7 @@ fn link(define: Option<&str>, options: &LinkOptions) -> Result<Linked, Error> {
 fn guards_that_became_constant_hide_what_they_guard() {
     let linked = link(None, &LinkOptions::default()).unwrap();
     assert_eq!(linked.report.warnings, [""; 0]);
-    if privileged() {
+    if may_load() {
         let loaded = Loaded::load(&fixture::keep("missing", "o", &linked.bytes), None).unwrap();
         let outcome = loaded.run("guarded", &[1, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0], &[0; 64]).unwrap();
         assert_eq!(outcome.returned, 2);
@@ -97,7 +97,7 @@ fn a_guard_that_only_the_loader_sets_can_be_allowed() {
     let options = LinkOptions { allow_missing: true, ..LinkOptions::default() };
     let linked = link(Some("BY_LOADER"), &options).unwrap();
     assert_eq!(linked.report.warnings.len(), 1);
-    if privileged() {
+    if may_load() {
         // `use_gone` is 0 when it is loaded, so the verifier never comes to the read.
         Loaded::load_one(&fixture::keep("allowed", "o", &linked.bytes), None, "unguarded").unwrap();
     }
@@ -159,7 +159,7 @@ fn a_plain_read_of_a_bitfield_is_told_as_that_and_not_to_be_guarded() {
     assert!(says.contains("BPF_CORE_READ_BITFIELD_PROBED()") && !says.contains("guard"), "{says}");
     // And the cure is one.
     let linked = link("BPF_CORE_READ_BITFIELD(m, value)").unwrap();
-    if privileged() {
+    if may_load() {
         let loaded = Loaded::load(&fixture::keep("bits", "o", &linked.bytes), None).unwrap();
         let outcome = loaded.run("reader", &[0x67, 0x45, 0xf3, 0xff, 1, 0, 0, 0], &[0; 64]).unwrap();
         assert_eq!((outcome.returned, loaded.global(".bss")[..4].to_vec()), (2, vec![0x67, 0x45, 3, 0]));
@@ -196,7 +196,7 @@ char LICENSE[] SEC("license") = "GPL";
         assert!(says.contains("mark") && says.contains("BPF_CORE_READ_BITFIELD()"), "{other}: {says}");
     }
     let linked = link("__u32 pad : 3; __u32 mark : 4; __u32 more : 25; __u32 btf_id;").unwrap();
-    if privileged() {
+    if may_load() {
         let loaded = Loaded::load(&fixture::keep("bits-plain", "o", &linked.bytes), None).unwrap();
         let outcome = loaded.run("reader", &[0x2d, 0, 0, 0, 7, 0, 0, 0], &[0; 64]).unwrap();
         assert_eq!((outcome.returned, loaded.global(".bss")[0]), (2, 5));

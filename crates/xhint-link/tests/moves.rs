@@ -8,7 +8,7 @@ mod own;
 use own::{compiled, nics, universe};
 use xhint_link::{Dispatch, Fallback, Link, LinkOptions, Object};
 use xhint_testkit::run::Loaded;
-use xhint_testkit::{fixture, privileged};
+use xhint_testkit::{fixture, may_load};
 
 /// Of fixtures/nics.c: the id at the end of 16 bytes, `value` in front and behind a word.
 fn packets(value: u8) -> [[u8; 16]; 2] {
@@ -21,7 +21,7 @@ fn packets(value: u8) -> [[u8; 16]; 2] {
 /// were it not to, other bytes would be read.
 #[test]
 fn what_is_read_after_a_move_is_right_with_every_dispatch() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     let object = Object::parse(compiled("moves.bpf.c")).unwrap();

@@ -11,7 +11,7 @@ use own::{nic_of, universe};
 use xhint_link::{Dispatch, Link, LinkOptions, Object};
 use xhint_testkit::fixture::{self, Compile, Variant};
 use xhint_testkit::run::Loaded;
-use xhint_testkit::{privilege, privileged};
+use xhint_testkit::{may_load, privilege};
 
 const NICS: &str = "struct one { __u32 pad; __s16 small; __s8 smaller; __u8 pad2; __u32 value; __u32 btf_id; } LAYOUT(1);\n\
                     struct two { __u32 value; __s8 smaller; __u8 pad; __s16 small; __u32 pad2; __u32 btf_id; } LAYOUT(2);\n\
@@ -34,7 +34,7 @@ fn packet(id: u8) -> [u8; 16] {
 
 #[test]
 fn what_v4_added_means_the_same_in_every_copy() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     let Some(path) = compiled("newer.bpf.c") else { return privilege::skipped("no clang that knows -mcpu=v4") };

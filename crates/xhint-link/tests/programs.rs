@@ -9,7 +9,7 @@ use own::{compiled, nics, universe};
 use xhint_btf::{Btf, Kind};
 use xhint_link::{Dispatch, Link, LinkOptions, Object};
 use xhint_testkit::run::Loaded;
-use xhint_testkit::{fixture, privileged};
+use xhint_testkit::{fixture, may_load};
 
 fn loaded(source: &str, options: &LinkOptions) -> Loaded {
     let object = Object::parse(compiled(source)).unwrap();
@@ -38,7 +38,7 @@ fn second_of_16(mark: u8) -> [u8; 16] {
 
 #[test]
 fn everything_else_in_an_object_survives() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     if !kernel_has("bpf_rcu_read_lock") {
@@ -64,7 +64,7 @@ fn everything_else_in_an_object_survives() {
 
 #[test]
 fn a_program_that_switches_by_itself_needs_no_dispatch() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     let object = Object::parse(compiled("switches.bpf.c")).unwrap();
@@ -75,7 +75,7 @@ fn a_program_that_switches_by_itself_needs_no_dispatch() {
 
 #[test]
 fn a_program_that_switches_by_itself_can_be_dispatched_as_well() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     for dispatch in [Dispatch::Static, Dispatch::Tail] {

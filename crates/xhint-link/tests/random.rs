@@ -17,7 +17,7 @@ use xhint_link::{Dispatch, Link, LinkOptions, Object};
 use xhint_testkit::damage::Random;
 use xhint_testkit::fixture::{self, Compile};
 use xhint_testkit::run::Loaded;
-use xhint_testkit::{fixture::Variant, privileged, skipped};
+use xhint_testkit::{fixture::Variant, may_load, skipped};
 
 /// Programs in an object.
 const PROGRAMS: usize = 24;
@@ -269,7 +269,7 @@ fn number(name: &str, default: u64) -> u64 {
 
 #[test]
 fn linked_programs_compute_what_unlinked_ones_do() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     let layout =

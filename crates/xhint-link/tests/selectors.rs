@@ -8,7 +8,7 @@ mod own;
 use own::{compiled, nic_of, universe};
 use xhint_link::{Dispatch, Error, Link, LinkOptions, Linked, Object};
 use xhint_testkit::run::Loaded;
-use xhint_testkit::{fixture, privileged};
+use xhint_testkit::{fixture, may_load};
 
 const FRONT: &str =
     "struct front { __u16 kind tag(\"xhint:selector\"); __u16 pad; __u32 value; __u64 more; } LAYOUT(0x55);
@@ -65,7 +65,7 @@ fn places_that_rule_each_other_out_are_no_error() {
 
 #[test]
 fn every_dispatch_reads_such_packets_as_the_one_that_is_tried_first() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     // value and id of `front`, value and id of `back`: the ids of one packet are those of both, of one, of none.

@@ -16,7 +16,7 @@ use xhint_btf::{Btf, Builder, Def, Member};
 use xhint_link::{Dispatch, Link, LinkOptions, Object};
 use xhint_testkit::fixture::{self, Compile};
 use xhint_testkit::run::Loaded;
-use xhint_testkit::{privilege, privileged};
+use xhint_testkit::{may_load, privilege};
 use xhint_universe::Universe;
 
 /// Of fixtures/nics.c: the id at the end of 16 bytes, `value` in front and behind a word.
@@ -64,7 +64,7 @@ fn merged() -> Option<Bytes> {
 
 #[test]
 fn code_that_is_no_functions_any_more_is_passed_over() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     let Some(bytes) = merged() else { return privilege::skipped("no bpftool") };
@@ -105,7 +105,7 @@ fn named(name: &str) -> Bytes {
 
 #[test]
 fn layouts_that_c_could_not_name_are_dispatched() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     let base = Arc::new(Btf::parse(fixture::corpus("vmlinux.btf")).unwrap());
@@ -133,7 +133,7 @@ fn layouts_that_c_could_not_name_are_dispatched() {
 
 #[test]
 fn what_is_loaded_on_demand_keeps_nothing_else_from_loading() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     let object = Object::parse(compiled("optional.bpf.c")).unwrap();
@@ -196,7 +196,7 @@ fn too_many_layouts_for_a_program_on_demand_are_refused_with_a_way_out() {
 
 #[test]
 fn what_an_object_needs_of_a_loader_is_said() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     let object = Object::parse(compiled("reader.bpf.c")).unwrap();
@@ -229,7 +229,7 @@ fn nothing_is_left_of_an_ext_that_had_relocations_only() {
         let linked = object.link(&universe, &options).unwrap().bytes;
         let left = fixture::section(&linked, ".BTF.ext").map(|e| xhint_btf::ext::BtfExt::parse(e).unwrap());
         assert!(left.is_none_or(|e| !e.is_empty()), "{:?}", options.dispatch);
-        if privileged() {
+        if may_load() {
             let loaded = load("relocations only", &linked);
             assert_eq!(loaded.run("always", &packets(5)[0], &[0; 64]).unwrap().returned, 5);
         }

@@ -14,12 +14,12 @@ use elf::link;
 use xhint_btf::Btf;
 use xhint_relo::Binding;
 use xhint_testkit::matrix::{self, WORLDS, World, subjects};
-use xhint_testkit::{fixture, privileged};
+use xhint_testkit::{fixture, may_load};
 use xhint_universe::Universe;
 
 #[test]
 fn instructions_are_those_of_libbpf() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     let worlds: Vec<_> = WORLDS.iter().collect();
@@ -33,7 +33,7 @@ fn instructions_are_those_of_libbpf() {
 /// The variants between, in the one world that has something for every program.
 #[test]
 fn instructions_are_those_of_libbpf_for_every_compiler() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     let worlds: Vec<_> = WORLDS.iter().filter(|world| world.splits.len() > 1).collect();
@@ -45,7 +45,7 @@ fn instructions_are_those_of_libbpf_for_every_compiler() {
 /// A NIC's struct as a layout that is bound by name: the same, but that it has an id of its own.
 #[test]
 fn a_bound_layout_changes_no_instruction() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     let has_layout = |world: &&World| world.nics.len() == 1 && layout_of(world).is_some();

@@ -17,7 +17,7 @@ use xhint_btf::Btf;
 use xhint_relo::Binding;
 use xhint_testkit::fixture::{Compile, keep, section};
 use xhint_testkit::matrix::{Subject, World, compare};
-use xhint_testkit::privileged;
+use xhint_testkit::may_load;
 use xhint_universe::Universe;
 
 const STRUCTS: u32 = 12;
@@ -250,7 +250,7 @@ fn target(mut side: Side<'_>) -> String {
 
 #[test]
 fn made_up_programs_become_what_libbpf_makes_of_them() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     let rounds = std::env::var("XHINT_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(8);

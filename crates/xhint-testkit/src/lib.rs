@@ -9,7 +9,7 @@
 //! | [`distill`] | distilled bases, made and relocated by libbpf |
 //! | [`cases`] | programs, metadata, and the values they must read, worked out by hand |
 //! | [`run`] | a program loaded by libbpf and run by `BPF_PROG_TEST_RUN` with metadata in front of its packet |
-//! | [`privilege`] | may this process load programs? if not, the test says loudly that it was skipped |
+//! | [`privilege`] | may this process load programs, and are there devices? if not, the test says loudly that it was skipped |
 //! | [`damage`] | valid files broken systematically, the same way every time |
 //! | [`hostile`] | BTF made by hand to hurt: loops, deep chains, sizes that overflow |
 //!
@@ -36,4 +36,4 @@ pub mod oracle;
 pub mod privilege;
 pub mod run;
 
-pub use privilege::{privileged, skipped};
+pub use privilege::{may_load, privileged, skipped};

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use xhint_testkit::run::{Loaded, room};
-use xhint_testkit::{fixture, privileged};
+use xhint_testkit::{fixture, may_load};
 
 use super::*;
 use xhint_bpf::Insn;
@@ -112,7 +112,7 @@ fn each_packet_is_read_by_the_row_of_its_length_and_id() {
 }
 
 fn check(last_id: u32, link: impl Fn(&Request<'_>) -> Result<xhint_object::Image, Error>) {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     // Two of one length, one that is equal to another but for its id, ids on both sides of the sign.
@@ -139,7 +139,7 @@ fn check(last_id: u32, link: impl Fn(&Request<'_>) -> Result<xhint_object::Image
 /// 0 is the id of none, also where rows of nobody are all that could have it.
 #[test]
 fn packets_without_an_id_are_of_no_layout() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     for id in 1..32_u32 {
@@ -154,7 +154,7 @@ fn packets_without_an_id_are_of_no_layout() {
 
 #[test]
 fn the_fallback_can_be_an_action() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     let path = linked(&object(), &[((16, 4), 0x11)], Fallback::Action(1), false, link_direct);

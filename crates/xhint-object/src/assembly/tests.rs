@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use xhint_testkit::{fixture, oracle, privileged};
+use xhint_testkit::{fixture, may_load, oracle};
 
 use super::*;
 use crate::image::SectionContent;
@@ -73,7 +73,7 @@ fn reassemble(bytes: &Bytes) -> Vec<u8> {
 
 #[test]
 fn libbpf_sees_the_same_programs_in_what_was_put_together() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     let base = fixture::corpus_path("vmlinux.btf");

@@ -4,7 +4,7 @@ use std::fs;
 
 use bytes::Bytes;
 use xhint_testkit::fixture::{self, Compile};
-use xhint_testkit::{oracle, privileged};
+use xhint_testkit::{may_load, oracle};
 
 use crate::{Error, Object};
 
@@ -32,7 +32,7 @@ fn object(stem: &str, text: &str) -> Object {
 
 #[test]
 fn libbpf_sees_the_programs_of_both() {
-    if !privileged() {
+    if !may_load() {
         return;
     }
     let base = fixture::corpus_path("vmlinux.btf");
