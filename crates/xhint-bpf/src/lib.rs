@@ -19,6 +19,7 @@ mod liveness;
 mod named;
 mod prune;
 mod reach;
+mod useless;
 
 pub use arena::Arena;
 pub use code::{Fault, Instruction, Label, Reference, Targets, decode, encode, jumps_anywhere};
@@ -31,3 +32,4 @@ pub use liveness::Liveness;
 pub use named::Named;
 pub use prune::{Branches, prune, remaining};
 pub use reach::{Access, AccessKind, Code, Reach, reach_if};
+pub use useless::drop_useless;

@@ -54,6 +54,12 @@ impl Liveness {
         self.0.get(at).map_or(Regs::default(), |a| Regs::ALL.without(a.needed_behind).without(reads(a.insn)))
     }
 
+    /// Whether anybody needs one of these registers behind the instruction `at`.
+    #[must_use]
+    pub fn needs(&self, at: usize, regs: Regs) -> bool {
+        self.0.get(at).is_none_or(|around| around.needed_behind.both(regs) != Regs::default())
+    }
+
     /// Registers that have a value before the instruction `at`.
     #[must_use]
     pub fn held_at(&self, at: usize) -> Regs {

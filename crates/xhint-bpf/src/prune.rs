@@ -104,6 +104,13 @@ fn left(code: &[Instruction], branches: &Branches) -> BTreeMap<usize, (Instructi
     left
 }
 
+/// `code` without the instructions of these numbers, none of which jumps.
+pub(crate) fn without(code: &[Instruction], gone: &BTreeSet<usize>) -> Vec<Instruction> {
+    let targets = Targets::of(code);
+    let stays = code.iter().enumerate().filter(|(n, _)| !gone.contains(n));
+    keep(code, stays.map(|(n, instruction)| (n, (*instruction, targets.target(instruction)))).collect())
+}
+
 /// The code that is left, with labels and lines in their new places.
 fn keep(old: &[Instruction], mut left: BTreeMap<usize, (Instruction, Option<usize>)>) -> Vec<Instruction> {
     left.values_mut().for_each(|(instruction, _)| instruction.label = None);

@@ -16,6 +16,7 @@ mod entry;
 mod filled;
 mod rewrite;
 mod rows;
+mod stack;
 pub mod table;
 mod tail;
 mod usual;

@@ -359,7 +359,7 @@ fn filled(
     let layout = choice.layouts.iter().position(|n| of(n).is_some_and(|layout| layout.id == call.layout));
     let size = layout.and_then(|n| choice.layouts.get(n)).and_then(of).map(|layout| layout.size);
     let (function, layout, size) = (function.ok_or_else(none)?, layout.ok_or_else(none)?, size.ok_or_else(none)?);
-    Ok(Some(Filled { function, layout, size, keep: call.keep }))
+    Ok(Some(Filled { function, layout, size, keep: call.keep, careful: !options.walk }))
 }
 
 /// How packets of a layout are told from others.

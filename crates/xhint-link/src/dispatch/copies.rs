@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use xhint_bpf::reg::R0;
-use xhint_bpf::{Arena, Branches, Emit, FunctionId, Instruction, SymbolId, prune};
+use xhint_bpf::{Arena, Branches, Emit, FunctionId, Instruction, SymbolId, drop_useless, prune};
 use xhint_btf::ext::LineInfo;
 use xhint_btf::{Builder, Def, Kind, Linkage};
 use xhint_object::{Assembly, Body, Image, SectionId};
@@ -33,6 +33,8 @@ pub struct Copies<'a> {
     pub classes: Classes,
     /// By function and class, which branches its comparisons can take, for those that are to be pruned.
     branches: HashMap<(FunctionId, usize), Branches>,
+    /// Those that are not what the compiler made of them even so: what they do not need goes too.
+    tidied: HashSet<FunctionId>,
     made: HashMap<(FunctionId, usize), SymbolId>,
     /// By function, what takes its place for a fixed action.
     actions: HashMap<FunctionId, SymbolId>,
@@ -107,6 +109,7 @@ impl<'a> Copies<'a> {
             assembly,
             classes: Classes::of(object, variants),
             branches: HashMap::new(),
+            tidied: HashSet::new(),
             made: HashMap::new(),
             actions: HashMap::new(),
             todo: VecDeque::new(),
@@ -115,11 +118,14 @@ impl<'a> Copies<'a> {
     }
 
     /// From now on, copies lack what cannot be reached under any variant that they are for, whichever program runs; of what
-    /// `only` runs, if that is said.
+    /// `only` runs, if that is said, and then what is of no use there either.
     pub fn prune(&mut self, only: Option<FunctionId>) {
         for (number, variant) in self.variants.entries() {
             let reach = variant.reach(only.map_or_else(|| self.object.entries(), |only| vec![only]));
             for function in reach.functions {
+                if only.is_some() {
+                    self.tidied.insert(function);
+                }
                 let branches = self.branches.entry((function, self.classes.class(function, number))).or_default();
                 reach.branches.get(&function).into_iter().for_each(|own| branches.join(own));
             }
@@ -213,6 +219,7 @@ impl<'a> Copies<'a> {
             Some(branches) => prune(code, branches),
             None => code,
         };
+        let code = if self.tidied.contains(&function) { drop_useless(code) } else { code };
         self.linked(code, variant)
     }
 

@@ -11,7 +11,7 @@ use xhint_bpf::{Emit, FunctionId, Hook, Instruction, Label, SIZE};
 use super::copies::Copies;
 use super::count::Counters;
 use super::entry::decide;
-use super::filled::{self, Filled, fill};
+use super::filled::{self, Fill, Filled, Inlined, fill};
 use super::table::Slot;
 use super::{Case, Dispatched, Request, Route};
 use crate::Error;
@@ -161,7 +161,7 @@ impl<'c, 'a> Entry<'c, 'a> {
     fn add_filled(&mut self, route: Route, slot: Option<Slot>, filled: Filled) {
         let label = self.emit.label();
         self.filled = Some(FilledRoute { filled, route, slot, label });
-        if filled.keep || route.variant == self.routing.fallback {
+        if self.is_like_others(filled, route) {
             self.copy_for(route.variant);
         }
     }
@@ -177,9 +177,9 @@ impl<'c, 'a> Entry<'c, 'a> {
         if self.keeps_context() {
             self.emit.mov(R6, R1);
         }
-        if let Some(FilledRoute { filled, route, label, .. }) = self.filled {
-            let filler = self.copies.function(filled.function, VariantId::from(route.layout));
-            fill(&mut self.emit, self.hook, filler, label, none);
+        let how = self.filled.map(|filled| self.how_filled(filled)).transpose()?;
+        if let Some((how, filled)) = how.as_ref().zip(self.filled) {
+            fill(&mut self.emit, self.hook, how, filled.label, none);
         }
         decide(&mut self.emit, self.hook, &self.cases, none);
         self.emit.put(none);
@@ -188,28 +188,48 @@ impl<'c, 'a> Entry<'c, 'a> {
         }
         let rest = self.copy_for(self.routing.fallback).label;
         self.emit.jump(rest);
-        self.place_filled();
+        if let Some((how, filled)) = how.as_ref().zip(self.filled) {
+            self.place_filled(filled, how);
+        }
         for copy in std::mem::take(&mut self.all).into_values() {
             self.place(copy, jumped)?;
         }
         Ok(self.emit.finish())
     }
 
+    /// The code of the filler and of what is only for packets that it fills, or calls of them.
+    fn how_filled(&mut self, FilledRoute { filled, route, .. }: FilledRoute) -> Result<Fill, Error> {
+        let (program, variant) = (self.program, VariantId::from(route.layout));
+        let own = !self.is_like_others(filled, route);
+        let filler = self.copies.code(filled.function, variant);
+        let copy = if own { Some(self.copies.named_code(program, route.variant, 0)?) } else { None };
+        Ok(match Inlined::new(filler, copy, filled.careful) {
+            Some(inlined) => Fill::Inlined(inlined),
+            None => Fill::Call {
+                filler: self.copies.function(filled.function, variant),
+                copy: own.then(|| self.copies.function(program, route.variant)),
+            },
+        })
+    }
+
+    /// Whether packets that were filled go the way of others.
+    fn is_like_others(&self, filled: Filled, route: Route) -> bool {
+        filled.keep || route.variant == self.routing.fallback
+    }
+
     /// The way of packets that were filled.
-    fn place_filled(&mut self) {
-        let Some(FilledRoute { filled, route, slot, label }) = self.filled else { return };
+    fn place_filled(&mut self, FilledRoute { filled, route, slot, label }: FilledRoute, how: &Fill) {
         self.emit.put(label);
         let run = self.emit.label();
         if let Some((counters, slot)) = self.counters.zip(slot) {
             counters.known(&mut self.emit, slot.into(), run);
         }
         self.emit.put(run);
-        if filled.keep || route.variant == self.routing.fallback {
+        if self.is_like_others(filled, route) {
             let copy = self.copy_for(route.variant).label;
             self.emit.jump(copy);
         } else {
-            let copy = self.copies.function(self.program, route.variant);
-            filled::run(&mut self.emit, self.hook, copy, filled.size);
+            filled::run(&mut self.emit, self.hook, how, filled.size);
         }
     }
 

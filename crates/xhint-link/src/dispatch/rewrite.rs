@@ -24,9 +24,7 @@ use xhint_bpf::{Emit, If, Insn, Instruction, Label, Liveness, Op, Regs, Targets,
 
 use super::alike::Site;
 use super::rows::Cell;
-
-/// The least offset from r10: `MAX_BPF_STACK` of include/linux/filter.h.
-const STACK_END: i32 = -512;
+use super::stack::{STACK_END, lowest};
 
 /// Where a value is kept throughout a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,8 +94,8 @@ impl Rewrite {
         let live = Liveness::of(code);
         let untouched = sites.keys().fold(Regs::ALL, |all, at| all.both(live.untouched(*at)));
         let mut kept = untouched.iter();
-        let low = lowest(code).div_euclid(8).saturating_mul(8);
-        let slot = |n: i32| i16::try_from(low.saturating_sub(n.saturating_mul(8))).ok();
+        let low = lowest(code);
+        let slot = |n: i32| i16::try_from(low.div_euclid(8).saturating_sub(n).saturating_mul(8)).ok();
         let row = kept.next().map_or(Home::Stack(slot(1)?), Home::Reg);
         let data = kept.next().map_or(Home::Stack(slot(2)?), Home::Reg);
         let out = Rewrite { live, row, data, saved: [slot(3)?, slot(4)?] };
@@ -182,23 +180,4 @@ fn behind(code: &[Instruction], first: impl Fn(&Instruction) -> bool) -> BTreeSe
         todo.extend(next(n, instruction));
     }
     out
-}
-
-/// The end of the stack that the function uses, as far as can be seen: an offset that is added to a pointer, and one
-/// that it is read with. If it uses more, the verifier finds a row there that is none.
-fn lowest(code: &[Instruction]) -> i32 {
-    const ADD64_IMM: u8 = 0x07;
-    let lower = |least: i32, offset: i64| {
-        let small = i32::try_from(offset).ok().filter(|o| (STACK_END..0).contains(o));
-        small.map_or(least, |offset| least.min(offset))
-    };
-    let (mut added, mut read) = (0, 0);
-    for insn in code.iter().map(|i| i.insn) {
-        match insn.class() {
-            _ if insn.code == ADD64_IMM => added = lower(added, insn.imm),
-            1..=3 => read = lower(read, insn.off.into()),
-            _ => {}
-        }
-    }
-    added.saturating_add(read)
 }
