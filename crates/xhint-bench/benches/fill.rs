@@ -80,7 +80,7 @@ fn filled(base: &Arc<Btf>, fields: &[&str]) -> Vec<u8> {
     let mut universe = Universe::new(Arc::clone(base));
     let options = LinkOptions::default();
     let asked = Asked::of(&object, &universe, &options).unwrap();
-    let filler = Filler::of(&object, &asked, &software(), &Fill::default()).unwrap().1.unwrap();
+    let filler = Filler::of(&object, &asked, &software(), &Fill::default(), true).unwrap().1.unwrap();
     universe.add("filler", Arc::clone(&filler.btf)).unwrap();
     let layout = universe.layouts()[0].id;
     let call = FillerCall { function: Filler::FUNCTION.to_owned(), layout, keep: false };

@@ -72,6 +72,8 @@ enum xhint_from {
 	XHINT_FROM_NETWORK_HEADER,
 	XHINT_FROM_TRANSPORT_HEADER,
 	XHINT_FROM_HASH,
+	/* Not copied. */
+	XHINT_FROM_WHERE_IT_LIES,
 };
 
 #define from(what) bpf_core_enum_value_exists(enum xhint_from, XHINT_FROM_##what)

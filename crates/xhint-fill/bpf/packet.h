@@ -3,9 +3,8 @@
  * What the packet itself says.
  *
  * The Ethernet header and two VLAN tags lie at fixed places and are read where they are. What comes behind lies at places
- * that are known only when it is there, and without CAP_PERFMON no verifier lets an address be computed so. But there are
- * few where it mostly lies, and each of these is a constant (`near`); from any other the kernel copies it, which takes
- * ten times as long.
+ * that are known only when it is there, and without CAP_PERFMON no verifier lets an address be computed so. Then the
+ * kernel copies these headers, in one step each, which takes ten times as long.
  */
 #ifndef XHINT_FILL_PACKET_H
 #define XHINT_FILL_PACKET_H
@@ -87,45 +86,22 @@ struct at {
 
 #define ETHERNET 14
 
-/* So many bytes behind `data`, where headers lie mostly: behind up to two tags; behind those, and IPv4 without options or IPv6. */
-static __always_inline void *near(void *data, __u64 at)
+/* What is looked at of a packet begins no farther than this, mostly. */
+#define NEAR 256
+
+/* `size` bytes, a constant, from so far into the packet: where they lie, or a copy of them in `room`. Not 0 if they are not there. */
+static __always_inline long header(struct xdp_md *ctx, __u64 at, void *room, __u64 size, const void **found)
 {
-#define AT(n)                                                                                                          \
-	if (at == (n)) {                                                                                               \
-		void *there = data + (n);                                                                              \
-                                                                                                                       \
-		/* Not one addition for all. */                                                                        \
-		asm volatile("" : "+r"(there));                                                                        \
-		return there;                                                                                          \
+	if (from(WHERE_IT_LIES) && at < NEAR) {
+		void *there = (void *)(long)ctx->data + at;
+
+		if (there + size <= (void *)(long)ctx->data_end) {
+			*found = there;
+			return 0;
+		}
 	}
-	AT(14) AT(18) AT(22) AT(34) AT(38) AT(42) AT(54) AT(58) AT(62)
-#undef AT
-	return NULL;
-}
-
-typedef __u32 __attribute__((may_alias)) word;
-typedef __u16 __attribute__((may_alias)) half;
-
-/* Copies a constant number of bytes. In words, to which headers are aligned, as the compiler does not know. */
-static __always_inline void copy_words(void *to, const void *from, __u64 size)
-{
-#pragma unroll
-	for (__u64 i = 0; i < size / 4; i++)
-		((word *)to)[i] = ((const word *)from)[i];
-	if (size & 2)
-		((half *)to)[size / 2 - 1] = ((const half *)from)[size / 2 - 1];
-}
-
-/* Copies `size` bytes, a constant, from so far into the packet; not 0 if they are not there. */
-static __always_inline long copy(struct xdp_md *ctx, __u64 at, void *to, __u64 size)
-{
-	void *from = near((void *)(long)ctx->data, at);
-
-	if (from && from + size <= (void *)(long)ctx->data_end) {
-		copy_words(to, from, size);
-		return 0;
-	}
-	return bpf_xdp_load_bytes(ctx, at, to, size);
+	*found = room;
+	return bpf_xdp_load_bytes(ctx, at, room, size);
 }
 
 /* A tag `depth` tags behind the Ethernet header's addresses; where the next header begins, 0 if the packet ends. */
@@ -264,9 +240,10 @@ static __always_inline __u64 put_ipv6(struct xdp_md *ctx, struct xhint_fill *m, 
 
 /* The transport header; which kind of packet it makes, in steps from the network's own. */
 static __always_inline __u64 put_transport(struct xdp_md *ctx, struct xhint_fill *m, const struct at *p,
-					   union transport *t, __u64 *kind)
+					   union transport *room, const union transport **found, __u64 *kind)
 {
 	struct xhint_fill___be *b = (void *)m;
+	const union transport *t = room;
 	__u64 len = p->end - p->l4;
 	__u64 valid = 0;
 
@@ -274,18 +251,18 @@ static __always_inline __u64 put_transport(struct xdp_md *ctx, struct xhint_fill
 	if (!p->l4)
 		return 0;
 	if (p->ip_proto == IPPROTO_TCP && len >= 20) {
-		if (copy(ctx, p->l4, t, sizeof(t->tcp)))
+		if (header(ctx, p->l4, room, sizeof(t->tcp), (const void **)&t))
 			return 0;
 		*kind = 1;
 		put8(tcp_flags, t->tcp.flags);
 		valid = BIT(TCP_FLAGS) | BIT(SRC_PORT) | BIT(DST_PORT);
 	} else if (p->ip_proto == IPPROTO_UDP && len >= 8) {
-		if (copy(ctx, p->l4, t, 4))
+		if (header(ctx, p->l4, room, 4, (const void **)&t))
 			return 0;
 		*kind = 2;
 		valid = BIT(SRC_PORT) | BIT(DST_PORT);
 	} else if ((p->ip_proto == IPPROTO_ICMP || p->ip_proto == IPPROTO_ICMPV6) && len >= 4) {
-		if (copy(ctx, p->l4, t, 4))
+		if (header(ctx, p->l4, room, 4, (const void **)&t))
 			return 0;
 		*kind = 3;
 		put8(icmp_type, t->icmp.type);
@@ -299,16 +276,17 @@ static __always_inline __u64 put_transport(struct xdp_md *ctx, struct xhint_fill
 		put16(dst_port, bpf_ntohs(t->ports.dst));
 	}
 	put16(l4_offset, p->l4);
+	*found = t;
 	return valid | BIT(L4_OFFSET);
 }
 
 #ifdef HASH
-static __always_inline __u64 put_hash(struct xhint_fill *m, const union network *n, const union transport *t, __u64 v4,
+static __always_inline __u64 put_hash(struct xhint_fill *m, const __be32 *addresses, const union transport *t, int v4,
 				      __u64 kind)
 {
 	struct xhint_fill___be *b = (void *)m;
 	__u64 ports = kind == 1 || kind == 2;
-	__u64 hash = v4 ? hash_ipv4(n->v4.addresses, t->word, ports) : hash_ipv6(n->v6.addresses, t->word, ports);
+	__u64 hash = v4 ? hash_ipv4(addresses, t->word, ports) : hash_ipv6(addresses, t->word, ports);
 	__u64 type = v4 ? RSS_L3_IPV4 : RSS_L3_IPV6;
 
 	if (ports)
@@ -319,7 +297,7 @@ static __always_inline __u64 put_hash(struct xhint_fill *m, const union network 
 }
 #endif
 
-static __always_inline void put_ip_type(struct xhint_fill *m, __u64 v4, __u64 kind)
+static __always_inline void put_ip_type(struct xhint_fill *m, int v4, __u64 kind)
 {
 	if (v4)
 		put_type(kind == 1 ? pkt(IPV4_TCP) : kind == 2 ? pkt(IPV4_UDP) : kind == 3 ? pkt(IPV4_ICMP) : pkt(IPV4));
@@ -330,24 +308,43 @@ static __always_inline void put_ip_type(struct xhint_fill *m, __u64 v4, __u64 ki
 static __always_inline __u64 put_arp(struct xdp_md *ctx, struct xhint_fill *m, const struct at *p)
 {
 	struct xhint_fill___be *b = (void *)m;
-	__be16 head[4];
+	__be16 room[4] = {};
+	const __be16 *head;
 
 	put_type(pkt(ARP));
-	if (!has2(arp_op) || copy(ctx, p->l3, head, sizeof(head)))
+	if (!has2(arp_op) || header(ctx, p->l3, room, sizeof(room), (const void **)&head))
 		return 0;
 	put16(arp_op, bpf_ntohs(head[3]));
 	return BIT(ARP_OP);
+}
+
+/* What comes behind the network header, which is read as it is in code of its own: a verifier does not know it again by a flag. */
+static __always_inline __u64 put_rest(struct xdp_md *ctx, struct xhint_fill *m, const struct at *p,
+				      const __be32 *addresses, int v4)
+{
+	/* Verifiers before Linux 6.18 also look at reads that never happen, if the loader lacks CAP_PERFMON. */
+	union transport room = {};
+	const union transport *t = &room;
+	__u64 valid = 0, kind = 0;
+
+	if (from(TRANSPORT_HEADER))
+		valid |= put_transport(ctx, m, p, &room, &t, &kind);
+	put_ip_type(m, v4, kind);
+#ifdef HASH
+	if (from(HASH))
+		valid |= put_hash(m, addresses, t, v4, kind);
+#endif
+	return valid;
 }
 
 /* Everything of the packet that is asked for; the bits of `valid` that it is. `known` is not to be found out again. */
 static __always_inline __u64 put_packet(struct xdp_md *ctx, struct xhint_fill *m, __u64 known)
 {
 	struct xhint_fill___be *b = (void *)m;
-	/* Verifiers before Linux 6.18 also look at reads that never happen, if the loader lacks CAP_PERFMON. */
-	union transport t = {};
-	union network n = {};
+	union network room = {};
+	const void *found = &room;
 	struct at p = {};
-	__u64 len, kind = 0, v4, valid, more;
+	__u64 len, valid, more = 0;
 
 	put_type(pkt(UNKNOWN));
 	valid = put_ethernet(ctx, m, &p, known);
@@ -357,30 +354,21 @@ static __always_inline __u64 put_packet(struct xdp_md *ctx, struct xhint_fill *m
 	put16(l3_offset, p.l3);
 	if (p.proto == ETH_P_ARP)
 		return valid | put_arp(ctx, m, &p);
-	v4 = p.proto == ETH_P_IP;
 	len = bpf_xdp_get_buff_len(ctx);
-	if (v4) {
-		if (copy(ctx, p.l3, &n, sizeof(n.v4)))
-			return valid;
-		more = put_ipv4(m, &n.v4, len, &p);
-	} else if (p.proto == ETH_P_IPV6) {
-		if (copy(ctx, p.l3, &n, sizeof(n.v6)))
-			return valid;
-		more = put_ipv6(ctx, m, &n.v6, len, &p);
-	} else {
-		return valid;
+	if (p.proto == ETH_P_IP && !header(ctx, p.l3, &room, sizeof(room.v4), &found)) {
+		const struct ipv4 *ip = found;
+
+		more = put_ipv4(m, ip, len, &p);
+		if (more)
+			more |= put_rest(ctx, m, &p, ip->addresses, 1);
+	} else if (p.proto == ETH_P_IPV6 && !header(ctx, p.l3, &room, sizeof(room.v6), &found)) {
+		const struct ipv6 *ip = found;
+
+		more = put_ipv6(ctx, m, ip, len, &p);
+		if (more)
+			more |= put_rest(ctx, m, &p, ip->addresses, 0);
 	}
-	if (!more)
-		return valid;
-	valid |= more;
-	if (from(TRANSPORT_HEADER))
-		valid |= put_transport(ctx, m, &p, &t, &kind);
-	put_ip_type(m, v4, kind);
-#ifdef HASH
-	if (from(HASH))
-		valid |= put_hash(m, &n, &t, v4, kind);
-#endif
-	return valid;
+	return valid | more;
 }
 
 #endif

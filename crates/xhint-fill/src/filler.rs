@@ -35,7 +35,7 @@ impl Filler {
     pub const FUNCTION: &'static str = "xhint_fill";
 
     /// What is `asked` for by `object`, from where `offers` has it and `fill` wants it. `None` if no field is to be filled;
-    /// the rows tell why in the choice, which comes either way.
+    /// the rows tell why in the choice, which comes either way. `walk` is whether it is loaded with `CAP_PERFMON`.
     ///
     /// # Errors
     /// As [`Choice::of`]; [`Error::Layout`].
@@ -44,12 +44,13 @@ impl Filler {
         asked: &Asked,
         offers: &[Offers],
         fill: &Fill,
+        walk: bool,
     ) -> Result<(Choice, Option<Filler>), Error> {
         let choice = Choice::of(asked, offers, fill)?;
         if choice.filled().next().is_none() {
             return Ok((choice, None));
         }
-        let Layout { btf, type_id, id } = layout(object.btf(), asked, &choice)?;
+        let Layout { btf, type_id, id } = layout(object.btf(), asked, &choice, walk)?;
         let size = btf.skip_mods(type_id).size();
         let hashes = |(_, source): (&str, &Source)| source.offer.origin == Origin::Toeplitz;
         let form = match (choice.asks_driver(), choice.filled().any(hashes)) {

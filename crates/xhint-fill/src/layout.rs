@@ -27,11 +27,12 @@ pub struct Layout {
     pub id: u32,
 }
 
-/// The layout for `choice`, whose types are those of `program`; its struct is a flavour of the program's.
+/// The layout for `choice`, whose types are those of `program`; its struct is a flavour of the program's. With `walk`, packets are
+/// read where they lie.
 ///
 /// # Errors
 /// [`Error::Layout`], [`Error::Struct`].
-pub fn layout(program: &Btf, asked: &Asked, choice: &Choice) -> Result<Layout, Error> {
+pub fn layout(program: &Btf, asked: &Asked, choice: &Choice, walk: bool) -> Result<Layout, Error> {
     let mut btf = Builder::new(program.order());
     let mut fields = Vec::new();
     for (hint, (shape, names)) in by_hint(choice) {
@@ -54,7 +55,7 @@ pub fn layout(program: &Btf, asked: &Asked, choice: &Choice) -> Result<Layout, E
     for text in tags {
         btf.add(&Def::DeclTag { text: &text, target, component: None, attribute: false })?;
     }
-    enums(&mut btf, program, choice)?;
+    enums(&mut btf, program, choice, walk)?;
     let btf = Btf::parse(btf.finish())?;
     let content = content(&btf, &name, target).map_err(|source| Error::Struct { name, source })?;
     Ok(Layout { btf, type_id: target, id: derived_id(&content) })
@@ -153,8 +154,8 @@ fn host_name(bytes: u32) -> &'static str {
 }
 
 /// The enums of `bpf/layout.h`: from where values come, and which numbers the program has for kinds of packets.
-fn enums(btf: &mut Builder, program: &Btf, choice: &Choice) -> Result<(), Error> {
-    let mut from = BTreeSet::new();
+fn enums(btf: &mut Builder, program: &Btf, choice: &Choice, walk: bool) -> Result<(), Error> {
+    let mut from = BTreeSet::from_iter(walk.then_some("XHINT_FROM_WHERE_IT_LIES"));
     for (_, source) in choice.filled() {
         from.extend(from_of(source));
     }

@@ -14,6 +14,7 @@ use crate::fields::{Filled, Filling};
 use crate::offers::offers;
 use crate::parsed::Parsed;
 use crate::probe::{Probe, probe};
+use crate::rights::may_walk;
 use crate::state::{LinkedAs, Mode, Source};
 
 /// What the filler's layout is called where files are.
@@ -47,7 +48,8 @@ pub(crate) fn fill(
     }
     let probe = probe(device)?;
     let offers = offered(&probe, mode);
-    let (choice, filler) = Filler::of(&object.object, &asked, &offers, &options.fill).map_err(refused)?;
+    let walk = options.walk && may_walk();
+    let (choice, filler) = Filler::of(&object.object, &asked, &offers, &options.fill, walk).map_err(refused)?;
     let told = Filling { fields: choice.rows.iter().map(row).collect() };
     let Some(filler) = filler else { return Ok((Some(told), None)) };
     universe.add(NAME, Arc::clone(&filler.btf)).map_err(Error::Layout)?;

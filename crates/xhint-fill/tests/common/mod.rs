@@ -49,6 +49,7 @@ pub const NAMES: [&str; 30] = [
 ];
 
 /// What the program read of one packet.
+#[derive(Debug, PartialEq)]
 pub struct Read {
     pub returned: u32,
     /// Packet and metadata as the program left them.
@@ -97,7 +98,7 @@ pub fn filled(object: &Path, offers: &[Offers], fill: &Fill, keep: bool, walk: b
     let mut universe = Universe::new(Arc::new(base));
     let options = LinkOptions::default();
     let (choice, filler) =
-        Filler::of(&object, &Asked::of(&object, &universe, &options).unwrap(), offers, fill).unwrap();
+        Filler::of(&object, &Asked::of(&object, &universe, &options).unwrap(), offers, fill, walk).unwrap();
     let filler = filler.unwrap_or_else(|| panic!("{choice:?}"));
     universe.add("filler", Arc::clone(&filler.btf)).unwrap();
     let layout = universe.layouts()[0].id;
@@ -113,11 +114,16 @@ pub fn written(linked: &Linked, name: &str) -> PathBuf {
     path
 }
 
+/// With headers read where they lie, and the same with copies of them.
 pub fn filled_and_run(fill: &Fill, packets: &[Vec<u8>]) -> Vec<Read> {
-    let linked = filled(&program().object(), &software(), fill, false, true);
-    let path = written(&linked, &format!("{:?}", std::thread::current().id()));
-    let loaded = Loaded::load(&path, None).unwrap_or_else(|error| panic!("{error}"));
-    packets.iter().map(|packet| run(&loaded, packet)).collect()
+    let [lying, copied] = [true, false].map(|walk| {
+        let linked = filled(&program().object(), &software(), fill, false, walk);
+        let path = written(&linked, &format!("{walk}{:?}", std::thread::current().id()));
+        let loaded = Loaded::load(&path, None).unwrap_or_else(|error| panic!("{error}"));
+        packets.iter().map(|packet| run(&loaded, packet)).collect::<Vec<_>>()
+    });
+    assert_eq!(lying, copied);
+    lying
 }
 
 pub fn run(loaded: &Loaded, packet: &[u8]) -> Read {
