@@ -224,7 +224,7 @@ fn the_examples_are_explained_as_they_link() {
 fn what_a_field_was_met_by_is_said() {
     let nic = nic(
         "tagged_rx",
-        "__u32 layout_id tag(\"xhint:selector\"); __u32 rss tag(\"xhint:hint=rx_hash\"); __u32 other;",
+        "unsigned layout_id tag(\"xhint:selector\"); unsigned rss tag(\"xhint:hint=rx_hash\"); unsigned other;",
         31,
     );
     let program = program("by_hint", "xhint_fits(ctx, m) && bpf_core_field_exists(m->rx_hash)", "m->rx_hash");
@@ -246,9 +246,9 @@ fn what_a_field_was_met_by_is_said() {
     assert_eq!(by(&bound), ["bind", "bind"]);
     assert!(bound.text.contains("0 becomes 8  tagged_rx.other (unsigned int, 32 bits), by bind\n"), "{}", bound.text);
     let nowhere = both(&[&["--bind", "nic_meta.rx_hash=tagged_rx.othr"][..], &arguments].concat());
-    let error = "error: 'nic_meta.rx_hash' is bound to 'tagged_rx.othr': layout 'tagged_rx 0x0000001f' has no field 'othr'; \
+    let error = "'nic_meta.rx_hash' is bound to 'tagged_rx.othr': layout 'tagged_rx 0x0000001f' has no field 'othr'; \
                  the nearest are other, ";
-    assert!(nowhere.code == Some(1) && nowhere.error.starts_with(error), "{}", nowhere.error);
+    assert!(nowhere.code == Some(1) && nowhere.error.contains(error), "{}", nowhere.error);
     for half in ["nic_meta.rx_hash=tagged_rx", "nic_meta.=a.b", "nic_meta.a..b=a.b", "nic_meta.a=.b"] {
         assert_eq!(xhint(&[&["explain", "--bind", half][..], &arguments].concat()).status.code(), Some(2), "{half}");
     }

@@ -22,7 +22,7 @@ pub struct Lookup<'a> {
 pub struct FieldAt<'a> {
     /// Its path, as C writes it from the struct on. What has no name is called by one that it answers to.
     pub path: String,
-    /// The members that lead to it, itself last, each by its struct and number in that; those without a name are left out.
+    /// The members that lead to it, itself last, each by its struct and number in that; others without a name are left out.
     pub steps: Vec<(u32, u32)>,
     /// Its type as declared.
     pub type_id: u32,

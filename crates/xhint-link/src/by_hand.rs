@@ -12,7 +12,7 @@ use xhint_bpf::{Access, AccessKind, Code, FunctionId, Hook, Instruction, Named, 
 use xhint_btf::Type;
 use xhint_btf::ext::CoreRelo;
 use xhint_object::dwarf;
-use xhint_relo::meeting::{Found, LayoutFields, LocalField};
+use xhint_relo::meeting::{LayoutFields, LocalField, Whereabouts};
 use xhint_relo::spec::Spec;
 use xhint_relo::{FieldBind, RelocKind};
 use xhint_universe::Universe;
@@ -423,12 +423,12 @@ impl Has<'_> {
         let names: Vec<&str> = path.split('.').collect();
         let local = LocalField { root: &of.name, names: &names, hints: &member.hints };
         match fields.find(binds, local, named().next().is_some()) {
-            Found::Named => named().any(|m| m.bits.start == member.bits.start && bits.end <= m.bits.end),
-            Found::Is(field) => {
+            Whereabouts::Named => named().any(|m| m.bits.start == member.bits.start && bits.end <= m.bits.end),
+            Whereabouts::Is(field) => {
                 let end = field.bit_offset.saturating_add(field.bits);
                 field.bit_offset == u64::from(member.bits.start) && u64::from(bits.end) <= end
             }
-            Found::Nowhere => false,
+            Whereabouts::Nowhere => false,
         }
     }
 }

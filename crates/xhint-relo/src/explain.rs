@@ -414,6 +414,8 @@ fn describe(root: &str, spec: &Spec<'_>, kind: RelocKind) -> String {
     for (n, step) in spec.steps.iter().enumerate() {
         match step.name {
             Some(name) if kind.is_enumerator() => return format!("{out}::{name}"),
+            // A struct without a name that answers to one.
+            Some("") => {}
             Some(name) => {
                 out.push('.');
                 out.push_str(name);

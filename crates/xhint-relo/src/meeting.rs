@@ -87,7 +87,7 @@ pub struct Meets<'f> {
 
 /// Where a field of the program is found.
 #[derive(Debug, Clone, Copy)]
-pub enum Found<'f> {
+pub enum Whereabouts<'f> {
     /// By its name.
     Named,
     /// It is this one.
@@ -163,16 +163,16 @@ impl<'u> LayoutFields<'u> {
 
     /// Where a field of the program is found that is read without CO-RE, so that no more than its names are known.
     /// `is_named` says whether the layout has the field by its name.
-    pub fn find(&self, binds: &[FieldBind], local: LocalField<'_>, is_named: bool) -> Found<'_> {
+    pub fn find(&self, binds: &[FieldBind], local: LocalField<'_>, is_named: bool) -> Whereabouts<'_> {
         let whole = |meets: Meets<'_>| {
             let rest = local.names.get(meets.names..)?;
             let path = [meets.field.path.as_str()].into_iter().chain(rest.iter().copied()).collect::<Vec<_>>();
             self.lookup.at(&path.join("."))
         };
-        let is = |field: Option<_>| field.map_or(Found::Nowhere, Found::Is);
+        let is = |field: Option<_>| field.map_or(Whereabouts::Nowhere, Whereabouts::Is);
         match self.before_names(binds, local) {
             Some(meets) => is(whole(meets)),
-            None if is_named => Found::Named,
+            None if is_named => Whereabouts::Named,
             None => is(self.after_names(local).fields.into_iter().find_map(whole)),
         }
     }

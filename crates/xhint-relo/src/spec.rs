@@ -67,7 +67,8 @@ impl<'a> Spec<'a> {
 
     /// The names of its members, joined by dots.
     pub fn names(&self) -> String {
-        self.steps.iter().filter_map(|step| step.name).collect::<Vec<_>>().join(".")
+        let named = self.steps.iter().filter_map(|step| step.name).filter(|name| !name.is_empty());
+        named.collect::<Vec<_>>().join(".")
     }
 
     /// Goes `count` elements of type `elem` further.

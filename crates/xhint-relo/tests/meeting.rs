@@ -234,6 +234,26 @@ fn a_word_means_the_same_in_and_out_of_structs() {
     assert_eq!(bytes.meets(&nic, "0:0:5"), met(17, "rx.addr[5] by hint ipv6_src"));
 }
 
+/// C takes a tag behind the closing brace of a struct for the struct's.
+#[test]
+fn a_struct_without_a_name_answers_to_one() {
+    let nic = nic(16, |b| {
+        let int = b.u32();
+        let body = b.strukt("", 8, &[("length", int, 0), ("value", int, 4)]);
+        b.tag("xhint:as=rss", body);
+        vec![(("pad", int, 0, 0), vec![]), (("", body, 64, 0), vec![])]
+    });
+    let within = || {
+        Program::of("rss", |b| {
+            let int = b.u32();
+            b.strukt("", 4, &[("value", int, 0)])
+        })
+    };
+    assert_eq!(within().meets(&nic, "0:0:0"), met(12, "rx.value by as"));
+    assert_eq!(within().meets(&nic, "0:0"), met(8, "rx by as"));
+    assert_eq!(Program::number("value").meets(&nic, "0:0"), met(12, "rx.value by name"));
+}
+
 #[test]
 fn what_several_fields_mean_is_none_of_them() {
     let nic = nic(16, |b| {

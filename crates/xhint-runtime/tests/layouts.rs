@@ -9,8 +9,8 @@ use common::nic::linker;
 use common::{World, sh, with_only};
 use libbpf_rs::{MapCore, MapFlags};
 use xhint_btf::Btf;
+use xhint_link::Dispatch;
 use xhint_link::counts::COUNT_SIZE;
-use xhint_link::{Dispatch, FieldBind, FieldName};
 use xhint_runtime::Job;
 use xhint_runtime::attach::{attach, running};
 use xhint_runtime::detach::detach;
@@ -587,40 +587,4 @@ fn causes_go_to_the_last_word() {
     let two = nic("driver2", &format!("struct rx_ring {{ __u32 pad[2]; __u32 queue; }}; struct rx_ring *r; {more}"));
     let error = Layouts::of(home, device).add(linker(), two).unwrap_err().to_string();
     assert!(error.contains("rx_ring is ambiguous") && error.contains("driver2.btf gives 12"), "{error}");
-}
-
-#[test]
-fn a_field_stays_bound_for_layouts_that_come_later() {
-    if !privileged() {
-        return;
-    }
-    let name = |of: &str, path: &str| FieldName { of: of.to_owned(), path: path.to_owned() };
-    let bound = FieldBind { local: name("nic_meta", "hash"), target: name("late", "in.value") };
-    for asked in ["static", "tail"] {
-        let world = World::new();
-        let (home, device) = (&world.home, &Device::find("near", world.netns()).unwrap());
-        let dispatch = Dispatch::named(asked).unwrap();
-        let options = LinkedAs { asked: dispatch, bind_fields: vec![bound.clone()], ..LinkedAs::default() };
-        let job = linker().link(program(&[]), vec![firmware(1)], options, Mode::Native).unwrap();
-        let says = "no layout is called 'late', so binding 'nic_meta.hash' to 'late.in.value' does nothing";
-        assert!(job.warnings.iter().any(|warning| warning == says), "{:?}", job.warnings);
-        attach(home, device, &job).unwrap();
-        assert_eq!(running(home, device).unwrap().unwrap().options.bind_fields, std::slice::from_ref(&bound));
-        let late = |field: &str| {
-            nic(
-                "late",
-                &format!(
-                    "struct late {{ __u32 pad; struct {{ __u32 {field}; }} in; __u32 btf_id; }} L ID(9); struct late *l;"
-                ),
-            )
-        };
-        let layouts = Layouts::of(home, device);
-        let refused = layouts.add(linker(), late("valeu")).unwrap_err();
-        let says = "layout 'late 0x00000009' has no field 'in.value'; the nearest are in.valeu, ";
-        let all = format!("{refused} {:?}", std::error::Error::source(&refused).map(ToString::to_string));
-        assert!(all.contains(says), "{asked}: {all}");
-        let added = layouts.add(linker(), late("value")).unwrap();
-        assert_eq!(added.layouts.iter().map(|l| l.name.as_str()).collect::<Vec<_>>(), ["late"], "{asked}");
-        assert_eq!(running(home, device).unwrap().unwrap().options.bind_fields, std::slice::from_ref(&bound));
-    }
 }
