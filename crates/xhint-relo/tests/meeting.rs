@@ -246,7 +246,7 @@ fn a_struct_without_a_name_answers_to_one() {
     let within = || {
         Program::of("rss", |b| {
             let int = b.u32();
-            b.strukt("", 4, &[("value", int, 0)])
+            b.strukt("", 8, &[("value", int, 0)])
         })
     };
     assert_eq!(within().meets(&nic, "0:0:0"), met(12, "rx.value by as"));
