@@ -45,9 +45,10 @@
 
 /*
  * Whether the packet says that its metadata is of the layout this program is linked for. Asks for a member `btf_id`
- * in the program's struct. A layout may have its id in another field: if it may come, ask
- * `!bpf_core_field_exists(m->btf_id) || xhint_is(m, struct nic_meta)`. Where xhint dispatches, it has tested the id before
- * the program runs; elsewhere compare that field with bpf_core_type_id_kernel(type).
+ * in the program's struct, which is the layout's id wherever that stands, unless no plain read gives it (a bitfield, the
+ * other byte order). If such a layout may come, ask `!bpf_core_field_exists(m->btf_id) || xhint_is(m, struct nic_meta)`.
+ * Where xhint dispatches, it has tested the id before the program runs; elsewhere compare that field with
+ * bpf_core_type_id_kernel(type).
  */
 #define xhint_is(m, type) ((m)->btf_id == (__u32)bpf_core_type_id_kernel(type))
 

@@ -125,11 +125,13 @@ fn options(options: &LinkedAs) -> Value {
         Fallback::Program => None,
         Fallback::Action(action) => Some(action),
     };
+    let bind_fields = options.bind_fields.iter().map(|bind| [bind.local.to_string(), bind.target.to_string()]);
     json!({
         "program": options.program,
         "layouts": options.layouts,
         "first": options.first,
         "bind": options.bind,
+        "bind_fields": bind_fields.collect::<Vec<_>>(),
         "dispatch": options.asked.name(),
         "fallback": fallback,
         "walk": options.walk,

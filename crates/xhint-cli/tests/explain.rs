@@ -218,3 +218,38 @@ fn the_examples_are_explained_as_they_link() {
     }
     assert!(Path::new(&base).exists());
 }
+
+/// By what else than its name a field was met is shown beside what it met.
+#[test]
+fn what_a_field_was_met_by_is_said() {
+    let nic = nic(
+        "tagged_rx",
+        "unsigned layout_id tag(\"xhint:selector\"); unsigned rss tag(\"xhint:hint=rx_hash\"); unsigned other;",
+        31,
+    );
+    let program = program("by_hint", "xhint_fits(ctx, m) && bpf_core_field_exists(m->rx_hash)", "m->rx_hash");
+    let arguments = ["--nic", &nic, "--dispatch", "none", &program];
+    let told = both(&arguments);
+    assert!(
+        told.text.contains("tagged_rx: yes  tagged_rx.rss (unsigned int, 32 bits), by hint rx_hash\n"),
+        "{}",
+        told.text
+    );
+    assert!(told.text.contains("tagged_rx: 0 becomes 4  tagged_rx.rss (unsigned int, 32 bits), by hint rx_hash\n"));
+    let by = |told: &Both| -> Vec<Value> {
+        let all = told.report["relocations"].as_array().unwrap().iter();
+        let field = all.filter(|relo| relo["access"] == "nic_meta.rx_hash");
+        field.map(|relo| relo["results"][0]["by"].clone()).collect()
+    };
+    assert_eq!(by(&told), ["hint rx_hash", "hint rx_hash"]);
+    let bound = both(&[&["--bind", "nic_meta.rx_hash=tagged_rx.other"][..], &arguments].concat());
+    assert_eq!(by(&bound), ["bind", "bind"]);
+    assert!(bound.text.contains("0 becomes 8  tagged_rx.other (unsigned int, 32 bits), by bind\n"), "{}", bound.text);
+    let nowhere = both(&[&["--bind", "nic_meta.rx_hash=tagged_rx.othr"][..], &arguments].concat());
+    let error = "'nic_meta.rx_hash' is bound to 'tagged_rx.othr': layout 'tagged_rx 0x0000001f' has no field 'othr'; \
+                 the nearest are other, ";
+    assert!(nowhere.code == Some(1) && nowhere.error.contains(error), "{}", nowhere.error);
+    for half in ["nic_meta.rx_hash=tagged_rx", "nic_meta.=a.b", "nic_meta.a..b=a.b", "nic_meta.a=.b"] {
+        assert_eq!(xhint(&[&["explain", "--bind", half][..], &arguments].concat()).status.code(), Some(2), "{half}");
+    }
+}

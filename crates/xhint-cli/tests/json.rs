@@ -72,7 +72,7 @@ fn shapes_stay() {
     let options = &status["options"];
     assert_eq!(
         members("status", options),
-        "allow_missing bind count dispatch fallback fill first keep_metadata layouts program set walk"
+        "allow_missing bind bind_fields count dispatch fallback fill first keep_metadata layouts program set walk"
     );
     assert_eq!(
         (&options["dispatch"], &status["dispatch"], &status["mode"]),

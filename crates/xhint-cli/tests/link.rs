@@ -302,7 +302,7 @@ char LICENSE[] SEC("license") = "GPL";
 fn the_library_links_to_the_byte_what_the_command_line_does() {
     use xhint::{Dispatch, Link, Linker};
     type Way = for<'l> fn(Link<'l>) -> Link<'l>;
-    let ways: [(&[&str], Way); 9] = [
+    let ways: [(&[&str], Way); 10] = [
         (&[], |link| link),
         (&["--no-walk"], |link| link.walk(false)),
         (&["--dispatch", "none", "--layout", "nic_meta"], |link| link.dispatch(Dispatch::None).layout("nic_meta")),
@@ -317,6 +317,9 @@ fn the_library_links_to_the_byte_what_the_command_line_does() {
         (&["--dispatch", "table", "--prune"], |link| link.dispatch(Dispatch::Table).prune(true)),
         (&["--bind", "nic_meta=beta_rx_completion", "--allow-missing"], |link| {
             link.bind("nic_meta", "beta_rx_completion").allow_missing(true)
+        }),
+        (&["--bind", "nic_meta.rx_hash=beta_rx_completion.flow_mark"], |link| {
+            link.bind_field(("nic_meta", "rx_hash"), ("beta_rx_completion", "flow_mark"))
         }),
     ];
     let (base, out) = (fixture::corpus_path("vmlinux.btf"), output_file("library"));

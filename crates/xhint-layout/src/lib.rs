@@ -5,7 +5,8 @@
 //! 1. [`content()`]: the text by which two layouts are the same, and the id derived from it.
 //! 2. [`selector()`]: where the id stands.
 //! 3. [`Fields`]: every field and every gap, to be shown.
-//! 4. [`Plan`]: the fields that mean something, each with its bit offset, width and byte order and the [`Hint`] that says
+//! 4. [`Lookup`]: the fields as a program finds them that calls them by other names.
+//! 5. [`Plan`]: the fields that mean something, each with its bit offset, width and byte order and the [`Hint`] that says
 //!    what. The soft NIC writes metadata by it, user space reads metadata by it.
 //!
 //! [`tag`]s are how a BTF says what it means, by the words of the [`vocabulary`](mod@vocabulary). `docs/layout-abi.md` specifies all of it.
@@ -20,6 +21,7 @@ pub mod fields;
 pub mod hint;
 pub mod id;
 mod limits;
+pub mod lookup;
 pub mod order;
 pub mod plan;
 pub mod selector;
@@ -36,6 +38,7 @@ pub use fields::{Field, Fields, Gap};
 pub use hint::Hint;
 pub use id::{LayoutId, LayoutRef};
 pub use limits::{MAX_FIELDS, MAX_SIZE};
+pub use lookup::{FieldAt, Lookup};
 pub use order::{FieldOrder, field_order};
 pub use plan::{Plan, PlanField};
 pub use selector::{Almost, Selection, Selector, SelectorFault, ends_in_id, selector};

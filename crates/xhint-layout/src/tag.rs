@@ -8,16 +8,18 @@ pub const PREFIX: &str = "xhint:";
 /// What goes on a struct, union or typedef.
 const ON_TYPES: [&str; 3] = ["xhint:layout", "xhint:id=NUMBER", "xhint:as=NAME"];
 /// What goes on a field.
-const ON_FIELDS: [&str; 3] = ["xhint:selector", "xhint:hint=NAME", "xhint:when=KIND"];
+const ON_FIELDS: [&str; 4] = ["xhint:selector", "xhint:hint=NAME", "xhint:as=NAME", "xhint:when=KIND"];
 /// So many of the vocabulary's words are offered for one that is not in it.
 const OFFERED: usize = 4;
 
 /// A tag on a field, understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum FieldTag {
+pub enum FieldTag<'t> {
     /// `xhint:selector`.
     Selector,
+    /// `xhint:as=`: another name that programs may call it by.
+    As(&'t str),
     /// `xhint:hint=`.
     Hint(Hint),
     /// `xhint:when=`.
@@ -36,6 +38,9 @@ pub enum TagFault {
         /// The tags there are, the nearest first.
         known: Vec<&'static str>,
     },
+    /// No name that C has.
+    #[error("a name must follow the '=', of letters, digits and underscores, that begins with no digit")]
+    NoName,
     /// It belongs somewhere else.
     #[error("goes on {0}")]
     Elsewhere(&'static str),
@@ -53,14 +58,17 @@ pub enum TagFault {
     },
 }
 
-impl FieldTag {
+impl<'t> FieldTag<'t> {
     /// Reads a tag that stands on a field, and begins with [`PREFIX`].
     ///
     /// # Errors
     /// [`TagFault`].
-    pub fn parse(tag: &str) -> Result<FieldTag, TagFault> {
+    pub fn parse(tag: &'t str) -> Result<FieldTag<'t>, TagFault> {
         if tag == "xhint:selector" {
             return Ok(FieldTag::Selector);
+        }
+        if let Some(name) = tag.strip_prefix("xhint:as=") {
+            return Some(name).filter(|name| is_identifier(name)).map(FieldTag::As).ok_or(TagFault::NoName);
         }
         if let Some(name) = tag.strip_prefix("xhint:hint=") {
             let near = || nearest(name, WORDS.iter().map(|w| w.name)).into_iter().take(OFFERED).collect();
@@ -83,6 +91,12 @@ pub fn unknown_on_type(tag: &str) -> TagFault {
         return TagFault::Elsewhere("a field");
     }
     TagFault::Unknown { place: "on a struct go", known: nearest(tag, ON_TYPES.into_iter()) }
+}
+
+/// Whether C takes it for a name.
+fn is_identifier(name: &str) -> bool {
+    let letter = |c: char| c.is_ascii_alphabetic() || c == '_';
+    name.starts_with(letter) && name.chars().all(|c| letter(c) || c.is_ascii_digit())
 }
 
 /// Whether `tag` is `known`, whatever stands behind the `=`.
@@ -115,10 +129,17 @@ mod tests {
     #[test]
     fn what_is_meant_is_offered_first() {
         let said = |tag: &str| FieldTag::parse(tag).unwrap_err().to_string();
-        assert_eq!(said("xhint:selecter"), "not known; on a field go xhint:selector, xhint:hint=NAME, xhint:when=KIND");
+        assert_eq!(
+            said("xhint:selecter"),
+            "not known; on a field go xhint:selector, xhint:hint=NAME, xhint:when=KIND, xhint:as=NAME"
+        );
         assert!(said("xhint:hnit=rx_hash").contains("on a field go xhint:hint=NAME, "));
         assert!(said("xhint:hint=rx_hsah").starts_with("no such hint; the nearest are rx_hash, "));
         assert!(said("xhint:when=ipv5").starts_with("no such kind of packet; there are ipv4, ipv6, "));
+        assert_eq!(FieldTag::parse("xhint:as=flow_2"), Ok(FieldTag::As("flow_2")));
+        for wrong in ["xhint:as=", "xhint:as=2", "xhint:as=a.b", "xhint:as=a b"] {
+            assert!(said(wrong).starts_with("a name must follow"), "{wrong}");
+        }
         assert_eq!(said("xhint:id=7"), "goes on a struct, union or typedef");
         assert_eq!(unknown_on_type("xhint:when=ipv4").to_string(), "goes on a field");
         assert!(unknown_on_type("xhint:laoyut").to_string().contains("on a struct go xhint:layout, "));

@@ -6,7 +6,7 @@ use xhint_btf::{Btf, Kind, Type};
 
 use crate::class::Class;
 use crate::hint::Hint;
-use crate::tag::{FieldTag, PREFIX};
+use crate::tag::{FieldTag, PREFIX, TagFault};
 use crate::walk::{Visited, WalkFault};
 
 /// All tags of ours in a BTF, found in one pass over it.
@@ -58,18 +58,30 @@ impl<'a> Tags<'a> {
     /// # Errors
     /// [`WalkFault::Tag`].
     pub fn meaning(&self, field: &Visited<'a>) -> Result<Meaning, WalkFault> {
+        let fault = |(tag, cause): (&str, _)| WalkFault::Tag { path: field.path.clone(), tag: tag.to_owned(), cause };
+        Meaning::of(self.on_field(field)).map_err(fault)
+    }
+
+    /// The same of a member by its struct and number in that.
+    ///
+    /// # Errors
+    /// The tag, and what is wrong with it.
+    pub fn of_member(&self, member: (u32, u32)) -> Result<Meaning, (&'a str, TagFault)> {
+        Meaning::of(self.fields.get(&member).into_iter().flatten().copied())
+    }
+
+    /// Names beside its own that a field answers to.
+    pub fn also<'t>(&'t self, field: &Visited<'a>) -> impl Iterator<Item = &'a str> + use<'a, 't> {
+        let named = |tag| match FieldTag::parse(tag) {
+            Ok(FieldTag::As(name)) => Some(name),
+            _ => None,
+        };
+        self.on_field(field).filter_map(named)
+    }
+
+    fn on_field<'t>(&'t self, field: &Visited<'a>) -> impl Iterator<Item = &'a str> + use<'a, 't> {
         let own = self.fields.get(&field.member).filter(|_| !field.element);
-        let body = self.nameless(field);
-        let mut meaning = Meaning::default();
-        for tag in own.into_iter().flatten().chain(body) {
-            let fault = |cause| WalkFault::Tag { path: field.path.clone(), tag: (*tag).to_owned(), cause };
-            match FieldTag::parse(tag).map_err(fault)? {
-                FieldTag::Selector => meaning.selector = true,
-                FieldTag::Hint(hint) => _ = meaning.hint.get_or_insert(hint),
-                FieldTag::When(class) => _ = meaning.when.get_or_insert(class),
-            }
-        }
-        Ok(meaning)
+        own.into_iter().flatten().chain(self.nameless(field)).copied()
     }
 
     fn nameless(&self, field: &Visited<'a>) -> &[&'a str] {
@@ -93,6 +105,19 @@ pub struct Meaning {
 }
 
 impl Meaning {
+    fn of<'a>(tags: impl Iterator<Item = &'a str>) -> Result<Meaning, (&'a str, TagFault)> {
+        let mut meaning = Meaning::default();
+        for tag in tags {
+            match FieldTag::parse(tag).map_err(|cause| (tag, cause))? {
+                FieldTag::Selector => meaning.selector = true,
+                FieldTag::Hint(hint) => _ = meaning.hint.get_or_insert(hint),
+                FieldTag::When(class) => _ = meaning.when.get_or_insert(class),
+                FieldTag::As(_) => {}
+            }
+        }
+        Ok(meaning)
+    }
+
     /// What a field that is so tagged, or else is called `name`, means.
     pub fn hint_of(&self, name: &str) -> Option<Hint> {
         self.tagged().or_else(|| match name {

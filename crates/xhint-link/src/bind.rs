@@ -2,7 +2,7 @@
 //! code.
 
 use xhint_relo::binding::may_be_layout;
-use xhint_relo::{Binding, Bits, Explanation, Miss, RelocKind, Resolution, Resolver, Wanted, patch};
+use xhint_relo::{Bits, Explanation, Miss, RelocKind, Resolution, Resolver, Wanted, patch};
 use xhint_universe::{Layout, Universe};
 
 use crate::variant::Variant;
@@ -40,8 +40,7 @@ impl<'a> Bound<'a> {
         layouts: &[usize],
         options: &LinkOptions,
     ) -> Result<(Bound<'a>, Variant<'a>), Error> {
-        let binding = |layout| Binding { layout, bind: options.bind.clone(), walk: options.walk };
-        let resolver = |layout| Resolver::new(object.btf(), universe, binding(layout));
+        let resolver = |layout| Resolver::new(object.btf(), universe, options.binding(layout));
         let mut resolvers: Vec<_> = layouts.iter().map(|n| resolver(Some(*n))).collect();
         if resolvers.is_empty() {
             resolvers.push(resolver(None));
@@ -94,6 +93,13 @@ impl<'a> Bound<'a> {
     pub fn bit_offset(&self, number: usize) -> Option<u32> {
         let answered = self.answers.get(number).filter(|a| !a.poisoned)?;
         answered.resolution.target.map(|_| answered.resolution.bit_offset)
+    }
+
+    /// The path of the field that relocation `number` leads to, in its layout.
+    pub fn path(&mut self, number: usize) -> Option<String> {
+        let relo = self.object.relos().get(number)?;
+        let which = self.answers.get(number)?.which;
+        one_of(&mut self.resolvers, which)?.path(&relo.core).ok()?
     }
 
     /// What the compiler wrote.

@@ -9,10 +9,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
 use xhint_bpf::{Access, AccessKind, Code, FunctionId, Hook, Instruction, Named, Reach, reach_if, remaining};
+use xhint_btf::Type;
 use xhint_btf::ext::CoreRelo;
 use xhint_object::dwarf;
-use xhint_relo::RelocKind;
+use xhint_relo::meeting::{LayoutFields, LocalField, Whereabouts};
 use xhint_relo::spec::Spec;
+use xhint_relo::{FieldBind, RelocKind};
 use xhint_universe::Universe;
 
 use crate::bind::Bound;
@@ -32,7 +34,14 @@ pub struct ByHand<'a> {
     /// By layout: how the program is linked for it, if it can be.
     linked: HashMap<usize, Option<LinkedFor<'a>>>,
     /// By layout: what it has.
-    layouts: HashMap<usize, Option<Struct>>,
+    layouts: HashMap<usize, Option<Has<'a>>>,
+}
+
+/// What a layout has.
+struct Has<'a> {
+    members: Struct,
+    /// The same to be met by other names.
+    fields: Option<LayoutFields<'a>>,
 }
 
 /// A struct of the program, and the layouts that answer to it.
@@ -181,13 +190,10 @@ impl<'a> ByHand<'a> {
         field: u16,
         by: Option<u16>,
     ) -> Option<Evidence<'s>> {
-        let btf = self.object.btf();
-        let CoreRelo { type_id, access_str_off, .. } = self.object.relos().get(usize::from(field))?.core;
-        let root = btf.ty(type_id)?;
-        let spec = Spec::parse(btf, type_id, btf.str_at(access_str_off)?, RelocKind::FieldByteOffset).ok()?;
+        let (root, spec) = self.spec(field.into())?;
         let (ty, meant) = structs.iter().find(|(ty, _)| ty.in_btf && ty.name == root.name())?;
         let within = Some(RelocatedField { relo: field.into(), start: spec.bit_offset });
-        let deeper = |m: &&Member| m.is_within(&path(&spec)) && m.bits.start >= spec.bit_offset;
+        let deeper = |m: &&Member| m.is_within(&spec.names()) && m.bits.start >= spec.bit_offset;
         let with = |member, bits, named| {
             Some(Evidence { ty, meant, member: Some(member), within, bits, named, linked: false })
         };
@@ -202,6 +208,14 @@ impl<'a> ByHand<'a> {
         }
         let member = ty.members.iter().find(|m| deeper(m) && access.bytes.is_some() && m.bits == bits)?;
         with(member, bits, false)
+    }
+
+    /// The struct that relocation `number` starts from, and the way that it goes.
+    fn spec(&self, number: usize) -> Option<(Type<'a>, Spec<'a>)> {
+        let btf = self.object.btf();
+        let CoreRelo { type_id, access_str_off, .. } = self.object.relos().get(number)?.core;
+        let spec = Spec::parse(btf, type_id, btf.str_at(access_str_off)?, RelocKind::FieldByteOffset).ok()?;
+        Some((btf.ty(type_id)?, spec))
     }
 
     /// The access as one of a member of `ty`: the source names it there, or it is of its size and place.
@@ -233,18 +247,22 @@ impl<'a> ByHand<'a> {
     /// Whether a layout has the member elsewhere, or not at all.
     fn is_wrong(&mut self, layout: usize, evidence: &Evidence<'_>) -> bool {
         let universe = self.universe;
-        let describe = || universe.layouts().get(layout).and_then(|l| Struct::layout(universe, l));
+        let describe = || {
+            let layout = universe.layouts().get(layout)?;
+            // One that cannot be gone through is refused where it is linked for.
+            let fields = LayoutFields::of(universe, layout).ok().flatten();
+            Struct::layout(universe, layout).map(|members| Has { members, fields })
+        };
         if self.layouts.entry(layout).or_insert_with(describe).is_none() {
             return false;
         }
-        let Evidence { member, within, bits, .. } = evidence;
+        let Evidence { ty, member, within, bits, .. } = evidence;
         let Some(member) = member else { return true };
         let there = match within {
             Some(field) => self.is_same_within(layout, evidence, member, *field),
             None => {
-                let same =
-                    |m: &Member| m.name == member.name && m.bits.start == member.bits.start && bits.end <= m.bits.end;
-                self.layouts.get(&layout).and_then(Option::as_ref).is_some_and(|has| has.members.iter().any(same))
+                let has = self.layouts.get(&layout).and_then(Option::as_ref);
+                has.is_some_and(|has| has.has_there(ty, member, bits, &self.options.bind_fields))
             }
         };
         evidence.linked || !there
@@ -259,17 +277,22 @@ impl<'a> ByHand<'a> {
         member: &Member,
         field: RelocatedField,
     ) -> bool {
-        let Some(start) = self.linked(layout).and_then(|linked| linked.bound.bit_offset(field.relo)) else {
-            return true;
+        let own_path = self.spec(field.relo).map(|(_, spec)| spec.names()).unwrap_or_default();
+        let place = |linked: &mut LinkedFor<'_>| {
+            let start = linked.bound.bit_offset(field.relo)?;
+            Some((start, linked.bound.path(field.relo)?))
         };
-        let Some(has) = self.layouts.get(&layout).and_then(Option::as_ref) else { return true };
+        let Some((start, path)) = self.linked(layout).and_then(place) else { return true };
+        let Some(Has { members: has, .. }) = self.layouts.get(&layout).and_then(Option::as_ref) else { return true };
         let Evidence { ty, bits, .. } = evidence;
+        let in_layout = |own: &str| own.strip_prefix(&own_path).map_or(own.to_owned(), |rest| format!("{path}{rest}"));
         let behind = |bits: &Range<u32>, start: u32| (bits.start.checked_sub(start), bits.end.checked_sub(start));
         let is_same = |own: &Member| {
             // Elements of arrays have one path.
             let alike = |m: &&Member| m.path == own.path;
             let number = ty.members.iter().filter(alike).position(|m| m.bits == own.bits);
-            let there = number.and_then(|number| has.members.iter().filter(alike).nth(number));
+            let path = in_layout(&own.path);
+            let there = number.and_then(|number| has.members.iter().filter(|m| m.path == path).nth(number));
             there.is_some_and(|there| behind(&there.bits, start) == behind(&own.bits, field.start))
         };
         let may_be =
@@ -289,9 +312,9 @@ impl<'a> ByHand<'a> {
         self.linked(layout).is_some_and(|linked| linked.alive.contains(&at))
     }
 
-    fn linked(&mut self, layout: usize) -> Option<&LinkedFor<'a>> {
+    fn linked(&mut self, layout: usize) -> Option<&mut LinkedFor<'a>> {
         let ByHand { object, universe, options, .. } = *self;
-        self.linked.entry(layout).or_insert_with(|| LinkedFor::new(object, universe, options, layout)).as_ref()
+        self.linked.entry(layout).or_insert_with(|| LinkedFor::new(object, universe, options, layout)).as_mut()
     }
 
     /// Whether the program writes there by itself, so that what is read may be its own.
@@ -390,10 +413,24 @@ fn member_called<'s>(
     exactly.or_else(innermost)
 }
 
-/// The names on the way that an access goes.
-fn path(spec: &Spec<'_>) -> String {
-    let names: Vec<&str> = spec.steps.iter().filter_map(|step| step.name).collect();
-    names.join(".")
+impl Has<'_> {
+    /// Whether the layout has the program's member at the very place, of which `bits` are read.
+    fn has_there(&self, of: &Struct, member: &Member, bits: &Range<u32>, binds: &[FieldBind]) -> bool {
+        let named = || self.members.members.iter().filter(|m| m.name == member.name);
+        let Some(fields) = &self.fields else { return false };
+        // Of what only debug information has, the way to a member is not known.
+        let path = if member.path.is_empty() { &member.name } else { &member.path };
+        let names: Vec<&str> = path.split('.').collect();
+        let local = LocalField { root: &of.name, names: &names, hints: &member.hints };
+        match fields.find(binds, local, named().next().is_some()) {
+            Whereabouts::Named => named().any(|m| m.bits.start == member.bits.start && bits.end <= m.bits.end),
+            Whereabouts::Is(field) => {
+                let end = field.bit_offset.saturating_add(field.bits);
+                field.bit_offset == u64::from(member.bits.start) && u64::from(bits.end) <= end
+            }
+            Whereabouts::Nowhere => false,
+        }
+    }
 }
 
 impl<'a> LinkedFor<'a> {

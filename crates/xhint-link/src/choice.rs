@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use xhint_btf::essential;
-use xhint_relo::{Binding, Resolver, Wanted};
+use xhint_relo::{Resolver, Wanted, check_binds};
 use xhint_universe::{LayoutId, SourceId, Universe};
 
 use crate::bind::asked;
@@ -59,12 +59,13 @@ impl Choice {
     /// [`Error::NoLayout`] for a name that no layout has, [`Error::OtherOrder`] and its like.
     pub fn of(object: &Object, universe: &Universe, options: &LinkOptions) -> Result<Choice, Error> {
         let wanted = wanted(object, universe, options)?;
+        let idle = check_binds(&options.bind_fields, object.btf(), universe)?;
         let is_asked = |n: &usize| universe.layouts().get(*n).is_some_and(|l| wanted.iter().any(|w| w.means(l)));
         let mut out = Choice::default();
         // All names that linking will ask for in one pass over each BTF, not one pass a name or a question.
         let look = || {
-            let binding = Binding { layout: None, bind: options.bind.clone(), walk: options.walk };
-            Resolver::new(object.btf(), universe, binding).prepare(object.relos().iter().map(|relo| &relo.core));
+            Resolver::new(object.btf(), universe, options.binding(None))
+                .prepare(object.relos().iter().map(|relo| &relo.core));
         };
         if let Some(names) = &options.layouts {
             for name in names {
@@ -91,6 +92,12 @@ impl Choice {
         }
         out.warnings.extend(out.plain.iter().map(Plain::to_string));
         out.useless_binds(object, options);
+        out.warnings.extend(idle.iter().map(|bind| {
+            format!(
+                "no layout is called '{}', so binding '{}' to '{}' does nothing",
+                bind.target.of, bind.local, bind.target
+            )
+        }));
         out.warnings.extend(universe.sources().iter().filter_map(xhint_universe::Source::differs));
         for wanted in &wanted {
             let all: Vec<_> =

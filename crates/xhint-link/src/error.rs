@@ -73,6 +73,9 @@ pub enum Error {
         /// And then.
         second: String,
     },
+    /// A field that is bound is nowhere, or bound twice.
+    #[error(transparent)]
+    FieldBind(#[from] xhint_relo::BindFault),
     /// Several layouts answer to one name.
     #[error(
         "several layouts answer to '{name}': {}; choose one of them, or link for all with a dispatch", .layouts.join(", ")

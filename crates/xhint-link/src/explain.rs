@@ -1,7 +1,7 @@
 //! Every relocation in words, for each choice of layouts.
 
 use xhint_bpf::Reach;
-use xhint_relo::RelocKind;
+use xhint_relo::{MetBy, RelocKind};
 use xhint_universe::Universe;
 
 use crate::bind::Bound;
@@ -56,9 +56,8 @@ fn explain_one(
         let in_reached = reach.functions.contains(&relo.function);
         results.push(ResultReport {
             layout: bound.layout(number)?.map(str::to_owned),
-            target: explanation.found.as_ref().map(|f| {
-                format!("{} ({}, {} bits)", path(&explanation.access, &explanation.root, &f.root), f.ty, f.bits)
-            }),
+            target: explanation.found.as_ref().map(|f| format!("{} ({}, {} bits)", f.access, f.ty, f.bits)),
+            by: explanation.found.as_ref().map(|f| f.by).filter(|by| *by != MetBy::Name).map(|by| by.to_string()),
             was: bound.was(number)?,
             value,
             why: why.then(|| bound.why(number, &explanation)).transpose()?,
@@ -81,12 +80,4 @@ fn explain_one(
         }),
         results,
     })
-}
-
-/// The access as it reads in the target: its own root, the program's path.
-fn path(access: &str, local: &str, target: &str) -> String {
-    match access.strip_prefix(local) {
-        Some(rest) => format!("{target}{rest}"),
-        None => access.to_owned(),
-    }
 }

@@ -41,4 +41,4 @@ pub use report::{DispatchReport, LayoutReport, Linked, PlaceReport, RelocationRe
 pub use slack::with_slack;
 pub use xhint_object::maps::initial_programs;
 pub use xhint_object::{Function, Object, Place, Relo};
-pub use xhint_relo::{Miss, RelocKind};
+pub use xhint_relo::{FieldBind, FieldName, Miss, RelocKind};

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use xhint_bpf::FunctionId;
 use xhint_object::{Function, Object};
+use xhint_relo::{Binding, FieldBind};
 
 use crate::table::Slot;
 
@@ -14,6 +15,8 @@ pub struct LinkOptions {
     pub layouts: Option<Vec<String>>,
     /// Local essential names, and the targets' names that they are bound to: `nic_meta` and `mlx_rx_v3`.
     pub bind: Vec<(String, String)>,
+    /// Fields of local structs, and the layouts' fields that they are, whatever those are called.
+    pub bind_fields: Vec<FieldBind>,
     /// Whether pointers in metadata may be followed and pointers into it computed, which takes CAP_PERFMON. If not,
     /// such pointers count as absent, and additions of constants are written as such.
     pub walk: bool,
@@ -76,6 +79,7 @@ impl Default for LinkOptions {
         LinkOptions {
             layouts: None,
             bind: Vec::new(),
+            bind_fields: Vec::new(),
             walk: true,
             program: None,
             dispatch: Dispatch::Auto,
@@ -94,6 +98,12 @@ impl Default for LinkOptions {
 }
 
 impl LinkOptions {
+    /// How names lead on in a link for this layout, by its place among the universe's; or for none.
+    pub(crate) fn binding(&self, layout: Option<usize>) -> Binding {
+        let (bind, bind_fields) = (self.bind.clone(), self.bind_fields.clone());
+        Binding { layout, bind, bind_fields, walk: self.walk }
+    }
+
     /// Whether a program is one that is to run.
     pub(crate) fn runs(&self, program: &Function) -> bool {
         self.program.as_ref().is_none_or(|name| *name == program.name)

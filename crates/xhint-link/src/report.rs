@@ -120,6 +120,8 @@ pub struct ResultReport {
     pub layout: Option<String>,
     /// What it is in the target, such as `mlx_rx_v3.hash (u32)`; none if there is nothing.
     pub target: Option<String>,
+    /// By what it meets that, if not by its name: `hint rx_hash`, `as`, `bind`, `selector`.
+    pub by: Option<String>,
     /// The value that the compiler wrote.
     pub was: u64,
     /// The value that is there after linking; none if the instruction is poisoned.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use xhint_btf::{Btf, Type};
 use xhint_object::dwarf;
 use xhint_relo::binding::may_be_layout;
+use xhint_relo::meeting::{Hint, LocalHints, hint_by_name};
 use xhint_universe::{Layout, TypeRef, Universe};
 
 use crate::Object;
@@ -34,6 +35,8 @@ pub struct Member {
     pub name: String,
     /// The names on the way to it, where that is known; elements of an array have one.
     pub path: String,
+    /// What each of those means in a program, itself last.
+    pub hints: Vec<Option<Hint>>,
     /// The name of the struct that it is a member of, where that is known.
     pub owner: String,
     /// From the start of the struct.
@@ -61,6 +64,7 @@ impl Member {
 #[derive(Clone, Copy)]
 struct Within<'p> {
     path: &'p str,
+    hints: &'p [Option<Hint>],
     owner: &'p str,
     /// Its first bit.
     base: u32,
@@ -73,10 +77,17 @@ impl Struct {
     pub fn all(object: &Object, fits: impl Fn(&str) -> bool) -> Vec<Struct> {
         let btf = object.btf();
         let ours = btf.types().filter(|t| may_be_layout(t.kind()) && fits(t.name()));
-        let mut out: Vec<Struct> = ours.filter_map(|t| Struct::of(btf, t)).collect();
+        let hints = LocalHints::of(btf);
+        let mut out: Vec<Struct> = ours.filter_map(|t| Struct::of(btf, t, Some(&hints))).collect();
         if dwarf::may_have(object.image(), &fits) {
             for found in dwarf::structs(object.image(), &fits) {
-                let member = |(name, bits)| Member { name, path: String::new(), owner: String::new(), bits };
+                let member = |(name, bits): (String, _)| Member {
+                    hints: vec![hint_by_name(&name)],
+                    name,
+                    path: String::new(),
+                    owner: String::new(),
+                    bits,
+                };
                 let members = found.members.into_iter().map(member).collect();
                 out.push(Struct { name: found.name, members, inner: found.inner, in_btf: false });
             }
@@ -89,22 +100,25 @@ impl Struct {
     /// What a layout's BTF says of it, if that is at hand.
     pub fn layout(universe: &Universe, layout: &Layout) -> Option<Struct> {
         let btf = layout.is_at_hand().then(|| universe.source(layout.source))??.btf();
-        Struct::of(btf, universe.ty(TypeRef { source: layout.source, id: layout.type_id })?)
+        let ty = universe.ty(TypeRef { source: layout.source, id: layout.type_id })?;
+        Struct::of(btf, ty, None)
     }
 
-    /// What a BTF says of a struct, or of a typedef of one, if it has members.
-    fn of(btf: &Btf, ty: Type<'_>) -> Option<Struct> {
+    /// What a BTF says of a struct, or of a typedef of one, if it has members; and what those mean, if that is asked for.
+    fn of(btf: &Btf, ty: Type<'_>, hints: Option<&LocalHints<'_>>) -> Option<Struct> {
         let body = btf.skip_mods_and_typedefs(ty.id());
         let has_members = body.kind().is_composite() && body.vlen() > 0;
         let mut left = MAX_MEMBERS;
         let mut out = Struct { name: ty.name().to_owned(), in_btf: true, ..Struct::default() };
-        out.add(btf, body, Within { path: "", owner: ty.name(), base: 0, depth: MAX_DEPTH }, &mut left);
+        let within = Within { path: "", hints: &[], owner: ty.name(), base: 0, depth: MAX_DEPTH };
+        out.add((btf, hints), body, within, &mut left);
         has_members.then_some(out)
     }
 
-    fn add(&mut self, btf: &Btf, ty: Type<'_>, within: Within<'_>, left: &mut usize) {
+    fn add(&mut self, of: (&Btf, Option<&LocalHints<'_>>), ty: Type<'_>, within: Within<'_>, left: &mut usize) {
         let Some(depth) = within.depth.checked_sub(1) else { return };
-        for member in ty.members() {
+        let (btf, meant) = of;
+        for (index, member) in (0u32..).zip(ty.members()) {
             let bits = || {
                 let size = match member.bit_size {
                     0 => btf.type_size(member.type_id)?.checked_mul(8)?,
@@ -121,9 +135,11 @@ impl Struct {
                 ("", name) => name.to_owned(),
                 (path, name) => format!("{path}.{name}"),
             };
+            let mut hints = within.hints.to_vec();
             if !member.name.is_empty() {
+                hints.push(meant.and_then(|meant| meant.hint(ty.id(), index)));
                 let (name, owner) = (member.name.to_owned(), within.owner.to_owned());
-                self.members.push(Member { name, path: path.clone(), owner, bits: bits.clone() });
+                self.members.push(Member { name, path: path.clone(), hints: hints.clone(), owner, bits: bits.clone() });
             }
             let element = btf.skip_to_element(member.type_id);
             let size = element.size().checked_mul(8).filter(|size| *size > 0 && element.kind().is_composite());
@@ -133,7 +149,7 @@ impl Struct {
             }
             let owner = if element.name().is_empty() { within.owner } else { element.name() };
             for start in (bits.start..bits.end.min(MAX_BITS)).step_by(size as usize) {
-                self.add(btf, element, Within { path: &path, owner, base: start, depth }, left);
+                self.add(of, element, Within { path: &path, hints: &hints, owner, base: start, depth }, left);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Where a local type's name leads.
 
+use serde::{Deserialize, Serialize};
 use xhint_btf::{Kind, essential};
 use xhint_universe::{Candidate, Layout, SourceId, TypeRef, Universe};
 
@@ -11,13 +12,65 @@ pub struct Binding {
     /// Local and target name, as in `--bind nic_meta=mlx_rx_v3`. A local name without flavour stands for all flavours of
     /// it that are not named themselves.
     pub bind: Vec<(String, String)>,
+    /// Fields of local structs, and the layouts' fields that they are.
+    pub bind_fields: Vec<FieldBind>,
     /// Whether pointers in metadata may be followed, which takes CAP_PERFMON. If not, they count as absent.
     pub walk: bool,
 }
 
 impl Default for Binding {
     fn default() -> Self {
-        Binding { layout: None, bind: Vec::new(), walk: true }
+        Binding { layout: None, bind: Vec::new(), bind_fields: Vec::new(), walk: true }
+    }
+}
+
+/// A field of a local struct, and the field of a layout that it is in a link for that: `nic_meta.hash` and
+/// `mlx_rx.rss.result`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldBind {
+    /// The struct by its name, which without flavour stands for all flavours of it that are not named themselves.
+    pub local: FieldName,
+    /// The layout by its name, or one that it answers to.
+    pub target: FieldName,
+}
+
+/// A field of a struct.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldName {
+    /// The struct's name.
+    pub of: String,
+    /// The field's path in it.
+    pub path: String,
+}
+
+impl FieldName {
+    /// Reads `STRUCT.FIELD`, where the field may be a path itself.
+    pub fn read(text: &str) -> Option<FieldName> {
+        let (of, path) = text.split_once('.')?;
+        let whole = !of.is_empty() && path.split('.').all(|name| !name.is_empty());
+        whole.then(|| FieldName { of: of.to_owned(), path: path.to_owned() })
+    }
+}
+
+impl std::fmt::Display for FieldName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.of, self.path)
+    }
+}
+
+impl FieldBind {
+    /// Whether the layout is the one that is meant.
+    pub fn means(&self, layout: &Layout) -> bool {
+        layout.name == self.target.of || layout.answers(essential(&self.target.of))
+    }
+
+    /// The path that the field at `path` of the local struct is bound to in `layout`.
+    pub(crate) fn target<'b>(binds: &'b [FieldBind], layout: &Layout, local: &str, path: &str) -> Option<&'b str> {
+        let of = |name: &str| {
+            let fits = |bind: &&FieldBind| bind.local.of == name && bind.local.path == path && bind.means(layout);
+            binds.iter().find(fits).map(|bind| bind.target.path.as_str())
+        };
+        of(local).or_else(|| of(essential(local)))
     }
 }
 

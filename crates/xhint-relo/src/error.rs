@@ -1,6 +1,7 @@
 //! What is wrong with a relocation itself. That a target lacks what it asks for is no error, see
 //! [`crate::Resolution::poison`].
 
+use xhint_layout::{TagFault, WalkFault};
 use xhint_universe::{SourceId, TypeRef};
 
 /// A relocation that makes no sense, or has more than one answer.
@@ -34,6 +35,26 @@ pub enum Error {
         kind: &'static str,
         /// What is wrong.
         why: &'static str,
+    },
+    /// A field of the program has a tag that says nothing we understand.
+    #[error("field '{field}' of the program's {of} has the tag {tag:?}: {cause}")]
+    Tag {
+        /// The struct it is in.
+        of: String,
+        /// Its name.
+        field: String,
+        /// The tag in full.
+        tag: String,
+        /// What is wrong with it.
+        cause: TagFault,
+    },
+    /// The bound layout cannot be looked through.
+    #[error("layout '{layout}': {cause}")]
+    Layout {
+        /// Its name.
+        layout: String,
+        /// What is wrong with it.
+        cause: WalkFault,
     },
     /// Several candidates give several answers.
     #[error("{what} is ambiguous: {first} gives {first_value}, {second} gives {second_value}")]

@@ -5,18 +5,18 @@ use std::collections::HashSet;
 
 use xhint_btf::ext::CoreRelo;
 use xhint_btf::{Btf, Differs, Kind, Type, essential};
-use xhint_universe::{FieldOrder, SourceId, TypeRef, field_order};
+use xhint_layout::{FieldOrder, Hint, field_order};
+use xhint_universe::{Source, SourceId, TypeRef};
 
 use crate::binding::{Targets, may_be_layout};
 use crate::matching::{Target, field_type, find, is_pointer};
+use crate::meeting::{ID_FIELD, Met, MetBy};
 use crate::resolver::Question;
 use crate::spec::Spec;
-use crate::{Error, RelocKind, Resolver};
+use crate::{Error, RelocKind, Resolver, compat};
 
 /// Levels of members that are searched for something similar.
 const MAX_DEPTH: usize = 6;
-/// The field of the program's struct that `xhint_is` of xhint.h asks for.
-const ID_FIELD: &str = "btf_id";
 /// How many suggestions are made.
 const MAX_HINTS: usize = 3;
 
@@ -40,9 +40,11 @@ pub struct Explanation {
 pub struct FoundField {
     /// The BTF's name.
     pub file: String,
-    /// The root type's name there.
-    pub root: String,
-    /// Bits from its start.
+    /// The access in C words, as it reads there.
+    pub access: String,
+    /// By what the field was met.
+    pub by: MetBy,
+    /// Bits from the root type's start.
     pub bit_offset: u32,
     /// Width in bits; 0 if it has none.
     pub bits: u32,
@@ -109,6 +111,17 @@ pub enum Miss {
         /// A flavour of the struct, in the program, that has it in the target's order.
         flavour: Option<String>,
     },
+    /// No member has the name, and several mean what it means.
+    Several {
+        /// The type that was looked into.
+        within: String,
+        /// The name that is missing.
+        name: String,
+        /// What it means.
+        hint: Hint,
+        /// The paths of those that mean it, too.
+        fields: Vec<String>,
+    },
     /// The index lies beyond the target's array.
     Index {
         /// The array's path.
@@ -174,6 +187,11 @@ impl std::fmt::Display for Miss {
                     None => f.write_str("declare it so in a flavour of the struct, and ask for both"),
                 }
             }
+            Miss::Several { within, name, hint, fields } => write!(
+                f,
+                "{within} has no '{name}', and '{}' have the hint {hint}, each with a place of its own: bind {name} to one of them",
+                fields.join("' and '")
+            ),
             Miss::Index { array, index, len } => write!(f, "'{array}' has {len} elements, none with index {index}"),
             Miss::Pointer { member } => {
                 write!(
@@ -194,7 +212,7 @@ impl<'a> Resolver<'a> {
     pub fn explain(&mut self, relo: &CoreRelo) -> Result<Explanation, Error> {
         let answer = self.resolve(relo)?;
         let question = Question::of(self.local, relo)?;
-        let found = answer.target.and_then(|at| self.found(&question, at));
+        let found = answer.target.map(|at| self.found(&question, at)).transpose()?.flatten();
         let asked = question.kind != RelocKind::TypeIdLocal;
         let miss = if answer.target.is_none() && asked { Some(self.miss(&question)) } else { None };
         let (root, access) = (question.root.name().to_owned(), self.describe(&question));
@@ -203,33 +221,40 @@ impl<'a> Resolver<'a> {
 
     /// The access in C words.
     pub(crate) fn describe(&self, question: &Question<'_>) -> String {
-        let root = question.root.name();
-        let mut out = if root.is_empty() { "(anonymous)".to_owned() } else { root.to_owned() };
-        for (n, step) in question.spec.steps.iter().enumerate() {
-            match step.name {
-                Some(name) if question.kind.is_enumerator() => return format!("{out}::{name}"),
-                Some(name) => {
-                    out.push('.');
-                    out.push_str(name);
-                }
-                // Pointing at one struct is the rule, and goes without saying.
-                None if n == 0 && step.index == 0 => {}
-                None => out.push_str(&format!("[{}]", step.index)),
-            }
-        }
-        out
+        describe(question.root.name(), &question.spec, question.kind)
     }
 
-    fn found(&self, question: &Question<'_>, at: TypeRef) -> Option<FoundField> {
-        let source = self.universe.source(at.source)?;
+    /// The names that lead to what a relocation's field is in the layout that it was found in, joined by dots.
+    ///
+    /// # Errors
+    /// As [`Resolver::resolve`].
+    pub fn path(&mut self, relo: &CoreRelo) -> Result<Option<String>, Error> {
+        let answer = self.resolve(relo)?;
+        let question = Question::of(self.local, relo)?;
+        let Some(at) = answer.target else { return Ok(None) };
+        Ok(self.met(&question, at)?.map(|(_, spec, _)| spec.names()))
+    }
+
+    /// What a question that has an answer found in a type.
+    fn met(&self, question: &Question<'a>, at: TypeRef) -> Result<Option<(&'a Source, Spec<'a>, MetBy)>, Error> {
+        let universe = self.universe;
+        let Some(source) = universe.source(at.source) else { return Ok(None) };
+        let layout = self.binding.layout(universe).is_some_and(|l| (l.source, l.type_id) == (at.source, at.id));
+        let target = Target { btf: source.btf(), id: at.id, layout, walk: self.binding.walk };
+        Ok(match self.meet(question, &question.spec, target)? {
+            Ok(Met::Field(spec, by)) => Some((source, spec, by)),
+            _ => None,
+        })
+    }
+
+    fn found(&self, question: &Question<'a>, at: TypeRef) -> Result<Option<FoundField>, Error> {
+        let Some((source, spec, by)) = self.met(question, at)? else { return Ok(None) };
         let btf: &Btf = source.btf();
-        let layout = self.binding.layout(self.universe).is_some_and(|l| (l.source, l.type_id) == (at.source, at.id));
-        let target = Target { btf, id: at.id, layout, walk: self.binding.walk };
-        let spec = find(self.local, &question.spec, target, question.kind).ok()??;
         let (bits, ty) = field_told(btf, &spec, question.kind);
         let bitfield = question.kind.is_field() && is_bitfield(btf, &spec);
-        let root = btf.ty(at.id)?.name().to_owned();
-        Some(FoundField { file: source.name().to_owned(), root, bit_offset: spec.bit_offset, bits, bitfield, ty })
+        let root = btf.ty(at.id).map_or("", |root| root.name());
+        let (file, access) = (source.name().to_owned(), describe(root, &spec, question.kind));
+        Ok(Some(FoundField { file, access, by, bit_offset: spec.bit_offset, bits, bitfield, ty }))
     }
 
     fn miss(&self, question: &Question<'a>) -> Miss {
@@ -258,24 +283,43 @@ impl<'a> Resolver<'a> {
             return Miss::Mismatch;
         }
         let target = Target { btf, id: at.id, layout: false, walk: true };
-        self.missing_field(question, target, layout)
+        let met = self.meet(question, &question.spec, Target { layout, walk: self.binding.walk, ..target });
+        match met.map(|met| met.unwrap_or(Met::Nothing)) {
+            Ok(Met::Unfit(member, id)) => self.unfit(question, target, member, id),
+            Ok(Met::Several(hint, fields)) => {
+                let within = btf.ty(at.id).map_or_else(String::new, type_name);
+                Miss::Several { within, name: question.spec.names(), hint, fields }
+            }
+            _ => self.missing_field(question, target, layout),
+        }
+    }
+
+    /// A field of the layout is meant, and is none that can be read as the program does.
+    fn unfit(&self, question: &Question<'a>, target: Target<'_>, member: String, id: u32) -> Miss {
+        let own = field_type(self.local, &question.spec).unwrap_or(0);
+        let (local, theirs) = (type_text(self.local, own), type_text(target.btf, id));
+        if !compat::fields(self.local, own, target.btf, id) {
+            return Miss::Type { member, local, target: theirs };
+        }
+        if is_pointer(target.btf, id) && !self.binding.walk {
+            return Miss::Pointer { member };
+        }
+        if compat::same_order(self.local, own, target.btf, id) {
+            // A selector that is no whole field, or of another width.
+            let within = target.btf.ty(target.id).map_or_else(String::new, type_name);
+            return Miss::NoMember { within, name: question.spec.names(), similar: Vec::new(), selector: Some(member) };
+        }
+        Miss::ByteOrder { flavour: self.flavour(question, target), member, local, target: theirs }
     }
 
     /// Goes as far as the target follows, and says what is wrong at the next step.
-    fn missing_field(&self, question: &Question<'_>, target: Target<'_>, layout: bool) -> Miss {
+    fn missing_field(&self, question: &Question<'a>, target: Target<'_>, layout: bool) -> Miss {
         let steps = &question.spec.steps;
         let prefix = |n: usize| Spec { steps: steps.iter().take(n).copied().collect(), ..question.spec.clone() };
         let reach = |n: usize| find(self.local, &prefix(n), target, RelocKind::FieldExists).ok().flatten();
         let path = |n: usize| -> String { steps.iter().take(n).filter_map(|s| s.name).collect::<Vec<_>>().join(".") };
         if let Some(spec) = reach(steps.len()).filter(|_| layout) {
-            let id = field_type(target.btf, &spec).unwrap_or(0);
-            let member = path(steps.len());
-            if is_pointer(target.btf, id) && !self.binding.walk {
-                return Miss::Pointer { member };
-            }
-            let local = field_type(self.local, &question.spec).unwrap_or(0);
-            let (local, theirs) = (type_text(self.local, local), type_text(target.btf, id));
-            return Miss::ByteOrder { flavour: self.flavour(question, target), member, local, target: theirs };
+            return self.unfit(question, target, path(steps.len()), field_type(target.btf, &spec).unwrap_or(0));
         }
         let far = (1..steps.len()).rev().find_map(|n| Some((n, reach(n)?)));
         let Some((n, spec)) = far else { return Miss::Mismatch };
@@ -317,7 +361,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// Another flavour of the root, in the program, by which the layout's field can be had.
-    fn flavour(&self, question: &Question<'_>, target: Target<'_>) -> Option<String> {
+    fn flavour(&self, question: &Question<'a>, target: Target<'_>) -> Option<String> {
         let target = Target { layout: true, walk: self.binding.walk, ..target };
         let root = question.root;
         let like = |t: &Type<'_>| t.kind() == root.kind() && essential(t.name()) == essential(root.name());
@@ -330,8 +374,8 @@ impl<'a> Resolver<'a> {
                 question.kind,
             );
             let spec = spec.ok()??;
-            find(self.local, &spec, target, question.kind).ok()??;
-            Some(other.name().to_owned())
+            let met = self.meet(question, &spec, target).ok()?.ok()?;
+            matches!(met, Met::Field(..)).then(|| other.name().to_owned())
         })
     }
 
@@ -362,6 +406,26 @@ impl<'a> Resolver<'a> {
         }
         similar(wanted, names.into_iter())
     }
+}
+
+/// An access in C words.
+fn describe(root: &str, spec: &Spec<'_>, kind: RelocKind) -> String {
+    let mut out = if root.is_empty() { "(anonymous)".to_owned() } else { root.to_owned() };
+    for (n, step) in spec.steps.iter().enumerate() {
+        match step.name {
+            Some(name) if kind.is_enumerator() => return format!("{out}::{name}"),
+            // A struct without a name that answers to one.
+            Some("") => {}
+            Some(name) => {
+                out.push('.');
+                out.push_str(name);
+            }
+            // Pointing at one struct is the rule, and goes without saying.
+            None if n == 0 && step.index == 0 => {}
+            None => out.push_str(&format!("[{}]", step.index)),
+        }
+    }
+    out
 }
 
 fn missing_enumerator(question: &Question<'_>, ty: Type<'_>) -> Miss {

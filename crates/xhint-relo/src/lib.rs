@@ -7,6 +7,7 @@
 //! 2. [`binding`]: where the local root's name leads: to the bound layout, nowhere, or to types of the base or a NIC BTF.
 //! 3. [`matching`]: each candidate is walked by the local spec's names, which gives a target spec or nothing.
 //!    [`compat`] says when two types can stand for each other.
+//!    [`meeting`] says by what else than its name a field of a layout can be met.
 //! 4. [`value`]: what the question's answer is, for the local spec and for the target spec.
 //! 5. [`mod@patch`]: the instruction is changed from the first to the second, or poisoned.
 //!
@@ -21,20 +22,24 @@
 //! Semantics are libbpf's (`src/relo_core.c`), surprises included, but for what `ARCHITECTURE.md` lists.
 #![forbid(unsafe_code)]
 
+mod bind_check;
 pub mod binding;
 pub mod compat;
 mod error;
 pub mod explain;
 mod kind;
 pub mod matching;
+pub mod meeting;
 pub mod patch;
 mod resolver;
 pub mod spec;
 pub mod value;
 
-pub use binding::{Binding, Wanted};
+pub use bind_check::{BindFault, check_binds};
+pub use binding::{Binding, FieldBind, FieldName, Wanted};
 pub use error::Error;
 pub use explain::{Explanation, Miss};
 pub use kind::RelocKind;
+pub use meeting::MetBy;
 pub use patch::{PatchError, patch, patch_bytes};
 pub use resolver::{Bits, Resolution, Resolver};

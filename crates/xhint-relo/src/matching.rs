@@ -4,6 +4,7 @@
 //! is wanted, however the local side nests them.
 
 use xhint_btf::{Btf, Kind, Member, Type};
+use xhint_layout::FieldAt;
 
 use crate::spec::{Accessor, Spec, is_flexible};
 use crate::{RelocKind, compat};
@@ -61,24 +62,50 @@ fn enumerator<'a>(spec: &Spec<'_>, target: Target<'a>) -> Option<Spec<'a>> {
     Some(Spec { root: target.id, steps: vec![step], bit_offset: 0 })
 }
 
+/// How far an access goes in a target.
+#[derive(Debug)]
+pub(crate) enum Way<T> {
+    /// All the way.
+    To(T),
+    /// What it meets is of a type that does not fit.
+    Unfit,
+    /// No member has the name.
+    Lacking,
+}
+
 fn field<'a>(local: &Btf, wanted: &Spec<'_>, target: Target<'a>) -> Result<Option<Spec<'a>>, Nonsense> {
+    Ok(match by_names(local, wanted, target)? {
+        Way::To(spec) => Some(spec),
+        Way::Unfit | Way::Lacking => None,
+    })
+}
+
+/// The local steps by their names, from the target on.
+pub(crate) fn by_names<'a>(local: &Btf, wanted: &Spec<'_>, target: Target<'a>) -> Result<Way<Spec<'a>>, Nonsense> {
+    Search { local, target, spec: Spec::root(target.id), left: MAX_MEMBERS }.go(wanted, target.id, 0)
+}
+
+/// The same where the first `done` local steps, a member the last of them, are the target's `field`, whatever that is called.
+pub(crate) fn from_field<'a>(
+    local: &Btf,
+    wanted: &Spec<'_>,
+    done: usize,
+    target: Target<'a>,
+    field: &FieldAt<'_>,
+) -> Result<Way<Spec<'a>>, Nonsense> {
     let mut search = Search { local, target, spec: Spec::root(target.id), left: MAX_MEMBERS };
-    let mut id = target.id;
-    for (n, step) in wanted.steps.iter().enumerate() {
-        let ty = target.btf.skip_mods_and_typedefs(id);
-        match step.name {
-            Some(name) => match search.member(ty, step, name, 0)? {
-                Some(next) => id = next,
-                None => return Ok(None),
-            },
-            None => match search.element(ty, step.index, n == 0)? {
-                Some(next) => id = next,
-                None => return Ok(None),
-            },
-        }
+    let first = wanted.steps.first().ok_or("the local spec is empty")?;
+    search.element(target.btf.skip_mods_and_typedefs(target.id), first.index, true)?;
+    search.spec.skip_bits(u32::try_from(field.bit_offset).map_err(|_| "the field lies too far from the start")?)?;
+    for &(of, index) in &field.steps {
+        let member = target.btf.ty(of).and_then(|ty| ty.member(index)).ok_or("the target's member does not exist")?;
+        search.spec.steps.push(Accessor { type_id: of, index, name: Some(member.name) });
     }
-    let fits = !target.layout || search.readable(wanted, id);
-    Ok(fits.then_some(search.spec))
+    let last = done.checked_sub(1).and_then(|n| wanted.steps.get(n)).ok_or("the local spec has no such step")?;
+    if !search.fits(last, field.type_id)? {
+        return Ok(Way::Unfit);
+    }
+    search.go(wanted, field.type_id, done)
 }
 
 struct Search<'l, 'a> {
@@ -89,12 +116,31 @@ struct Search<'l, 'a> {
 }
 
 impl<'a> Search<'_, 'a> {
+    /// Follows the local steps but for the first `done`, from the type `id` on.
+    fn go(mut self, wanted: &Spec<'_>, mut id: u32, done: usize) -> Result<Way<Spec<'a>>, Nonsense> {
+        for (n, step) in wanted.steps.iter().enumerate().skip(done) {
+            let ty = self.target.btf.skip_mods_and_typedefs(id);
+            let way = match step.name {
+                Some(name) => self.member(ty, step, name, 0)?,
+                None => self.element(ty, step.index, n == 0)?.map_or(Way::Unfit, Way::To),
+            };
+            match way {
+                Way::To(next) => id = next,
+                Way::Unfit => return Ok(Way::Unfit),
+                Way::Lacking => return Ok(Way::Lacking),
+            }
+        }
+        let fits = !self.target.layout || self.readable(wanted, id);
+        Ok(if fits { Way::To(self.spec) } else { Way::Unfit })
+    }
+
     /// Finds the member `name` in `ty` or its anonymous members; yields its type.
-    fn member(&mut self, ty: Type<'a>, step: &Accessor<'_>, name: &str, depth: usize) -> Result<Option<u32>, Nonsense> {
+    fn member(&mut self, ty: Type<'a>, step: &Accessor<'_>, name: &str, depth: usize) -> Result<Way<u32>, Nonsense> {
         if depth > MAX_DEPTH {
             return Err("anonymous members nest too deeply");
         }
         let btf = ty.btf();
+        let mut way = Way::Lacking;
         for (index, named) in (0u32..).zip(ty.member_names()) {
             self.left = self.left.checked_sub(1).ok_or("anonymous members fan out beyond reason")?;
             let hit = btf.is_string(named, name);
@@ -108,12 +154,15 @@ impl<'a> Search<'_, 'a> {
             let before = self.spec.bit_offset;
             self.spec.skip_bits(member.bit_offset)?;
             let inner = self.target.btf.skip_mods_and_typedefs(member.type_id);
-            if let Some(found) = self.member(inner, step, name, depth.saturating_add(1))? {
-                return Ok(Some(found));
+            match self.member(inner, step, name, depth.saturating_add(1))? {
+                found @ Way::To(_) => return Ok(found),
+                // As in libbpf, another anonymous member may have one that fits.
+                Way::Unfit => way = Way::Unfit,
+                Way::Lacking => {}
             }
             self.spec.bit_offset = before;
         }
-        Ok(None)
+        Ok(way)
     }
 
     /// The member has the right name: it is the one, or nothing is.
@@ -123,15 +172,20 @@ impl<'a> Search<'_, 'a> {
         index: u32,
         member: Member<'a>,
         step: &Accessor<'_>,
-    ) -> Result<Option<u32>, Nonsense> {
-        let wanted = self.local.ty(step.type_id).and_then(|t| t.member(step.index));
-        let wanted = wanted.ok_or("the local member does not exist")?;
-        if !compat::fields(self.local, wanted.type_id, self.target.btf, member.type_id) {
-            return Ok(None);
+    ) -> Result<Way<u32>, Nonsense> {
+        if !self.fits(step, member.type_id)? {
+            return Ok(Way::Unfit);
         }
         self.spec.skip_bits(member.bit_offset)?;
         self.spec.steps.push(Accessor { type_id: ty.id(), index, name: Some(member.name) });
-        Ok(Some(member.type_id))
+        Ok(Way::To(member.type_id))
+    }
+
+    /// Whether the local member can be read where the target has the type `id`.
+    fn fits(&self, step: &Accessor<'_>, id: u32) -> Result<bool, Nonsense> {
+        let wanted = self.local.ty(step.type_id).and_then(|t| t.member(step.index));
+        let wanted = wanted.ok_or("the local member does not exist")?;
+        Ok(compat::fields(self.local, wanted.type_id, self.target.btf, id))
     }
 
     /// Goes to element `index`; at the start of a spec the elements are the root type itself.

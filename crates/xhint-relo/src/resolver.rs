@@ -1,5 +1,6 @@
 //! The relocations of one object against one universe.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 
 use xhint_btf::ext::CoreRelo;
@@ -7,9 +8,10 @@ use xhint_btf::{Btf, Type};
 use xhint_universe::{SourceId, TypeRef, Universe};
 
 use crate::binding::Targets;
-use crate::matching::{Nonsense, Target, find};
+use crate::matching::{Nonsense, Target, Way, by_names, find};
+use crate::meeting::{Access, LayoutFields, LocalHints, Met, MetBy, asks_elsewhere};
 use crate::spec::Spec;
-use crate::value::{LoadClass, Value, value};
+use crate::value::{Value, conflict, value};
 use crate::{Binding, Error, RelocKind};
 
 /// The answer to a relocation: what [`patch()`](crate::patch()) needs to know.
@@ -70,12 +72,16 @@ pub struct Resolver<'a> {
     /// By local type. As in libbpf, a type that failed once where others fitted is not asked again.
     targets: HashMap<u32, Targets>,
     answers: HashMap<(u32, u32, u32), Resolution>,
+    /// The bound layout's fields, and what the program's mean, once they are asked for.
+    fields: OnceCell<Option<LayoutFields<'a>>>,
+    hints: OnceCell<LocalHints<'a>>,
 }
 
 impl<'a> Resolver<'a> {
     /// A resolver for the object whose `.BTF` is `local`.
     pub fn new(local: &'a Btf, universe: &'a Universe, binding: Binding) -> Self {
-        Resolver { local, universe, binding, targets: HashMap::new(), answers: HashMap::new() }
+        let (targets, answers) = (HashMap::new(), HashMap::new());
+        Resolver { local, universe, binding, targets, answers, fields: OnceCell::new(), hints: OnceCell::new() }
     }
 
     /// Makes room for the answers to so many relocations.
@@ -190,7 +196,7 @@ impl<'a> Resolver<'a> {
             Error::Target { what: format!("{what} in {}", self.place(at)), why }
         };
         let target = Target { btf, id: at.id, layout, walk: self.binding.walk };
-        let Some(spec) = find(self.local, &question.spec, target, question.kind).map_err(nonsense)? else {
+        let Met::Field(spec, _) = self.meet(question, &question.spec, target)?.map_err(nonsense)? else {
             return Ok(None);
         };
         let mut new = value(btf, &spec, question.kind, self.local.order()).map_err(nonsense)?;
@@ -205,6 +211,56 @@ impl<'a> Resolver<'a> {
         };
         let answer = resolution(question.kind, local, Some(new), Some(at));
         Ok(Some(Resolution { bit_offset: spec.bit_offset, bits, ..answer }))
+    }
+
+    /// What a local spec meets in a target, if that is no nonsense.
+    pub(crate) fn meet<'t>(
+        &self,
+        question: &Question<'a>,
+        spec: &Spec<'a>,
+        target: Target<'t>,
+    ) -> Result<Result<Met<'t>, Nonsense>, Error> {
+        let by_name = |found: Option<Spec<'t>>| found.map_or(Met::Nothing, |spec| Met::Field(spec, MetBy::Name));
+        let layout = self.binding.layout(self.universe).filter(|_| target.layout && question.kind.is_field());
+        let Some(layout) = layout else { return Ok(find(self.local, spec, target, question.kind).map(by_name)) };
+        // Nearly always the name is all, and the layout's fields need not be gone through.
+        if self.binding.bind_fields.is_empty() && !asks_elsewhere(layout, spec) {
+            match by_names(self.local, spec, target) {
+                Ok(Way::Lacking) => {}
+                Ok(Way::Unfit) => return Ok(Ok(Met::Nothing)),
+                Ok(Way::To(found)) => return Ok(Ok(by_name(Some(found)))),
+                Err(nonsense) => return Ok(Err(nonsense)),
+            }
+        }
+        let Some(fields) = self.fields()? else { return Ok(Ok(Met::Nothing)) };
+        let access = Access { local: self.local, hints: self.hints()?, spec, binds: &self.binding.bind_fields };
+        Ok(access.meet(target, fields))
+    }
+
+    fn fields(&self) -> Result<Option<&LayoutFields<'a>>, Error> {
+        if let Some(known) = self.fields.get() {
+            return Ok(known.as_ref());
+        }
+        let universe = self.universe;
+        let Some(layout) = self.binding.layout(universe) else { return Ok(None) };
+        let fault = |cause| Error::Layout { layout: layout.name.clone(), cause };
+        let fields = LayoutFields::of(universe, layout).map_err(fault)?;
+        Ok(self.fields.get_or_init(|| fields).as_ref())
+    }
+
+    /// What the program's fields mean; all tags of theirs are understood.
+    fn hints(&self) -> Result<&LocalHints<'a>, Error> {
+        if let Some(known) = self.hints.get() {
+            return Ok(known);
+        }
+        let hints = LocalHints::of(self.local);
+        if let Some((id, member, tag, cause)) = hints.fault() {
+            let of = self.local.ty(id);
+            let field = of.and_then(|of| of.member(member)).map_or("", |field| field.name).to_owned();
+            let of = of.map_or_else(String::new, |of| format!("{} '{}'", of.kind(), of.name()));
+            return Err(Error::Tag { of, field, tag: tag.to_owned(), cause });
+        }
+        Ok(self.hints.get_or_init(|| hints))
     }
 
     fn ambiguous(&self, question: &Question<'a>, first: &Resolution, second: &Resolution) -> Error {
@@ -276,8 +332,7 @@ fn resolution(kind: RelocKind, local: Value, new: Option<Value>, target: Option<
     // What asks whether something exists, or for a type's id or size, has 0 for an answer where there is nothing.
     let zero = matches!(kind, FieldExists | EnumeratorExists | TypeExists | TypeMatches | TypeSize | TypeIdTarget);
     let found = new.unwrap_or_default();
-    let size_conflict =
-        new.is_some() && local.size != found.size && (local.class != found.class || local.class == LoadClass::Other);
+    let size_conflict = new.is_some() && conflict(local, found);
     Resolution {
         kind,
         orig: local.value,

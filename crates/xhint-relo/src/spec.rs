@@ -65,6 +65,12 @@ impl<'a> Spec<'a> {
         Ok(Spec { root, steps: vec![step], bit_offset: 0 })
     }
 
+    /// The names of its members, joined by dots.
+    pub fn names(&self) -> String {
+        let named = self.steps.iter().filter_map(|step| step.name).filter(|name| !name.is_empty());
+        named.collect::<Vec<_>>().join(".")
+    }
+
     /// Goes `count` elements of type `elem` further.
     pub(crate) fn advance(&mut self, btf: &Btf, elem: u32, count: u32) -> Result<(), &'static str> {
         let size = btf.type_size(elem).ok_or("an element has no size")?;

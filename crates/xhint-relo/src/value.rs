@@ -30,6 +30,11 @@ pub enum LoadClass {
     Other,
 }
 
+/// Whether a field of one size would not survive being read in the other.
+pub(crate) fn conflict(local: Value, found: Value) -> bool {
+    local.size != found.size && (local.class != found.class || local.class == LoadClass::Other)
+}
+
 /// The answer for `spec`, which exists. `order` is that of the machine the program will run on.
 ///
 /// # Errors

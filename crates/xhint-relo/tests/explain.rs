@@ -37,7 +37,7 @@ fn told(name: &str, make: impl FnOnce(&mut Build) -> u32, access: &str, binding:
     let relo = local.relo(FieldByteOffset, own, access);
     let told = explain(&local.done(), &universe(Build::new(), vec![vendor()]), binding, relo);
     match (told.found, told.miss) {
-        (Some(found), None) => format!("{} in {}: {} at {}", told.access, found.root, found.ty, found.bit_offset),
+        (Some(found), None) => format!("{} is {}: {} at {}", told.access, found.access, found.ty, found.bit_offset),
         (None, Some(miss)) => format!("{}: {miss}", told.access),
         other => panic!("{other:?}"),
     }
@@ -46,19 +46,19 @@ fn told(name: &str, make: impl FnOnce(&mut Build) -> u32, access: &str, binding:
 #[test]
 fn what_is_found_is_named_with_its_type() {
     let int = |b: &mut Build| b.u32();
-    assert_eq!(told("timestamp", int, "0:0", &bound(0)), "nic_meta.timestamp in mlx_rx: __u32 at 256");
+    assert_eq!(told("timestamp", int, "0:0", &bound(0)), "nic_meta.timestamp is mlx_rx.timestamp: __u32 at 256");
     let array = |b: &mut Build| {
         let byte = b.u8();
         b.array(byte, 4)
     };
-    assert_eq!(told("list", array, "0:0:3", &bound(0)), "nic_meta.list[3] in mlx_rx: unsigned char at 152");
-    assert_eq!(told("list", array, "0:0", &bound(0)), "nic_meta.list in mlx_rx: unsigned char[4] at 128");
+    assert_eq!(told("list", array, "0:0:3", &bound(0)), "nic_meta.list[3] is mlx_rx.list[3]: unsigned char at 152");
+    assert_eq!(told("list", array, "0:0", &bound(0)), "nic_meta.list is mlx_rx.list: unsigned char[4] at 128");
     let deep = |b: &mut Build| {
         let int = b.u32();
         let v6 = b.strukt("", 4, &[("mark", int, 0)]);
         b.union("", 4, &[("v6", v6)])
     };
-    assert_eq!(told("l3", deep, "0:0:0:0", &bound(0)), "nic_meta.l3.v6.mark in mlx_rx: __u32 at 96");
+    assert_eq!(told("l3", deep, "0:0:0:0", &bound(0)), "nic_meta.l3.v6.mark is mlx_rx.l3.v6.mark: __u32 at 96");
 }
 
 #[test]

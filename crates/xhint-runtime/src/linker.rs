@@ -427,5 +427,5 @@ impl Otherwise for Again {
 
 /// What the names that an object asks for hang on.
 pub(crate) fn link_options(options: &LinkedAs) -> LinkOptions {
-    LinkOptions { bind: options.bind.clone(), ..LinkOptions::default() }
+    LinkOptions { bind: options.bind.clone(), bind_fields: options.bind_fields.clone(), ..LinkOptions::default() }
 }

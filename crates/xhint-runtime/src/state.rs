@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use xhint_fill::Fill;
 use xhint_link::table::SLOT_COUNT;
-use xhint_link::{Dispatch, Fallback, LinkOptions, selectors};
+use xhint_link::{Dispatch, Fallback, FieldBind, LinkOptions, selectors};
 use xhint_universe::{LayoutId, LayoutRef, Universe};
 
 use crate::error::{Error, Result};
@@ -171,6 +171,9 @@ pub struct LinkedAs {
     pub named: Vec<String>,
     /// Local names and what they are to be bound to.
     pub bind: Vec<(String, String)>,
+    /// Fields of local structs, and the layouts' fields that they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bind_fields: Vec<FieldBind>,
     /// The dispatch asked for.
     pub asked: Dispatch,
     /// The one there is, once it is linked.
@@ -210,6 +213,7 @@ impl LinkedAs {
         LinkOptions {
             layouts: self.only.as_ref().map(only).or_else(asked),
             bind: self.bind.clone(),
+            bind_fields: self.bind_fields.clone(),
             program: self.program.clone(),
             walk: self.walk,
             dispatch: self.asked,
@@ -237,6 +241,7 @@ impl Default for LinkedAs {
             only: None,
             named: Vec::new(),
             bind: Vec::new(),
+            bind_fields: Vec::new(),
             asked: Dispatch::Auto,
             dispatch: Dispatch::Auto,
             fallback: Fallback::Program,

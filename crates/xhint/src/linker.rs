@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use xhint_btf::Btf;
 use xhint_fill::Fill;
-use xhint_link::{Dispatch, Fallback, LinkOptions, Linked, Report};
+use xhint_link::{Dispatch, Fallback, FieldBind, FieldName, LinkOptions, Linked, Report};
 use xhint_runtime::attach::{Done, attach, running};
 use xhint_runtime::{Device, Error, ForFile, Home, Job, LinkedAs, Mode, Result, Source, State, absolute, read_nics};
 use xhint_universe::Universe;
@@ -152,6 +152,14 @@ impl Link<'_> {
     /// Binds the program's struct `local` to what the NIC calls `target`.
     pub fn bind(mut self, local: &str, target: &str) -> Self {
         self.options.bind.push((local.to_owned(), target.to_owned()));
+        self
+    }
+
+    /// Binds the field `local`, of a struct of the program and by its path there, to the field `target` of a layout, whatever
+    /// that is called: `(("nic_meta", "rx_hash"), ("mlx_rx", "rss.result"))`.
+    pub fn bind_field(mut self, local: (&str, &str), target: (&str, &str)) -> Self {
+        let name = |(of, path): (&str, &str)| FieldName { of: of.to_owned(), path: path.to_owned() };
+        self.options.bind_fields.push(FieldBind { local: name(local), target: name(target) });
         self
     }
 

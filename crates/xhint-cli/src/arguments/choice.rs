@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use xhint::link::{Fallback, LinkOptions};
+use xhint::link::{Fallback, FieldBind, FieldName, LinkOptions};
 use xhint::runtime::{ForFile, Source};
 
 use crate::arguments::btf::Nics;
@@ -16,9 +16,10 @@ pub struct Choice {
     /// no tag makes a layout becomes one by being named [default: all layouts that the program asks for]
     #[arg(long = "layout", value_name = "NAME")]
     pub layouts: Vec<String>,
-    /// Resolve the program's struct LOCAL against the NIC's struct TARGET, which has another name; may be repeated
-    #[arg(long = "bind", value_name = "LOCAL=TARGET", value_parser = pair)]
-    pub binds: Vec<(String, String)>,
+    /// Resolve the program's struct LOCAL against the NIC's struct TARGET, which has another name; or a field of it,
+    /// LOCAL.FIELD=TARGET.FIELD, against a field of the NIC's that has another name; may be repeated
+    #[arg(long = "bind", value_name = "LOCAL=TARGET", value_parser = bind)]
+    pub binds: Vec<Bind>,
     /// Where a packet could be taken for several layouts, try this one first, given by its name, its id or another name that
     /// it answers to; may be repeated
     #[arg(long, value_name = "NAME")]
@@ -54,6 +55,15 @@ pub struct ToFile {
     prune: bool,
 }
 
+/// What meets what that is called otherwise.
+#[derive(Debug, Clone)]
+pub enum Bind {
+    /// A struct of the program a NIC's.
+    Struct(String, String),
+    /// A field of one a field of the other.
+    Field(FieldBind),
+}
+
 /// What becomes of packets that no layout is for.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Action {
@@ -86,10 +96,19 @@ impl ToFile {
     /// Names the file, or the layout that does not exist.
     pub fn read(&self, explain: bool) -> anyhow::Result<ForFile> {
         let choice = self.choice.clone();
+        let fallback = choice.fallback();
+        let (mut bind, mut bind_fields) = (Vec::new(), Vec::new());
+        for one in choice.binds {
+            match one {
+                Bind::Struct(local, target) => bind.push((local, target)),
+                Bind::Field(field) => bind_fields.push(field),
+            }
+        }
         let options = LinkOptions {
-            fallback: choice.fallback(),
+            fallback,
             layouts: Some(choice.layouts).filter(|named| !named.is_empty()),
-            bind: choice.binds,
+            bind,
+            bind_fields,
             first: choice.first,
             walk: !self.no_walk,
             dispatch: choice.dispatch.into(),
@@ -102,10 +121,20 @@ impl ToFile {
     }
 }
 
-/// `LOCAL=TARGET`.
-fn pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((local, target)) if !local.is_empty() && !target.is_empty() => Ok((local.to_owned(), target.to_owned())),
-        _ => Err("give it as LOCAL=TARGET, such as nic_meta=mlx_rx_v3".to_owned()),
+/// `LOCAL=TARGET` or `LOCAL.FIELD=TARGET.FIELD`. C has no dots in the names of structs.
+fn bind(text: &str) -> Result<Bind, String> {
+    let wrong = || {
+        "give it as LOCAL=TARGET, such as nic_meta=mlx_rx_v3, or for a field as LOCAL.FIELD=TARGET.FIELD, such as \
+         nic_meta.rx_hash=mlx_rx_v3.rss_result"
+            .to_owned()
+    };
+    let halves = text.split_once('=').filter(|(local, target)| !local.is_empty() && !target.is_empty());
+    let (local, target) = halves.ok_or_else(wrong)?;
+    if !local.contains('.') {
+        return Ok(Bind::Struct(local.to_owned(), target.to_owned()));
+    }
+    match (FieldName::read(local), FieldName::read(target)) {
+        (Some(local), Some(target)) => Ok(Bind::Field(FieldBind { local, target })),
+        _ => Err(wrong()),
     }
 }

@@ -7,13 +7,13 @@ use std::process::ExitCode;
 use anyhow::{anyhow, bail};
 use clap::ValueEnum;
 use xhint::layout::LayoutId;
-use xhint::link::Fallback;
+use xhint::link::{Fallback, FieldBind};
 use xhint::runtime::attach::{Done, kernel_takes};
 use xhint::runtime::{Anew, Home, Job, TooLong, follow};
 use xhint::{Attached, Device, Error, Event, EventKind, Fill, Link, Linker};
 
 use crate::arguments::btf::MaybeNics;
-use crate::arguments::choice::Choice;
+use crate::arguments::choice::{Bind, Choice};
 use crate::arguments::device::On;
 use crate::print::{Stdout, line};
 use crate::{files, flags, print, service_manager, shape};
@@ -208,7 +208,12 @@ impl Args {
         self.fill.iter().try_for_each(|text| fill.say(text)).map_err(|why| anyhow!(why))?;
         link = link.fill(fill).keep_metadata(self.keep_metadata);
         link = layouts.iter().fold(link, |link, name| link.layout(name));
-        link = binds.iter().fold(link, |link, (local, target)| link.bind(local, target));
+        link = binds.iter().fold(link, |link, bind| match bind {
+            Bind::Struct(local, target) => link.bind(local, target),
+            Bind::Field(FieldBind { local, target }) => {
+                link.bind_field((&local.of, &local.path), (&target.of, &target.path))
+            }
+        });
         link = first.iter().fold(link, |link, name| link.first(name));
         link = self.set.iter().fold(link, |link, (name, value)| link.set(name, value));
         link = self.program.iter().fold(link, |link, name| link.entry(name));

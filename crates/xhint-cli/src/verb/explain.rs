@@ -80,7 +80,7 @@ fn one(out: &mut Stdout, report: &Report, relocation: &RelocationReport) -> io::
     let same = |r: &ResultReport| first.is_some_and(|f| (f.value, &f.why, f.reached) == (r.value, &r.why, r.reached));
     if relocation.results.len() > 1
         && relocation.results.iter().all(same)
-        && relocation.results.iter().all(|r| first.is_some_and(|f| f.target == r.target))
+        && relocation.results.iter().all(|r| first.is_some_and(|f| (&f.target, &f.by) == (&r.target, &r.by)))
     {
         return result(out, "all", relocation, 0);
     }
@@ -103,7 +103,8 @@ fn result(out: &mut Stdout, name: &str, relocation: &RelocationReport, n: usize)
     let why = result.why.as_deref().unwrap_or_default();
     match (result.value, &result.target) {
         (Some(value), Some(target)) => {
-            line!(out, "    {name}: {green}{}{green:#}  {target}", answer(relocation.kind, result.was, value))
+            let by = result.by.as_ref().map_or_else(String::new, |by| format!(", by {by}"));
+            line!(out, "    {name}: {green}{}{green:#}  {target}{by}", answer(relocation.kind, result.was, value))
         }
         (Some(value), None) if why.is_empty() => {
             line!(out, "    {name}: {green}{}{green:#}", answer(relocation.kind, result.was, value))
