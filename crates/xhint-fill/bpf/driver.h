@@ -6,7 +6,7 @@
 extern void *bpf_cast_to_kern_ctx(void *ctx) __ksym __weak;
 extern void *bpf_rdonly_cast(const void *pointer, __u32 type) __ksym __weak;
 
-/* The fields that can come so, in the order of `DRIVEN` in src/driver/code.rs. */
+/* The fields that can come so, in the order of `DRIVEN` in src/driver/file.rs. */
 #define DRIVEN(X)                                                                                                      \
 	X(rx_timestamp, RX_TIMESTAMP, 64) X(rx_hash, RX_HASH, 32) X(rx_hash_type, RX_HASH_TYPE, 32)                    \
 	X(vlan_tci, VLAN_TCI, 16) X(vlan_proto, VLAN_PROTO, 16) X(flow_mark, FLOW_MARK, 32) X(seq, SEQ, 64)            \

@@ -12,7 +12,6 @@ mod path;
 mod resolve;
 
 pub(crate) use code::{Calls, code};
-pub use code::{DRIVEN, Fetch};
-pub use file::{DriverPath, DriverPaths, PathFault, Says};
+pub use file::{DRIVEN, DriverPath, DriverPaths, PathFault, PathFile, Says};
 pub use path::Path;
-pub use resolve::{Route, routes};
+pub use resolve::{Fetch, Route, routes};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use common::{Read, filled, program, run, software, written};
 use xhint_btf::Btf;
-use xhint_fill::driver::{DriverPaths, Fetch, routes};
+use xhint_fill::driver::{DriverPaths, Fetch, PathFile, routes};
 use xhint_fill::{Fill, Offer, Offers, Origin, Standing};
 use xhint_host::{KernelReads, kernel_reads};
 use xhint_testkit::privileged;
@@ -71,8 +71,8 @@ fn kernel() -> Btf {
 
 /// What the paths lead to, and for all else what software has.
 fn offers(text: &str, fetch: Fetch) -> Vec<Offers> {
-    let mut paths = DriverPaths::shipped().unwrap();
-    paths.add("test.toml", text).unwrap();
+    let file = PathFile { name: "test.toml".to_owned(), text: text.to_owned() };
+    let paths = DriverPaths::with(&[file]).unwrap();
     let mut all = software();
     for (hint, route) in routes(paths.of("test"), &kernel(), fetch) {
         let origin = Origin::Driver(Arc::new(route.unwrap_or_else(|why| panic!("{hint}: {why}"))));

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use xhint_fill::driver::{DriverPaths, PathFile};
+
 use crate::error::{Error, Result};
 
 /// The most that is read from what is no regular file: many times a kernel's BTF.
@@ -35,6 +37,17 @@ pub fn read_btf(path: &Path) -> Result<Vec<u8>> {
     }
     let with = xhint_object::with_base(&own, &read(beside)?);
     with.map_err(|e| Error::Source { path: beside.to_owned(), cause: Box::new(e) })
+}
+
+/// The file at `path`, which says where drivers keep what, and says it rightly.
+///
+/// # Errors
+/// As [`read`]; [`Error::Paths`].
+pub fn path_file(path: &Path) -> Result<PathFile> {
+    let text = String::from_utf8(read(path)?).map_err(|error| Error::file(path)(io::Error::other(error)))?;
+    let file = PathFile { name: path.display().to_string(), text };
+    DriverPaths::with(std::slice::from_ref(&file))?;
+    Ok(file)
 }
 
 fn bounded(path: &Path) -> io::Result<Vec<u8>> {

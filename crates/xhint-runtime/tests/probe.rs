@@ -59,6 +59,7 @@ fn probed(facts: Facts, answers: [Answer; 3]) -> Probe {
     Probe {
         facts,
         kfuncs: ALL.into_iter().zip(answers).map(asked).collect(),
+        paths: vec![],
         room: None,
         refuses_metadata,
         rights: vec![],
@@ -70,7 +71,7 @@ fn of(all: &[Offers], hint: Hint) -> &Offers {
 }
 
 fn best(all: &[Offers], hint: Hint) -> Option<Origin> {
-    of(all, hint).best().map(|offer| offer.origin)
+    of(all, hint).best().map(|offer| offer.origin.clone())
 }
 
 #[test]

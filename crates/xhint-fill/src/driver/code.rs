@@ -12,31 +12,9 @@ use xhint_bpf::{Emit, If, Instruction, Label, Op, SymbolId};
 use xhint_btf::ByteOrder;
 use xhint_layout::Hint;
 
-use super::file::Want;
-use super::resolve::{Bits, Place, Route};
+use super::file::{DRIVEN, Want};
+use super::resolve::{Bits, Fetch, Place, Route};
 use crate::Error;
-
-/// The hints whose values can come so, in the order of `struct driven`.
-pub const DRIVEN: [Hint; 9] = [
-    Hint::RxTimestamp,
-    Hint::RxHash,
-    Hint::RxHashType,
-    Hint::VlanTci,
-    Hint::VlanProto,
-    Hint::FlowMark,
-    Hint::Seq,
-    Hint::RxDesc,
-    Hint::Csum,
-];
-
-/// By what the kernel's memory is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fetch {
-    /// `bpf_rdonly_cast(pointer, 0)`: by plain loads.
-    Cast,
-    /// `bpf_probe_read_kernel`, onto the stack.
-    Helper,
-}
 
 /// `bpf_probe_read_kernel`.
 const PROBE_READ_KERNEL: i32 = 113;

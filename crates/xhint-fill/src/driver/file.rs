@@ -1,10 +1,9 @@
 //! Files that say where drivers keep what they know of a packet.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use xhint_layout::Hint;
 use xhint_layout::vocabulary::WORDS;
 
-use super::code::DRIVEN;
 use super::path::Path;
 
 /// Those that come with xhint. What each says was read where it says.
@@ -16,11 +15,33 @@ const SHIPPED: [(&str, &str); 5] = [
     ("veth.toml", include_str!("../../drivers/veth.toml")),
 ];
 
+/// The hints whose values can come so, in the order of `struct driven`.
+pub const DRIVEN: [Hint; 9] = [
+    Hint::RxTimestamp,
+    Hint::RxHash,
+    Hint::RxHashType,
+    Hint::VlanTci,
+    Hint::VlanProto,
+    Hint::FlowMark,
+    Hint::Seq,
+    Hint::RxDesc,
+    Hint::Csum,
+];
+
 /// What is known of drivers' structures: files, those first that count more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DriverPaths(Vec<File>);
 
-/// A file.
+/// A file of a user's, as it was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathFile {
+    /// What it is called, for messages.
+    pub name: String,
+    /// What it says.
+    pub text: String,
+}
+
+/// What a file says.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -76,6 +97,17 @@ pub enum Says {
     Nic,
     /// What the kernel has worked out, or was told by whoever sent the packet on this machine.
     Kernel,
+}
+
+impl Says {
+    /// In a word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Says::Nic => "NIC",
+            Says::Kernel => "kernel",
+        }
+    }
 }
 
 /// A byte order.
@@ -163,13 +195,14 @@ impl DriverPaths {
         SHIPPED.iter().map(|(name, text)| read(name, text)).collect::<Result<_, _>>().map(DriverPaths)
     }
 
-    /// These too, before those that are there: `text` of the file `name`.
+    /// Those of `files`, the first before the second, and then those that come with xhint.
     ///
     /// # Errors
-    /// What is wrong with the file, and where.
-    pub fn add(&mut self, name: &str, text: &str) -> Result<(), PathFault> {
-        self.0.insert(0, read(name, text)?);
-        Ok(())
+    /// What is wrong with a file, and where.
+    pub fn with(files: &[PathFile]) -> Result<DriverPaths, PathFault> {
+        let own = files.iter().map(|file| read(&file.name, &file.text));
+        let own: Vec<_> = own.collect::<Result<_, _>>()?;
+        Ok(DriverPaths(own.into_iter().chain(DriverPaths::shipped()?.0).collect()))
     }
 
     /// Those of the driver that `ethtool -i` calls so.

@@ -5,9 +5,17 @@ use std::collections::{HashMap, HashSet};
 use xhint_btf::{Btf, ByteOrder, Kind, Type};
 use xhint_layout::{FieldOrder, Hint, field_order};
 
-use super::code::Fetch;
 use super::file::{Condition, DriverPath, Order, Says, Want};
 use super::path::{Path, Step};
+
+/// By what the kernel's memory is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fetch {
+    /// `bpf_rdonly_cast(pointer, 0)`: by plain loads.
+    Cast,
+    /// `bpf_probe_read_kernel`, onto the stack.
+    Helper,
+}
 
 /// What every path begins in.
 const XDP_BUFF: &str = "xdp_buff";

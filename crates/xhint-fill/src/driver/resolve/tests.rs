@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use xhint_testkit::fixture::corpus;
 
-use super::super::file::DriverPaths;
+use super::super::file::{DriverPaths, PathFile};
 use super::*;
 
 fn module(name: &str) -> Btf {
@@ -58,11 +58,10 @@ fn what_is_shipped_leads_to_where_the_driver_has_it() {
 
 /// What becomes of a file's only path, with `more` lines in it.
 fn one(btf: &str, path: &str, more: &str) -> Result<Route, String> {
-    let mut paths = DriverPaths::shipped().unwrap();
     let text = format!(
         "drivers = [\"own\"]\n[[path]]\nhint = \"rx_hash\"\npath = \"{path}\"\nsays = \"nic\"\nread-from = \"here\"\n{more}"
     );
-    paths.add("own.toml", &text).unwrap();
+    let paths = DriverPaths::with(&[PathFile { name: "own.toml".to_owned(), text }]).unwrap();
     routes(paths.of("own"), &module(btf), Fetch::Helper).remove(0).1
 }
 
@@ -119,11 +118,10 @@ fn what_leads_nowhere_says_why() {
 
 #[test]
 fn of_several_paths_the_first_that_leads_somewhere_counts() {
-    let mut paths = DriverPaths::shipped().unwrap();
     let path =
         |path: &str| format!("[[path]]\nhint = \"rx_hash\"\npath = \"{path}\"\nsays = \"nic\"\nread-from = \"here\"\n");
     let text = format!("drivers = [\"veth\"]\n{}{}", path("veth_xdp_buff.none"), path("veth_xdp_buff.skb->len"));
-    paths.add("own.toml", &text).unwrap();
+    let paths = DriverPaths::with(&[PathFile { name: "own.toml".to_owned(), text }]).unwrap();
     let all = routes(paths.of("veth"), &module("veth"), Fetch::Cast);
     let hash = all.iter().find(|(hint, _)| *hint == Hint::RxHash).unwrap().1.as_ref().unwrap();
     assert_eq!(hash.words, "veth_xdp_buff.skb->len");
