@@ -8,11 +8,11 @@ use super::path::Path;
 
 /// Those that come with xhint. What each says was read where it says.
 const SHIPPED: [(&str, &str); 5] = [
-    ("ice.toml", include_str!("../../drivers/ice.toml")),
-    ("igc.toml", include_str!("../../drivers/igc.toml")),
-    ("mlx5.toml", include_str!("../../drivers/mlx5.toml")),
-    ("stmmac.toml", include_str!("../../drivers/stmmac.toml")),
-    ("veth.toml", include_str!("../../drivers/veth.toml")),
+    ("ice.toml", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/drivers/ice.toml"))),
+    ("igc.toml", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/drivers/igc.toml"))),
+    ("mlx5.toml", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/drivers/mlx5.toml"))),
+    ("stmmac.toml", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/drivers/stmmac.toml"))),
+    ("veth.toml", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/drivers/veth.toml"))),
 ];
 
 /// The hints whose values can come so, in the order of `struct driven`.
