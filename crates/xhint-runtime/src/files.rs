@@ -77,6 +77,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_path_file_that_is_wrong_says_where() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("own.toml");
+        let text = "drivers = [\"veth\"]\n[[path]]\nhint = \"rx_hash\"\npath = \"veth_xdp_buff.skb->hash\"\nsays = \"kernel\"\nread-from = \"here\"\n";
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(path_file(&path).unwrap().text, text);
+        std::fs::write(&path, text.replace("->", "=>")).unwrap();
+        let says = path_file(&path).unwrap_err().to_string();
+        let right = format!("{}:4: path 'veth_xdp_buff.skb=>hash': '=>hash' is none of", path.display());
+        assert!(says.starts_with(&right), "{says}");
+        std::fs::write(&path, b"\xff").unwrap();
+        assert!(path_file(&path).unwrap_err().to_string().contains("own.toml"));
+    }
+
+    #[test]
     fn what_is_too_large_is_not_read() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("large.btf");

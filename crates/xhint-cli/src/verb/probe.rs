@@ -38,9 +38,10 @@ pub struct Args {
 
 impl Args {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let device = Device::find(&self.ifname, self.within.netns()?)?;
         let files = self.drivers.iter().map(|file| path_file(file)).collect::<Result<Vec<_>, _>>()?;
-        let probe = probe_with(&device, &DriverPaths::with(&files)?)?;
+        let known = DriverPaths::with(&files)?;
+        let device = Device::find(&self.ifname, self.within.netns()?)?;
+        let probe = probe_with(&device, &known)?;
         let offers = offers(&probe);
         if self.json {
             print::json(&shaped(&device, &probe, &offers))?;

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use xhint_btf::{Btf, ByteOrder, Kind, Type};
 use xhint_layout::{FieldOrder, Hint, field_order};
 
-use super::file::{Condition, DriverPath, Order, Says, Want};
+use super::file::{DriverPath, Order, Says, Want};
 use super::path::{Path, Step};
 
 /// By what the kernel's memory is read.
@@ -23,6 +23,8 @@ const XDP_BUFF: &str = "xdp_buff";
 const FAR: u64 = 1 << 28;
 /// Structs in structs: more than any has.
 const DEEP: usize = 32;
+/// Members of all of them: more than any has.
+const MOST: usize = 1 << 16;
 
 /// A path by offsets, and how its value is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,37 +100,37 @@ fn route(types: &Types<'_>, path: &DriverPath, fetch: Fetch) -> Result<Route, St
     if let Some(until) = path.until.as_ref().filter(|until| types.has(until).is_ok()) {
         return Err(format!("only where there is no {until}"));
     }
-    let bits = |of: &Path, shift, mask: Option<u64>, order| {
-        types.bits(of, shift, mask, order).map_err(|why| format!("{of}: {why}"))
-    };
-    let value = bits(&path.path, path.shift, path.mask, path.order)?;
+    let value = types.bits(&path.path, path.shift, path.mask, path.order)?;
+    let wide = u64::BITS.saturating_sub(value.mask.leading_zeros());
     let most = path.hint.word().map_or(0, |word| word.bits);
-    if value.mask >> (most.min(63)) > u64::from(most > 63) {
-        let wide = u64::BITS.saturating_sub(value.mask.leading_zeros());
+    if wide > most {
         return Err(format!("{}: it has {wide} bits, and {} has {most}", path.path, path.hint));
     }
-    let condition = |condition: &Condition| {
-        let of = condition.path.as_ref().map(|of| bits(of, 0, condition.mask, None)).transpose()?;
+    let conditions = path.valid_when.iter().map(|condition| {
+        let of = condition.path.as_ref().map(|of| types.bits(of, 0, condition.mask, None)).transpose()?;
         let mask = of.as_ref().map_or(condition.mask.unwrap_or(u64::MAX), |of| of.mask);
+        let can_be = of.as_ref().map_or(mask & value.mask, |of| of.mask);
         let (Want::Is(number) | Want::Not(number)) = condition.want;
-        if number & !mask != 0 {
-            return Err(format!("{}: it is compared with {number:#x}, which it cannot be", path.path));
+        match number & !can_be {
+            0 => Ok((of, mask, condition.want)),
+            _ => Err(format!("{}: it is compared with {number:#x}, which it cannot be", path.path)),
         }
-        Ok((of, mask, condition.want))
-    };
-    let shown = |text: String, sign: &str, number: Option<String>| match number {
-        Some(number) => format!("{text} {sign} {number}"),
-        None => text,
-    };
-    let words = shown(path.path.to_string(), ">>", (path.shift > 0).then(|| path.shift.to_string()));
+    });
     Ok(Route {
+        conditions: conditions.collect::<Result<_, String>>()?,
         hint: path.hint,
-        words: shown(words, "&", path.mask.map(|mask| format!("{mask:#x}"))),
+        words: words(path),
         says: path.says,
         fetch,
         value,
-        conditions: path.valid_when.iter().map(condition).collect::<Result<_, _>>()?,
     })
+}
+
+/// `STRUCT.MEMBER >> 8 & 0xff`
+fn words(path: &DriverPath) -> String {
+    let shift = if path.shift > 0 { format!(" >> {}", path.shift) } else { String::new() };
+    let mask = path.mask.map(|mask| format!(" & {mask:#x}")).unwrap_or_default();
+    format!("{}{shift}{mask}", path.path)
 }
 
 /// The types that paths begin in or take things for.
@@ -145,15 +147,15 @@ struct At<'a> {
     bit: u64,
     /// Type there, as it is declared.
     type_id: u32,
-    /// Struct or union that is taken for what is pointed to.
-    cast: Option<Type<'a>>,
+    /// Structs or unions of one name that what is pointed to is taken for; none, if it is taken for what it is.
+    cast: Vec<Type<'a>>,
     /// Bits of a bitfield, else 0.
     bits: u32,
 }
 
 impl<'a> At<'a> {
     fn of(root: Type<'a>) -> At<'a> {
-        At { hops: Vec::new(), bit: 0, type_id: root.id(), cast: None, bits: 0 }
+        At { hops: Vec::new(), bit: 0, type_id: root.id(), cast: Vec::new(), bits: 0 }
     }
 }
 
@@ -196,6 +198,10 @@ impl<'a> Types<'a> {
 
     /// The bits that count of what a path leads to.
     fn bits(&self, path: &Path, shift: u32, mask: Option<u64>, order: Option<Order>) -> Result<Bits, String> {
+        self.bits_of(path, shift, mask, order).map_err(|why| format!("{path}: {why}"))
+    }
+
+    fn bits_of(&self, path: &Path, shift: u32, mask: Option<u64>, order: Option<Order>) -> Result<Bits, String> {
         let place = self.place(path, order)?;
         let left = place.bits.checked_sub(shift).filter(|left| *left > 0);
         let left = left.ok_or_else(|| format!("it has {} bits, and is shifted by {shift}", place.bits))?;
@@ -211,7 +217,7 @@ impl<'a> Types<'a> {
     fn place(&self, path: &Path, order: Option<Order>) -> Result<Place, String> {
         let (mut places, mut why) = (Vec::<Place>::new(), None);
         for root in self.roots(path) {
-            if !is_packet(self.btf, *root, DEEP) {
+            if !Search::of(self.btf).is_packet(*root, DEEP) {
                 why = Some(format!("{} does not begin with a struct {XDP_BUFF}", path.root));
                 continue;
             }
@@ -232,7 +238,7 @@ impl<'a> Types<'a> {
     fn walk(&self, mut at: At<'a>, steps: &[Step]) -> Result<At<'a>, String> {
         for step in steps {
             at = match step {
-                Step::Member(name) if at.cast.is_some() => {
+                Step::Member(name) if !at.cast.is_empty() => {
                     return Err(format!("behind : there is a pointer: ->{name}"));
                 }
                 Step::Member(name) => self.member(at, name)?,
@@ -245,12 +251,23 @@ impl<'a> Types<'a> {
     }
 
     fn member(&self, at: At<'a>, name: &str) -> Result<At<'a>, String> {
-        let ty = at.cast.unwrap_or_else(|| self.btf.skip_mods_and_typedefs(at.type_id));
-        if ty.kind() == Kind::Ptr {
-            return Err(format!("what has {name} is a pointer: ->{name}"));
+        let own = self.btf.skip_mods_and_typedefs(at.type_id);
+        let types = if at.cast.is_empty() { vec![own] } else { at.cast };
+        let mut members = Vec::<Found>::new();
+        for ty in types {
+            if ty.kind() == Kind::Ptr {
+                return Err(format!("what has {name} is a pointer: ->{name}"));
+            }
+            members.push(
+                Search::of(self.btf).member(ty, name, DEEP).ok_or_else(|| format!("{} has no {name}", told(ty)))?,
+            );
         }
-        let found = find(self.btf, ty, name, DEEP).ok_or_else(|| format!("{} has no {name}", told(ty)))?;
-        Ok(At { bit: at.bit.saturating_add(found.bit), type_id: found.type_id, cast: None, bits: found.bits, ..at })
+        let [found, others @ ..] = members.as_slice() else { return Err(format!("nothing has {name}")) };
+        if others.iter().any(|other| (other.bit, other.bits) != (found.bit, found.bits)) {
+            return Err(format!("there are several that have {name}, at different places"));
+        }
+        let bit = at.bit.saturating_add(found.bit);
+        Ok(At { hops: at.hops, bit, type_id: found.type_id, cast: Vec::new(), bits: found.bits })
     }
 
     fn follow(&self, mut at: At<'a>) -> Result<At<'a>, String> {
@@ -279,21 +296,14 @@ impl<'a> Types<'a> {
         if pointer.kind() != Kind::Ptr {
             return Err(format!("{} is no pointer, and so is taken for none to {name}", told(pointer)));
         }
-        let named = self.named.get(name).map(Vec::as_slice).unwrap_or_default();
-        match named {
-            [ty] => Ok(At { cast: Some(*ty), ..at }),
-            [] => Err(format!("there is no struct or union {name}")),
-            [first, rest @ ..] if rest.iter().all(|ty| ty.size() == first.size()) => {
-                Ok(At { cast: Some(*first), ..at })
-            }
-            _ => Err(format!("there are several structs {name}, which differ")),
-        }
+        let cast = self.named.get(name).cloned().ok_or_else(|| format!("there is no struct or union {name}"))?;
+        Ok(At { cast, ..at })
     }
 
     /// The number that stands there.
     fn number(&self, at: &At<'a>, order: Option<Order>) -> Result<Place, String> {
-        if let Some(cast) = at.cast {
-            return Err(format!("nothing is read of the {} that it is taken for", told(cast)));
+        if let Some(cast) = at.cast.first() {
+            return Err(format!("nothing is read of the {} that it is taken for", told(*cast)));
         }
         let ty = self.btf.skip_mods_and_typedefs(at.type_id);
         let whole = match ty.kind() {
@@ -330,35 +340,54 @@ impl<'a> Types<'a> {
 }
 
 /// A member, from the start of what has it.
+#[derive(Clone, Copy)]
 struct Found {
     bit: u64,
     type_id: u32,
     bits: u32,
 }
 
-/// The member of this name, in `ty` itself or in what of it has no name.
-fn find(btf: &Btf, ty: Type<'_>, name: &str, deep: usize) -> Option<Found> {
-    let deep = deep.checked_sub(1)?;
-    ty.members().find_map(|member| {
-        let (bit, type_id, bits) = (u64::from(member.bit_offset), member.type_id, member.bit_size);
-        if member.name == name {
-            return Some(Found { bit, type_id, bits });
-        }
-        let inner = btf.skip_mods(type_id);
-        let found = find(btf, inner, name, deep).filter(|_| member.name.is_empty() && inner.kind().is_composite())?;
-        Some(Found { bit: bit.saturating_add(found.bit), ..found })
-    })
+/// A look through a struct and what is in it, which ends whatever that is.
+struct Search<'a> {
+    btf: &'a Btf,
+    /// Members that are looked at, at most.
+    left: usize,
 }
 
-/// Whether a `struct xdp_buff` stands at the start of `ty`: so the driver finds its own struct around the packet's.
-fn is_packet(btf: &Btf, ty: Type<'_>, deep: usize) -> bool {
-    let Some(deep) = deep.checked_sub(1) else { return false };
-    let is_first = |bit| bit == 0;
-    ty.kind() == Kind::Struct && ty.name() == XDP_BUFF
-        || ty
-            .members()
-            .take_while(|member| is_first(member.bit_offset))
-            .any(|member| is_packet(btf, btf.skip_mods_and_typedefs(member.type_id), deep))
+impl<'a> Search<'a> {
+    fn of(btf: &'a Btf) -> Search<'a> {
+        Search { btf, left: MOST }
+    }
+
+    /// The member of this name, in `ty` itself or in what of it has no name.
+    fn member(&mut self, ty: Type<'a>, name: &str, deep: usize) -> Option<Found> {
+        let deep = deep.checked_sub(1)?;
+        for member in ty.members() {
+            self.left = self.left.checked_sub(1)?;
+            let (bit, type_id, bits) = (u64::from(member.bit_offset), member.type_id, member.bit_size);
+            if member.name == name {
+                return Some(Found { bit, type_id, bits });
+            }
+            let inner = self.btf.skip_mods(type_id);
+            if member.name.is_empty()
+                && inner.kind().is_composite()
+                && let Some(found) = self.member(inner, name, deep)
+            {
+                return Some(Found { bit: bit.saturating_add(found.bit), ..found });
+            }
+        }
+        None
+    }
+
+    /// Whether a `struct xdp_buff` stands at the start of `ty`: so the driver finds its own struct around the packet's.
+    fn is_packet(&mut self, ty: Type<'a>, deep: usize) -> bool {
+        let Some(deep) = deep.checked_sub(1) else { return false };
+        let Some(left) = self.left.checked_sub(1) else { return false };
+        self.left = left;
+        let mut first = ty.members().take_while(|member| member.bit_offset == 0);
+        ty.kind() == Kind::Struct && ty.name() == XDP_BUFF
+            || first.any(|member| self.is_packet(self.btf.skip_mods_and_typedefs(member.type_id), deep))
+    }
 }
 
 /// The first byte and the number of bytes, 1, 2, 4 or 8, that hold all of these bits: of a bitfield, aligned by that number.
@@ -392,4 +421,5 @@ fn told(ty: Type<'_>) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
 mod tests;
