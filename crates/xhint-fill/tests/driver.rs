@@ -8,10 +8,11 @@ use std::fs;
 use std::sync::Arc;
 
 use common::{Read, filled, program, run, software, written};
-use xhint_btf::Btf;
+use xhint_btf::{Btf, Kind};
 use xhint_fill::driver::{DriverPaths, Fetch, PathFile, routes};
 use xhint_fill::{Fill, Offer, Offers, Origin, Standing};
 use xhint_host::{KernelReads, kernel_reads};
+use xhint_testkit::fixture::corpus;
 use xhint_testkit::privileged;
 use xhint_testkit::run::Loaded;
 
@@ -72,9 +73,12 @@ fn kernel() -> Btf {
 /// What the paths lead to, and for all else what software has.
 fn offers(text: &str, fetch: Fetch) -> Vec<Offers> {
     let file = PathFile { name: "test.toml".to_owned(), text: text.to_owned() };
-    let paths = DriverPaths::with(&[file]).unwrap();
+    offered("test", &DriverPaths::with(&[file]).unwrap(), &kernel(), fetch)
+}
+
+fn offered(driver: &str, paths: &DriverPaths, types: &Btf, fetch: Fetch) -> Vec<Offers> {
     let mut all = software();
-    for (hint, route) in routes(paths.of("test"), &kernel(), fetch) {
+    for (hint, route) in routes(paths.of(driver), types, fetch) {
         let origin = Origin::Driver(Arc::new(route.unwrap_or_else(|why| panic!("{hint}: {why}"))));
         let offer = Offer { origin, standing: Standing::Usable, why: None, nanoseconds: None };
         all.retain(|of| of.hint != hint);
@@ -128,6 +132,41 @@ fn what_is_read_is_what_the_kernel_says_elsewhere() {
         assert_eq!(read.value("valid") & bits(&[2, 3, 4, 9, 6, 7]), bits(&[2, 3, 4, 9]), "{fetch:?}");
     }
     assert!(devices.iter().all(|device| device >> 48 == 0xffff && *device == devices[0]), "{devices:x?}");
+}
+
+/// No packet of theirs is at hand; but the verifier looks at what their code would do.
+#[test]
+fn the_kernel_takes_the_code_for_every_driver() {
+    if !privileged() {
+        return;
+    }
+    let base = Arc::new(Btf::parse(corpus("vmlinux.btf")).unwrap());
+    let shipped = DriverPaths::shipped().unwrap();
+    let takes = |name: &str, offers: &[Offers]| {
+        let linked = filled(&program().object(), offers, &Fill::default(), false, true);
+        let path = written(&linked, &format!("takes-{name}"));
+        Loaded::load(&path, None).unwrap_or_else(|error| panic!("{name}: {error}"));
+    };
+    for fetch in ways() {
+        for (driver, module) in [("veth", "veth"), ("igc", "igc"), ("ice", "ice"), ("mlx5_core", "mlx5_core")] {
+            let types = Btf::parse_split(corpus(&format!("{module}.btf")), Arc::clone(&base)).unwrap();
+            takes(&format!("{driver}-{fetch:?}"), &offered(driver, &shipped, &types, fetch));
+        }
+        // Farther than an instruction's own offset leads. Kernels before 6.10 say of no such array.
+        let far = r#"
+drivers = ["test"]
+[[path]]
+hint = "flow_mark"
+path = "xdp_buff.rxq->dev->priv[40000]"
+says = "kernel"
+read-from = "nothing: it is not read"
+"#;
+        let types = kernel();
+        let device = types.of_kinds([Kind::Struct]).find(|ty| ty.name() == "net_device").unwrap();
+        if device.members().any(|member| member.name == "priv") {
+            takes(&format!("far-{fetch:?}"), &offers(far, fetch));
+        }
+    }
 }
 
 #[test]
