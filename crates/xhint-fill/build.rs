@@ -7,9 +7,8 @@ use std::process::Command;
 use std::{env, fs, process};
 
 const SOURCE: &str = "bpf/fill.bpf.c";
-/// What is compiled, and with which parts.
-const FORMS: [(&str, &[&str]); 4] =
-    [("plain", &[]), ("kfuncs", &["-DKFUNCS"]), ("hash", &["-DHASH"]), ("kfuncs_hash", &["-DKFUNCS", "-DHASH"])];
+/// The parts that it may have: the object with the parts of a sum of these numbers has that number in its name.
+const PARTS: [(u32, &str); 3] = [(1, "-DKFUNCS"), (2, "-DHASH"), (4, "-DDRIVER")];
 /// The key of Microsoft's RSS documents ("Verifying the RSS hash calculation").
 const KEY: [u8; 40] = [
     0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3, 0x8f, 0xb0, 0xd0, 0xca, 0x2b,
@@ -28,8 +27,9 @@ fn main() {
         fail(&format!("{}: {error}", out.display()));
     }
     let clang = env::var("CLANG").unwrap_or_else(|_| "clang".to_string());
-    for (name, parts) in FORMS {
-        compile(&clang, parts, &out, &out.join(format!("fill_{name}.bpf.o")));
+    for form in 0..1 << PARTS.len() {
+        let parts: Vec<_> = PARTS.iter().filter(|(bit, _)| form & bit != 0).map(|(_, part)| *part).collect();
+        compile(&clang, &parts, &out, &out.join(format!("fill_{form}.bpf.o")));
     }
 }
 

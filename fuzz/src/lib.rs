@@ -16,6 +16,7 @@
 
 mod guard;
 mod linking;
+mod paths;
 mod seeds;
 mod targets;
 

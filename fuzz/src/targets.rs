@@ -7,10 +7,10 @@ use xhint_btf::ext::BtfExt;
 use xhint_link::Object;
 use xhint_object::nic_btf;
 
-use crate::{Target, linking, seeds};
+use crate::{Target, linking, paths, seeds};
 
 /// Every target.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 11] = [
     Target { name: "btf", every: 1, run: btf, seeds: seeds::btfs },
     Target { name: "split", every: 1, run: split, seeds: seeds::splits },
     Target { name: "distilled", every: 1, run: distilled, seeds: seeds::distilled },
@@ -20,6 +20,8 @@ pub const TARGETS: [Target; 9] = [
     Target { name: "nic", every: 20, run: linking::nic, seeds: linking::nics },
     Target { name: "local", every: 1, run: linking::local, seeds: linking::locals },
     Target { name: "records", every: 1, run: linking::record, seeds: linking::records },
+    Target { name: "paths", every: 1, run: paths::file, seeds: paths::files },
+    Target { name: "module", every: 1, run: paths::module, seeds: seeds::splits },
 ];
 
 fn btf(bytes: &[u8]) {

@@ -139,6 +139,7 @@ fn options(options: &LinkedAs) -> Value {
         "allow_missing": options.allow_missing,
         "set": options.set,
         "fill": options.fill.said(),
+        "drivers": options.drivers.iter().map(|file| &file.name).collect::<Vec<_>>(),
         "keep_metadata": options.keep_metadata,
     })
 }

@@ -72,7 +72,7 @@ fn shapes_stay() {
     let options = &status["options"];
     assert_eq!(
         members("status", options),
-        "allow_missing bind bind_fields count dispatch fallback fill first keep_metadata layouts program set walk"
+        "allow_missing bind bind_fields count dispatch drivers fallback fill first keep_metadata layouts program set walk"
     );
     assert_eq!(
         (&options["dispatch"], &status["dispatch"], &status["mode"]),
@@ -110,7 +110,7 @@ fn a_probe_has_its_shape_whatever_the_device() {
         }
         let probe = json(&[&["probe", device, "--json"], &within[..]].concat());
         let all = "bus capabilities device driver driver_version firmware hints ifindex kfuncs module netns netns_name \
-                   offloads parent programs refuses_metadata room rx_metadata virtio_features xdp_features zero_copy_segments";
+                   offloads parent paths programs refuses_metadata room rx_metadata virtio_features xdp_features zero_copy_segments";
         assert_eq!(members("probe", &probe), all);
         assert_eq!(members("probe", &probe["kfuncs"][0]), "answer function module name nanoseconds offered why");
         assert_eq!(members("probe", &probe["offloads"]), "rx_hash rx_timestamps rx_vlan");
@@ -123,6 +123,7 @@ fn a_probe_has_its_shape_whatever_the_device() {
         if device == "veth" {
             assert_eq!(members("probe", &probe["module"]), "btf loaded name unreadable");
             assert_eq!(members("probe", &probe["room"]), "found written");
+            assert_eq!(members("probe", &probe["paths"][0]), "hint path says why");
         }
     }
 }

@@ -6,10 +6,10 @@
  * It is an ordinary CO-RE program that writes. The layout's BTF says which fields there are (`has`), where they lie, and
  * how wide they are; an enum beside the layout says from where each is to be fetched (`from`). So linked and pruned it
  * holds what is asked for and nothing else. Compiled with KFUNCS if any value comes from the driver by the kernel's
- * functions, and with HASH if a Toeplitz hash is worked out.
+ * functions, with HASH if a Toeplitz hash is worked out, and with DRIVER if any is read from the driver's own structures.
  *
- * The order is the same for every driver: the kernel's functions first, as some find what they answer right before
- * the packet, where the metadata will lie; then room for the metadata; then all that is written.
+ * The order is the same for every driver: the kernel's functions and the driver's structures first, as some find what
+ * they answer right before the packet, where the metadata will lie; then room for the metadata; then all that is written.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -22,6 +22,9 @@
 #include "hash.h"
 #endif
 #include "packet.h"
+#ifdef DRIVER
+#include "driver.h"
+#endif
 
 enum xdp_rss_hash_type {
 	XDP_RSS_TYPE_NONE = 0,
@@ -70,9 +73,14 @@ static __always_inline __u64 put_answers(struct xdp_md *ctx, struct xhint_fill *
 	}
 	/* A hash counts only if the driver says of what it is one. */
 	if (from(KFUNC_RX_HASH) && a->hash_type) {
-		put32(rx_hash, a->hash);
-		put32(rx_hash_type, a->hash_type);
-		valid |= BIT(RX_HASH) | BIT(RX_HASH_TYPE);
+		if (!from(DRIVER_RX_HASH)) {
+			put32(rx_hash, a->hash);
+			valid |= BIT(RX_HASH);
+		}
+		if (!from(DRIVER_RX_HASH_TYPE)) {
+			put32(rx_hash_type, a->hash_type);
+			valid |= BIT(RX_HASH_TYPE);
+		}
 	}
 	if (has2(rx_queue)) {
 		put32(rx_queue, ctx->rx_queue_index);
@@ -87,9 +95,14 @@ static __always_inline __u64 put_answers(struct xdp_md *ctx, struct xhint_fill *
 		valid |= BIT(PKT_LEN);
 	}
 	if (from(KFUNC_RX_VLAN_TAG) && a->vlan) {
-		put16(vlan_tci, a->vlan_tci);
-		put16(vlan_proto, bpf_ntohs(a->vlan_proto));
-		valid |= BIT(VLAN_TCI) | BIT(VLAN_PROTO);
+		if (!from(DRIVER_VLAN_TCI)) {
+			put16(vlan_tci, a->vlan_tci);
+			valid |= BIT(VLAN_TCI);
+		}
+		if (!from(DRIVER_VLAN_PROTO)) {
+			put16(vlan_proto, bpf_ntohs(a->vlan_proto));
+			valid |= BIT(VLAN_PROTO);
+		}
 	}
 	return valid;
 }
@@ -101,6 +114,10 @@ static __noinline __attribute__((used)) int xhint_fill(struct xdp_md *ctx)
 	struct answers a = {};
 	struct xhint_fill *m;
 	__u64 valid = 0;
+#ifdef DRIVER
+	struct driven d = {};
+	__u64 driven = xhint_drive(ctx, &d);
+#endif
 
 	ask_driver(ctx, &a);
 	if (!size || bpf_xdp_adjust_meta(ctx, -(int)size))
@@ -110,6 +127,9 @@ static __noinline __attribute__((used)) int xhint_fill(struct xdp_md *ctx)
 		return 0;
 	zero(m);
 	valid = put_answers(ctx, m, &a);
+#ifdef DRIVER
+	valid |= put_driven(m, &d, driven);
+#endif
 	if (from(PACKET))
 		valid |= put_packet(ctx, m, valid);
 	put_valid(m, valid);

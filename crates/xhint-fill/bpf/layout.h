@@ -19,7 +19,8 @@
 	X(rx_timestamp, 64) X(rx_hash, 32) X(rx_hash_type, 32) X(pkt_type, 8) X(vlan_tci, 16) X(vlan_proto, 16)        \
 	X(rx_queue, 32) X(pkt_len, 32) X(src_port, 16) X(dst_port, 16) X(ip_proto, 8) X(ipv4_src, 32) X(ipv4_dst, 32)  \
 	X(ipv6_flow, 32) X(arp_op, 16) X(icmp_type, 8) X(icmp_code, 8) X(ip_tos, 8) X(ip_ttl, 8) X(tcp_flags, 8)       \
-	X(eth_proto, 16) X(l4_offset, 16) X(l3_offset, 16) X(ifindex, 32) X(valid, 64) X(btf_id, 32)
+	X(eth_proto, 16) X(l4_offset, 16) X(l3_offset, 16) X(ifindex, 32) X(flow_mark, 32) X(seq, 64)   \
+	X(rx_desc, 64) X(csum, 16) X(valid, 64) X(btf_id, 32)
 
 typedef __u8 __be8;
 
@@ -72,6 +73,15 @@ enum xhint_from {
 	XHINT_FROM_NETWORK_HEADER,
 	XHINT_FROM_TRANSPORT_HEADER,
 	XHINT_FROM_HASH,
+	XHINT_FROM_DRIVER_RX_TIMESTAMP,
+	XHINT_FROM_DRIVER_RX_HASH,
+	XHINT_FROM_DRIVER_RX_HASH_TYPE,
+	XHINT_FROM_DRIVER_VLAN_TCI,
+	XHINT_FROM_DRIVER_VLAN_PROTO,
+	XHINT_FROM_DRIVER_FLOW_MARK,
+	XHINT_FROM_DRIVER_SEQ,
+	XHINT_FROM_DRIVER_RX_DESC,
+	XHINT_FROM_DRIVER_CSUM,
 	/* Not copied. */
 	XHINT_FROM_WHERE_IT_LIES,
 };
@@ -128,6 +138,7 @@ enum {
 	PKT_TYPE = 5,
 	VLAN_TCI = 6,
 	VLAN_PROTO = 7,
+	FLOW_MARK = 9,
 	RX_QUEUE = 10,
 	PKT_LEN = 11,
 	SRC_PORT = 12,
@@ -141,6 +152,8 @@ enum {
 	ARP_OP = 22,
 	ICMP_TYPE = 23,
 	ICMP_CODE = 24,
+	SEQ = 25,
+	RX_DESC = 26,
 	IP_TOS = 27,
 	IP_TTL = 28,
 	TCP_FLAGS = 29,
@@ -148,6 +161,7 @@ enum {
 	L4_OFFSET = 31,
 	L3_OFFSET = 32,
 	IFINDEX = 33,
+	CSUM = 34,
 };
 
 #define BIT(n) (1ull << (n))

@@ -136,7 +136,7 @@ static __always_inline __u64 put_ethernet(struct xdp_md *ctx, struct xhint_fill 
 	tag = vlan_at(eth, 0, end, p);
 	if (tag) {
 		/* The outer tag is the one that a NIC takes off. */
-		if ((has2(vlan_tci) || has2(vlan_proto)) && !(known & BIT(VLAN_TCI))) {
+		if ((has2(vlan_tci) || has2(vlan_proto)) && !(known & (BIT(VLAN_TCI) | BIT(VLAN_PROTO)))) {
 			put16(vlan_tci, bpf_ntohs(tag->tci));
 			put16(vlan_proto, outer);
 			valid |= BIT(VLAN_TCI) | BIT(VLAN_PROTO);
@@ -288,12 +288,19 @@ static __always_inline __u64 put_hash(struct xhint_fill *m, const __be32 *addres
 	__u64 ports = kind == 1 || kind == 2;
 	__u64 hash = v4 ? hash_ipv4(addresses, t->word, ports) : hash_ipv6(addresses, t->word, ports);
 	__u64 type = v4 ? RSS_L3_IPV4 : RSS_L3_IPV6;
+	__u64 valid = 0;
 
 	if (ports)
 		type |= RSS_L4 | (kind == 1 ? RSS_L4_TCP : RSS_L4_UDP);
-	put32(rx_hash, hash);
-	put32(rx_hash_type, type);
-	return BIT(RX_HASH) | BIT(RX_HASH_TYPE);
+	if (!from(DRIVER_RX_HASH)) {
+		put32(rx_hash, hash);
+		valid |= BIT(RX_HASH);
+	}
+	if (!from(DRIVER_RX_HASH_TYPE)) {
+		put32(rx_hash_type, type);
+		valid |= BIT(RX_HASH_TYPE);
+	}
+	return valid;
 }
 #endif
 

@@ -35,6 +35,26 @@ pub enum Error {
     /// The layout cannot be written.
     #[error("cannot write the filler's layout")]
     Layout(#[from] xhint_btf::Error),
+    /// Paths that lead through too many pointers.
+    #[error(
+        "the paths into the driver's structures lead through more than {most} pointers; ask for fewer fields from 'driver'"
+    )]
+    ManyPointers {
+        /// For so many there is room.
+        most: usize,
+    },
+    /// A value that no path can lead to.
+    #[error("no path into the driver's structures gives {hint}")]
+    NotDriven {
+        /// What was asked for.
+        hint: xhint_layout::Hint,
+    },
+    /// The filler's own code lacks what it calls, which is a fault of this library.
+    #[error("the filler does not name {name}")]
+    NoCall {
+        /// What it is to call.
+        name: &'static str,
+    },
     /// The filler cannot be put beside the program.
     #[error("cannot put the filler in front of the program")]
     Join(#[from] xhint_object::Error),

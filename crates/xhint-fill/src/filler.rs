@@ -3,18 +3,27 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use xhint_bpf::Instruction;
 use xhint_btf::Btf;
 use xhint_link::Object;
 
-use crate::choice::Source;
+use crate::driver::{Calls, Route, code};
 use crate::layout::{Layout, layout};
 use crate::{Asked, Choice, Error, Fill, Offers, Origin};
 
-/// `bpf/fill.bpf.c`, compiled with what its name says.
-const PLAIN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/fill_plain.bpf.o"));
-const KFUNCS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/fill_kfuncs.bpf.o"));
-const HASH: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/fill_hash.bpf.o"));
-const KFUNCS_HASH: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/fill_kfuncs_hash.bpf.o"));
+/// `bpf/fill.bpf.c`, compiled with the parts whose numbers have that sum.
+const FORMS: [&[u8]; 8] = [
+    include_bytes!(concat!(env!("OUT_DIR"), "/fill_0.bpf.o")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/fill_1.bpf.o")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/fill_2.bpf.o")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/fill_3.bpf.o")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/fill_4.bpf.o")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/fill_5.bpf.o")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/fill_6.bpf.o")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/fill_7.bpf.o")),
+];
+/// The function of it whose code is written for each device.
+const DRIVE: &str = "xhint_drive";
 
 /// What is to run before a program.
 #[derive(Debug, Clone)]
@@ -27,7 +36,6 @@ pub struct Filler {
     pub id: u32,
     /// Bytes of metadata.
     pub size: u32,
-    form: &'static [u8],
 }
 
 impl Filler {
@@ -52,21 +60,42 @@ impl Filler {
         }
         let Layout { btf, type_id, id } = layout(object.btf(), asked, &choice, walk)?;
         let size = btf.skip_mods(type_id).size();
-        let hashes = |(_, source): (&str, &Source)| source.offer.origin == Origin::Toeplitz;
-        let form = match (choice.asks_driver(), choice.filled().any(hashes)) {
-            (false, false) => PLAIN,
-            (true, false) => KFUNCS,
-            (false, true) => HASH,
-            (true, true) => KFUNCS_HASH,
-        };
-        Ok((choice.clone(), Some(Filler { choice, btf: Arc::new(btf), id, size, form })))
+        Ok((choice.clone(), Some(Filler { choice, btf: Arc::new(btf), id, size })))
     }
 
     /// `object` with the filler's code beside its own.
     ///
     /// # Errors
-    /// [`Error::Join`].
+    /// [`Error::Join`]; [`Error::ManyPointers`].
     pub fn join(&self, object: &Object) -> Result<Object, Error> {
-        Ok(object.join(&Object::parse(Bytes::from_static(self.form))?)?)
+        let has = |is: fn(&Origin) -> bool| self.choice.filled().any(|(_, source)| is(&source.offer.origin));
+        let parts = [
+            has(|origin| matches!(origin, Origin::Kfunc(_))),
+            has(|origin| *origin == Origin::Toeplitz),
+            has(|origin| matches!(origin, Origin::Driver(_))),
+        ];
+        let number = parts.iter().rev().fold(0usize, |sum, part| sum << 1 | usize::from(*part));
+        let form = FORMS.get(number).copied().unwrap_or_default();
+        let own = Object::parse(Bytes::from_static(form))?;
+        let own = if parts.ends_with(&[true]) { own.replace(DRIVE, self.drive(&own)?)? } else { own };
+        Ok(object.join(&own)?)
+    }
+
+    /// The code that reads the driver's structures, in `own`, the filler's object.
+    fn drive(&self, own: &Object) -> Result<Vec<Instruction>, Error> {
+        let symbol = |name: &'static str| {
+            let found = own.image().symbols.entries().find(|(_, symbol)| symbol.name == name);
+            found.map(|(id, _)| id).ok_or(Error::NoCall { name })
+        };
+        let calls = Calls { context: symbol("bpf_cast_to_kern_ctx")?, cast: symbol("bpf_rdonly_cast")? };
+        let mut routes = Vec::<&Route>::new();
+        for (_, source) in self.choice.filled() {
+            match &source.offer.origin {
+                // Fields of one hint have one value.
+                Origin::Driver(route) if routes.iter().all(|other| other.hint != route.hint) => routes.push(route),
+                _ => {}
+            }
+        }
+        code(own.order(), &routes, calls)
     }
 }

@@ -1,6 +1,7 @@
 //! The layout that holds what is fetched, and beside it the enums by which the filler learns from where: a NIC BTF that
 //! stands alone.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -155,7 +156,7 @@ fn host_name(bytes: u32) -> &'static str {
 
 /// The enums of `bpf/layout.h`: from where values come, and which numbers the program has for kinds of packets.
 fn enums(btf: &mut Builder, program: &Btf, choice: &Choice, walk: bool) -> Result<(), Error> {
-    let mut from = BTreeSet::from_iter(walk.then_some("XHINT_FROM_WHERE_IT_LIES"));
+    let mut from = BTreeSet::from_iter(walk.then_some(Cow::Borrowed("XHINT_FROM_WHERE_IT_LIES")));
     for (_, source) in choice.filled() {
         from.extend(from_of(source));
     }
@@ -183,11 +184,23 @@ fn enumeration<'a>(name: &'a str, values: Vec<Enumerator<'a>>) -> Def<'a> {
 }
 
 /// What of the filler a field needs: `enum xhint_from`.
-fn from_of(source: &Source) -> Vec<&'static str> {
-    const PACKET: &str = "XHINT_FROM_PACKET";
-    const NETWORK: &str = "XHINT_FROM_NETWORK_HEADER";
-    const TRANSPORT: &str = "XHINT_FROM_TRANSPORT_HEADER";
-    match (source.offer.origin, source.hint) {
+fn from_of(source: &Source) -> Vec<Cow<'static, str>> {
+    let driver = || format!("XHINT_FROM_DRIVER_{}", source.hint.to_string().to_ascii_uppercase());
+    match (&source.offer.origin, source.hint) {
+        // As of the kernel's functions: where no tag was taken off, it stands in the packet.
+        (Origin::Driver(_), Hint::VlanTci | Hint::VlanProto) => vec![driver().into(), PACKET.into()],
+        (Origin::Driver(_), _) => vec![driver().into()],
+        (origin, hint) => others(origin, hint).into_iter().map(Cow::Borrowed).collect(),
+    }
+}
+
+const PACKET: &str = "XHINT_FROM_PACKET";
+const NETWORK: &str = "XHINT_FROM_NETWORK_HEADER";
+const TRANSPORT: &str = "XHINT_FROM_TRANSPORT_HEADER";
+
+/// The same where these do not depend on the field alone.
+fn others(origin: &Origin, hint: Hint) -> Vec<&'static str> {
+    match (origin, hint) {
         (Origin::Kfunc(Kfunc::RxTimestamp), _) => vec!["XHINT_FROM_KFUNC_RX_TIMESTAMP"],
         (Origin::Kfunc(Kfunc::RxHash), _) => vec!["XHINT_FROM_KFUNC_RX_HASH"],
         // Where the driver has taken no tag off, it stands in the packet.
@@ -207,6 +220,6 @@ fn from_of(source: &Source) -> Vec<&'static str> {
         ) => vec![PACKET, NETWORK, TRANSPORT],
         (Origin::Packet, Hint::PktLen) => Vec::new(),
         (Origin::Packet, _) => vec![PACKET, NETWORK],
-        (Origin::Context(_) | Origin::Filler, _) => Vec::new(),
+        (Origin::Context(_) | Origin::Filler | Origin::Driver(_) | Origin::NoDriver, _) => Vec::new(),
     }
 }

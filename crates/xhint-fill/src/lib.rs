@@ -3,6 +3,7 @@
 //!
 //! 1. [`Asked`]: the structs and fields of metadata that the program asks for.
 //! 2. [`Provider`]: where a value can come from; [`Offers`]: whether it can on a device, and what it costs there.
+//!    [`driver`] finds values in the driver's own structures.
 //! 3. [`Choice`]: which provider each field gets, by what the user prefers. [`Row`]s tell of it.
 //! 4. `layout`: the layout that holds what is fetched, made for this program, as BTF.
 //! 5. [`Filler`]: the object that fetches, joined to the program's; both are then linked for that layout.
@@ -13,6 +14,7 @@
 
 mod asked;
 mod choice;
+pub mod driver;
 mod error;
 mod filler;
 mod layout;

@@ -1,15 +1,22 @@
 //! What a device has of each hint.
 
+use std::sync::Arc;
+
 use xhint_layout::Hint;
 use xhint_layout::vocabulary::Kfunc;
 
 use crate::Provider;
+use crate::driver::Route;
 
 /// Where a value comes from, to the last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// The driver, by a function of the kernel's.
     Kfunc(Kfunc),
+    /// The driver's own structures.
+    Driver(Arc<Route>),
+    /// The same, where no path leads to the value.
+    NoDriver,
     /// The packet's bytes.
     Packet,
     /// Toeplitz's function of the packet's addresses and ports.
@@ -25,18 +32,21 @@ pub enum Origin {
 impl Origin {
     /// Whose it is.
     #[must_use]
-    pub fn provider(self) -> Provider {
+    pub fn provider(&self) -> Provider {
         match self {
             Origin::Kfunc(_) => Provider::Kfunc,
+            Origin::Driver(_) | Origin::NoDriver => Provider::Driver,
             _ => Provider::Software,
         }
     }
 
     /// What of that provider, in a word.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Origin::Kfunc(kfunc) => kfunc.name(),
+            Origin::Driver(route) => &route.words,
+            Origin::NoDriver => "path",
             Origin::Packet => "packet",
             Origin::Toeplitz => "toeplitz",
             Origin::Context(member) => member,

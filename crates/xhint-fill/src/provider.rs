@@ -12,19 +12,22 @@ use serde::{Deserialize, Serialize};
 pub enum Provider {
     /// The kernel's XDP metadata functions, which ask the driver.
     Kfunc,
+    /// The driver's own structures, read without asking it.
+    Driver,
     /// The packet, the context or the clock.
     Software,
 }
 
 impl Provider {
     /// All, those first that are preferred where nothing else is said.
-    pub const ALL: [Provider; 2] = [Provider::Kfunc, Provider::Software];
+    pub const ALL: [Provider; 3] = [Provider::Kfunc, Provider::Driver, Provider::Software];
 
     /// Its name, in lower case.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Provider::Kfunc => "kfunc",
+            Provider::Driver => "driver",
             Provider::Software => "software",
         }
     }
@@ -69,7 +72,7 @@ impl FromStr for Prefer {
             ("auto", _) => Ok(Prefer::Auto),
             ("none", _) => Ok(Prefer::None),
             (_, Some(provider)) => Ok(Prefer::From(provider)),
-            _ => Err(format!("no provider is called '{text}'; there are auto, none, kfunc and software")),
+            _ => Err(format!("no provider is called '{text}'; there are auto, none, kfunc, driver and software")),
         }
     }
 }

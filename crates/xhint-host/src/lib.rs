@@ -5,7 +5,8 @@
 //! 2. [`bpffs`] is where pins live, [`pin`] what they are called, [`lock`] who may change them, and [`private`] keeps files
 //!    from others.
 //!    [`bound`] is what such programs must heed.
-//! 3. [`rights`] is what this process may do, [`room`] how much metadata the kernel lets through, and [`libbpf_log`] why it refused.
+//! 3. [`rights`] is what this process may do, [`room`] how much metadata the kernel lets through, [`kernel_reads`] by what programs read
+//!    its memory, and [`libbpf_log`] why it refused.
 
 pub mod bound;
 pub mod bpffs;
@@ -13,6 +14,7 @@ mod call;
 mod error;
 pub mod ethtool;
 mod facts;
+mod kernel_memory;
 pub mod kfunc;
 pub mod libbpf_log;
 pub mod lock;
@@ -35,6 +37,7 @@ pub mod xdp;
 pub use error::{Cause, Error, Result};
 pub use ethtool::{DriverInfo, Offloads};
 pub use facts::Facts;
+pub use kernel_memory::{KernelReads, kernel_reads};
 pub use netns::Netns;
 pub use process::ancestors;
 pub use rights::Right;

@@ -91,6 +91,12 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// A function was to get other code that is not there.
+    #[error("no function is called '{name}'")]
+    NoFunction {
+        /// The name.
+        name: String,
+    },
     /// An instruction that names a symbol which stands nowhere.
     #[error("an instruction names symbol {number}, which stands nowhere")]
     NoSymbol {

@@ -3,14 +3,15 @@
 //! What either names and does not have (kernel functions) is one, if it has one name. Where the two have other things of
 //! one name, they are not joined. The other's licence and version do not count.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use object::elf;
 use xhint_bpf::SymbolId;
-use xhint_btf::ext::{CoreRelo, ExtSection};
+use xhint_btf::ext::CoreRelo;
 use xhint_btf::{Builder, Kind, Moved, SecVar, Type};
 
 use crate::image::{Image, Section, SectionContent, SectionId, Symbol, SymbolPlace};
+use crate::records::Records;
 use crate::{Assembly, Error, Object};
 
 /// The data section that lists what the kernel has: it is in BTF alone.
@@ -110,31 +111,14 @@ impl<'a> Join<'a> {
         let mut ext = self.own.ext().clone();
         let btf = &mut self.btf;
         self.assembly.put(&mut self.image, &mut ext, |name| Ok(btf.string(name)?))?;
-        let relos = [(self.own, None), (self.other, Some((&self.symbols, self.moved)))];
-        let mut by_section = BTreeMap::<SectionId, Vec<CoreRelo>>::new();
-        for (object, moved) in relos {
-            for relo in object.relos() {
-                let (function, mut core) = (object.function_of(relo), relo.core);
-                let mut symbol = function.symbol;
-                if let Some((symbols, moved)) = moved {
-                    let Some(new) = symbols.get(&symbol) else { continue };
-                    symbol = *new;
-                    core.type_id = moved.id(core.type_id);
-                    core.access_str_off = moved.string(core.access_str_off);
-                }
-                let symbol = self.image.symbols.at(symbol);
-                let SymbolPlace::Section(section) = symbol.place else { continue };
-                let at = symbol.value.checked_add(function.start_of(relo.instruction) as u64);
-                core.insn_off = at.and_then(|at| u32::try_from(at).ok()).ok_or(Error::TooLong)?;
-                by_section.entry(section).or_default().push(core);
-            }
-        }
-        ext.relos.clear();
-        for (section, mut records) in by_section {
-            records.sort_by_key(|relo| relo.insn_off);
-            let name_off = self.btf.string(&self.image.sections.at(section).name)?;
-            ext.relos.push(ExtSection { name_off, records });
-        }
+        let mut records = Records::default();
+        records.add(&self.image, self.own, |symbol, core| Some((symbol, core)))?;
+        let (symbols, moved) = (&self.symbols, self.moved);
+        records.add(&self.image, self.other, |symbol, core| {
+            let (type_id, access_str_off) = (moved.id(core.type_id), moved.string(core.access_str_off));
+            symbols.get(&symbol).map(|new| (*new, CoreRelo { type_id, access_str_off, ..core }))
+        })?;
+        records.put(&mut ext, &self.image, &mut self.btf)?;
         // DWARF, and the places of variables in `.BTF`, are told of where they were.
         self.image.drop_debug();
         if let Some(number) = self.image.section_named(".BTF") {

@@ -4,7 +4,7 @@
 //!    the source.
 //! 2. [`Image`] is the ELF file, ready to be changed: the one place where sections, symbols and relocations are made.
 //! 3. [`Assembly`] takes the code into functions that can be copied and moved, and puts it together again.
-//! 4. [`Object::join`] puts another object's code and data beside.
+//! 4. [`Object::join`] puts another object's code and data beside, [`Object::replace`] other code in the place of a function's.
 //! 5. [`maps`] declares maps and data as a compiler would; [`Object::set`] fills in a program's constants.
 //!
 //! Nothing here knows of linking. BTF in files of any kind is found by [`btf_of`] and [`nic_btf`].
@@ -18,6 +18,8 @@ pub mod image;
 mod join;
 pub mod maps;
 mod model;
+mod records;
+mod replace;
 mod set;
 
 pub use assembly::{Assembly, Body};

@@ -310,6 +310,9 @@ pub enum Error {
         /// What is wrong.
         cause: Box<xhint_fill::Error>,
     },
+    /// A file that is to say where drivers keep what.
+    #[error(transparent)]
+    Paths(#[from] xhint_fill::driver::PathFault),
     /// A filler whose metadata does not fit in front of a packet.
     #[error(
         "the fields that the program asks for take {size} bytes of metadata, and this kernel lets at most {most} stand in front \

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use xhint_fill::driver::{DriverPaths, PathFile};
+
 use crate::error::{Error, Result};
 
 /// The most that is read from what is no regular file: many times a kernel's BTF.
@@ -37,6 +39,17 @@ pub fn read_btf(path: &Path) -> Result<Vec<u8>> {
     with.map_err(|e| Error::Source { path: beside.to_owned(), cause: Box::new(e) })
 }
 
+/// The file at `path`, which says where drivers keep what, and says it rightly.
+///
+/// # Errors
+/// As [`read`]; [`Error::Paths`].
+pub fn path_file(path: &Path) -> Result<PathFile> {
+    let text = String::from_utf8(read(path)?).map_err(|error| Error::file(path)(io::Error::other(error)))?;
+    let file = PathFile { name: path.display().to_string(), text };
+    DriverPaths::with(std::slice::from_ref(&file))?;
+    Ok(file)
+}
+
 fn bounded(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     let there = file.metadata()?;
@@ -62,6 +75,21 @@ fn bounded(path: &Path) -> io::Result<Vec<u8>> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_file_that_is_wrong_says_where() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("own.toml");
+        let text = "drivers = [\"veth\"]\n[[path]]\nhint = \"rx_hash\"\npath = \"veth_xdp_buff.skb->hash\"\nsays = \"kernel\"\nread-from = \"here\"\n";
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(path_file(&path).unwrap().text, text);
+        std::fs::write(&path, text.replace("->", "=>")).unwrap();
+        let says = path_file(&path).unwrap_err().to_string();
+        let right = format!("{}:4: path 'veth_xdp_buff.skb=>hash': '=>hash' is none of", path.display());
+        assert!(says.starts_with(&right), "{says}");
+        std::fs::write(&path, b"\xff").unwrap();
+        assert!(path_file(&path).unwrap_err().to_string().contains("own.toml"));
+    }
 
     #[test]
     fn what_is_too_large_is_not_read() {

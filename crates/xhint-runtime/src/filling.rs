@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use xhint_fill::driver::DriverPaths;
 use xhint_fill::{Filler, Offer, Offers, Origin, Provider, Standing};
 use xhint_layout::Hint;
 use xhint_link::{FillerCall, LinkOptions};
@@ -13,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::fields::{Filled, Filling};
 use crate::offers::offers;
 use crate::parsed::Parsed;
-use crate::probe::{Probe, probe};
+use crate::probe::{Probe, probe_with};
 use crate::rights::may_walk;
 use crate::state::{LinkedAs, Mode, Source};
 
@@ -46,7 +47,7 @@ pub(crate) fn fill(
     if asked.fields.is_empty() {
         return Ok((None, None));
     }
-    let probe = probe(device)?;
+    let probe = probe_with(device, &DriverPaths::with(&options.drivers)?)?;
     let offers = offered(&probe, mode);
     let walk = options.walk && may_walk();
     let (choice, filler) = Filler::of(&object.object, &asked, &offers, &options.fill, walk).map_err(refused)?;
@@ -69,9 +70,13 @@ pub(crate) fn fill(
 /// What a device has for a filler.
 fn offered(probe: &Probe, mode: Mode) -> Vec<Offers> {
     let mut all = offers(probe);
-    let kfuncs = all.iter_mut().flat_map(|of| &mut of.all).filter(|o| o.origin.provider() == Provider::Kfunc);
-    for offer in kfuncs.filter(|_| mode == Mode::Generic) {
-        (offer.standing, offer.why) = (Standing::Refused, Some("in generic mode there is no driver to ask".to_owned()));
+    for offer in all.iter_mut().flat_map(|of| &mut of.all).filter(|_| mode == Mode::Generic) {
+        let why = match offer.origin.provider() {
+            Provider::Kfunc => "in generic mode there is no driver to ask",
+            Provider::Driver => "in generic mode the packet is in none of the driver's structures",
+            _ => continue,
+        };
+        (offer.standing, offer.why) = (Standing::Refused, Some(why.to_owned()));
     }
     // Which values there are the filler itself knows.
     let filler = Offer { origin: Origin::Filler, standing: Standing::Usable, why: None, nanoseconds: None };

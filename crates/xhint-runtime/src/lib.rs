@@ -52,7 +52,7 @@ mod watch;
 pub use device::Device;
 pub use error::{Error, HeldBy, Result};
 pub use fields::{Filled, Filling};
-pub use files::{read, read_btf};
+pub use files::{path_file, read, read_btf};
 pub use for_file::ForFile;
 pub use home::Home;
 pub use job::{Job, Otherwise};

@@ -1,9 +1,13 @@
 //! What the value of each hint can come from on a device, best first.
 //!
-//! The order is by truth, then by cost: the NIC's own word; what follows from the packet and its context; what the kernel works
-//! out in a kfunc, at a higher price and by rules of its own. A clock is no NIC's word, so it is there only for who asks for
+//! The order is by truth, then by cost: the NIC's own word, told by the driver's function, which the kernel answers for, or read
+//! past it; what follows from the packet and its context; what the kernel has of the packet, read, then worked out in a kfunc at
+//! a higher price. A clock is no NIC's word, so it is there only for who asks for
 //! it.
 
+use std::sync::Arc;
+
+use xhint_fill::driver::{Route, Says};
 use xhint_fill::{Offer, Offers, Origin, Standing};
 use xhint_layout::Hint;
 use xhint_layout::vocabulary::{Kfunc, WORDS, Word};
@@ -19,7 +23,8 @@ pub fn offers(probe: &Probe) -> Vec<Offers> {
 
 fn of(word: &Word, probe: &Probe) -> Vec<Offer> {
     let kfunc = word.kfunc.and_then(|kfunc| probe.kfunc(kfunc)).map(kfunc);
-    let mut all: Vec<_> = kfunc.into_iter().chain(software(word)).collect();
+    let path = probe.paths.iter().find(|(hint, _)| *hint == word.hint).map(|(_, route)| driver(route));
+    let mut all: Vec<_> = kfunc.into_iter().chain(path).chain(software(word)).collect();
     if let Some(why) = probe.refuses_metadata {
         for (_, offer) in &mut all {
             (offer.standing, offer.why) = (Standing::Refused, Some(why.to_owned()));
@@ -33,8 +38,24 @@ fn of(word: &Word, probe: &Probe) -> Vec<Offer> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Source {
     Nic,
+    NicsStructures,
     Packet,
+    KernelsStructures,
     Kernel,
+}
+
+fn driver(route: &Result<Route, String>) -> (Source, Offer) {
+    let (source, origin, standing, why) = match route {
+        Ok(route) => {
+            let (source, why) = match route.says {
+                Says::Nic => (Source::NicsStructures, "what the NIC wrote, where the driver has it"),
+                Says::Kernel => (Source::KernelsStructures, "what the kernel has of the packet, and no NIC has said"),
+            };
+            (source, Origin::Driver(Arc::new(route.clone())), Standing::Usable, why.to_owned())
+        }
+        Err(why) => (Source::KernelsStructures, Origin::NoDriver, Standing::Refused, why.clone()),
+    };
+    (source, Offer { origin, standing, why: Some(why), nanoseconds: None })
 }
 
 fn kfunc(asked: &Asked) -> (Source, Offer) {

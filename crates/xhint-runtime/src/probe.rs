@@ -2,9 +2,12 @@
 
 mod answer;
 mod known;
+mod paths;
 
+use xhint_fill::driver::{DriverPaths, Route};
 use xhint_host::kfunc::{Callee, callees};
 use xhint_host::{Facts, Right, Room, netdev, room, xdp};
+use xhint_layout::Hint;
 use xhint_layout::vocabulary::Kfunc;
 
 use crate::device::Device;
@@ -24,6 +27,8 @@ pub struct Probe {
     pub facts: Facts,
     /// Each kfunc.
     pub kfuncs: Vec<Asked>,
+    /// Where paths lead in the driver's own structures, or why nowhere, in words.
+    pub paths: Vec<(Hint, std::result::Result<Route, String>)>,
     /// How much metadata the kernel lets through; `None` if this process may not ask.
     pub room: Option<Room>,
     /// Why the driver lets none through, if that is known of it.
@@ -52,6 +57,14 @@ pub struct Asked {
 /// # Errors
 /// [`Error::NoDevice`] if it is gone; what the kernel says.
 pub fn probe(device: &Device) -> Result<Probe> {
+    probe_with(device, &DriverPaths::shipped()?)
+}
+
+/// The same with other paths into drivers' structures than those that come with xhint.
+///
+/// # Errors
+/// As [`probe`].
+pub fn probe_with(device: &Device, known: &DriverPaths) -> Result<Probe> {
     let ifindex = device.ifindex();
     let names = KFUNCS.map(|(kfunc, _)| kfunc.name());
     let ask = || -> xhint_host::Result<_> { Ok((Facts::of(ifindex)?, allowed(callees(ifindex, &names))?)) };
@@ -65,6 +78,7 @@ pub fn probe(device: &Device) -> Result<Probe> {
     let kfuncs = kfuncs.map(|(at, kfunc)| asked(*kfunc, callees.as_ref().and_then(|c| c.get(at).cloned()), &facts));
     Ok(Probe {
         kfuncs: kfuncs.collect(),
+        paths: paths::paths(&facts, known)?,
         room: allowed(room().map_err(xhint_host::Error::system("asking for the room for metadata")))?,
         refuses_metadata: facts.driver_name().and_then(refuses_metadata),
         rights: Right::ALL.into_iter().map(|right| (right, right.is_granted())).collect(),

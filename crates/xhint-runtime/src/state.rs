@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use xhint_fill::Fill;
+use xhint_fill::driver::PathFile;
 use xhint_link::table::SLOT_COUNT;
 use xhint_link::{Dispatch, Fallback, FieldBind, LinkOptions, selectors};
 use xhint_universe::{LayoutId, LayoutRef, Universe};
@@ -199,6 +200,9 @@ pub struct LinkedAs {
     /// From where fields are to be filled in on a device whose packets carry no metadata: without NIC BTFs.
     #[serde(default)]
     pub fill: Fill,
+    /// Files that say where drivers keep what, beside those that come with xhint.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drivers: Vec<PathFile>,
     /// Whether what is filled in stays in front of packets that the program passes on.
     #[serde(default)]
     pub keep_metadata: bool,
@@ -251,6 +255,7 @@ impl Default for LinkedAs {
             first: Vec::new(),
             set: Vec::new(),
             fill: Fill::default(),
+            drivers: Vec::new(),
             keep_metadata: false,
         }
     }

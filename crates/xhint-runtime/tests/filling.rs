@@ -262,7 +262,9 @@ fn what_cannot_be_is_one_error_and_nothing_changes() {
     let tail = LinkedAs { asked: Dispatch::Tail, fill: fill(&["auto"]), ..tail.options };
     let error = refuse(How { options: tail, ..How::default() });
     assert!(error.contains("`static` dispatch"), "{error}");
-    assert!(Fill::default().say("rx_hash=nic").unwrap_err().contains("there are auto, none, kfunc and software"));
+    assert!(
+        Fill::default().say("rx_hash=nic").unwrap_err().contains("there are auto, none, kfunc, driver and software")
+    );
     // Where nothing is wanted, nothing is done, and the program gets packets as they are.
     let job = put(&world, &near, with(Fill::none())).unwrap();
     assert_eq!((job.filling, job.state.layouts.len()), (None, 0));

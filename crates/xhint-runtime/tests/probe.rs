@@ -5,11 +5,14 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use common::{World, sh, with_only};
-use xhint_fill::{Offers, Origin, Standing};
+use xhint_btf::Btf;
+use xhint_fill::driver::{DriverPaths, Fetch, Route, routes};
+use xhint_fill::{Offers, Origin, Provider, Standing};
 use xhint_layout::Hint;
 use xhint_layout::vocabulary::{Kfunc, WORDS};
 use xhint_runtime::kfunc::Callee;
@@ -17,6 +20,7 @@ use xhint_runtime::netdev::XdpSupport;
 use xhint_runtime::offers::offers;
 use xhint_runtime::probe::{Answer, Asked, DRIVERS, Probe, known, probe, refuses_metadata};
 use xhint_runtime::{Device, DriverInfo, Error, Facts, Offloads, Programs};
+use xhint_testkit::fixture::corpus;
 use xhint_testkit::privileged;
 
 const ALL: [Kfunc; 3] = [Kfunc::RxTimestamp, Kfunc::RxHash, Kfunc::RxVlanTag];
@@ -59,6 +63,7 @@ fn probed(facts: Facts, answers: [Answer; 3]) -> Probe {
     Probe {
         facts,
         kfuncs: ALL.into_iter().zip(answers).map(asked).collect(),
+        paths: vec![],
         room: None,
         refuses_metadata,
         rights: vec![],
@@ -70,7 +75,7 @@ fn of(all: &[Offers], hint: Hint) -> &Offers {
 }
 
 fn best(all: &[Offers], hint: Hint) -> Option<Origin> {
-    of(all, hint).best().map(|offer| offer.origin)
+    of(all, hint).best().map(|offer| offer.origin.clone())
 }
 
 #[test]
@@ -132,10 +137,10 @@ fn the_nics_word_comes_first_and_what_is_no_word_of_its_never() {
     let good = Answer::Good(xhint_runtime::probe::Evidence::Code);
     let fails = || Answer::AlwaysFails("so it is".to_owned());
     for (told, first) in [
-        (good.clone(), hash),
-        (Answer::Unknown, hash),
-        (Answer::Lies("so it is"), toeplitz),
-        (fails(), toeplitz),
+        (good.clone(), hash.clone()),
+        (Answer::Unknown, hash.clone()),
+        (Answer::Lies("so it is"), toeplitz.clone()),
+        (fails(), toeplitz.clone()),
         (Answer::Software("so it is"), toeplitz),
     ] {
         let all = offers(&probed(facts("ice"), [fails(), told.clone(), good.clone()]));
@@ -156,6 +161,38 @@ fn the_nics_word_comes_first_and_what_is_no_word_of_its_never() {
     assert_eq!((names.len(), names), (all.len(), words.collect()));
 }
 
+/// What comes with xhint for a driver, by the BTF of its module.
+fn paths(driver: &str, module: &str) -> Vec<(Hint, std::result::Result<Route, String>)> {
+    let base = Arc::new(Btf::parse(corpus("vmlinux.btf")).unwrap());
+    let types = Btf::parse_split(corpus(&format!("{module}.btf")), base).unwrap();
+    routes(DriverPaths::shipped().unwrap().of(driver), &types, Fetch::Cast)
+}
+
+#[test]
+fn what_the_driver_has_comes_after_what_it_says_and_before_what_software_makes_up() {
+    let good = Answer::Good(xhint_runtime::probe::Evidence::Code);
+    let fails = || Answer::AlwaysFails("so it is".to_owned());
+    let with = |driver: &str, module: &str, told: Answer| {
+        offers(&Probe { paths: paths(driver, module), ..probed(facts(driver), [fails(), told, fails()]) })
+    };
+    let providers = |all: &[Offers], hint| of(all, hint).all.iter().map(|o| o.origin.provider()).collect::<Vec<_>>();
+    let (kfunc, driver, software) = (Provider::Kfunc, Provider::Driver, Provider::Software);
+    let all = with("mlx5_core", "mlx5_core", good);
+    assert_eq!(providers(&all, Hint::RxHash), [kfunc, driver, software]);
+    let mark = best(&all, Hint::FlowMark).unwrap();
+    assert_eq!((mark.provider(), mark.name()), (driver, "mlx5e_xdp_buff.cqe->sop_drop_qpn & 0xffffff"));
+    // What the driver does not tell can be read.
+    assert_eq!(providers(&with("igc", "igc", fails()), Hint::RxHash), [driver, software, kfunc]);
+    // The kernel's word is none of a NIC's; to read it is cheaper than to let it be worked out.
+    let all = with("veth", "veth", Answer::Software("so it is"));
+    assert_eq!(providers(&all, Hint::RxHash), [software, driver, kfunc]);
+    // By the BTF of another driver's module nothing leads anywhere.
+    let all = with("mlx5_core", "igc", fails());
+    assert_eq!(best(&all, Hint::FlowMark), None);
+    let why = of(&all, Hint::FlowMark).absent();
+    assert!(why.contains("driver path refused") && why.contains("there is no struct mlx5e_xdp_buff"), "{why}");
+}
+
 #[test]
 fn real_devices() {
     if !privileged() {
@@ -171,11 +208,14 @@ fn real_devices() {
     let kernel_has = veth.kfuncs.iter().all(|asked| asked.callee != Some(Callee::Unknown));
     let vlan = best(&offers(&veth), Hint::VlanTci).unwrap();
     let from_packet = Origin::Packet;
-    assert_eq!(vlan, if kernel_has { Origin::Kfunc(Kfunc::RxVlanTag) } else { from_packet });
+    assert_eq!(vlan, if kernel_has { Origin::Kfunc(Kfunc::RxVlanTag) } else { from_packet.clone() });
+    // Whether its paths lead anywhere, the kernel's BTF tells; that they are known, the driver's name.
+    assert!(veth.paths.iter().any(|(hint, _)| *hint == Hint::RxHash));
     for name in ["tap", "lo"] {
         let probe = of(name);
         assert!(probe.kfuncs.iter().all(|asked| asked.offered == Some(false)), "{probe:?}");
-        assert_eq!(best(&offers(&probe), Hint::VlanTci), Some(from_packet));
+        assert_eq!(best(&offers(&probe), Hint::VlanTci), Some(from_packet.clone()));
+        assert!(probe.paths.is_empty(), "{probe:?}");
     }
 }
 
@@ -192,6 +232,8 @@ fn whoever_may_not_ask_is_told_what_all_are() {
     let few = world.netns().run(|| with_only(&[], || probe(&device))).unwrap();
     assert_eq!(few.facts, all.facts);
     assert!(few.rights.iter().all(|(_, held)| !held), "{:?}", few.rights);
+    let says = |route: &std::result::Result<_, String>| route.as_ref().is_err_and(|why| why.contains("CAP_PERFMON"));
+    assert!(!few.paths.is_empty() && few.paths.iter().all(|(_, route)| says(route)), "{:?}", few.paths);
     for (few, all) in few.kfuncs.iter().zip(&all.kfuncs) {
         if all.callee == Some(Callee::Unknown) {
             assert_eq!(few, all, "that takes no rights");

@@ -1,6 +1,6 @@
 //! Linking, as a library.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use xhint_btf::Btf;
@@ -227,6 +227,16 @@ impl Link<'_> {
     pub fn fill(mut self, fill: Fill) -> Self {
         self.options.fill = fill;
         self
+    }
+
+    /// Reads a file that says where drivers keep what they know of a packet, to count before what comes with xhint; may be
+    /// repeated, and the first counts most.
+    ///
+    /// # Errors
+    /// [`Error::Host`] if it cannot be read, [`Error::Paths`] with the line that is wrong.
+    pub fn drivers(mut self, path: impl AsRef<Path>) -> Result<Self> {
+        self.options.drivers.push(xhint_runtime::path_file(path.as_ref())?);
+        Ok(self)
     }
 
     /// Whether what is filled in stays in front of packets that the program passes on to the kernel's stack, for a program

@@ -48,10 +48,14 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Mode::Native)]
     mode: Mode,
     /// Where fields come from for packets that carry no metadata: `auto` (from whatever the device has), `none`, `kfunc` (its
-    /// driver, by the kernel's functions), `software` (the packet, the program's context, the clock), or FIELD=PROVIDER for one
+    /// driver, by the kernel's functions), `driver` (its driver's structures), `software` (the packet, the program's context, the clock), or FIELD=PROVIDER for one
     /// field; may be repeated [default: auto if there is no --nic, else none]
     #[arg(long, value_name = "[FIELD=]PROVIDER", value_parser = filling)]
     fill: Vec<String>,
+    /// A file that says where drivers keep what they know of a packet, beside those that come with xhint (docs/fill.md); may be
+    /// repeated
+    #[arg(long, value_name = "FILE")]
+    drivers: Vec<PathBuf>,
     /// Leave what was filled in in front of packets that the program passes on, for programs behind it. TCP's packets are not put
     /// together then, if any of it differs between them
     #[arg(long)]
@@ -207,6 +211,9 @@ impl Args {
         let mut fill = Fill::default();
         self.fill.iter().try_for_each(|text| fill.say(text)).map_err(|why| anyhow!(why))?;
         link = link.fill(fill).keep_metadata(self.keep_metadata);
+        for file in &self.drivers {
+            link = link.drivers(file)?;
+        }
         link = layouts.iter().fold(link, |link, name| link.layout(name));
         link = binds.iter().fold(link, |link, bind| match bind {
             Bind::Struct(local, target) => link.bind(local, target),

@@ -1,14 +1,17 @@
 //! `xhint probe`
 
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
+use xhint::Hint;
+use xhint::fill::driver::{DriverPaths, Route};
 use xhint::fill::{Offer, Offers};
 use xhint::runtime::kfunc::Callee;
 use xhint::runtime::offers::offers;
-use xhint::runtime::probe::{Asked, Probe, probe};
-use xhint::runtime::{Device, Facts, Module, Programs};
+use xhint::runtime::probe::{Asked, Probe, probe_with};
+use xhint::runtime::{Device, Facts, Module, Programs, path_file};
 
 use crate::arguments::device::Within;
 use crate::print::{self, BOLD, DIM, Stdout, YELLOW, column, columns, line};
@@ -24,6 +27,10 @@ pub struct Args {
     ifname: String,
     #[command(flatten)]
     within: Within,
+    /// A file that says where drivers keep what they know of a packet, beside those that come with xhint (docs/fill.md); may be
+    /// repeated
+    #[arg(long, value_name = "FILE")]
+    drivers: Vec<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -31,8 +38,10 @@ pub struct Args {
 
 impl Args {
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        let files = self.drivers.iter().map(|file| path_file(file)).collect::<Result<Vec<_>, _>>()?;
+        let known = DriverPaths::with(&files)?;
         let device = Device::find(&self.ifname, self.within.netns()?)?;
-        let probe = probe(&device)?;
+        let probe = probe_with(&device, &known)?;
         let offers = offers(&probe);
         if self.json {
             print::json(&shaped(&device, &probe, &offers))?;
@@ -90,7 +99,9 @@ fn lines(probe: &Probe) -> Vec<(String, String)> {
         ("capabilities", capabilities(probe)),
     ]);
     let lines = lines.into_iter().map(|(key, value)| (key.to_owned(), value));
-    lines.chain(probe.kfuncs.iter().map(|asked| (asked.kfunc.name().to_owned(), kfunc(asked)))).collect()
+    let kfuncs = probe.kfuncs.iter().map(|asked| (asked.kfunc.name().to_owned(), kfunc(asked)));
+    let paths = probe.paths.iter().map(|(hint, route)| (format!("driver {hint}"), path(route)));
+    lines.chain(kfuncs).chain(paths).collect()
 }
 
 fn listed(all: impl IntoIterator<Item = impl AsRef<str>>) -> String {
@@ -137,6 +148,14 @@ fn kfunc(asked: &Asked) -> String {
     };
     let cost = asked.nanoseconds.map(|ns| format!(" ({ns} ns)")).unwrap_or_default();
     format!("{function}{}: {}{cost}", asked.answer.name(), asked.answer.why())
+}
+
+/// Where a path leads.
+fn path(route: &Result<Route, String>) -> String {
+    match route {
+        Ok(route) => format!("{} (the {}'s word)", route.words, route.says.name()),
+        Err(why) => format!("nowhere: {why}"),
+    }
 }
 
 /// A row a hint: what it comes from, and why if that needs a word.
@@ -188,10 +207,21 @@ fn shaped(device: &Device, probe: &Probe, offers: &[Offers]) -> Value {
         "rx_metadata": facts.xdp.and_then(|xdp| xdp.metadata_names()),
         "programs": {"native": id(programs.native), "generic": id(programs.generic), "offloaded": id(programs.offloaded)},
         "kfuncs": probe.kfuncs.iter().map(asked).collect::<Vec<_>>(),
+        "paths": probe.paths.iter().map(shaped_path).collect::<Vec<_>>(),
         "room": probe.room.map(|room| json!({"written": room.written, "found": room.found})),
         "refuses_metadata": probe.refuses_metadata,
         "capabilities": probe.rights.iter().map(|(right, held)| (right.to_string(), Value::from(*held))).collect::<Value>(),
         "hints": offers.iter().map(hint).collect::<Vec<_>>(),
+    })
+}
+
+fn shaped_path((hint, route): &(Hint, Result<Route, String>)) -> Value {
+    let there = route.as_ref().ok();
+    json!({
+        "hint": hint.to_string(),
+        "path": there.map(|route| &route.words),
+        "says": there.map(|route| route.says.name()),
+        "why": route.as_ref().err(),
     })
 }
 
