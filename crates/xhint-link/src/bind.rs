@@ -1,8 +1,10 @@
 //! An object's relocations under a choice of layouts: which layout each name means, and what the answers make of the
 //! code.
 
+use std::rc::Rc;
+
 use xhint_relo::binding::may_be_layout;
-use xhint_relo::{Bits, Explanation, Miss, RelocKind, Resolution, Resolver, Wanted, patch};
+use xhint_relo::{Bits, Explanation, Miss, RelocKind, Resolution, Resolver, Shared, Wanted, patch};
 use xhint_universe::{Layout, Universe};
 
 use crate::variant::Variant;
@@ -29,7 +31,8 @@ struct Answered {
 }
 
 impl<'a> Bound<'a> {
-    /// Resolves all relocations with these layouts (indices among the universe's) bound, or with none.
+    /// Resolves all relocations with these layouts (indices among the universe's) bound, or with none. Others for the same object
+    /// and universe share `shared`.
     ///
     /// # Errors
     /// [`Error::Relo`] for a relocation that makes no sense or has several answers; [`Error::Patch`] for an
@@ -39,8 +42,9 @@ impl<'a> Bound<'a> {
         universe: &'a Universe,
         layouts: &[usize],
         options: &LinkOptions,
+        shared: &Rc<Shared<'a>>,
     ) -> Result<(Bound<'a>, Variant<'a>), Error> {
-        let resolver = |layout| Resolver::new(object.btf(), universe, options.binding(layout));
+        let resolver = |layout| Resolver::sharing(object.btf(), universe, options.binding(layout), Rc::clone(shared));
         let mut resolvers: Vec<_> = layouts.iter().map(|n| resolver(Some(*n))).collect();
         if resolvers.is_empty() {
             resolvers.push(resolver(None));

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
+use std::rc::Rc;
 
 use xhint_bpf::{Access, AccessKind, Code, FunctionId, Hook, Instruction, Named, Reach, reach_if, remaining};
 use xhint_btf::Type;
@@ -14,7 +15,7 @@ use xhint_btf::ext::CoreRelo;
 use xhint_object::dwarf;
 use xhint_relo::meeting::{LayoutFields, LocalField, Whereabouts};
 use xhint_relo::spec::Spec;
-use xhint_relo::{FieldBind, RelocKind};
+use xhint_relo::{FieldBind, RelocKind, Shared};
 use xhint_universe::Universe;
 
 use crate::bind::Bound;
@@ -35,6 +36,7 @@ pub struct ByHand<'a> {
     linked: HashMap<usize, Option<LinkedFor<'a>>>,
     /// By layout: what it has.
     layouts: HashMap<usize, Option<Has<'a>>>,
+    shared: Rc<Shared<'a>>,
 }
 
 /// What a layout has.
@@ -83,7 +85,15 @@ struct LinkedFor<'a> {
 impl<'a> ByHand<'a> {
     pub fn of(object: &'a Object, universe: &'a Universe, options: &'a LinkOptions) -> ByHand<'a> {
         let reach = reach_if(&Unlinked::of(object), options.running(object), |_| false);
-        ByHand { object, universe, options, reach, linked: HashMap::new(), layouts: HashMap::new() }
+        ByHand {
+            object,
+            universe,
+            options,
+            reach,
+            linked: HashMap::new(),
+            layouts: HashMap::new(),
+            shared: Rc::default(),
+        }
     }
 
     /// Whether an address in the metadata was lost.
@@ -250,7 +260,7 @@ impl<'a> ByHand<'a> {
         let describe = || {
             let layout = universe.layouts().get(layout)?;
             // One that cannot be gone through is refused where it is linked for.
-            let fields = LayoutFields::of(universe, layout).ok().flatten();
+            let fields = LayoutFields::of(universe, layout, &self.shared).ok().flatten();
             Struct::layout(universe, layout).map(|members| Has { members, fields })
         };
         if self.layouts.entry(layout).or_insert_with(describe).is_none() {
@@ -313,8 +323,8 @@ impl<'a> ByHand<'a> {
     }
 
     fn linked(&mut self, layout: usize) -> Option<&mut LinkedFor<'a>> {
-        let ByHand { object, universe, options, .. } = *self;
-        self.linked.entry(layout).or_insert_with(|| LinkedFor::new(object, universe, options, layout)).as_mut()
+        let ByHand { object, universe, options, ref shared, .. } = *self;
+        self.linked.entry(layout).or_insert_with(|| LinkedFor::new(object, universe, options, layout, shared)).as_mut()
     }
 
     /// Whether the program writes there by itself, so that what is read may be its own.
@@ -434,8 +444,14 @@ impl Has<'_> {
 }
 
 impl<'a> LinkedFor<'a> {
-    fn new(object: &'a Object, universe: &'a Universe, options: &LinkOptions, layout: usize) -> Option<LinkedFor<'a>> {
-        let (bound, variant) = Bound::new(object, universe, &[layout], options).ok()?;
+    fn new(
+        object: &'a Object,
+        universe: &'a Universe,
+        options: &LinkOptions,
+        layout: usize,
+        shared: &Rc<Shared<'a>>,
+    ) -> Option<LinkedFor<'a>> {
+        let (bound, variant) = Bound::new(object, universe, &[layout], options, shared).ok()?;
         let reach = variant.reach(options.running(object));
         let mut alive = HashSet::new();
         for function in reach.functions {

@@ -1,5 +1,7 @@
 //! Every relocation in words, for each choice of layouts.
 
+use std::rc::Rc;
+
 use xhint_bpf::Reach;
 use xhint_relo::{MetBy, RelocKind};
 use xhint_universe::Universe;
@@ -23,7 +25,8 @@ pub struct Explained {
 /// What each relocation becomes for each layout alone, where linking is refused whatever that is. One that makes no sense
 /// leaves nothing to tell.
 pub fn explain_each(object: &Object, universe: &Universe, options: &LinkOptions, choice: &Choice, report: &mut Report) {
-    let one = |n: &usize| Bound::new(object, universe, std::slice::from_ref(n), options);
+    let shared = Rc::default();
+    let one = |n: &usize| Bound::new(object, universe, std::slice::from_ref(n), options, &shared);
     let Ok(all) = choice.layouts.iter().map(one).collect::<Result<Vec<_>, _>>() else { return };
     let running = options.running(object);
     let (mut bounds, variants): (Vec<_>, Vec<_>) = all.into_iter().unzip();

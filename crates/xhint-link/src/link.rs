@@ -1,6 +1,7 @@
 //! Linking: from an object and a universe to an object that needs no CO-RE any more.
 
 use std::collections::{BTreeMap, HashSet};
+use std::rc::Rc;
 
 use xhint_bpf::insn::POISON;
 use xhint_bpf::{Arena, Instruction};
@@ -122,7 +123,7 @@ fn link_one(
     why: String,
 ) -> Result<Image, Error> {
     report.dispatch = DispatchReport { kind: Some(Dispatch::None), why, ..DispatchReport::default() };
-    let (mut bound, mut variant) = Bound::new(object, universe, &choice.layouts, options)?;
+    let (mut bound, mut variant) = Bound::new(object, universe, &choice.layouts, options, &Rc::default())?;
     let entries = options.running(object);
     let reach = variant.reach(entries.iter().copied());
     if options.explain {

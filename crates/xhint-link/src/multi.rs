@@ -1,6 +1,7 @@
 //! Linking for several layouts at once: a variant for each, one for none, and dispatch between them.
 
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 use xhint_bpf::{Arena, FunctionId};
 use xhint_object::Image;
@@ -222,9 +223,9 @@ impl<'a> Bindings<'a> {
         options: &LinkOptions,
         layouts: &[usize],
     ) -> Result<Bindings<'a>, Error> {
-        let (mut bounds, mut variants) = (Arena::new(), Variants::new());
+        let (mut bounds, mut variants, shared) = (Arena::new(), Variants::new(), Rc::default());
         let mut add = |set: &[usize]| {
-            let (bound, variant) = Bound::new(object, universe, set, options)?;
+            let (bound, variant) = Bound::new(object, universe, set, options, &shared)?;
             bounds.push(bound);
             Ok::<_, Error>(variants.push(variant))
         };

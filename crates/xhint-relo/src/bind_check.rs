@@ -4,8 +4,8 @@ use xhint_btf::{Btf, essential};
 use xhint_layout::{Lookup, Tags};
 use xhint_universe::{Layout, LayoutId, Universe};
 
-use crate::FieldBind;
 use crate::meeting::LayoutFields;
+use crate::{FieldBind, Shared};
 
 /// How many names are offered for one that is nowhere.
 const MAX_OFFERED: usize = 3;
@@ -74,7 +74,7 @@ pub fn check_binds<'b>(
     local: &Btf,
     universe: &Universe,
 ) -> Result<Vec<&'b FieldBind>, BindFault> {
-    let mut idle = Vec::new();
+    let (mut idle, shared) = (Vec::new(), Shared::default());
     for (n, bind) in binds.iter().enumerate() {
         let twice = |other: &&FieldBind| {
             other.local == bind.local && other.target.of == bind.target.of && other.target.path != bind.target.path
@@ -84,7 +84,7 @@ pub fn check_binds<'b>(
             return Err(BindFault::Twice { local, first, second });
         }
         check_local(bind, local)?;
-        if !check_target(bind, universe)? {
+        if !check_target(bind, universe, &shared)? {
             idle.push(bind);
         }
     }
@@ -120,11 +120,11 @@ fn check_local(bind: &FieldBind, local: &Btf) -> Result<(), BindFault> {
 }
 
 /// Whether a layout has the field; false if none is called so.
-fn check_target(bind: &FieldBind, universe: &Universe) -> Result<bool, BindFault> {
+fn check_target<'u>(bind: &FieldBind, universe: &'u Universe, shared: &Shared<'u>) -> Result<bool, BindFault> {
     let path = &bind.target.path;
     let mut lacking: Option<(&Layout, Vec<String>)> = None;
     for layout in universe.layouts().iter().filter(|layout| bind.means(layout)) {
-        let Ok(Some(fields)) = LayoutFields::of(universe, layout) else { continue };
+        let Ok(Some(fields)) = LayoutFields::of(universe, layout, shared) else { continue };
         if fields.at(path).is_some() {
             return Ok(true);
         }

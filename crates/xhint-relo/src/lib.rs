@@ -32,6 +32,7 @@ pub mod matching;
 pub mod meeting;
 pub mod patch;
 mod resolver;
+mod shared;
 pub mod spec;
 pub mod value;
 
@@ -43,3 +44,4 @@ pub use kind::RelocKind;
 pub use meeting::MetBy;
 pub use patch::{PatchError, patch, patch_bytes};
 pub use resolver::{Bits, Resolution, Resolver};
+pub use shared::Shared;

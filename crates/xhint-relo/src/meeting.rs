@@ -22,6 +22,7 @@ use xhint_universe::{Layout, Universe};
 use crate::RelocKind;
 use crate::binding::FieldBind;
 use crate::matching::{Nonsense, Target, Way, by_names, from_field};
+use crate::shared::Shared;
 use crate::spec::Spec;
 use crate::value::{conflict, value};
 
@@ -110,10 +111,15 @@ impl<'u> LayoutFields<'u> {
     ///
     /// # Errors
     /// What keeps a struct from being a layout.
-    pub fn of(universe: &'u Universe, layout: &'u Layout) -> Result<Option<LayoutFields<'u>>, WalkFault> {
+    pub fn of(
+        universe: &'u Universe,
+        layout: &'u Layout,
+        shared: &Shared<'u>,
+    ) -> Result<Option<LayoutFields<'u>>, WalkFault> {
         let Some(source) = universe.source(layout.source).filter(|_| layout.is_at_hand()) else { return Ok(None) };
         let btf: &Btf = source.btf();
-        let lookup = Lookup::of(btf, &Tags::of(btf), layout.type_id)?;
+        let Some(tags) = shared.tags(universe, layout.source) else { return Ok(None) };
+        let lookup = Lookup::of(btf, &tags, layout.type_id)?;
         Ok(Some(LayoutFields { layout, lookup }))
     }
 

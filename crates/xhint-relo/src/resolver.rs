@@ -1,7 +1,8 @@
 //! The relocations of one object against one universe.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use xhint_btf::ext::CoreRelo;
 use xhint_btf::{Btf, Type};
@@ -10,6 +11,7 @@ use xhint_universe::{SourceId, TypeRef, Universe};
 use crate::binding::Targets;
 use crate::matching::{Nonsense, Target, Way, by_names, find};
 use crate::meeting::{Access, LayoutFields, LocalHints, Met, MetBy, asks_elsewhere};
+use crate::shared::Shared;
 use crate::spec::Spec;
 use crate::value::{Value, conflict, value};
 use crate::{Binding, Error, RelocKind};
@@ -72,16 +74,23 @@ pub struct Resolver<'a> {
     /// By local type. As in libbpf, a type that failed once where others fitted is not asked again.
     targets: HashMap<u32, Targets>,
     answers: HashMap<(u32, u32, u32), Resolution>,
-    /// The bound layout's fields, and what the program's mean, once they are asked for.
+    /// The bound layout's fields, once they are asked for.
     fields: OnceCell<Option<LayoutFields<'a>>>,
-    hints: OnceCell<LocalHints<'a>>,
+    shared: Rc<Shared<'a>>,
+    /// Whether the program's tags are understood.
+    understood: Cell<bool>,
 }
 
 impl<'a> Resolver<'a> {
     /// A resolver for the object whose `.BTF` is `local`.
     pub fn new(local: &'a Btf, universe: &'a Universe, binding: Binding) -> Self {
-        let (targets, answers) = (HashMap::new(), HashMap::new());
-        Resolver { local, universe, binding, targets, answers, fields: OnceCell::new(), hints: OnceCell::new() }
+        Resolver::sharing(local, universe, binding, Rc::default())
+    }
+
+    /// The same, beside others for that object and universe, which find out once what is the same for all.
+    pub fn sharing(local: &'a Btf, universe: &'a Universe, binding: Binding, shared: Rc<Shared<'a>>) -> Self {
+        let (targets, answers, fields) = (HashMap::new(), HashMap::new(), OnceCell::new());
+        Resolver { local, universe, binding, targets, answers, fields, shared, understood: Cell::new(false) }
     }
 
     /// Makes room for the answers to so many relocations.
@@ -244,23 +253,24 @@ impl<'a> Resolver<'a> {
         let universe = self.universe;
         let Some(layout) = self.binding.layout(universe) else { return Ok(None) };
         let fault = |cause| Error::Layout { layout: layout.name.clone(), cause };
-        let fields = LayoutFields::of(universe, layout).map_err(fault)?;
+        let fields = LayoutFields::of(universe, layout, &self.shared).map_err(fault)?;
         Ok(self.fields.get_or_init(|| fields).as_ref())
     }
 
     /// What the program's fields mean; all tags of theirs are understood.
     fn hints(&self) -> Result<&LocalHints<'a>, Error> {
-        if let Some(known) = self.hints.get() {
-            return Ok(known);
+        let hints = self.shared.hints(self.local);
+        if self.understood.get() {
+            return Ok(hints);
         }
-        let hints = LocalHints::of(self.local);
         if let Some((id, member, tag, cause)) = hints.fault() {
             let of = self.local.ty(id);
             let field = of.and_then(|of| of.member(member)).map_or("", |field| field.name).to_owned();
             let of = of.map_or_else(String::new, |of| format!("{} '{}'", of.kind(), of.name()));
             return Err(Error::Tag { of, field, tag: tag.to_owned(), cause });
         }
-        Ok(self.hints.get_or_init(|| hints))
+        self.understood.set(true);
+        Ok(hints)
     }
 
     fn ambiguous(&self, question: &Question<'a>, first: &Resolution, second: &Resolution) -> Error {
