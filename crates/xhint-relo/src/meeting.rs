@@ -12,6 +12,7 @@
 //! one that it is in.
 
 use std::fmt;
+use std::rc::Rc;
 
 use xhint_btf::Btf;
 use xhint_layout::tags::Meaning;
@@ -273,13 +274,18 @@ impl<'l> Access<'l, '_> {
 #[derive(Debug)]
 pub struct LocalHints<'a> {
     btf: &'a Btf,
-    tags: Tags<'a>,
+    tags: Rc<Tags<'a>>,
 }
 
 impl<'a> LocalHints<'a> {
     /// Those of the program's BTF.
     pub fn of(btf: &'a Btf) -> LocalHints<'a> {
-        LocalHints { btf, tags: Tags::of(btf) }
+        LocalHints { btf, tags: Rc::new(Tags::of(btf)) }
+    }
+
+    /// The same, beside others for that program.
+    pub(crate) fn sharing(btf: &'a Btf, shared: &Shared<'a>) -> LocalHints<'a> {
+        LocalHints { btf, tags: shared.own_tags(btf) }
     }
 
     /// Why a tag is not understood, if there is one: its struct, its member's number, itself, and what is wrong.

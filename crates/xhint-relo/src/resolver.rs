@@ -1,6 +1,6 @@
 //! The relocations of one object against one universe.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -74,11 +74,10 @@ pub struct Resolver<'a> {
     /// By local type. As in libbpf, a type that failed once where others fitted is not asked again.
     targets: HashMap<u32, Targets>,
     answers: HashMap<(u32, u32, u32), Resolution>,
-    /// The bound layout's fields, once they are asked for.
+    /// The bound layout's fields, and what the program's mean, once they are asked for.
     fields: OnceCell<Option<LayoutFields<'a>>>,
+    hints: OnceCell<LocalHints<'a>>,
     shared: Rc<Shared<'a>>,
-    /// Whether the program's tags are understood.
-    understood: Cell<bool>,
 }
 
 impl<'a> Resolver<'a> {
@@ -89,8 +88,9 @@ impl<'a> Resolver<'a> {
 
     /// The same, beside others for that object and universe, which find out once what is the same for all.
     pub fn sharing(local: &'a Btf, universe: &'a Universe, binding: Binding, shared: Rc<Shared<'a>>) -> Self {
-        let (targets, answers, fields) = (HashMap::new(), HashMap::new(), OnceCell::new());
-        Resolver { local, universe, binding, targets, answers, fields, shared, understood: Cell::new(false) }
+        let (targets, answers) = (HashMap::new(), HashMap::new());
+        let (fields, hints) = (OnceCell::new(), OnceCell::new());
+        Resolver { local, universe, binding, targets, answers, fields, hints, shared }
     }
 
     /// Makes room for the answers to so many relocations.
@@ -259,18 +259,17 @@ impl<'a> Resolver<'a> {
 
     /// What the program's fields mean; all tags of theirs are understood.
     fn hints(&self) -> Result<&LocalHints<'a>, Error> {
-        let hints = self.shared.hints(self.local);
-        if self.understood.get() {
-            return Ok(hints);
+        if let Some(known) = self.hints.get() {
+            return Ok(known);
         }
+        let hints = LocalHints::sharing(self.local, &self.shared);
         if let Some((id, member, tag, cause)) = hints.fault() {
             let of = self.local.ty(id);
             let field = of.and_then(|of| of.member(member)).map_or("", |field| field.name).to_owned();
             let of = of.map_or_else(String::new, |of| format!("{} '{}'", of.kind(), of.name()));
             return Err(Error::Tag { of, field, tag: tag.to_owned(), cause });
         }
-        self.understood.set(true);
-        Ok(hints)
+        Ok(self.hints.get_or_init(|| hints))
     }
 
     fn ambiguous(&self, question: &Question<'a>, first: &Resolution, second: &Resolution) -> Error {

@@ -9,13 +9,12 @@ use xhint_btf::Btf;
 use xhint_layout::Tags;
 use xhint_universe::{SourceId, Universe};
 
-use crate::meeting::LocalHints;
-
 /// It comes to be as it is asked for.
 #[derive(Debug, Default)]
 pub struct Shared<'a> {
     tags: RefCell<HashMap<SourceId, Rc<Tags<'a>>>>,
-    hints: OnceCell<LocalHints<'a>>,
+    /// The program's.
+    own: OnceCell<Rc<Tags<'a>>>,
 }
 
 impl<'a> Shared<'a> {
@@ -25,8 +24,8 @@ impl<'a> Shared<'a> {
         Some(Rc::clone(self.tags.borrow_mut().entry(source).or_insert_with(|| Rc::new(Tags::of(btf)))))
     }
 
-    /// What the fields of the program mean, whose BTF is `local`.
-    pub(crate) fn hints(&self, local: &'a Btf) -> &LocalHints<'a> {
-        self.hints.get_or_init(|| LocalHints::of(local))
+    /// The tags of the program, whose BTF is `local`.
+    pub(crate) fn own_tags(&self, local: &'a Btf) -> Rc<Tags<'a>> {
+        Rc::clone(self.own.get_or_init(|| Rc::new(Tags::of(local))))
     }
 }
