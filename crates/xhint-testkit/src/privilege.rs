@@ -71,7 +71,7 @@ fn no_network() -> Option<String> {
     if let Ok(why) = fs::read_to_string(&known) {
         return Some(why);
     }
-    let why = make_netns()?;
+    let why = format!("{}; to have it tried again remove {}", make_netns()?, known.display());
     _ = fs::write(known, &why);
     Some(why)
 }
