@@ -5,6 +5,8 @@
 #include <bpf/bpf_helpers.h>
 #include <xhint.h>
 
+#include "seen.h"
+
 enum xdp_rss_hash_type { XDP_RSS_TYPE_NONE };
 extern int bpf_xdp_metadata_rx_hash(const struct xdp_md *ctx, __u32 *hash, enum xdp_rss_hash_type *type) __ksym;
 extern int bpf_xdp_metadata_rx_vlan_tag(const struct xdp_md *ctx, __be16 *proto, __u16 *tci) __ksym;
@@ -15,21 +17,6 @@ struct nic_meta {
 	__be16 vlan_proto;
 	__u32 btf_id;
 } __attribute__((preserve_access_index));
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 3);
-	__type(key, __u32);
-	__type(value, __u64);
-} seen SEC(".maps");
-
-static __always_inline void add(__u32 key, __u64 n)
-{
-	__u64 *v = bpf_map_lookup_elem(&seen, &key);
-
-	if (v)
-		__sync_fetch_and_add(v, n);
-}
 
 SEC("xdp") int prog(struct xdp_md *ctx)
 {

@@ -4,26 +4,13 @@
 #include <bpf/bpf_helpers.h>
 #include <xhint.h>
 
+#include "seen.h"
+
 struct nic_meta {
 	__u32 rx_hash, btf_id;
 	__u16 vlan_tci, vlan_proto, src_port, dst_port, eth_proto, l3_offset, l4_offset, pkt_len;
 	__u8 rx_hash_type, pkt_type, ip_proto, tcp_flags, icmp_type, ip_ttl, rx_queue;
 } __attribute__((preserve_access_index));
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 3);
-	__type(key, __u32);
-	__type(value, __u64);
-} seen SEC(".maps");
-
-static __always_inline void add(__u32 key, __u64 n)
-{
-	__u64 *v = bpf_map_lookup_elem(&seen, &key);
-
-	if (v)
-		__sync_fetch_and_add(v, n);
-}
 
 #define FIELD(f) (bpf_core_field_exists(m->f) ? m->f : 0)
 

@@ -143,7 +143,7 @@ impl Act<'_> {
         Ok(job.state.options.walk)
     }
 
-    /// Sends in three parts at a steady rate. The second waits for the new firmware, if there is to be one, and the to_beta
+    /// Sends in three parts at a steady rate. The second waits for the new firmware, if there is to be one, and the third
     /// for the program that is linked for it alone: mostly they are there long before, but this way there always are
     /// packets after each step.
     fn send(&self, stage: &Stage, nic: &SoftNic, progress: &Progress) -> anyhow::Result<u64> {
