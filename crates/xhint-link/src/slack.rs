@@ -124,14 +124,15 @@ impl Slack<'_> {
         let func = own.func.map(|_| self.btf.add(&func)).transpose()?;
         let symbol = self.image.add_function(name, false);
         let text = self.assembly.text(&mut self.image);
-        let code = self.body(program).map(|body| std::mem::take(&mut body.code)).unwrap_or_default();
+        let code = std::mem::take(&mut self.body(program)?.code);
         self.assembly.sections.entry(text).or_default().push(Body { symbol, code, func });
         Ok(symbol)
     }
 
-    fn body(&mut self, function: FunctionId) -> Option<&mut Body> {
+    fn body(&mut self, function: FunctionId) -> Result<&mut Body, Error> {
         let own = self.object.functions().at(function);
-        self.assembly.sections.get_mut(&own.section)?.iter_mut().find(|body| body.symbol == own.symbol)
+        let found = self.assembly.sections.values_mut().flatten().find(|body| body.symbol == own.symbol);
+        Ok(found.ok_or_else(|| xhint_object::Error::NoFunction { name: own.name.clone() })?)
     }
 
     /// Puts room in front of a program, all functions of which are `all`, and a call of `own` in its place if that is it now.
@@ -166,21 +167,15 @@ impl Slack<'_> {
             emit.put(on);
             rest = rest.saturating_sub(block);
         }
-        let code = match (own, self.body(program)) {
-            (Some(own), _) => {
+        let body = self.body(program)?;
+        match own {
+            Some(own) => {
                 emit.call(own);
                 emit.exit();
-                emit.finish()
             }
-            (None, Some(body)) => {
-                emit.body(std::mem::take(&mut body.code));
-                emit.finish()
-            }
-            (None, None) => return Ok(()),
-        };
-        if let Some(body) = self.body(program) {
-            body.code = code;
+            None => emit.body(std::mem::take(&mut body.code)),
         }
+        body.code = emit.finish();
         Ok(())
     }
 }
